@@ -1,0 +1,4 @@
+//! Runtime-agnostic iSCSI sessions.
+
+pub mod bind;
+pub mod runtime;

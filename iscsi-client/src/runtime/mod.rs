@@ -1,0 +1,140 @@
+//! What the client needs from the world: time, timers, tasks, randomness, names and connections.
+//!
+//! Everything above these traits is the same code under tokio, smol, a caller's own event loop and
+//! the simulator. Both traits are object-safe, so a session is not generic over its runtime.
+
+use std::{
+    fmt, future::Future, io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+/// A boxed future as object-safe traits return it.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Time, tasks, randomness, name resolution and connections.
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// The present. The simulator's time is its own.
+    fn now(&self) -> Instant;
+
+    /// A timer that is ready at `at`.
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>>;
+
+    /// Runs `task` in the background until it is done.
+    fn spawn(&self, task: BoxFuture<()>);
+
+    /// Fills `bytes` from the operating system's generator (from the seed, in a simulation).
+    fn fill_random(&self, bytes: &mut [u8]);
+
+    /// The addresses of a host name, in the order in which they are to be tried.
+    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
+
+    /// Opens a connection as `dial` says. Dropping the future abandons the attempt.
+    fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>>;
+}
+
+/// A timer that can be set again without allocating. Holds one waker: the last poller's.
+pub trait AsyncTimer: fmt::Debug + Send {
+    /// Moves the deadline.
+    fn reset(self: Pin<&mut Self>, at: Instant);
+
+    /// Ready once the deadline has passed.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// One connection's byte stream.
+///
+/// Each direction holds one waker: that of the last poll that was pending.
+pub trait Transport: fmt::Debug + Send + 'static {
+    /// Reads into `bufs`, in order, as much as is there; `Ok(0)` is the end of the stream (or all of
+    /// `bufs` was empty).
+    fn poll_read_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes from `bufs`, in order; may accept less than all.
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Closes in good order: what was written still arrives.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Closes so that nothing that is still in a send buffer is ever delivered (RST: linger 0).
+    /// A write of a dead path must not reach the target minutes later, when the network heals.
+    fn abort(&mut self);
+
+    /// What the transport knows of the other side, where the platform tells it.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+
+    /// The local address, once connected.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Set when a bind asked for a device and the socket could not be bound to it (source address
+    /// alone holds): why. Shown as an event and in the topology.
+    fn bind_warning(&self) -> Option<Arc<str>> {
+        None
+    }
+}
+
+/// How far the bytes of a connection have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes handed to the network.
+    pub sent: u64,
+    /// Bytes that the peer's TCP has acknowledged.
+    pub acked: u64,
+    /// Time since anything was received.
+    pub last_receive: Duration,
+}
+
+/// Where to connect to, from where, and with which limits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Dial {
+    /// The portal's resolved address.
+    pub address: SocketAddr,
+    /// The local end.
+    pub bind: crate::bind::Bind,
+    /// Socket options.
+    pub options: SocketOptions,
+    /// Time for the TCP handshake. Default 5 s.
+    pub timeout: Duration,
+}
+
+impl Dial {
+    /// A connection to `address` from anywhere, with default options.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            bind: crate::bind::Bind::Any,
+            options: SocketOptions::default(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Options of a connection's socket. `TCP_NODELAY` is always on: the driver itself joins PDUs into
+/// one write, so Nagle's algorithm could only delay the last of them.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// `SO_RCVBUF` in bytes; `None` leaves it to the kernel, which is nearly always better.
+    pub receive_buffer: Option<usize>,
+    /// `SO_SNDBUF` in bytes; `None` leaves it to the kernel.
+    pub send_buffer: Option<usize>,
+    /// `TCP_USER_TIMEOUT`: unacknowledged data older than this kills the connection.
+    pub user_timeout: Option<Duration>,
+}

@@ -1,0 +1,1 @@
+//! Portals: where a target listens.
