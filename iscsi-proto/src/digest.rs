@@ -37,7 +37,11 @@ const TABLE: [u32; 256] = {
         let mut crc = i as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         table[i] = crc;
@@ -49,7 +53,9 @@ const TABLE: [u32; 256] = {
 /// Byte-at-a-time, for builds without std (a hypervisor's firmware, say); slow but small.
 #[cfg(any(test, not(feature = "std")))]
 fn table(crc: u32, data: &[u8]) -> u32 {
-    !data.iter().fold(!crc, |crc, byte| TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
+    !data.iter().fold(!crc, |crc, byte| {
+        TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8)
+    })
 }
 
 #[cfg(test)]

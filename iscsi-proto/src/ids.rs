@@ -75,7 +75,10 @@ pub struct LoginStatus {
 
 impl LoginStatus {
     /// Status 0000.
-    pub const SUCCESS: Self = Self { class: 0, detail: 0 };
+    pub const SUCCESS: Self = Self {
+        class: 0,
+        detail: 0,
+    };
 
     /// The standard's words for this status, `"unknown status"` for values it does not define.
     #[must_use]
@@ -113,6 +116,12 @@ impl LoginStatus {
 
 impl fmt::Display for LoginStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}{:02x} {}", self.class, self.detail, self.description())
+        write!(
+            f,
+            "{:02x}{:02x} {}",
+            self.class,
+            self.detail,
+            self.description()
+        )
     }
 }

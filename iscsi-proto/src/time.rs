@@ -28,7 +28,10 @@ impl Instant {
     /// `self + by`, or the last representable moment (584 years after the epoch).
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is not earlier.
@@ -46,8 +49,14 @@ mod tests {
     fn arithmetic_saturates_at_both_ends() {
         let late = Instant::from_nanos(u64::MAX - 1);
         assert_eq!(late.saturating_add(Duration::MAX).as_nanos(), u64::MAX);
-        assert_eq!(Instant::ZERO.saturating_duration_since(late), Duration::ZERO);
+        assert_eq!(
+            Instant::ZERO.saturating_duration_since(late),
+            Duration::ZERO
+        );
         let t = Instant::ZERO.saturating_add(Duration::from_millis(3));
-        assert_eq!(t.saturating_duration_since(Instant::ZERO), Duration::from_millis(3));
+        assert_eq!(
+            t.saturating_duration_since(Instant::ZERO),
+            Duration::from_millis(3)
+        );
     }
 }
