@@ -79,6 +79,9 @@ pub enum DecodeError {
     /// A value that cannot be an address or a name.
     #[error("malformed address or name")]
     Address,
+    /// An answer to SendTargets with more targets than we keep.
+    #[error("discovery answer names too many targets")]
+    TooManyTargets,
 }
 
 /// The peer sent a well-formed PDU that it must not have sent.
@@ -152,6 +155,9 @@ pub enum PeerMisbehaved {
     /// CHAP keys missing, malformed or out of order.
     #[error("malformed CHAP exchange")]
     Chap,
+    /// A CHAP challenge too short to prove anything: whoever sent it may collect answers.
+    #[error("CHAP challenge of fewer than 8 bytes")]
+    WeakChallenge,
     /// The target sent our own challenge back to us.
     #[error("CHAP challenge reflected")]
     ChapReflection,
