@@ -4,7 +4,9 @@
 //! the simulator. Both traits are object-safe, so a session is not generic over its runtime.
 
 use std::{
-    fmt, future::Future, io,
+    fmt,
+    future::Future,
+    io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,

@@ -1,0 +1,211 @@
+//! Why a session could not be opened.
+
+use std::{error::Error as StdError, fmt, io, sync::Arc};
+
+use iscsi_proto::{
+    DecodeError, Error as ProtoError, PeerIncompatible,
+    error::{Consequence, TimedOut},
+    portal::Portal,
+};
+
+use super::{Error, ErrorKind, Retry};
+
+/// A login, or the discovery before it, that did not come about: at which portal and why.
+///
+/// `Display` is one line with the cause; [`advice`](Self::advice) is the sentence to print after
+/// it.
+#[derive(Clone, Debug)]
+pub struct LoginError {
+    portal: Portal,
+    failure: LoginFailure,
+}
+
+/// The step that failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LoginFailure {
+    /// The host name could not be resolved.
+    Resolve(Arc<io::Error>),
+    /// The local end could not be bound: no such device or address, an ambiguous one, or no
+    /// permission.
+    Bind(Arc<io::Error>),
+    /// No TCP connection came about.
+    Connect(Arc<io::Error>),
+    /// The connection broke during the login.
+    Io(Arc<io::Error>),
+    /// The login itself failed.
+    Protocol(ProtoError),
+    /// Redirected from portal to portal without an end.
+    RedirectLoop,
+    /// Somebody else logs in again and again under our initiator name and ISID.
+    NexusTaken,
+    /// The initiator was closed.
+    Closed,
+}
+
+impl LoginError {
+    /// A failure at `portal`.
+    #[must_use]
+    pub const fn new(portal: Portal, failure: LoginFailure) -> Self {
+        Self { portal, failure }
+    }
+
+    /// Where it happened; after a redirection, the portal that was redirected to.
+    #[must_use]
+    pub const fn portal(&self) -> &Portal {
+        &self.portal
+    }
+
+    /// What failed.
+    #[must_use]
+    pub const fn failure(&self) -> &LoginFailure {
+        &self.failure
+    }
+
+    /// Whether a later attempt with the same configuration may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match &self.failure {
+            LoginFailure::Protocol(error) => error.consequence() == Consequence::DropConnection,
+            LoginFailure::Resolve(_) | LoginFailure::Connect(_) | LoginFailure::Io(_) => true,
+            // An interface may come back; one that cannot be told from another will not.
+            LoginFailure::Bind(error) => error.kind() != io::ErrorKind::InvalidInput,
+            LoginFailure::RedirectLoop | LoginFailure::NexusTaken | LoginFailure::Closed => false,
+        }
+    }
+
+    /// One sentence that says what to do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match &self.failure {
+            LoginFailure::Resolve(_) => "Check the portal's host name and the resolver.",
+            LoginFailure::Bind(_) => "Check the name or address of the local interface.",
+            LoginFailure::Connect(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    "Check address and port: the host is there, but nothing listens."
+                }
+                _ => "Check the portal's address, the cable and the firewall.",
+            },
+            LoginFailure::Io(_) => "Check that an iSCSI target listens there, and its log.",
+            LoginFailure::Protocol(error) => protocol_advice(error),
+            LoginFailure::RedirectLoop => "Check the redirections in the target's configuration.",
+            LoginFailure::NexusTaken => "Give every initiator a name of its own.",
+            LoginFailure::Closed => "Make a new initiator.",
+        }
+    }
+}
+
+fn protocol_advice(error: &ProtoError) -> &'static str {
+    match error {
+        ProtoError::LoginRejected(status) => match (status.class, status.detail) {
+            (2, 1) => "Check the CHAP user name and secret.",
+            (2, 2) => "Add this initiator's name to the target's access list.",
+            (2, 3 | 4) => "Check the target's name; discovery lists those that exist.",
+            (2, 6) => "Close sessions, or raise the target's limit of connections.",
+            (3, _) => "Wait, then try again; see the target's log.",
+            _ => "See the target's log.",
+        },
+        ProtoError::PeerIncompatible(PeerIncompatible::CredentialsRequired) => {
+            "Configure a CHAP user name and secret."
+        }
+        ProtoError::PeerIncompatible(PeerIncompatible::AuthenticationSkipped) => {
+            "Turn on CHAP at the target, or remove the credentials here."
+        }
+        ProtoError::PeerIncompatible(PeerIncompatible::NoCommonAuthMethod) => {
+            "Allow an authentication method and CHAP algorithm that the target offers."
+        }
+        ProtoError::PeerIncompatible(PeerIncompatible::DigestRefused) => {
+            "Make the digests optional here, or turn them on at the target."
+        }
+        ProtoError::TimedOut(TimedOut::Login) => {
+            "Check that an iSCSI target listens there and is not overloaded."
+        }
+        ProtoError::Decode(DecodeError::Opcode(_)) => "Check that an iSCSI target listens there.",
+        ProtoError::ApiMisuse(_) => "Correct the session's configuration.",
+        _ => "See the target's log.",
+    }
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let portal = &self.portal;
+        match &self.failure {
+            LoginFailure::Resolve(e) => write!(f, "cannot resolve {portal}: {e}"),
+            LoginFailure::Bind(e) => write!(f, "cannot bind the local end for {portal}: {e}"),
+            LoginFailure::Connect(e) => write!(f, "cannot connect to {portal}: {e}"),
+            LoginFailure::Io(e) => write!(f, "connection lost during login to {portal}: {e}"),
+            LoginFailure::Protocol(e) => write!(f, "cannot log in to {portal}: {e}"),
+            LoginFailure::RedirectLoop => write!(f, "{portal} redirects in a circle"),
+            LoginFailure::NexusTaken => {
+                write!(f, "another initiator uses our name and ISID at {portal}")
+            }
+            LoginFailure::Closed => write!(f, "closed before the login to {portal} was done"),
+        }
+    }
+}
+
+/// The cause is in the text already, so it is not a [`source`](StdError::source) as well.
+impl StdError for LoginError {}
+
+impl From<LoginError> for Error {
+    /// For an I/O that waited for a login: nothing was sent.
+    fn from(error: LoginError) -> Self {
+        let kind = match &error.failure {
+            LoginFailure::Protocol(ProtoError::LoginRejected(_)) => ErrorKind::Auth,
+            LoginFailure::Protocol(ProtoError::PeerIncompatible(_)) => ErrorKind::Auth,
+            LoginFailure::Protocol(ProtoError::TimedOut(_)) => ErrorKind::Timeout,
+            LoginFailure::Protocol(
+                ProtoError::Decode(_) | ProtoError::PeerMisbehaved(_) | ProtoError::ApiMisuse(_),
+            ) => ErrorKind::Protocol,
+            LoginFailure::Closed => ErrorKind::Closed,
+            _ => ErrorKind::Transport,
+        };
+        let retry = match kind {
+            ErrorKind::Closed => Retry::Never,
+            _ => Retry::OtherPath,
+        };
+        Self::not_executed(kind)
+            .with_retry(retry)
+            .with_source(error)
+    }
+}
+
+impl From<LoginError> for io::Error {
+    fn from(error: LoginError) -> Self {
+        let kind = match &error.failure {
+            LoginFailure::Resolve(e)
+            | LoginFailure::Bind(e)
+            | LoginFailure::Connect(e)
+            | LoginFailure::Io(e) => e.kind(),
+            _ => Error::from(error.clone()).kind().to_io(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iscsi_proto::LoginStatus;
+
+    use super::*;
+
+    fn rejected(class: u8, detail: u8) -> LoginError {
+        let portal = "10.0.0.1:3260".parse().unwrap();
+        let error = ProtoError::LoginRejected(LoginStatus { class, detail });
+        LoginError::new(portal, LoginFailure::Protocol(error))
+    }
+
+    #[test]
+    fn a_wrong_secret_says_so_and_is_not_tried_again() {
+        let error = rejected(2, 1);
+        assert!(error.advice().contains("secret"));
+        assert!(!error.is_transient());
+        assert!(error.to_string().contains("10.0.0.1:3260"), "{error}");
+        assert_eq!(Error::from(error).kind(), ErrorKind::Auth);
+    }
+
+    #[test]
+    fn a_target_that_is_out_of_resources_is_tried_again() {
+        assert!(rejected(3, 2).is_transient());
+    }
+}
