@@ -67,6 +67,12 @@ impl<B: AsRef<[u8]>> Staged<B> {
         self.len
     }
 
+    /// Bytes that are copied between regions and private memory.
+    pub(crate) fn region_bytes(&self) -> usize {
+        let regions = self.parts.iter().filter(|part| part.home.is_some());
+        regions.map(|part| part.bytes.as_ref().len()).sum()
+    }
+
     /// The bytes `[offset, offset + len)`, in order; less if the buffer ends before. Guests hand in
     /// lists of hundreds of pages, so the first part is found by bisection.
     pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
