@@ -1,0 +1,529 @@
+//! The incoming stream, cut into PDUs.
+
+use alloc::{vec, vec::Vec};
+
+use super::{DataRef, DataStore};
+use crate::{
+    digest,
+    error::{ApiMisuse, DecodeError, Error},
+    ids::InitiatorTaskTag,
+    pdu::{Bhs, Pdu, pad_len},
+};
+
+/// Limits and negotiated facts of the incoming direction of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiverConfig {
+    /// HeaderDigest=CRC32C was negotiated.
+    pub header_digest: bool,
+    /// DataDigest=CRC32C was negotiated.
+    pub data_digest: bool,
+    /// The MaxRecvDataSegmentLength that we declared; a longer segment is an error before any of it
+    /// is read.
+    pub max_recv_data_segment_length: u32,
+    /// Size of the scratch buffer; at least 4 KiB. It bounds how much is read ahead.
+    pub scratch: usize,
+}
+
+/// Where the data segment of a PDU goes, decided from its header alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into the memory of a task. The caller has checked that all of the segment fits there.
+    Task {
+        /// The task.
+        itt: InitiatorTaskTag,
+        /// Where in its buffer the segment begins.
+        offset: u32,
+    },
+    /// Into the receiver's own segment buffer ([`Receiver::segment`]): sense data, text, pings.
+    Segment,
+    /// Nowhere: the task gave its memory back. Digests are still checked.
+    Discard,
+}
+
+/// What [`Receiver::step`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing more without more bytes.
+    NeedMore,
+    /// A header, its digest verified. Answer with [`Receiver::set_destination`] when it has a data
+    /// segment, before the next step.
+    Header(Pdu),
+    /// The whole PDU is there and its data digest, if any, is right. Only now may it be acted on.
+    Complete(Pdu),
+}
+
+/// Where the next bytes of the stream belong: first all of `payload`, then `scratch`.
+#[derive(Debug)]
+pub struct RecvPlan<'a> {
+    /// The rest of a data segment, to be read straight into the task's memory.
+    pub payload: Option<DataRef>,
+    /// The core's own memory, never empty.
+    pub scratch: &'a mut [u8],
+}
+
+/// A data segment of at least this many bytes is worth its own vectored read; smaller ones come
+/// with a large read-ahead and cross scratch once, which costs less than more system calls.
+const DIRECT_MIN: u32 = 16 * 1024;
+
+/// How much is read ahead behind a large segment: its padding, its digest and the next header, with
+/// some room for small PDUs between. What of it is payload of the next large segment is copied, so
+/// this bounds the copied share: 512 bytes in a segment of 256 KiB are 0.2 %.
+const READ_AHEAD_LARGE: usize = 512;
+
+/// Cuts one connection's incoming bytes into PDUs, without reading a clock or owning payload.
+///
+/// # Driving contract
+///
+/// 1. [`Receiver::plan`] says where bytes belong; read some there.
+/// 2. [`Receiver::received`] says how many came.
+/// 3. [`Receiver::step`] until [`Step::NeedMore`], answering each header that has a data segment by
+///    [`Receiver::set_destination`].
+///
+/// The cut of the stream into reads never changes the sequence of steps.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    scratch: Vec<u8>,
+    /// Bytes `start..end` of scratch are received and not yet consumed.
+    start: usize,
+    end: usize,
+    phase: Phase,
+    segment: Vec<u8>,
+    /// The last data segment that went to a task was a large one.
+    large: bool,
+    /// What the last plan offered, to check `received` against.
+    planned_payload: u32,
+    planned_scratch: usize,
+    /// PDUs completed so far.
+    pdus: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Header,
+    AwaitDestination {
+        pdu: Pdu,
+        len: u32,
+    },
+    Payload(Payload),
+    Trailer(Payload),
+    /// The header was reported and it has no data segment.
+    Bare(Pdu),
+    /// An error was reported; nothing after it can be trusted.
+    Dead(Error),
+}
+
+#[derive(Clone, Debug)]
+struct Payload {
+    pdu: Pdu,
+    destination: Destination,
+    len: u32,
+    done: u32,
+    crc: u32,
+}
+
+impl Payload {
+    const fn remaining(&self) -> u32 {
+        self.len - self.done
+    }
+
+    /// The name of the next `n` bytes, if they go to a task.
+    fn data_ref(&self, n: u32) -> Option<DataRef> {
+        match self.destination {
+            Destination::Task { itt, offset } => Some(DataRef {
+                itt,
+                offset: offset.saturating_add(self.done),
+                len: n,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Receiver {
+    /// A receiver at the start of a PDU. `read_ahead` are bytes of the stream that were read before
+    /// (behind the final login response, say).
+    #[must_use]
+    pub fn new(config: ReceiverConfig, read_ahead: &[u8]) -> Self {
+        let mut scratch = vec![0; config.scratch.max(4096).max(read_ahead.len())];
+        if let Some(head) = scratch.get_mut(..read_ahead.len()) {
+            head.copy_from_slice(read_ahead);
+        }
+        Self {
+            config,
+            scratch,
+            start: 0,
+            end: read_ahead.len(),
+            phase: Phase::Header,
+            segment: Vec::new(),
+            large: false,
+            planned_payload: 0,
+            planned_scratch: 0,
+            pdus: 0,
+        }
+    }
+
+    /// Where the next bytes belong.
+    pub fn plan(&mut self) -> RecvPlan<'_> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > 0 && self.scratch.len() - self.end < self.scratch.len() / 2 {
+            self.scratch.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let payload = match &self.phase {
+            // While scratch holds bytes they come first in the stream; `step` consumes them.
+            Phase::Payload(payload) if self.start == self.end && payload.remaining() > 0 => {
+                payload.data_ref(payload.remaining())
+            }
+            _ => None,
+        };
+        let room = self.scratch.len() - self.end;
+        let ahead = if self.large {
+            room.min(READ_AHEAD_LARGE)
+        } else {
+            room
+        };
+        self.planned_payload = payload.map_or(0, |data| data.len);
+        self.planned_scratch = ahead;
+        RecvPlan {
+            payload,
+            scratch: &mut self.scratch[self.end..self.end + ahead],
+        }
+    }
+
+    /// `n` bytes came, filling the last plan in its order.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiMisuse::PlanOverrun`] when the plan had no room for `n` bytes.
+    pub fn received(&mut self, n: usize, store: &impl DataStore) -> Result<(), Error> {
+        let to_payload = n.min(self.planned_payload as usize);
+        let to_scratch = n - to_payload;
+        if to_scratch > self.planned_scratch {
+            return Err(ApiMisuse::PlanOverrun.into());
+        }
+        self.planned_payload = 0;
+        self.planned_scratch = 0;
+        if let Phase::Payload(payload) = &mut self.phase {
+            if let (Some(data), true) = (payload.data_ref(to_payload as u32), to_payload > 0) {
+                if self.config.data_digest {
+                    store.visit(data, &mut |bytes| {
+                        payload.crc = digest::crc32c(payload.crc, bytes)
+                    });
+                }
+                payload.done += data.len;
+            }
+        }
+        self.end += to_scratch;
+        Ok(())
+    }
+
+    /// Tells where the data segment of the header just reported goes. Without a call, a segment is
+    /// discarded.
+    pub fn set_destination(&mut self, destination: Destination) {
+        if let Phase::AwaitDestination { pdu, len } = &self.phase {
+            if matches!(destination, Destination::Task { .. }) {
+                self.large = *len >= DIRECT_MIN;
+            }
+            self.segment.clear();
+            self.phase = Phase::Payload(Payload {
+                pdu: *pdu,
+                destination,
+                len: *len,
+                done: 0,
+                crc: 0,
+            });
+        }
+    }
+
+    /// The data segment of the PDU just completed, if its destination was [`Destination::Segment`].
+    #[must_use]
+    pub fn segment(&self) -> &[u8] {
+        &self.segment
+    }
+
+    /// Takes the segment buffer out, to be given back by [`Receiver::return_segment`].
+    pub(crate) fn take_segment(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.segment)
+    }
+
+    /// Gives the segment buffer back for reuse. One that a large PDU blew up is not kept.
+    pub(crate) fn return_segment(&mut self, mut segment: Vec<u8>) {
+        segment.clear();
+        segment.shrink_to(4096);
+        self.segment = segment;
+    }
+
+    /// The memory of `itt` is not to be named again: what is still to come of a segment that was on
+    /// its way there is discarded.
+    pub fn revoke(&mut self, itt: InitiatorTaskTag) {
+        self.planned_payload = 0;
+        self.planned_scratch = 0;
+        if let Phase::Payload(payload) = &mut self.phase {
+            if matches!(payload.destination, Destination::Task { itt: named, .. } if named == itt) {
+                payload.destination = Destination::Discard;
+            }
+        }
+    }
+
+    /// Whether the stream stands inside a PDU.
+    #[must_use]
+    pub const fn is_mid_pdu(&self) -> bool {
+        self.start != self.end || !matches!(self.phase, Phase::Header)
+    }
+
+    /// PDUs completed so far.
+    #[must_use]
+    pub const fn pdus(&self) -> u64 {
+        self.pdus
+    }
+
+    /// The next step that the received bytes allow.
+    ///
+    /// # Errors
+    ///
+    /// A [`DecodeError`]; the stream cannot be trusted after it, and every later call repeats it.
+    pub fn step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
+        let result = self.try_step(store);
+        if let Err(error) = &result {
+            self.phase = Phase::Dead(*error);
+        }
+        result
+    }
+
+    fn try_step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
+        loop {
+            match &self.phase {
+                Phase::Dead(error) => return Err(*error),
+                Phase::Header => return self.step_header(),
+                Phase::AwaitDestination { .. } => self.set_destination(Destination::Discard),
+                Phase::Bare(pdu) => {
+                    let pdu = *pdu;
+                    return Ok(self.complete(pdu));
+                }
+                Phase::Payload(_) => {
+                    if !self.step_payload(store) {
+                        return Ok(Step::NeedMore);
+                    }
+                }
+                Phase::Trailer(_) => return self.step_trailer(),
+            }
+        }
+    }
+
+    fn complete(&mut self, pdu: Pdu) -> Step {
+        self.phase = Phase::Header;
+        self.pdus += 1;
+        Step::Complete(pdu)
+    }
+
+    fn step_header(&mut self) -> Result<Step, Error> {
+        let available = &self.scratch[self.start..self.end];
+        let Some((bytes, rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
+            return Ok(Step::NeedMore);
+        };
+        let bhs = Bhs::from(*bytes);
+        let mut consumed = Bhs::LEN;
+        // The digest comes before any look at the fields: a flipped bit in a length must not make
+        // us wait for bytes that will never come. Its place follows from TotalAHSLength, which no
+        // PDU for initiators has: a non-zero one is refused here, whatever flipped it.
+        if bhs.total_ahs_length() != 0 {
+            return Err(DecodeError::UnexpectedAhs.into());
+        }
+        if self.config.header_digest {
+            let Some((found, _)) = rest.split_first_chunk::<4>() else {
+                return Ok(Step::NeedMore);
+            };
+            if !digest_matches(digest::crc32c(0, bytes), *found) {
+                return Err(DecodeError::HeaderDigest.into());
+            }
+            consumed += 4;
+        }
+        let len = bhs.data_segment_length();
+        let limit = self.config.max_recv_data_segment_length;
+        if len > limit {
+            return Err(DecodeError::DataSegmentTooLong { length: len, limit }.into());
+        }
+        let pdu = Pdu::parse(&bhs)?;
+        self.start += consumed;
+        self.segment.clear();
+        self.phase = if len == 0 {
+            Phase::Bare(pdu)
+        } else {
+            Phase::AwaitDestination { pdu, len }
+        };
+        Ok(Step::Header(pdu))
+    }
+
+    /// Moves what scratch has of the data segment to its home; false when more is needed.
+    fn step_payload(&mut self, store: &mut impl DataStore) -> bool {
+        let Phase::Payload(payload) = &mut self.phase else {
+            return true;
+        };
+        let available = &self.scratch[self.start..self.end];
+        let n = payload
+            .remaining()
+            .min(u32::try_from(available.len()).unwrap_or(u32::MAX));
+        let bytes = &available[..n as usize];
+        if n > 0 {
+            if self.config.data_digest {
+                payload.crc = digest::crc32c(payload.crc, bytes);
+            }
+            match payload.data_ref(n) {
+                Some(data) => store.store(data, bytes),
+                // Grows with what has arrived, never with what a header claims.
+                None if payload.destination == Destination::Segment => {
+                    self.segment.extend_from_slice(bytes);
+                }
+                None => {}
+            }
+            payload.done += n;
+            self.start += n as usize;
+        }
+        if payload.remaining() > 0 {
+            return false;
+        }
+        self.phase = Phase::Trailer(payload.clone());
+        true
+    }
+
+    fn step_trailer(&mut self) -> Result<Step, Error> {
+        let Phase::Trailer(payload) = &self.phase else {
+            return Ok(Step::NeedMore);
+        };
+        let pad = pad_len(payload.len as usize);
+        let need = pad + if self.config.data_digest { 4 } else { 0 };
+        let Some(trailer) = self.scratch[self.start..self.end].get(..need) else {
+            return Ok(Step::NeedMore);
+        };
+        if let (true, Some((padding, found))) =
+            (self.config.data_digest, trailer.split_last_chunk::<4>())
+        {
+            if !digest_matches(digest::crc32c(payload.crc, padding), *found) {
+                return Err(DecodeError::DataDigest.into());
+            }
+        }
+        let pdu = payload.pdu;
+        self.start += need;
+        Ok(self.complete(pdu))
+    }
+}
+
+/// A fuzzer would never get past a checksum, so it always passes there.
+fn digest_matches(computed: u32, found: [u8; 4]) -> bool {
+    cfg!(fuzzing) || computed == digest::from_wire(found)
+}
+
+#[cfg(any(test, fuzzing))]
+mod fuzz {
+    use super::*;
+
+    /// Every payload byte that came to its home, in order of arrival: task, offset, value.
+    #[derive(Default)]
+    struct Sink(Vec<(InitiatorTaskTag, u32, u8)>);
+
+    impl DataStore for Sink {
+        fn store(&mut self, at: DataRef, src: &[u8]) {
+            self.0.extend(
+                src.iter()
+                    .zip(at.offset..)
+                    .map(|(byte, offset)| (at.itt, offset, *byte)),
+            );
+        }
+
+        /// Only ever asked for what arrived last.
+        fn visit(&self, at: DataRef, visitor: &mut dyn FnMut(&[u8])) {
+            let from = self.0.len() - at.len as usize;
+            self.0[from..]
+                .iter()
+                .for_each(|(_, _, byte)| visitor(&[*byte]));
+        }
+    }
+
+    /// What a run of the receiver over `stream` reports: completed PDUs with their segments, the
+    /// bytes that tasks got, and the error at the end, if any.
+    type Report = (
+        Vec<(Pdu, Vec<u8>)>,
+        Vec<(InitiatorTaskTag, u32, u8)>,
+        Option<Error>,
+    );
+
+    fn run(
+        config: ReceiverConfig,
+        mut stream: &[u8],
+        mut next_cut: impl FnMut() -> usize,
+    ) -> Report {
+        let mut receiver = Receiver::new(config, &[]);
+        let mut sink = Sink::default();
+        let mut report: Report = (Vec::new(), Vec::new(), None);
+        loop {
+            loop {
+                match receiver.step(&mut sink) {
+                    Ok(Step::NeedMore) => break,
+                    Ok(Step::Header(pdu)) => receiver.set_destination(match &pdu {
+                        Pdu::DataIn(data) if data.itt.0 & 1 == 0 => Destination::Task {
+                            itt: data.itt,
+                            offset: 0,
+                        },
+                        Pdu::DataIn(_) => Destination::Discard,
+                        _ => Destination::Segment,
+                    }),
+                    Ok(Step::Complete(pdu)) => report.0.push((pdu, receiver.segment().to_vec())),
+                    Err(error) => {
+                        report.2 = Some(error);
+                        break;
+                    }
+                }
+            }
+            if stream.is_empty() || report.2.is_some() {
+                report.1 = sink.0;
+                return report;
+            }
+            let plan = receiver.plan();
+            let payload = plan.payload.map_or(0, |data| data.len as usize);
+            let n = next_cut()
+                .clamp(1, stream.len())
+                .min(payload + plan.scratch.len());
+            let (direct, ahead) = stream[..n].split_at(n.min(payload));
+            plan.scratch[..ahead.len()].copy_from_slice(ahead);
+            if let Some(data) = plan.payload {
+                sink.store(data, direct);
+            }
+            receiver.received(n, &sink).expect("within the plan");
+            stream = &stream[n..];
+        }
+    }
+
+    /// Fuzz body: however a byte stream is cut into reads, the same PDUs, the same payload bytes and
+    /// the same error come out. The first bytes of the input choose digests and cuts.
+    ///
+    /// # Panics
+    ///
+    /// When two cuts disagree: that is the bug being looked for.
+    pub fn fuzz_stream(input: &[u8]) {
+        let Some((&[flags, seed], stream)) = input.split_first_chunk::<2>() else {
+            return;
+        };
+        let config = ReceiverConfig {
+            header_digest: flags & 1 != 0,
+            data_digest: flags & 2 != 0,
+            max_recv_data_segment_length: 64 * 1024,
+            scratch: 4096,
+        };
+        let whole = run(config, stream, || usize::MAX);
+        let bytewise = run(config, stream, || 1);
+        assert_eq!(whole, bytewise);
+        let mut state = u32::from(seed) | 1;
+        let random = run(config, stream, || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as usize + 1
+        });
+        assert_eq!(whole, random);
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz_stream;
