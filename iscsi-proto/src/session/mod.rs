@@ -1,1 +1,435 @@
-//! session
+//! Full feature phase: commands in, answers out (RFC 7143 sections 4.2 and 11).
+//!
+//! What is per session lives here: the task set ([`tasks`]), the command window ([`window`]); what is
+//! per connection lives in [`crate::connection`]. The files follow the life of a command:
+//! [`command`] is submitted, [`transmit`] stages it and its data, [`receive`] dispatches what comes
+//! back, [`data_in`], [`data_out`] and [`respond`] judge it, [`abort`] and [`timers`] end it early.
+
+mod abort;
+mod command;
+mod config;
+mod data_in;
+mod data_out;
+mod event;
+mod receive;
+mod respond;
+mod tasks;
+mod timers;
+mod transmit;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+pub use command::{
+    Command, DataLength, Execution, Response, Stats, SubmitError, TaskError, TaskErrorKind,
+};
+pub use config::SessionConfig;
+pub use event::Event;
+
+use self::{
+    data_out::PingReply,
+    tasks::{EarliestDeadline, Kind, Task, Tasks, after},
+    window::CommandWindow,
+};
+use crate::{
+    connection::Connection,
+    error::{ApiMisuse, Error},
+    framing::{DataRef, DataStore, RecvPlan, TransmitPieces},
+    ids::{Cid, InitiatorTaskTag, TargetTransferTag},
+    login::LoggedIn,
+    pdu::LogoutReason,
+    scsi::{cdb::Cdb, lun::Lun},
+    text::{Parameters, SessionType},
+    time::Instant,
+};
+
+/// One iSCSI session in full feature phase at ErrorRecoveryLevel 0, with its one connection.
+///
+/// It opens no socket, reads no clock and owns no payload. Whoever drives it keeps the memory of each
+/// command under the [`InitiatorTaskTag`] that [`submit`](Self::submit) returned and resolves the
+/// [`DataRef`]s by which the session names pieces of it ([`DataStore`]).
+///
+/// # Driving contract
+///
+/// * **Commands**: [`submit`](Self::submit), [`abandon`](Self::abandon), [`ping`](Self::ping),
+///   [`text`](Self::text), [`logout`](Self::logout). Any time; they only queue.
+/// * **Inputs**: [`recv_plan`](Self::recv_plan), a read into it, [`handle_recv`](Self::handle_recv);
+///   [`handle_transmitted`](Self::handle_transmitted); [`handle_timeout`](Self::handle_timeout);
+///   [`handle_closed`](Self::handle_closed).
+/// * **Outputs**, to be polled after every command and input, in this order:
+///   [`poll_transmit`](Self::poll_transmit) and a write of its pieces, until it returns false or the
+///   transport takes no more; [`poll_event`](Self::poll_event) until `None`;
+///   [`poll_timeout`](Self::poll_timeout), the moment at which `handle_timeout` is due.
+///
+/// Reads and writes may be interleaved in any way. The plan of a read stays valid until the next
+/// call of `recv_plan`, `handle_recv` or `abandon`: after an `abandon`, ask again before reading.
+///
+/// An `Err` of an input is the end: the connection cannot be used any more. Call `handle_closed` with
+/// it, which ends every task with its true outcome; then drain `poll_event`.
+///
+/// # Memory of a command
+///
+/// A command's memory may be named by a plan from its submit until its [`Event::CommandDone`], never
+/// after. [`abandon`](Self::abandon) brings that event forward: at once for reads, and for writes as
+/// soon as no staged PDU holds its payload.
+#[derive(Debug)]
+pub struct Session {
+    parameters: Parameters,
+    config: SessionConfig,
+    session_type: SessionType,
+    cid: Cid,
+    connection: Connection,
+    tasks: Tasks,
+    window: CommandWindow,
+    /// Commands that were submitted and not yet staged, in order.
+    queue: VecDeque<InitiatorTaskTag>,
+    /// Pings and text requests that wait to be staged.
+    requests: VecDeque<InitiatorTaskTag>,
+    /// Text that waits with them (a text exchange has one request at a time).
+    text_out: Vec<u8>,
+    /// The tag that the target's last continuation carried.
+    text_ttt: TargetTransferTag,
+    /// Commands whose abort is wanted.
+    aborts: VecDeque<InitiatorTaskTag>,
+    ping_replies: VecDeque<PingReply>,
+    /// Commands that are over but whose memory a staged PDU still names.
+    deferred: Vec<Deferred>,
+    deadlines: EarliestDeadline,
+    events: VecDeque<Event>,
+    logout: Option<LogoutReason>,
+    closed: bool,
+    bytes_in: u64,
+    last_ping: Option<core::time::Duration>,
+}
+
+/// A `CommandDone` that waits for the plan to let go of the command's memory.
+#[derive(Debug)]
+struct Deferred {
+    itt: InitiatorTaskTag,
+    result: Result<Response, TaskError>,
+    then: Then,
+}
+
+/// What becomes of a task's slot once `CommandDone` is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The target is done with it.
+    Free,
+    /// The target may still answer.
+    Keep,
+}
+
+impl Session {
+    /// A session over the connection that `login` brought into full feature phase. Bytes that login
+    /// read ahead are processed here.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiMisuse::OutOfRange`] for a configuration outside its ranges; or what is wrong with the
+    /// bytes read ahead.
+    pub fn new(now: Instant, login: LoggedIn, config: SessionConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let connection = Connection::new(now, &login, &config);
+        let reserved = SessionConfig::RESERVED_SLOTS;
+        let mut session = Self {
+            session_type: login.session_type(),
+            cid: login.cid(),
+            connection,
+            tasks: Tasks::new(config.max_tasks, reserved, config.first_generation),
+            window: CommandWindow::new(login.cmd_sn(), login.exp_cmd_sn(), login.max_cmd_sn()),
+            queue: VecDeque::with_capacity(usize::from(config.max_tasks)),
+            requests: VecDeque::new(),
+            text_out: Vec::new(),
+            text_ttt: TargetTransferTag::RESERVED,
+            aborts: VecDeque::new(),
+            ping_replies: VecDeque::new(),
+            deferred: Vec::new(),
+            deadlines: EarliestDeadline::default(),
+            events: VecDeque::with_capacity(usize::from(config.max_tasks)),
+            logout: None,
+            closed: false,
+            bytes_in: 0,
+            last_ping: None,
+            config,
+            parameters: login.into_parts().0,
+        };
+        session.process(now, &mut NoMemory)?;
+        Ok(session)
+    }
+
+    /// What was negotiated.
+    #[must_use]
+    pub const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Commands that the target's window admits right now.
+    #[must_use]
+    pub const fn window_open(&self) -> u32 {
+        self.window.open()
+    }
+
+    /// The moment of the last byte that was received.
+    #[must_use]
+    pub const fn last_receive(&self) -> Instant {
+        self.connection.last_receive()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            pdus_out: self.connection.pdus_out,
+            pdus_in: self.connection.receiver.pdus(),
+            bytes_out: self.connection.plan.sent(),
+            bytes_in: self.bytes_in,
+            commands: self.tasks.commands(),
+            queued: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            last_ping: self.last_ping,
+        }
+    }
+
+    /// Queues a SCSI command. Exactly one [`Event::CommandDone`] with the returned tag follows.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubmitError`]; nothing was queued.
+    pub fn submit(
+        &mut self,
+        _now: Instant,
+        command: &Command,
+    ) -> Result<InitiatorTaskTag, SubmitError> {
+        if self.session_type == SessionType::Discovery {
+            return Err(ApiMisuse::DiscoverySession.into());
+        }
+        if self.is_closing() {
+            return Err(SubmitError::Closing);
+        }
+        let task = Task::new(Kind::Command, *command, command.deadline);
+        let itt = self.tasks.insert(task).ok_or(SubmitError::QueueFull)?;
+        self.deadlines.add(command.deadline);
+        self.queue.push_back(itt);
+        Ok(itt)
+    }
+
+    /// Sends a NOP-Out that wants an answer (RFC 7143 section 11.18); [`Event::PingDone`] follows. It
+    /// is immediate: a closed command window does not hold it back.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubmitError`].
+    pub fn ping(&mut self, now: Instant) -> Result<InitiatorTaskTag, SubmitError> {
+        self.queue_ping(now, false)
+    }
+
+    /// Sends text in a Text Request (section 11.10), such as `SendTargets=All`;
+    /// [`Event::TextDone`] follows with everything that the target answers. One exchange at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::QueueFull`] while another exchange is under way, or if `text` is longer than
+    /// one PDU may be.
+    pub fn text(&mut self, now: Instant, text: &[u8]) -> Result<InitiatorTaskTag, SubmitError> {
+        if self.is_closing() {
+            return Err(SubmitError::Closing);
+        }
+        let busy = self
+            .tasks
+            .iter()
+            .any(|task| matches!(task.kind, Kind::Text { .. }));
+        if busy || text.len() > self.parameters.max_xmit_data_segment_length as usize {
+            return Err(SubmitError::QueueFull);
+        }
+        let deadline = after(now, self.config.text_timeout);
+        let kind = Kind::Text {
+            gathered: Vec::new(),
+        };
+        let itt = self.insert_request(kind, deadline)?;
+        self.text_out.clear();
+        self.text_out.extend_from_slice(text);
+        Ok(itt)
+    }
+
+    /// Asks for a logout: nothing new is accepted, what was submitted runs to its end, then the
+    /// Logout Request goes out and [`Event::LoggedOut`] follows its answer.
+    pub fn logout(&mut self, now: Instant, reason: LogoutReason) {
+        if self.is_closing() {
+            return;
+        }
+        self.logout = Some(reason);
+        let deadline = after(now, self.config.logout_timeout);
+        let task = Task::new(Kind::Logout, no_command(), deadline);
+        // The reserved slots always have room for the one logout; were they full of unanswered
+        // aborts, their own deadlines would end the connection.
+        if self.tasks.insert(task).is_some() {
+            self.deadlines.add(deadline);
+        }
+    }
+
+    /// Where the next bytes of the stream belong; see [`RecvPlan`].
+    pub fn recv_plan(&mut self) -> RecvPlan<'_> {
+        self.connection.receiver.plan()
+    }
+
+    /// `n` bytes were read, filling the last plan in its order.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over; see the driving contract.
+    pub fn handle_recv(
+        &mut self,
+        now: Instant,
+        n: usize,
+        store: &mut impl DataStore,
+    ) -> Result<(), Error> {
+        if self.closed {
+            return Err(Error::Closed);
+        }
+        self.connection.receiver.received(n, store)?;
+        self.bytes_in += n as u64;
+        if n > 0 {
+            self.connection.note_received(now);
+        }
+        self.process(now, store)
+    }
+
+    /// Stages PDUs until about `max_bytes` wait to be written. Returns whether anything waits; the
+    /// pieces are [`transmit_pieces`](Self::transmit_pieces).
+    #[must_use]
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_bytes: usize,
+        store: &impl DataStore,
+    ) -> bool {
+        while !self.closed && self.connection.plan.pending() < max_bytes as u64 {
+            if !self.stage_next(now, store) {
+                break;
+            }
+        }
+        !self.connection.plan.is_empty()
+    }
+
+    /// What waits to be written, in stream order.
+    #[must_use]
+    pub fn transmit_pieces(&self) -> TransmitPieces<'_> {
+        self.connection.plan.pieces()
+    }
+
+    /// The transport took `n` bytes from the front of the pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiMisuse::PlanOverrun`] if that is more than waited.
+    pub fn handle_transmitted(&mut self, _now: Instant, n: usize) -> Result<(), Error> {
+        if !self.connection.handle_transmitted(n) {
+            return Err(ApiMisuse::PlanOverrun.into());
+        }
+        self.release_deferred();
+        Ok(())
+    }
+
+    /// The next event, if any.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    const fn is_closing(&self) -> bool {
+        self.closed || self.logout.is_some()
+    }
+
+    fn queue_ping(&mut self, now: Instant, own: bool) -> Result<InitiatorTaskTag, SubmitError> {
+        if self.closed {
+            return Err(SubmitError::Closing);
+        }
+        self.insert_request(Kind::Ping { sent: now, own }, None)
+    }
+
+    fn insert_request(
+        &mut self,
+        kind: Kind,
+        deadline: Option<Instant>,
+    ) -> Result<InitiatorTaskTag, SubmitError> {
+        let task = Task::new(kind, no_command(), deadline);
+        let itt = self.tasks.insert(task).ok_or(SubmitError::QueueFull)?;
+        self.deadlines.add(deadline);
+        self.requests.push_back(itt);
+        Ok(itt)
+    }
+
+    /// Ends a command: reports it now, or as soon as no staged PDU names its memory.
+    fn finish(&mut self, itt: InitiatorTaskTag, result: Result<Response, TaskError>, then: Then) {
+        let sent = self.connection.plan.sent();
+        let Some(task) = self.tasks.get_mut(itt) else {
+            return;
+        };
+        task.deadline = None;
+        if task.reported {
+            if then == Then::Free {
+                self.tasks.remove(itt);
+                self.events.push_back(Event::TaskDead { itt });
+            }
+            return;
+        }
+        task.finished = then == Then::Free;
+        self.connection.bursts.retain(|burst| burst.itt != itt);
+        if task.named_until > sent {
+            // The later verdict replaces an earlier one that still waits: an abandoned write whose
+            // answer came after all is a finished one.
+            self.deferred.retain(|deferred| deferred.itt != itt);
+            self.deferred.push(Deferred { itt, result, then });
+        } else {
+            self.report(itt, result, then);
+        }
+    }
+
+    fn report(&mut self, itt: InitiatorTaskTag, result: Result<Response, TaskError>, then: Then) {
+        match then {
+            Then::Free => drop(self.tasks.remove(itt)),
+            Then::Keep => {
+                if let Some(task) = self.tasks.get_mut(itt) {
+                    task.reported = true;
+                }
+            }
+        }
+        self.events.push_back(Event::CommandDone { itt, result });
+    }
+
+    fn release_deferred(&mut self) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let sent = self.connection.plan.sent();
+        let mut i = 0;
+        while let Some(deferred) = self.deferred.get(i) {
+            let named = self
+                .tasks
+                .get(deferred.itt)
+                .is_some_and(|task| task.named_until > sent);
+            if named {
+                i += 1;
+            } else {
+                let Deferred { itt, result, then } = self.deferred.swap_remove(i);
+                self.report(itt, result, then);
+            }
+        }
+    }
+}
+
+/// The command of a task that is none.
+const fn no_command() -> Command {
+    Command::new(Lun::ZERO, Cdb::test_unit_ready(), DataLength::None)
+}
+
+/// The store of a session that has no commands yet: nothing can be named.
+struct NoMemory;
+
+impl DataStore for NoMemory {
+    fn store(&mut self, _: DataRef, _: &[u8]) {}
+
+    fn visit(&self, _: DataRef, _: &mut dyn FnMut(&[u8])) {}
+}

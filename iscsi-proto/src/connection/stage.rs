@@ -1,0 +1,68 @@
+//! Turning one PDU into pieces of the outgoing stream.
+
+use super::Connection;
+use crate::{
+    digest,
+    framing::{DataRef, DataStore},
+    pdu::{Bhs, pad_len},
+    serial::StatSn,
+};
+
+/// The data segment of a PDU that is being staged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Payload<'a> {
+    None,
+    /// Bytes that are copied into the plan: text, ping data.
+    Inline(&'a [u8]),
+    /// Bytes that the caller keeps and the plan names.
+    Named(DataRef),
+}
+
+impl Connection {
+    /// The acknowledgement that every PDU of ours carries.
+    pub(crate) const fn exp_stat_sn(&self) -> StatSn {
+        self.exp_stat_sn
+    }
+
+    /// Appends one whole PDU: header, header digest, data segment, padding, data digest. The
+    /// header's DataSegmentLength is the caller's affair and must match. Returns the stream position
+    /// at which the PDU begins.
+    pub(crate) fn stage(&mut self, bhs: &Bhs, payload: Payload<'_>, store: &impl DataStore) -> u64 {
+        const ZEROS: [u8; 3] = [0; 3];
+        let begin = self.plan.staged();
+        self.pdus_out += 1;
+        self.plan.push_inline(bhs.as_bytes());
+        if self.header_digest {
+            self.plan
+                .push_inline(&digest::to_wire(digest::crc32c(0, bhs.as_bytes())));
+        }
+        let mut crc = 0;
+        let len = match payload {
+            Payload::None => return begin,
+            Payload::Inline(bytes) => {
+                self.plan.push_inline(bytes);
+                if self.data_digest {
+                    crc = digest::crc32c(0, bytes);
+                }
+                bytes.len()
+            }
+            Payload::Named(data) => {
+                self.plan.push_data(data);
+                if self.data_digest {
+                    store.visit(data, &mut |bytes| crc = digest::crc32c(crc, bytes));
+                }
+                data.len as usize
+            }
+        };
+        if len == 0 {
+            return begin;
+        }
+        let padding = &ZEROS[..pad_len(len)];
+        self.plan.push_inline(padding);
+        if self.data_digest {
+            self.plan
+                .push_inline(&digest::to_wire(digest::crc32c(crc, padding)));
+        }
+        begin
+    }
+}

@@ -1,0 +1,68 @@
+//! Limits and timers of a session.
+
+use core::time::Duration;
+
+use crate::error::ApiMisuse;
+
+/// Limits and timers of a [`Session`](super::Session) in full feature phase. What is negotiated with
+/// the target is not here but in [`Parameters`](crate::text::Parameters).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionConfig {
+    /// SCSI commands that may be submitted and not yet done, 1 to 4032. Default 256. The target's
+    /// command window may admit fewer at a time; the rest waits here in order.
+    pub max_tasks: u16,
+    /// Where the generation part of the Initiator Task Tags starts; any value. Random in production,
+    /// so that a tag of an earlier connection is not mistaken for one of this; fixed in tests.
+    pub first_generation: u32,
+    /// Silence after which a ping is sent. Default 5 s, `None` never.
+    pub nop_interval: Option<Duration>,
+    /// Silence after a ping that ends the connection. Default 5 s.
+    pub nop_timeout: Duration,
+    /// Time for the rest of a PDU once its first byte is there. Default 30 s: a segment of 256 KiB
+    /// over a link of 100 kbit/s needs 21 s.
+    pub pdu_timeout: Duration,
+    /// Time for the answer to a task management function; without one the connection ends, since
+    /// nothing else is known to stop the command. Default 5 s.
+    pub task_management_timeout: Duration,
+    /// Time for the answer to a logout. Default 5 s.
+    pub logout_timeout: Duration,
+    /// Time for a whole text exchange. Default 15 s.
+    pub text_timeout: Duration,
+    /// Longest text that is gathered from a target, in bytes. Default 1 MiB, enough for about ten
+    /// thousand targets of a discovery.
+    pub max_text: usize,
+    /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB.
+    pub scratch: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            max_tasks: 256,
+            first_generation: 0,
+            nop_interval: Some(Duration::from_secs(5)),
+            nop_timeout: Duration::from_secs(5),
+            pdu_timeout: Duration::from_secs(30),
+            task_management_timeout: Duration::from_secs(5),
+            logout_timeout: Duration::from_secs(5),
+            text_timeout: Duration::from_secs(15),
+            max_text: 1024 * 1024,
+            scratch: 64 * 1024,
+        }
+    }
+}
+
+impl SessionConfig {
+    /// Tag slots are 12 bits; some are kept back for pings, aborts and the logout, so that a full
+    /// queue of commands can never keep the session from looking after itself.
+    pub(super) const RESERVED_SLOTS: u16 = 64;
+
+    pub(super) fn validate(&self) -> Result<(), ApiMisuse> {
+        let most = (1 << 12) - Self::RESERVED_SLOTS;
+        if self.max_tasks == 0 || self.max_tasks > most || self.scratch < 4096 {
+            return Err(ApiMisuse::OutOfRange);
+        }
+        Ok(())
+    }
+}

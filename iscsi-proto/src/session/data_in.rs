@@ -1,0 +1,75 @@
+//! Data-In: where its payload goes, and what its status says (RFC 7143 section 11.7).
+
+use super::{
+    Session,
+    respond::{Answer, judge},
+};
+use crate::{
+    error::{Error, PeerMisbehaved},
+    framing::Destination,
+    pdu::DataIn,
+};
+
+impl Session {
+    /// Judges a Data-In by its header, before a byte of its payload is placed: nothing outside the
+    /// command's memory is ever named.
+    pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
+        let task = match self.tasks.get_mut(data.itt) {
+            Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
+            _ => return Err(PeerMisbehaved::UnknownTask(data.itt).into()),
+        };
+        if task.expected_in() == 0 {
+            return Err(PeerMisbehaved::UnknownTask(data.itt).into());
+        }
+        // A asks for a SNACK, which ErrorRecoveryLevel 0 does not have; status comes with F only.
+        if data.acknowledge || (data.status.is_some() && !data.is_final) {
+            return Err(PeerMisbehaved::Flags.into());
+        }
+        if data.data_sn != task.data_sn {
+            let expected = task.data_sn.0;
+            return Err(PeerMisbehaved::DataSn {
+                expected,
+                found: data.data_sn.0,
+            }
+            .into());
+        }
+        // DataPDUInOrder and DataSequenceInOrder are Yes: the only offset that may come is the one
+        // behind the last byte, so nothing overlaps and no hole stays unseen.
+        let end = u64::from(data.buffer_offset) + u64::from(data.data_segment_length);
+        if data.buffer_offset != task.received || end > u64::from(task.expected_in()) {
+            let (offset, length) = (data.buffer_offset, data.data_segment_length);
+            return Err(PeerMisbehaved::DataInRange { offset, length }.into());
+        }
+        task.data_sn = task.data_sn.next();
+        let destination = if task.abandoned {
+            Destination::Discard
+        } else {
+            Destination::Task {
+                itt: data.itt,
+                offset: task.received,
+            }
+        };
+        task.received = u32::try_from(end).unwrap_or(u32::MAX);
+        Ok(destination)
+    }
+
+    /// The payload is in place and its digest was right: if the PDU carries the status, the command
+    /// is over.
+    pub(super) fn handle_data_in(&mut self, data: &DataIn) -> Result<(), Error> {
+        let Some(status) = data.status else {
+            return Ok(());
+        };
+        self.connection.accept_status(data.stat_sn)?;
+        let Some(task) = self.tasks.get(data.itt) else {
+            return Ok(());
+        };
+        let answer = Answer {
+            status,
+            residual: data.residual,
+            sense: None,
+        };
+        let result = judge(task, answer);
+        self.finish(data.itt, result, super::Then::Free);
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! The task set of a session: one slab for SCSI commands, pings, task management, text and logout.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::command::{Command, DataLength};
+use crate::{
+    ids::InitiatorTaskTag,
+    serial::{CmdSn, DataSn, R2tSn},
+    time::Instant,
+};
+
+const SLOT_BITS: u32 = 12;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+const GENERATION_MASK: u32 = (1 << (32 - SLOT_BITS)) - 1;
+
+impl InitiatorTaskTag {
+    /// The slot part of a tag that a [`Session`](super::Session) allotted, 0 to 4095: two tasks that
+    /// are alive at the same time never share it, so a caller can keep their memory in a table.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        (self.0 & SLOT_MASK) as usize
+    }
+}
+
+/// One task: what is known of it between its submission and the reuse of its slot.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) command: Command,
+    pub(super) kind: Kind,
+    pub(super) cmd_sn: CmdSn,
+    /// Stream position of its first PDU; `None` while it waits in the queue.
+    pub(super) begin: Option<u64>,
+    /// Stream position up to which the plan names its memory.
+    pub(super) named_until: u64,
+    pub(super) deadline: Option<Instant>,
+    /// Its memory is not to be named again, though the target may still answer.
+    pub(super) abandoned: bool,
+    /// `CommandDone` was emitted: only the slot is still held, until the target is done with it.
+    pub(super) reported: bool,
+    /// The target answered it; only the plan still names its memory.
+    pub(super) finished: bool,
+    /// An ABORT TASK for it is queued or under way.
+    pub(super) aborting: bool,
+    /// Bytes of Data-In placed so far, which is also the only Buffer Offset that may come next.
+    pub(super) received: u32,
+    /// DataSN of the next Data-In.
+    pub(super) data_sn: DataSn,
+    /// Bytes of our data that were sent unsolicited or asked for by R2T.
+    pub(super) solicited: u32,
+    /// Bytes of our data that were staged.
+    pub(super) staged_out: u32,
+    /// R2TSN of the next R2T.
+    pub(super) r2t_sn: R2tSn,
+    /// R2Ts received whose data is not yet wholly staged.
+    pub(super) open_r2ts: u16,
+}
+
+/// What a task is; the fields are what only this kind has.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Command,
+    /// `own`: the keepalive's, which no caller waits for.
+    Ping {
+        sent: Instant,
+        own: bool,
+    },
+    /// An ABORT TASK.
+    Abort {
+        of: InitiatorTaskTag,
+    },
+    Text {
+        gathered: Vec<u8>,
+    },
+    Logout,
+}
+
+impl Task {
+    pub(super) fn new(kind: Kind, command: Command, deadline: Option<Instant>) -> Self {
+        Self {
+            command,
+            kind,
+            cmd_sn: CmdSn(0),
+            begin: None,
+            named_until: 0,
+            deadline,
+            abandoned: false,
+            reported: false,
+            finished: false,
+            aborting: false,
+            received: 0,
+            data_sn: DataSn(0),
+            solicited: 0,
+            staged_out: 0,
+            r2t_sn: R2tSn(0),
+            open_r2ts: 0,
+        }
+    }
+
+    pub(super) const fn is_command(&self) -> bool {
+        matches!(self.kind, Kind::Command)
+    }
+
+    pub(super) const fn expected_in(&self) -> u32 {
+        match self.command.data {
+            DataLength::In(len) => len,
+            _ => 0,
+        }
+    }
+
+    pub(super) const fn expected_out(&self) -> u32 {
+        match self.command.data {
+            DataLength::Out(len) => len,
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Of the task that is or will be here, 20 bits.
+    generation: u32,
+    task: Option<Task>,
+}
+
+/// Slots, allotted last-in first-out so that few of them stay warm. The generation in the upper bits
+/// of a tag is a check against late PDUs; the rule that a slot is reused only once the target is done
+/// with its task is the proof.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    slots: Vec<Slot>,
+    free: Vec<u16>,
+    commands: u16,
+    max_commands: u16,
+}
+
+impl Tasks {
+    pub(super) fn new(max_commands: u16, reserved: u16, first_generation: u32) -> Self {
+        let all = max_commands + reserved;
+        let generation = first_generation & GENERATION_MASK;
+        Self {
+            slots: (0..all)
+                .map(|_| Slot {
+                    generation,
+                    task: None,
+                })
+                .collect(),
+            free: (0..all).rev().collect(),
+            commands: 0,
+            max_commands,
+        }
+    }
+
+    pub(super) const fn is_full_for_commands(&self) -> bool {
+        self.commands >= self.max_commands
+    }
+
+    pub(super) fn insert(&mut self, task: Task) -> Option<InitiatorTaskTag> {
+        let is_command = task.is_command();
+        if is_command && self.is_full_for_commands() {
+            return None;
+        }
+        let index = self.free.pop()?;
+        let slot = self.slots.get_mut(usize::from(index))?;
+        let mut tag = (slot.generation << SLOT_BITS) | u32::from(index);
+        if tag == InitiatorTaskTag::RESERVED.0 {
+            slot.generation = 0;
+            tag = u32::from(index);
+        }
+        slot.task = Some(task);
+        self.commands += u16::from(is_command);
+        Some(InitiatorTaskTag(tag))
+    }
+
+    pub(super) fn get(&self, itt: InitiatorTaskTag) -> Option<&Task> {
+        let slot = self.slots.get(itt.slot())?;
+        (slot.generation == itt.0 >> SLOT_BITS).then_some(slot.task.as_ref())?
+    }
+
+    pub(super) fn get_mut(&mut self, itt: InitiatorTaskTag) -> Option<&mut Task> {
+        let slot = self.slots.get_mut(itt.slot())?;
+        (slot.generation == itt.0 >> SLOT_BITS).then_some(slot.task.as_mut())?
+    }
+
+    pub(super) fn remove(&mut self, itt: InitiatorTaskTag) -> Option<Task> {
+        let slot = self.slots.get_mut(itt.slot())?;
+        if slot.generation != itt.0 >> SLOT_BITS {
+            return None;
+        }
+        let task = slot.task.take()?;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        self.free.push(itt.slot() as u16);
+        self.commands -= u16::from(task.is_command());
+        Some(task)
+    }
+
+    /// All tags in use, in no particular order.
+    pub(super) fn tags(&self) -> impl Iterator<Item = InitiatorTaskTag> + '_ {
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.task.is_some())
+            .map(|(index, slot)| InitiatorTaskTag((slot.generation << SLOT_BITS) | index))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.slots.iter().filter_map(|slot| slot.task.as_ref())
+    }
+
+    /// SCSI commands that hold a slot.
+    pub(super) const fn commands(&self) -> u16 {
+        self.commands
+    }
+}
+
+/// The earliest deadline of all tasks, kept as a lower bound: adding a task lowers it, finishing one
+/// does not raise it. So a submission costs nothing, and the scan that finds the true minimum runs
+/// at most once per deadline that was ever set.
+#[derive(Debug, Default)]
+pub(super) struct EarliestDeadline(Option<Instant>);
+
+impl EarliestDeadline {
+    pub(super) fn add(&mut self, deadline: Option<Instant>) {
+        self.0 = [self.0, deadline].into_iter().flatten().min();
+    }
+
+    pub(super) const fn get(&self) -> Option<Instant> {
+        self.0
+    }
+
+    pub(super) fn recompute(&mut self, tasks: &Tasks) {
+        self.0 = tasks.iter().filter_map(|task| task.deadline).min();
+    }
+}
+
+/// `now + timeout`, as a deadline.
+pub(super) fn after(now: Instant, timeout: Duration) -> Option<Instant> {
+    Some(now.saturating_add(timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scsi::{cdb::Cdb, lun::Lun};
+
+    fn task() -> Task {
+        let command = Command::new(Lun::new(0), Cdb::test_unit_ready(), DataLength::None);
+        Task::new(Kind::Command, command, None)
+    }
+
+    #[test]
+    fn a_stale_tag_finds_nothing_after_its_slot_was_reused() {
+        let mut tasks = Tasks::new(1, 0, 5);
+        let first = tasks.insert(task()).unwrap();
+        assert!(tasks.remove(first).is_some());
+        let second = tasks.insert(task()).unwrap();
+        assert_eq!(first.slot(), second.slot());
+        assert!(tasks.get(first).is_none() && tasks.remove(first).is_none());
+        assert!(tasks.get(second).is_some());
+    }
+
+    #[test]
+    fn the_reserved_tag_is_never_allotted() {
+        let mut tasks = Tasks::new(4032, 64, GENERATION_MASK);
+        for _ in 0..4032 {
+            assert_ne!(tasks.insert(task()).unwrap(), InitiatorTaskTag::RESERVED);
+        }
+        assert!(tasks.insert(task()).is_none());
+        let ping = || {
+            Task::new(
+                Kind::Ping {
+                    sent: Instant::ZERO,
+                    own: true,
+                },
+                task().command,
+                None,
+            )
+        };
+        for _ in 0..64 {
+            assert_ne!(tasks.insert(ping()).unwrap(), InitiatorTaskTag::RESERVED);
+        }
+        assert_eq!(tasks.tags().count(), 4096);
+    }
+}

@@ -1,0 +1,203 @@
+//! ABORT TASK: abandoned commands and passed deadlines.
+
+use super::*;
+use crate::{
+    error::TimedOut,
+    pdu::{
+        TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
+        TaskManagementResponseCode,
+    },
+    session::{Execution, TaskErrorKind},
+};
+
+fn abort_in(sent: &[(Pdu, Vec<u8>)]) -> TaskManagementRequest {
+    let aborts: Vec<_> = sent
+        .iter()
+        .filter_map(|(pdu, _)| match pdu {
+            Pdu::TaskManagementRequest(request) => Some(*request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(aborts.len(), 1, "{sent:?}");
+    aborts[0]
+}
+
+fn answer(h: &mut Harness, itt: InitiatorTaskTag, response: TaskManagementResponseCode) -> Bhs {
+    let stat_sn = h.next_stat_sn();
+    let (exp_cmd_sn, max_cmd_sn) = (CmdSn(CMD_SN), CmdSn(h.max_cmd_sn));
+    TaskManagementResponse {
+        response,
+        additional_response_information: [0; 3],
+        itt,
+        stat_sn,
+        exp_cmd_sn,
+        max_cmd_sn,
+    }
+    .emit()
+}
+
+#[test]
+fn an_abandoned_command_that_was_not_sent_leaves_no_trace() {
+    let mut h = Harness::new();
+    let itt = h.read(512);
+    h.session.abandon(h.now, itt);
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.kind, error.execution, error.is_dead),
+        (TaskErrorKind::Abandoned, Execution::NotExecuted, true)
+    );
+    assert!(h.sent().is_empty());
+}
+
+/// Rows C-62 and H96: the abort names its task; late data is discarded; the answer proves death.
+#[test]
+fn an_abandoned_read_gives_its_memory_back_at_once() {
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    h.sent();
+    let first = h.data_in(itt, 0, 0, 512);
+    let bytes = encode(first.emit(), &[1; 512], false);
+    h.feed_bytes(&bytes[..148]).unwrap();
+    h.session.abandon(h.now, itt);
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.execution, error.is_dead),
+        (Execution::Unknown, false)
+    );
+    h.memory.0.remove(&itt.0).expect("given back");
+
+    // The rest of that segment and a whole further one arrive: any store would panic now.
+    h.feed_bytes(&bytes[148..]).unwrap();
+    let late = h.data_in(itt, 1, 512, 512);
+    h.feed(late.emit(), &[2; 512]).unwrap();
+
+    let request = abort_in(&h.sent());
+    assert_eq!(request.function, TaskManagementFunction::AbortTask);
+    assert_eq!(
+        (request.referenced_task_tag, request.ref_cmd_sn),
+        (itt, CmdSn(CMD_SN))
+    );
+    assert_eq!(request.lun, Lun::new(1));
+    assert!(request.immediate);
+    let response = answer(
+        &mut h,
+        request.itt,
+        TaskManagementResponseCode::FunctionComplete,
+    );
+    h.feed(response, &[]).unwrap();
+    assert_eq!(h.events(), [Event::TaskDead { itt }]);
+}
+
+#[test]
+fn the_answer_of_an_abandoned_command_frees_it_too() {
+    let mut h = Harness::new();
+    let itt = h.write(512);
+    h.sent();
+    h.session.abandon(h.now, itt);
+    assert!(h.done(itt).is_err());
+    let request = abort_in(&h.sent());
+    h.good(itt).unwrap();
+    assert_eq!(h.events(), [Event::TaskDead { itt }]);
+    let response = answer(
+        &mut h,
+        request.itt,
+        TaskManagementResponseCode::TaskDoesNotExist,
+    );
+    h.feed(response, &[]).unwrap();
+    assert!(h.events().is_empty());
+}
+
+#[test]
+fn a_passed_deadline_aborts_and_reports_a_dead_command() {
+    let mut h = Harness::new();
+    let mut command = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(300)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.memory.0.insert(itt.0, vec![0; 512]);
+    h.sent();
+    assert_eq!(h.session.poll_timeout(), command.deadline);
+    h.advance(Duration::from_millis(300));
+    h.session.handle_timeout(h.now).unwrap();
+    let request = abort_in(&h.sent());
+    assert!(h.events().is_empty(), "not before the target has answered");
+    let response = answer(
+        &mut h,
+        request.itt,
+        TaskManagementResponseCode::FunctionComplete,
+    );
+    h.feed(response, &[]).unwrap();
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.kind, error.execution, error.is_dead),
+        (TaskErrorKind::TimedOut, Execution::Unknown, true)
+    );
+}
+
+#[test]
+fn an_answer_that_overtakes_the_abort_counts() {
+    let mut h = Harness::new();
+    let mut command = Command::new(Lun::new(1), Cdb::test_unit_ready(), DataLength::None);
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(1)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.sent();
+    h.advance(Duration::from_millis(1));
+    h.session.handle_timeout(h.now).unwrap();
+    let request = abort_in(&h.sent());
+    h.good(itt).unwrap();
+    assert!(h.done(itt).is_ok());
+    let response = answer(
+        &mut h,
+        request.itt,
+        TaskManagementResponseCode::TaskDoesNotExist,
+    );
+    h.feed(response, &[]).unwrap();
+    assert!(h.events().is_empty());
+}
+
+#[test]
+fn an_unanswered_or_refused_abort_ends_the_connection() {
+    for refused in [false, true] {
+        let mut h = Harness::new();
+        let itt = h.read(512);
+        h.sent();
+        h.session.abandon(h.now, itt);
+        let request = abort_in(&h.sent());
+        let error = if refused {
+            let code = TaskManagementResponseCode::NotSupported;
+            let response = answer(&mut h, request.itt, code);
+            h.feed(response, &[]).unwrap_err()
+        } else {
+            h.advance(Duration::from_secs(5));
+            h.session.handle_timeout(h.now).unwrap_err()
+        };
+        let want = if refused {
+            TimedOut::Command
+        } else {
+            TimedOut::TaskManagement
+        };
+        assert_eq!(error, want.into());
+    }
+}
+
+#[test]
+fn a_deadline_in_the_queue_is_not_executed() {
+    let config = SessionConfig {
+        max_tasks: 64,
+        ..SessionConfig::default()
+    };
+    let mut h = Harness::with(parameters(), config);
+    for _ in 0..32 {
+        h.read(512);
+    }
+    let mut command = Command::new(Lun::new(1), Cdb::test_unit_ready(), DataLength::None);
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(1)));
+    let waiting = h.session.submit(h.now, &command).unwrap();
+    h.sent();
+    h.advance(Duration::from_millis(2));
+    h.session.handle_timeout(h.now).unwrap();
+    let error = h.done(waiting).unwrap_err();
+    assert_eq!(
+        (error.kind, error.execution),
+        (TaskErrorKind::TimedOut, Execution::NotExecuted)
+    );
+}

@@ -1,0 +1,114 @@
+//! NOP-Out and NOP-In, both ways.
+
+use super::*;
+use crate::{
+    error::{PeerMisbehaved, TimedOut},
+    pdu::{NopIn, NopOut},
+};
+
+fn ping_in(h: &Harness, itt: InitiatorTaskTag, ttt: u32) -> NopIn {
+    NopIn {
+        lun: Lun::new(3),
+        itt,
+        ttt: TargetTransferTag(ttt),
+        stat_sn: StatSn(h.stat_sn),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    }
+}
+
+fn ping_out(h: &mut Harness) -> NopOut {
+    let sent = h.sent();
+    let [(Pdu::NopOut(nop), _)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    *nop
+}
+
+/// Row C-52.
+#[test]
+fn a_ping_of_the_target_is_answered_with_its_tag_lun_and_data() {
+    let mut h = Harness::new();
+    let ping = ping_in(&h, InitiatorTaskTag::RESERVED, 0x55);
+    h.feed(ping.emit(), &[9; 600]).unwrap();
+    let sent = h.sent();
+    let [(Pdu::NopOut(nop), data)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(
+        (nop.ttt, nop.itt),
+        (TargetTransferTag(0x55), InitiatorTaskTag::RESERVED)
+    );
+    assert_eq!((nop.lun, nop.immediate), (Lun::new(3), true));
+    assert_eq!(
+        *data, [9; 512],
+        "cut to the target's MaxRecvDataSegmentLength"
+    );
+}
+
+/// Row C-53, and the round trip.
+#[test]
+fn our_ping_is_answered() {
+    let mut h = Harness::new();
+    let itt = h.session.ping(h.now).unwrap();
+    assert_eq!(ping_out(&mut h).itt, itt);
+    h.advance(Duration::from_millis(7));
+    let mut pong = ping_in(&h, itt, u32::MAX);
+    pong.stat_sn = h.next_stat_sn();
+    h.feed(pong.emit(), &[]).unwrap();
+    let result = Ok(Duration::from_millis(7));
+    assert_eq!(h.events(), [Event::PingDone { itt, result }]);
+}
+
+#[test]
+fn an_answer_with_data_that_we_did_not_send_ends_the_connection() {
+    let mut h = Harness::new();
+    let itt = h.session.ping(h.now).unwrap();
+    h.sent();
+    let pong = ping_in(&h, itt, u32::MAX);
+    assert_eq!(
+        h.feed(pong.emit(), &[1, 2, 3]),
+        Err(PeerMisbehaved::NopData.into())
+    );
+}
+
+/// Row H98.
+#[test]
+fn a_flood_of_pings_is_refused() {
+    let mut h = Harness::new();
+    let ping = ping_in(&h, InitiatorTaskTag::RESERVED, 1);
+    let error = (0..1000).find_map(|_| h.feed(ping.emit(), &[0; 8]).err());
+    assert_eq!(error, Some(PeerMisbehaved::Flood.into()));
+}
+
+#[test]
+fn silence_is_asked_about_and_then_ends_the_connection() {
+    let mut h = Harness::new();
+    assert_eq!(
+        h.session.poll_timeout(),
+        Some(Instant::from_nanos(5_000_000_000))
+    );
+    h.advance(Duration::from_secs(5));
+    h.session.handle_timeout(h.now).unwrap();
+    ping_out(&mut h);
+    h.advance(Duration::from_secs(5));
+    assert_eq!(h.session.handle_timeout(h.now), Err(TimedOut::Nop.into()));
+}
+
+/// A target that is busy sending data is alive, whether it answers pings or not.
+#[test]
+fn any_traffic_counts_as_an_answer() {
+    let mut h = Harness::new();
+    let itt = h.read(4096);
+    h.sent();
+    h.advance(Duration::from_secs(5));
+    h.session.handle_timeout(h.now).unwrap();
+    ping_out(&mut h);
+    for i in 0..8 {
+        h.advance(Duration::from_secs(4));
+        let data = h.data_in(itt, i, i * 512, 512);
+        h.feed(data.emit(), &[0; 512]).unwrap();
+        h.session.handle_timeout(h.now).unwrap();
+    }
+}

@@ -1,0 +1,243 @@
+//! What is staged next, and how.
+
+use super::{Session, data_out, tasks::Kind};
+use crate::{
+    connection::{Burst, Payload},
+    framing::{DataRef, DataStore},
+    ids::{InitiatorTaskTag, TargetTransferTag},
+    pdu::{DataOut, LogoutRequest, NopOut, ScsiCommand, TextRequest},
+    scsi::lun::Lun,
+    serial::DataSn,
+    time::Instant,
+};
+
+impl Session {
+    /// Stages one PDU, the most urgent one; false when there is none that may be sent.
+    ///
+    /// What keeps the session alive or stops something comes first, then data of commands that the
+    /// target already has, then new commands: a new command ahead of asked-for data would only make
+    /// the target hold more of both.
+    pub(super) fn stage_next(&mut self, now: Instant, store: &impl DataStore) -> bool {
+        self.stage_abort(now, store)
+            || self.stage_ping_reply(store)
+            || self.stage_request(now, store)
+            || self.stage_data_out(store)
+            || self.stage_command(store)
+            || self.stage_logout(store)
+    }
+
+    fn stage_ping_reply(&mut self, store: &impl DataStore) -> bool {
+        let Some(reply) = self.ping_replies.pop_front() else {
+            return false;
+        };
+        let header = NopOut {
+            immediate: true,
+            lun: reply.lun,
+            itt: InitiatorTaskTag::RESERVED,
+            ttt: reply.ttt,
+            cmd_sn: self.window.current(),
+            exp_stat_sn: self.connection.exp_stat_sn(),
+            data_segment_length: data_out::wire_len(reply.data.len()),
+        };
+        self.connection
+            .stage(&header.emit(), Payload::Inline(&reply.data), store);
+        true
+    }
+
+    fn stage_request(&mut self, now: Instant, store: &impl DataStore) -> bool {
+        let Some(itt) = self.requests.pop_front() else {
+            return false;
+        };
+        let cmd_sn = self.window.current();
+        let exp_stat_sn = self.connection.exp_stat_sn();
+        let Some(task) = self.tasks.get_mut(itt) else {
+            return true;
+        };
+        task.begin = Some(self.connection.plan.staged());
+        match &mut task.kind {
+            Kind::Ping { sent, .. } => {
+                *sent = now;
+                let header = NopOut {
+                    immediate: true,
+                    lun: Lun::ZERO,
+                    itt,
+                    ttt: TargetTransferTag::RESERVED,
+                    cmd_sn,
+                    exp_stat_sn,
+                    data_segment_length: 0,
+                };
+                self.connection.stage(&header.emit(), Payload::None, store);
+                self.connection.keepalive.note_pinged(now);
+            }
+            Kind::Text { .. } => {
+                let header = TextRequest {
+                    immediate: true,
+                    is_final: true,
+                    cont: false,
+                    lun: Lun::ZERO,
+                    itt,
+                    ttt: self.text_ttt,
+                    cmd_sn,
+                    exp_stat_sn,
+                    data_segment_length: data_out::wire_len(self.text_out.len()),
+                };
+                self.connection
+                    .stage(&header.emit(), Payload::Inline(&self.text_out), store);
+                self.text_out.clear();
+            }
+            Kind::Command | Kind::Abort { .. } | Kind::Logout => {}
+        }
+        true
+    }
+
+    /// The next Data-Out of the oldest sequence.
+    fn stage_data_out(&mut self, store: &impl DataStore) -> bool {
+        let exp_stat_sn = self.connection.exp_stat_sn();
+        let Some(burst) = self.connection.bursts.front_mut() else {
+            return false;
+        };
+        let Some(task) = self.tasks.get_mut(burst.itt) else {
+            self.connection.bursts.pop_front();
+            return true;
+        };
+        let len = burst
+            .remaining
+            .min(self.parameters.max_xmit_data_segment_length);
+        let is_final = len == burst.remaining;
+        let solicited = burst.ttt != TargetTransferTag::RESERVED;
+        let header = DataOut {
+            is_final,
+            // Section 11.7.4: the LUN goes with the tag.
+            lun: if solicited {
+                task.command.lun
+            } else {
+                Lun::ZERO
+            },
+            itt: burst.itt,
+            ttt: burst.ttt,
+            exp_stat_sn,
+            data_sn: burst.data_sn,
+            buffer_offset: burst.offset,
+            data_segment_length: len,
+        };
+        let data = DataRef {
+            itt: burst.itt,
+            offset: burst.offset,
+            len,
+        };
+        burst.offset = burst.offset.saturating_add(len);
+        burst.remaining -= len;
+        burst.data_sn = burst.data_sn.next();
+        task.staged_out = task.staged_out.saturating_add(len);
+        if is_final {
+            task.open_r2ts -= u16::from(solicited);
+            self.connection.bursts.pop_front();
+        }
+        self.connection
+            .stage(&header.emit(), Payload::Named(data), store);
+        if let Some(task) = self.tasks.get_mut(data.itt) {
+            task.named_until = self.connection.plan.staged();
+        }
+        true
+    }
+
+    /// The next command, if the target's window is open: with as much immediate and unsolicited data
+    /// as was negotiated (section 4.2.5.2).
+    fn stage_command(&mut self, store: &impl DataStore) -> bool {
+        let Some(&itt) = self.queue.front() else {
+            return false;
+        };
+        let Some(task) = self.tasks.get_mut(itt) else {
+            self.queue.pop_front();
+            return true;
+        };
+        let Some(cmd_sn) = self.window.take() else {
+            return false;
+        };
+        self.queue.pop_front();
+        let p = &self.parameters;
+        let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
+        let first_burst = expected_out.min(p.first_burst_length);
+        let immediate = if p.immediate_data {
+            first_burst.min(p.max_xmit_data_segment_length)
+        } else {
+            0
+        };
+        let unsolicited = if p.initial_r2t {
+            immediate
+        } else {
+            first_burst
+        };
+        let header = ScsiCommand {
+            immediate: false,
+            is_final: unsolicited == immediate,
+            read: expected_in > 0,
+            write: expected_out > 0,
+            attribute: task.command.attribute,
+            priority: 0,
+            total_ahs_length: 0,
+            data_segment_length: immediate,
+            lun: task.command.lun,
+            itt,
+            expected_data_transfer_length: expected_in.max(expected_out),
+            cmd_sn,
+            exp_stat_sn: self.connection.exp_stat_sn(),
+            cdb: task.command.cdb.bytes,
+        };
+        task.cmd_sn = cmd_sn;
+        task.solicited = unsolicited;
+        task.staged_out = immediate;
+        let payload = match immediate {
+            0 => Payload::None,
+            len => Payload::Named(DataRef {
+                itt,
+                offset: 0,
+                len,
+            }),
+        };
+        let begin = self.connection.stage(&header.emit(), payload, store);
+        task.begin = Some(begin);
+        if immediate > 0 {
+            task.named_until = self.connection.plan.staged();
+        }
+        if unsolicited > immediate {
+            self.connection.bursts.push_back(Burst {
+                itt,
+                ttt: TargetTransferTag::RESERVED,
+                offset: immediate,
+                remaining: unsolicited - immediate,
+                data_sn: DataSn(0),
+            });
+        }
+        true
+    }
+
+    /// The logout, once everything that was submitted has ended.
+    fn stage_logout(&mut self, store: &impl DataStore) -> bool {
+        let Some(reason) = self.logout else {
+            return false;
+        };
+        if self.tasks.commands() > 0 {
+            return false;
+        }
+        let waiting = self.tasks.tags().find(|itt| {
+            self.tasks
+                .get(*itt)
+                .is_some_and(|task| matches!(task.kind, Kind::Logout) && task.begin.is_none())
+        });
+        let Some(itt) = waiting else { return false };
+        let header = LogoutRequest {
+            immediate: true,
+            reason,
+            cid: self.cid,
+            itt,
+            cmd_sn: self.window.current(),
+            exp_stat_sn: self.connection.exp_stat_sn(),
+        };
+        let begin = self.connection.stage(&header.emit(), Payload::None, store);
+        if let Some(task) = self.tasks.get_mut(itt) {
+            task.begin = Some(begin);
+        }
+        true
+    }
+}
