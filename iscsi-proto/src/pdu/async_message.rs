@@ -131,3 +131,81 @@ impl fmt::Display for AsyncMessage {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static DROP: [u8; 48] = [
+        0x32, 0x80, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x0a, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN
+        0xff, 0xff, 0xff, 0xff,
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x93, // StatSN
+        0x00, 0x00, 0x00, 0x94, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x95, // MaxCmdSN
+        0x02, 0x01, 0x00, 0x03, // connection drop, AsyncVCode, Parameter1
+        0x00, 0x05, 0x00, 0x3c, // Parameter2, Parameter3
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn drop_of_a_connection() -> AsyncMessage {
+        AsyncMessage {
+            lun: Lun::new(10),
+            stat_sn: StatSn(0x93),
+            exp_cmd_sn: CmdSn(0x94),
+            max_cmd_sn: CmdSn(0x95),
+            event: AsyncEvent::ConnectionDrop,
+            vcode: 1,
+            parameter1: 3,
+            parameter2: 5,
+            parameter3: 60,
+            data_segment_length: 0,
+        }
+    }
+
+    #[test]
+    fn a_connection_is_about_to_be_dropped() {
+        let (parse, emit) = (AsyncMessage::parse, AsyncMessage::emit);
+        let reserved = [
+            (1, 0xff),
+            (2, 0xff),
+            (3, 0xff),
+            (16, 0xff),
+            (20, 0xff),
+            (44, 0xff),
+        ];
+        check(&DROP, drop_of_a_connection(), parse, emit, &reserved);
+        assert_eq!(
+            drop_of_a_connection().to_string(),
+            "Async Message connection will be dropped vcode=1 lun=10 parameters=3,5,60 len=0 \
+             statsn=147 cmdsn=148..=149"
+        );
+    }
+
+    #[test]
+    fn events_have_the_numbers_of_the_standard() {
+        let numbered = [
+            AsyncEvent::ScsiEvent,
+            AsyncEvent::LogoutRequested,
+            AsyncEvent::ConnectionDrop,
+            AsyncEvent::SessionDrop,
+            AsyncEvent::NegotiationRequested,
+            AsyncEvent::TasksTerminated,
+            AsyncEvent::Unknown(6),
+        ];
+        for (number, event) in (0..).zip(numbered) {
+            let mut bytes = DROP;
+            bytes[36] = number;
+            let message = AsyncMessage::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(message.event, event);
+            assert_eq!(message.emit().as_bytes(), &bytes);
+        }
+        assert_eq!(AsyncEvent::from_byte(255), AsyncEvent::VendorSpecific);
+    }
+}

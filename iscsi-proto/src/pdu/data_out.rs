@@ -93,3 +93,74 @@ impl fmt::Display for DataOut {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static SOLICITED: [u8; 48] = [
+        0x05, 0x80, 0x00, 0x00, // F
+        0x00, 0x00, 0x20, 0x00, // 8192 bytes
+        0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 1
+        0x00, 0x00, 0x00, 0x41, // ITT
+        0x00, 0x00, 0x00, 0x42, // TTT
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x43, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x44, // DataSN
+        0x00, 0x01, 0x00, 0x00, // Buffer Offset
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn solicited() -> DataOut {
+        DataOut {
+            is_final: true,
+            lun: Lun::new(1),
+            itt: InitiatorTaskTag(0x41),
+            ttt: TargetTransferTag(0x42),
+            exp_stat_sn: StatSn(0x43),
+            data_sn: DataSn(0x44),
+            buffer_offset: 0x1_0000,
+            data_segment_length: 8192,
+        }
+    }
+
+    #[test]
+    fn the_last_data_for_an_r2t() {
+        let reserved = [
+            (0, 0x40),
+            (1, 0x7f),
+            (2, 0xff),
+            (24, 0xff),
+            (32, 0xff),
+            (44, 0xff),
+        ];
+        check(
+            &SOLICITED,
+            solicited(),
+            DataOut::parse,
+            DataOut::emit,
+            &reserved,
+        );
+        assert_eq!(
+            solicited().to_string(),
+            "Data-Out itt=0x00000041 ttt=0x00000042 lun=1 datasn=68 offset=65536 len=8192 F \
+             expstatsn=67"
+        );
+    }
+
+    #[test]
+    fn without_f_more_follows() {
+        let mut bytes = SOLICITED;
+        bytes[1] = 0;
+        let data_out = DataOut {
+            is_final: false,
+            ..solicited()
+        };
+        check(&bytes, data_out, DataOut::parse, DataOut::emit, &[]);
+    }
+}

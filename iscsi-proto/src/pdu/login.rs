@@ -320,3 +320,134 @@ impl fmt::Display for LoginResponse {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static REQUEST: [u8; 48] = [
+        0x43, 0x87, 0x00, 0x00, // I; T, operational -> full feature
+        0x00, 0x00, 0x01, 0x23, // 291 bytes of text
+        0x80, 0x12, 0x34, 0x56, 0x00, 0x07, // ISID
+        0x00, 0x00, // TSIH: a new session
+        0x00, 0x00, 0x00, 0x61, // ITT
+        0x00, 0x02, 0x00, 0x00, // CID
+        0x00, 0x00, 0x00, 0x63, // CmdSN
+        0x00, 0x00, 0x00, 0x64, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    #[rustfmt::skip]
+    static RESPONSE: [u8; 48] = [
+        0x23, 0x40, 0x03, 0x01, // C, security; version-max 3, version-active 1
+        0x00, 0x00, 0x20, 0x00, // 8192 bytes of text
+        0x80, 0x12, 0x34, 0x56, 0x00, 0x07, // ISID
+        0xab, 0xcd, // TSIH
+        0x00, 0x00, 0x00, 0x61, // ITT
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x63, // StatSN
+        0x00, 0x00, 0x00, 0x64, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x65, // MaxCmdSN
+        0x02, 0x01, 0x00, 0x00, // authentication failure
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn request() -> LoginRequest {
+        LoginRequest {
+            transit: true,
+            cont: false,
+            csg: Stage::OperationalNegotiation,
+            nsg: Stage::FullFeature,
+            version_max: 0,
+            version_min: 0,
+            data_segment_length: 291,
+            isid: Isid([0x80, 0x12, 0x34, 0x56, 0, 7]),
+            tsih: Tsih(0),
+            itt: InitiatorTaskTag(0x61),
+            cid: Cid(2),
+            cmd_sn: CmdSn(0x63),
+            exp_stat_sn: StatSn(0x64),
+        }
+    }
+
+    fn response() -> LoginResponse {
+        LoginResponse {
+            transit: false,
+            cont: true,
+            csg: Stage::SecurityNegotiation,
+            nsg: Stage::SecurityNegotiation,
+            version_max: 3,
+            version_active: 1,
+            data_segment_length: 8192,
+            isid: Isid([0x80, 0x12, 0x34, 0x56, 0, 7]),
+            tsih: Tsih(0xabcd),
+            itt: InitiatorTaskTag(0x61),
+            stat_sn: StatSn(0x63),
+            exp_cmd_sn: CmdSn(0x64),
+            max_cmd_sn: CmdSn(0x65),
+            status: LoginStatus {
+                class: 2,
+                detail: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn a_request_that_wants_to_finish() {
+        let (parse, emit) = (LoginRequest::parse, LoginRequest::emit);
+        let reserved = [(1, 0x30), (22, 0xff), (23, 0xff), (32, 0xff), (47, 0xff)];
+        check(&REQUEST, request(), parse, emit, &reserved);
+        assert_eq!(
+            request().to_string(),
+            "Login Request operational->full feature T isid=801234560007 tsih=0x0000 cid=2 \
+             itt=0x00000061 len=291 version=0..=0 cmdsn=99 expstatsn=100"
+        );
+    }
+
+    #[test]
+    fn a_response_that_goes_on_in_the_next_one() {
+        let (parse, emit) = (LoginResponse::parse, LoginResponse::emit);
+        let reserved = [
+            (0, 0x40),
+            (1, 0x33),
+            (20, 0xff),
+            (38, 0xff),
+            (39, 0xff),
+            (47, 0xff),
+        ];
+        check(&RESPONSE, response(), parse, emit, &reserved);
+        assert_eq!(
+            response().to_string(),
+            "Login Response 0201 authentication failure security C isid=801234560007 tsih=0xabcd \
+             itt=0x00000061 len=8192 version=1 max=3 statsn=99 cmdsn=100..=101"
+        );
+    }
+
+    #[test]
+    fn there_is_no_stage_2() {
+        for flags in [0x88, 0x08, 0x86, 0x82] {
+            let mut bytes = REQUEST;
+            bytes[1] = flags;
+            let error = LoginRequest::parse(&Bhs::from(bytes));
+            assert_eq!(error, Err(DecodeError::Field { offset: 1 }), "{flags:#x}");
+            let mut bytes = RESPONSE;
+            bytes[1] = flags;
+            let error = LoginResponse::parse(&Bhs::from(bytes));
+            assert_eq!(error, Err(DecodeError::Field { offset: 1 }), "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn the_next_stage_is_reserved_without_transit() {
+        let mut bytes = REQUEST;
+        bytes[1] = 0x06;
+        let parsed = LoginRequest::parse(&Bhs::from(bytes)).unwrap();
+        assert_eq!(parsed.nsg, Stage::OperationalNegotiation);
+        assert_eq!(parsed.emit().as_bytes()[1], 0x04);
+    }
+}

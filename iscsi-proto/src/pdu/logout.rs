@@ -194,3 +194,114 @@ impl fmt::Display for LogoutResponse {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static REQUEST: [u8; 48] = [
+        0x46, 0x81, 0x00, 0x00, // I; F, close the connection
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x81, // ITT
+        0x00, 0x82, 0x00, 0x00, // CID
+        0x00, 0x00, 0x00, 0x83, // CmdSN
+        0x00, 0x00, 0x00, 0x84, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    #[rustfmt::skip]
+    static RESPONSE: [u8; 48] = [
+        0x26, 0x80, 0x03, 0x00, // cleanup failed
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x81, // ITT
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x83, // StatSN
+        0x00, 0x00, 0x00, 0x84, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x85, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x02, 0x00, 0x14, // Time2Wait, Time2Retain
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn request() -> LogoutRequest {
+        LogoutRequest {
+            immediate: true,
+            reason: LogoutReason::CloseConnection,
+            cid: Cid(0x82),
+            itt: InitiatorTaskTag(0x81),
+            cmd_sn: CmdSn(0x83),
+            exp_stat_sn: StatSn(0x84),
+        }
+    }
+
+    fn response() -> LogoutResponse {
+        LogoutResponse {
+            response: LogoutResponseCode::CleanupFailed,
+            itt: InitiatorTaskTag(0x81),
+            stat_sn: StatSn(0x83),
+            exp_cmd_sn: CmdSn(0x84),
+            max_cmd_sn: CmdSn(0x85),
+            time2wait: 2,
+            time2retain: 20,
+        }
+    }
+
+    #[test]
+    fn a_request_to_close_one_connection() {
+        let (parse, emit) = (LogoutRequest::parse, LogoutRequest::emit);
+        let reserved = [
+            (1, 0x80),
+            (2, 0xff),
+            (8, 0xff),
+            (15, 0xff),
+            (22, 0xff),
+            (32, 0xff),
+        ];
+        check(&REQUEST, request(), parse, emit, &reserved);
+        assert_eq!(
+            request().to_string(),
+            "Logout Request I close the connection cid=130 itt=0x00000081 cmdsn=131 expstatsn=132"
+        );
+    }
+
+    #[test]
+    fn a_response_with_both_times() {
+        let (parse, emit) = (LogoutResponse::parse, LogoutResponse::emit);
+        let reserved = [
+            (0, 0x40),
+            (1, 0xff),
+            (3, 0xff),
+            (8, 0xff),
+            (20, 0xff),
+            (36, 0xff),
+        ];
+        check(&RESPONSE, response(), parse, emit, &reserved);
+        assert_eq!(
+            response().to_string(),
+            "Logout Response itt=0x00000081 cleanup failed time2wait=2 time2retain=20 \
+             statsn=131 cmdsn=132..=133"
+        );
+    }
+
+    #[test]
+    fn unknown_reasons_and_responses_are_kept() {
+        let mut bytes = REQUEST;
+        bytes[1] = 0xff;
+        let parsed = LogoutRequest::parse(&Bhs::from(bytes)).unwrap();
+        assert_eq!(parsed.reason, LogoutReason::Unknown(0x7f));
+        assert_eq!(parsed.emit().as_bytes(), &bytes);
+        let mut bytes = RESPONSE;
+        bytes[2] = 0x04;
+        let parsed = LogoutResponse::parse(&Bhs::from(bytes)).unwrap();
+        assert_eq!(parsed.response, LogoutResponseCode::Unknown(4));
+        assert_eq!(parsed.response.to_string(), "logout response 0x04");
+        assert_eq!(parsed.emit().as_bytes(), &bytes);
+    }
+}

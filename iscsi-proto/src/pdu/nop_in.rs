@@ -89,3 +89,54 @@ impl fmt::Display for NopIn {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static PING: [u8; 48] = [
+        0x20, 0x80, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, // no ping data
+        0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 3
+        0xff, 0xff, 0xff, 0xff, // ITT: the target began
+        0xbe, 0xef, 0x00, 0x02, // TTT
+        0x00, 0x00, 0x00, 0x22, // StatSN
+        0x00, 0x00, 0x00, 0x11, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x50, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn ping() -> NopIn {
+        NopIn {
+            lun: Lun::new(3),
+            itt: InitiatorTaskTag::RESERVED,
+            ttt: TargetTransferTag(0xbeef_0002),
+            stat_sn: StatSn(0x22),
+            exp_cmd_sn: CmdSn(0x11),
+            max_cmd_sn: CmdSn(0x50),
+            data_segment_length: 0,
+        }
+    }
+
+    #[test]
+    fn a_ping_of_the_target() {
+        let reserved = [
+            (0, 0x40),
+            (1, 0xff),
+            (2, 0xff),
+            (3, 0xff),
+            (36, 0xff),
+            (47, 0xff),
+        ];
+        check(&PING, ping(), NopIn::parse, NopIn::emit, &reserved);
+        assert_eq!(
+            ping().to_string(),
+            "NOP-In itt=0xffffffff ttt=0xbeef0002 lun=3 len=0 statsn=34 cmdsn=17..=80"
+        );
+    }
+}

@@ -88,3 +88,64 @@ impl fmt::Display for NopOut {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static ANSWER: [u8; 48] = [
+        0x40, 0x80, 0x00, 0x00, // I, F
+        0x00, 0x00, 0x00, 0x04, // four bytes of ping data
+        0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 3
+        0xff, 0xff, 0xff, 0xff, // ITT: no answer wanted
+        0xbe, 0xef, 0x00, 0x02, // TTT
+        0x00, 0x00, 0x00, 0x11, // CmdSN
+        0x00, 0x00, 0x00, 0x22, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn answer() -> NopOut {
+        NopOut {
+            immediate: true,
+            lun: Lun::new(3),
+            itt: InitiatorTaskTag::RESERVED,
+            ttt: TargetTransferTag(0xbeef_0002),
+            cmd_sn: CmdSn(0x11),
+            exp_stat_sn: StatSn(0x22),
+            data_segment_length: 4,
+        }
+    }
+
+    #[test]
+    fn an_answer_to_the_targets_ping() {
+        let reserved = [
+            (1, 0xff),
+            (2, 0xff),
+            (3, 0xff),
+            (32, 0xff),
+            (40, 0xff),
+            (47, 0xff),
+        ];
+        check(&ANSWER, answer(), NopOut::parse, NopOut::emit, &reserved);
+        assert_eq!(
+            answer().to_string(),
+            "NOP-Out I itt=0xffffffff ttt=0xbeef0002 lun=3 len=4 cmdsn=17 expstatsn=34"
+        );
+    }
+
+    #[test]
+    fn without_i_the_command_number_counts() {
+        let mut bytes = ANSWER;
+        bytes[0] = 0x00;
+        let ping = NopOut {
+            immediate: false,
+            ..answer()
+        };
+        check(&bytes, ping, NopOut::parse, NopOut::emit, &[]);
+    }
+}

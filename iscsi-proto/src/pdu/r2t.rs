@@ -106,3 +106,73 @@ impl fmt::Display for R2t {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static BYTES: [u8; 48] = [
+        0x31, 0x80, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 1
+        0x00, 0x00, 0x00, 0x51, // ITT
+        0x00, 0x00, 0x00, 0x52, // TTT
+        0x00, 0x00, 0x00, 0x53, // StatSN
+        0x00, 0x00, 0x00, 0x54, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x55, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x56, // R2TSN
+        0x00, 0x01, 0x00, 0x00, // Buffer Offset
+        0x00, 0x04, 0x00, 0x00, // Desired Data Transfer Length
+    ];
+
+    fn r2t() -> R2t {
+        R2t {
+            lun: Lun::new(1),
+            itt: InitiatorTaskTag(0x51),
+            ttt: TargetTransferTag(0x52),
+            stat_sn: StatSn(0x53),
+            exp_cmd_sn: CmdSn(0x54),
+            max_cmd_sn: CmdSn(0x55),
+            r2t_sn: R2tSn(0x56),
+            buffer_offset: 0x1_0000,
+            desired_data_transfer_length: 0x4_0000,
+        }
+    }
+
+    #[test]
+    fn a_request_for_256_kib() {
+        let reserved = [(0, 0x40), (1, 0xff), (2, 0xff), (3, 0xff)];
+        check(&BYTES, r2t(), R2t::parse, R2t::emit, &reserved);
+        assert_eq!(
+            r2t().to_string(),
+            "R2T itt=0x00000051 ttt=0x00000052 lun=1 r2tsn=86 offset=65536 desired=262144 \
+             statsn=83 cmdsn=84..=85"
+        );
+    }
+
+    #[test]
+    fn an_r2t_carries_no_data() {
+        let mut bytes = BYTES;
+        bytes[5] = 0x80;
+        let error = R2t::parse(&Bhs::from(bytes));
+        let (length, limit) = (0x80_0000, 0);
+        let too_long = DecodeError::DataSegmentTooLong { length, limit };
+        assert_eq!(error, Err(too_long));
+    }
+
+    #[test]
+    fn an_empty_or_endless_one_is_for_the_session_to_judge() {
+        for length in [0, u32::MAX] {
+            let mut bytes = BYTES;
+            bytes[40..44].fill(0xff);
+            bytes[44..].copy_from_slice(&u32::to_be_bytes(length));
+            let r2t = R2t::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(r2t.desired_data_transfer_length, length);
+            assert_eq!(r2t.buffer_offset, u32::MAX);
+        }
+    }
+}

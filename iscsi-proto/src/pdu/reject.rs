@@ -113,3 +113,80 @@ impl fmt::Display for Reject {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static BYTES: [u8; 48] = [
+        0x3f, 0x80, 0x02, 0x00, // data digest error
+        0x00, 0x00, 0x00, 0x30, // the header of the rejected PDU
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0xff, 0xff, 0xff, 0xff,
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0xb3, // StatSN
+        0x00, 0x00, 0x00, 0xb4, // ExpCmdSN
+        0x00, 0x00, 0x00, 0xb5, // MaxCmdSN
+        0x00, 0x00, 0x00, 0xb6, // DataSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn reject() -> Reject {
+        Reject {
+            reason: RejectReason::DataDigestError,
+            stat_sn: StatSn(0xb3),
+            exp_cmd_sn: CmdSn(0xb4),
+            max_cmd_sn: CmdSn(0xb5),
+            data_sn: DataSn(0xb6),
+            data_segment_length: 48,
+        }
+    }
+
+    #[test]
+    fn a_pdu_whose_data_digest_was_wrong() {
+        let reserved = [
+            (1, 0xff),
+            (3, 0xff),
+            (8, 0xff),
+            (16, 0xff),
+            (20, 0xff),
+            (40, 0xff),
+        ];
+        check(&BYTES, reject(), Reject::parse, Reject::emit, &reserved);
+        assert_eq!(
+            reject().to_string(),
+            "Reject data digest error datasn=182 len=48 statsn=179 cmdsn=180..=181"
+        );
+    }
+
+    #[test]
+    fn reasons_have_the_numbers_of_the_registry() {
+        let numbered = [
+            RejectReason::Unknown(0),
+            RejectReason::Unknown(1),
+            RejectReason::DataDigestError,
+            RejectReason::SnackReject,
+            RejectReason::ProtocolError,
+            RejectReason::CommandNotSupported,
+            RejectReason::ImmediateCommandReject,
+            RejectReason::TaskInProgress,
+            RejectReason::InvalidDataAck,
+            RejectReason::InvalidPduField,
+            RejectReason::LongOperationReject,
+            RejectReason::NegotiationReset,
+            RejectReason::WaitingForLogout,
+            RejectReason::Unknown(13),
+        ];
+        for (number, reason) in (0..).zip(numbered) {
+            let mut bytes = BYTES;
+            bytes[2] = number;
+            let reject = Reject::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(reject.reason, reason);
+            assert_eq!(reject.emit().as_bytes(), &bytes);
+        }
+    }
+}

@@ -163,3 +163,105 @@ impl fmt::Display for ScsiCommand {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    /// WRITE(10) of 8 blocks of 512 at LBA 0x1234, the first 512 bytes immediate.
+    #[rustfmt::skip]
+    static WRITE: [u8; 48] = [
+        0x01, 0xa1, 0x50, 0x00, // F, W, SIMPLE; priority 5
+        0x00, 0x00, 0x02, 0x00, // 512 bytes of immediate data
+        0x41, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 256, flat space
+        0x00, 0x00, 0x0a, 0x01, // ITT
+        0x00, 0x00, 0x10, 0x00, // Expected Data Transfer Length
+        0x00, 0x00, 0x00, 0x05, // CmdSN
+        0x00, 0x00, 0x00, 0x09, // ExpStatSN
+        0x2a, 0x00, 0x00, 0x00, 0x12, 0x34, 0x00, 0x00, // CDB
+        0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn write() -> ScsiCommand {
+        ScsiCommand {
+            immediate: false,
+            is_final: true,
+            read: false,
+            write: true,
+            attribute: TaskAttribute::Simple,
+            priority: 5,
+            total_ahs_length: 0,
+            data_segment_length: 512,
+            lun: Lun::new(256),
+            itt: InitiatorTaskTag(0xa01),
+            expected_data_transfer_length: 4096,
+            cmd_sn: CmdSn(5),
+            exp_stat_sn: StatSn(9),
+            cdb: [0x2a, 0, 0, 0, 0x12, 0x34, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0],
+        }
+    }
+
+    #[test]
+    fn a_write_with_immediate_data() {
+        let reserved = [(1, 0x18), (2, 0x0f), (3, 0xff)];
+        check(
+            &WRITE,
+            write(),
+            ScsiCommand::parse,
+            ScsiCommand::emit,
+            &reserved,
+        );
+        assert_eq!(
+            write().to_string(),
+            "SCSI Command itt=0x00000a01 lun=256 F W SIMPLE priority=5 \
+             cdb=2a000000123400000800000000000000 edtl=4096 len=512 cmdsn=5 expstatsn=9"
+        );
+    }
+
+    #[test]
+    fn a_bidirectional_immediate_head_of_queue_command_with_ahs() {
+        let mut bytes = WRITE;
+        bytes[0] = 0x41;
+        bytes[1] = 0x63;
+        bytes[2] = 0x00;
+        bytes[4] = 2;
+        let command = ScsiCommand {
+            immediate: true,
+            is_final: false,
+            read: true,
+            attribute: TaskAttribute::HeadOfQueue,
+            priority: 0,
+            total_ahs_length: 2,
+            ..write()
+        };
+        check(&bytes, command, ScsiCommand::parse, ScsiCommand::emit, &[]);
+        assert_eq!(command.emit().total_ahs_length(), 8);
+        let text = command.to_string();
+        assert!(text.contains("I R W HEAD OF QUEUE cdb="), "{text}");
+        assert!(text.contains(" ahs=8 "), "{text}");
+    }
+
+    #[test]
+    fn reserved_task_attributes_are_kept() {
+        for bits in 5..=7 {
+            let mut bytes = WRITE;
+            bytes[1] = 0x80 | bits;
+            let command = ScsiCommand::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(command.attribute, TaskAttribute::Unknown(bits));
+            assert_eq!(command.emit().as_bytes(), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_priority_or_attribute_too_wide_for_its_field_spills_into_nothing_else() {
+        let command = ScsiCommand {
+            attribute: TaskAttribute::Unknown(0xff),
+            priority: 0xf5,
+            ..write()
+        };
+        assert_eq!(command.emit().as_bytes()[1..3], [0xa7, 0x50]);
+    }
+}

@@ -169,3 +169,112 @@ impl fmt::Display for ScsiResponse {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    /// CHECK CONDITION of a bidirectional command, with 20 bytes of sense data.
+    #[rustfmt::skip]
+    static CHECK_CONDITION: [u8; 48] = [
+        0x21, 0x94, 0x00, 0x02, // o and O; completed; CHECK CONDITION
+        0x00, 0x00, 0x00, 0x14, // 20 bytes
+        0x40, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // status qualifier
+        0x00, 0x00, 0x00, 0x0a, // ITT
+        0x00, 0x00, 0x00, 0x0b, // SNACK Tag
+        0x00, 0x00, 0x00, 0x0c, // StatSN
+        0x00, 0x00, 0x00, 0x0d, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x0e, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x0f, // ExpDataSN
+        0x00, 0x00, 0x01, 0x00, // Bidirectional Read Residual Count
+        0x00, 0x00, 0x02, 0x00, // Residual Count
+    ];
+
+    fn check_condition() -> ScsiResponse {
+        ScsiResponse {
+            response: ServiceResponse::CompletedAtTarget,
+            status: ScsiStatus::CheckCondition,
+            status_qualifier: 0x4001,
+            bidi_residual: Residual::Overflow(256),
+            residual: Residual::Overflow(512),
+            itt: InitiatorTaskTag(10),
+            snack_tag: 11,
+            stat_sn: StatSn(12),
+            exp_cmd_sn: CmdSn(13),
+            max_cmd_sn: CmdSn(14),
+            exp_data_sn: DataSn(15),
+            data_segment_length: 20,
+        }
+    }
+
+    const RESERVED: [(usize, u8); 4] = [(0, 0x40), (1, 0xe1), (10, 0xff), (15, 0xff)];
+
+    #[test]
+    fn a_check_condition_with_both_residuals() {
+        let (parse, emit) = (ScsiResponse::parse, ScsiResponse::emit);
+        check(&CHECK_CONDITION, check_condition(), parse, emit, &RESERVED);
+        assert_eq!(
+            check_condition().to_string(),
+            "SCSI Response itt=0x0000000a completed at target \
+             status=CHECK CONDITION, overflow 512 qualifier=0x4001 bidi overflow 256 \
+             len=20 expdatasn=15 statsn=12 cmdsn=13..=14"
+        );
+    }
+
+    #[test]
+    fn underflows_have_bits_of_their_own() {
+        let mut bytes = CHECK_CONDITION;
+        bytes[1] = 0x8a;
+        let response = ScsiResponse {
+            bidi_residual: Residual::Underflow(256),
+            residual: Residual::Underflow(512),
+            ..check_condition()
+        };
+        check(
+            &bytes,
+            response,
+            ScsiResponse::parse,
+            ScsiResponse::emit,
+            &RESERVED,
+        );
+    }
+
+    #[test]
+    fn residual_counts_without_their_bits_are_reserved() {
+        let mut bytes = CHECK_CONDITION;
+        bytes[1] = 0x80;
+        let response = ScsiResponse::parse(&Bhs::from(bytes)).unwrap();
+        assert_eq!(response.residual, Residual::None);
+        assert_eq!(response.bidi_residual, Residual::None);
+        assert_eq!(response.emit().as_bytes()[40..], [0; 8]);
+    }
+
+    #[test]
+    fn overflow_and_underflow_at_once_mean_nothing() {
+        for flags in [0x86, 0x98] {
+            let mut bytes = CHECK_CONDITION;
+            bytes[1] = flags;
+            let error = ScsiResponse::parse(&Bhs::from(bytes));
+            assert_eq!(error, Err(DecodeError::Field { offset: 1 }));
+        }
+    }
+
+    #[test]
+    fn a_failing_target_is_reported_as_such_whatever_its_flags() {
+        for (byte, response) in [
+            (0x01, ServiceResponse::TargetFailure),
+            (0x80, ServiceResponse::Unknown(0x80)),
+        ] {
+            let mut bytes = CHECK_CONDITION;
+            bytes[1] = 0x9e;
+            bytes[2] = byte;
+            let parsed = ScsiResponse::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(parsed.response, response);
+            assert_eq!(parsed.residual, Residual::None);
+            assert_eq!(parsed.emit().as_bytes()[1..3], [0x80, byte]);
+        }
+    }
+}

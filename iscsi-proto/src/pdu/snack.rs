@@ -108,3 +108,73 @@ impl fmt::Display for Snack {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static DATA_ACK: [u8; 48] = [
+        0x10, 0x82, 0x00, 0x00, // F, DataACK
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 4
+        0xff, 0xff, 0xff, 0xff, // ITT
+        0x00, 0x00, 0x00, 0xa2, // TTT
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0xa3, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0xa4, // BegRun
+        0x00, 0x00, 0x00, 0xa5, // RunLength
+    ];
+
+    fn data_ack() -> Snack {
+        Snack {
+            snack_type: SnackType::DataAck,
+            lun: Lun::new(4),
+            itt: InitiatorTaskTag::RESERVED,
+            ttt: TargetTransferTag(0xa2),
+            exp_stat_sn: StatSn(0xa3),
+            beg_run: 0xa4,
+            run_length: 0xa5,
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_of_data() {
+        let reserved = [
+            (0, 0x40),
+            (1, 0xf0),
+            (2, 0xff),
+            (3, 0xff),
+            (24, 0xff),
+            (32, 0xff),
+        ];
+        check(&DATA_ACK, data_ack(), Snack::parse, Snack::emit, &reserved);
+        assert_eq!(
+            data_ack().to_string(),
+            "SNACK DataACK itt=0xffffffff ttt=0x000000a2 lun=4 begrun=164 runlength=165 \
+             expstatsn=163"
+        );
+    }
+
+    #[test]
+    fn types_have_the_numbers_of_the_standard() {
+        let numbered = [
+            SnackType::DataOrR2t,
+            SnackType::Status,
+            SnackType::DataAck,
+            SnackType::RData,
+            SnackType::Unknown(4),
+        ];
+        for (number, snack_type) in (0..).zip(numbered) {
+            let mut bytes = DATA_ACK;
+            bytes[1] = 0x80 | number;
+            let snack = Snack::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(snack.snack_type, snack_type);
+            assert_eq!(snack.emit().as_bytes(), &bytes);
+        }
+    }
+}

@@ -234,3 +234,156 @@ impl fmt::Display for TaskManagementResponse {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static ABORT_TASK: [u8; 48] = [
+        0x42, 0x81, 0x00, 0x00, // I; F, ABORT TASK
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN 2
+        0x00, 0x00, 0x00, 0x31, // ITT
+        0x00, 0x00, 0x00, 0x32, // Referenced Task Tag
+        0x00, 0x00, 0x00, 0x33, // CmdSN
+        0x00, 0x00, 0x00, 0x34, // ExpStatSN
+        0x00, 0x00, 0x00, 0x35, // RefCmdSN
+        0x00, 0x00, 0x00, 0x36, // ExpDataSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    #[rustfmt::skip]
+    static RESPONSE: [u8; 48] = [
+        0x22, 0x80, 0x07, 0x00, // function succeeded
+        0x00, 0x00, 0x00, 0x00,
+        0x29, 0x00, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, // Additional Response Information
+        0x00, 0x00, 0x00, 0x31, // ITT
+        0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x34, // StatSN
+        0x00, 0x00, 0x00, 0x35, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x36, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn abort_task() -> TaskManagementRequest {
+        TaskManagementRequest {
+            immediate: true,
+            function: TaskManagementFunction::AbortTask,
+            lun: Lun::new(2),
+            itt: InitiatorTaskTag(0x31),
+            referenced_task_tag: InitiatorTaskTag(0x32),
+            cmd_sn: CmdSn(0x33),
+            exp_stat_sn: StatSn(0x34),
+            ref_cmd_sn: CmdSn(0x35),
+            exp_data_sn: DataSn(0x36),
+        }
+    }
+
+    fn response() -> TaskManagementResponse {
+        TaskManagementResponse {
+            response: TaskManagementResponseCode::FunctionSucceeded,
+            additional_response_information: [0x29, 0x00, 0x06],
+            itt: InitiatorTaskTag(0x31),
+            stat_sn: StatSn(0x34),
+            exp_cmd_sn: CmdSn(0x35),
+            max_cmd_sn: CmdSn(0x36),
+        }
+    }
+
+    #[test]
+    fn an_abort_of_a_task() {
+        let (parse, emit) = (TaskManagementRequest::parse, TaskManagementRequest::emit);
+        let reserved = [(1, 0x80), (2, 0xff), (3, 0xff), (40, 0xff), (47, 0xff)];
+        check(&ABORT_TASK, abort_task(), parse, emit, &reserved);
+        assert_eq!(
+            abort_task().to_string(),
+            "TMF Request I ABORT TASK itt=0x00000031 lun=2 rtt=0x00000032 \
+             refcmdsn=53 expdatasn=54 cmdsn=51 expstatsn=52"
+        );
+    }
+
+    #[test]
+    fn an_answer_with_additional_response_information() {
+        let (parse, emit) = (TaskManagementResponse::parse, TaskManagementResponse::emit);
+        let reserved = [
+            (0, 0x40),
+            (1, 0xff),
+            (3, 0xff),
+            (11, 0xff),
+            (20, 0xff),
+            (36, 0xff),
+        ];
+        check(&RESPONSE, response(), parse, emit, &reserved);
+        assert_eq!(
+            response().to_string(),
+            "TMF Response itt=0x00000031 function succeeded statsn=52 cmdsn=53..=54"
+        );
+    }
+
+    #[test]
+    fn functions_have_the_numbers_of_the_registry() {
+        use TaskManagementFunction as F;
+        let numbered = [
+            F::Unknown(0),
+            F::AbortTask,
+            F::AbortTaskSet,
+            F::ClearAca,
+            F::ClearTaskSet,
+            F::LogicalUnitReset,
+            F::TargetWarmReset,
+            F::TargetColdReset,
+            F::TaskReassign,
+            F::QueryTask,
+            F::QueryTaskSet,
+            F::ITNexusReset,
+            F::QueryAsynchronousEvent,
+            F::Unknown(13),
+        ];
+        for (number, function) in (0..).zip(numbered) {
+            assert_eq!(F::from_byte(number), function);
+            let mut bytes = ABORT_TASK;
+            bytes[1] = 0x80 | number;
+            let request = TaskManagementRequest::parse(&Bhs::from(bytes)).unwrap();
+            assert_eq!(request.function, function);
+            assert_eq!(request.emit().as_bytes(), &bytes);
+        }
+    }
+
+    #[test]
+    fn response_codes_have_the_numbers_of_the_registry() {
+        use TaskManagementResponseCode as R;
+        let numbered = [
+            R::FunctionComplete,
+            R::TaskDoesNotExist,
+            R::LunDoesNotExist,
+            R::TaskStillAllegiant,
+            R::ReassignmentNotSupported,
+            R::NotSupported,
+            R::AuthorizationFailed,
+            R::FunctionSucceeded,
+            R::Unknown(8),
+        ];
+        for (number, response) in (0..).zip(numbered) {
+            assert_eq!(R::from_byte(number), response);
+        }
+        assert_eq!(R::from_byte(255), R::FunctionRejected);
+    }
+
+    #[test]
+    fn neither_has_room_for_data() {
+        let mut bytes = RESPONSE;
+        bytes[7] = 1;
+        let error = TaskManagementResponse::parse(&Bhs::from(bytes));
+        let (length, limit) = (1, 0);
+        let too_long = DecodeError::DataSegmentTooLong { length, limit };
+        assert_eq!(error, Err(too_long));
+        bytes[4] = 1;
+        let error = TaskManagementResponse::parse(&Bhs::from(bytes));
+        assert_eq!(error, Err(DecodeError::UnexpectedAhs));
+    }
+}

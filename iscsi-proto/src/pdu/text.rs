@@ -191,3 +191,105 @@ impl fmt::Display for TextResponse {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::pdu::vectors::check;
+
+    #[rustfmt::skip]
+    static REQUEST: [u8; 48] = [
+        0x44, 0x80, 0x00, 0x00, // I; F
+        0x00, 0x00, 0x00, 0x10, // "SendTargets=All\0"
+        0x00, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN
+        0x00, 0x00, 0x00, 0x71, // ITT
+        0xff, 0xff, 0xff, 0xff, // TTT
+        0x00, 0x00, 0x00, 0x73, // CmdSN
+        0x00, 0x00, 0x00, 0x74, // ExpStatSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    #[rustfmt::skip]
+    static RESPONSE: [u8; 48] = [
+        0x24, 0x40, 0x00, 0x00, // C
+        0x00, 0x00, 0x1f, 0xf8, // 8184 bytes
+        0x00, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // LUN
+        0x00, 0x00, 0x00, 0x71, // ITT
+        0x00, 0x00, 0x00, 0x72, // TTT
+        0x00, 0x00, 0x00, 0x73, // StatSN
+        0x00, 0x00, 0x00, 0x74, // ExpCmdSN
+        0x00, 0x00, 0x00, 0x75, // MaxCmdSN
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn request() -> TextRequest {
+        TextRequest {
+            immediate: true,
+            is_final: true,
+            cont: false,
+            lun: Lun::new(9),
+            itt: InitiatorTaskTag(0x71),
+            ttt: TargetTransferTag::RESERVED,
+            cmd_sn: CmdSn(0x73),
+            exp_stat_sn: StatSn(0x74),
+            data_segment_length: 16,
+        }
+    }
+
+    fn response() -> TextResponse {
+        TextResponse {
+            is_final: false,
+            cont: true,
+            lun: Lun::new(9),
+            itt: InitiatorTaskTag(0x71),
+            ttt: TargetTransferTag(0x72),
+            stat_sn: StatSn(0x73),
+            exp_cmd_sn: CmdSn(0x74),
+            max_cmd_sn: CmdSn(0x75),
+            data_segment_length: 8184,
+        }
+    }
+
+    #[test]
+    fn a_request_for_all_targets() {
+        let (parse, emit) = (TextRequest::parse, TextRequest::emit);
+        let reserved = [(1, 0x3f), (2, 0xff), (3, 0xff), (32, 0xff), (47, 0xff)];
+        check(&REQUEST, request(), parse, emit, &reserved);
+        assert_eq!(
+            request().to_string(),
+            "Text Request I F itt=0x00000071 ttt=0xffffffff lun=9 len=16 cmdsn=115 expstatsn=116"
+        );
+    }
+
+    #[test]
+    fn a_response_that_goes_on_in_the_next_one() {
+        let (parse, emit) = (TextResponse::parse, TextResponse::emit);
+        let reserved = [
+            (0, 0x40),
+            (1, 0x3f),
+            (2, 0xff),
+            (3, 0xff),
+            (36, 0xff),
+            (47, 0xff),
+        ];
+        check(&RESPONSE, response(), parse, emit, &reserved);
+        assert_eq!(
+            response().to_string(),
+            "Text Response C itt=0x00000071 ttt=0x00000072 lun=9 len=8184 statsn=115 \
+             cmdsn=116..=117"
+        );
+    }
+
+    #[test]
+    fn f_and_c_at_once_are_for_the_exchange_to_judge() {
+        let mut bytes = RESPONSE;
+        bytes[1] = 0xc0;
+        let parsed = TextResponse::parse(&Bhs::from(bytes)).unwrap();
+        assert!(parsed.is_final && parsed.cont);
+        assert_eq!(parsed.emit().as_bytes(), &bytes);
+    }
+}
