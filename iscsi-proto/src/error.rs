@@ -76,30 +76,6 @@ pub enum DecodeError {
         /// Where in the structure.
         offset: u32,
     },
-    /// A vital product data page other than the one that was asked for.
-    #[error("VPD page {found:#04x} where {expected:#04x} was expected")]
-    WrongVpdPage {
-        /// The page that was asked for.
-        expected: u8,
-        /// The page code of the answer.
-        found: u8,
-    },
-    /// REPORT LUNS announces more logical units than we are willing to list.
-    #[error("{count} logical units reported, limit {limit}")]
-    TooManyLuns {
-        /// What the LUN LIST LENGTH says.
-        count: u32,
-        /// The cap.
-        limit: u32,
-    },
-    /// A block length that is no power of two from 512 to 65536, or a size of 2^64 bytes and more.
-    #[error("impossible geometry: last LBA {last_lba}, {block_length} bytes per block")]
-    BadGeometry {
-        /// RETURNED LOGICAL BLOCK ADDRESS.
-        last_lba: u64,
-        /// LOGICAL BLOCK LENGTH IN BYTES.
-        block_length: u32,
-    },
     /// A value that cannot be an address or a name.
     #[error("malformed address or name")]
     Address,

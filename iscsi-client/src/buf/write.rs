@@ -136,13 +136,6 @@ impl WriteBuf {
         }
     }
 
-    /// Whether it has segments that are regions, whose bytes may change under a request.
-    #[must_use]
-    pub fn has_regions(&self) -> bool {
-        let region = |segment: &WriteSeg| matches!(segment.0, Seg::Region(_));
-        self.segments.iter().any(region)
-    }
-
     /// The same data with every region loaded into private memory. Whoever may send a write more
     /// than once (a path group that retries elsewhere) loads it once, here, so that all copies of
     /// the write are equal although the guest goes on changing its memory.

@@ -5,7 +5,6 @@ mod login;
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
-use iscsi_proto::scsi::sense::SenseData;
 pub use kind::ErrorKind;
 pub use login::{LoginError, LoginFailure};
 
@@ -50,7 +49,6 @@ struct Inner {
     outcome: Outcome,
     retry: Retry,
     dead: bool,
-    sense: Option<SenseData>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -64,7 +62,6 @@ impl Error {
             outcome,
             retry: kind.usual_retry(),
             dead: outcome != Outcome::Unknown,
-            sense: None,
             source: None,
         }))
     }
@@ -96,13 +93,6 @@ impl Error {
         self
     }
 
-    /// Adds what the target said.
-    #[must_use]
-    pub fn with_sense(mut self, sense: SenseData) -> Self {
-        self.0.sense = Some(sense);
-        self
-    }
-
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -128,12 +118,6 @@ impl Error {
         self.0.retry
     }
 
-    /// The target's sense data, as it came: a host that passes SCSI through hands it to its guest.
-    #[must_use]
-    pub const fn sense(&self) -> Option<&SenseData> {
-        self.0.sense.as_ref()
-    }
-
     /// Whether it is proven that the target can no longer execute the command: it was answered,
     /// aborted, or never sent. Only then may a write be repeated, or be followed by another one to
     /// the same blocks, without the danger that the old one lands last.
@@ -146,9 +130,6 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.kind, f)?;
-        if let Some(sense) = &self.0.sense {
-            write!(f, " ({sense})")?;
-        }
         match self.0.outcome {
             Outcome::Unknown => f.write_str("; whether the request was carried out is unknown")?,
             Outcome::NotExecuted | Outcome::Executed => {}
@@ -169,7 +150,6 @@ impl fmt::Debug for Error {
             .field("outcome", &self.0.outcome)
             .field("retry", &self.0.retry)
             .field("dead", &self.0.dead)
-            .field("sense", &self.0.sense)
             .field("source", &self.0.source)
             .finish()
     }

@@ -30,30 +30,6 @@ pub struct LoggedIn {
 }
 
 impl LoggedIn {
-    /// What a login would have come to, for the session's own unit tests; not in any other build.
-    #[cfg(test)]
-    pub(crate) fn for_unit_tests(
-        parameters: Parameters,
-        cmd_sn: CmdSn,
-        exp_stat_sn: StatSn,
-        max_cmd_sn: CmdSn,
-    ) -> Self {
-        Self {
-            parameters,
-            tsih: Tsih(1),
-            isid: Isid::default(),
-            cid: Cid(0),
-            cmd_sn,
-            exp_stat_sn,
-            exp_cmd_sn: cmd_sn,
-            max_cmd_sn,
-            authenticated: false,
-            read_ahead: Vec::new(),
-            session_type: SessionType::Normal,
-            target_name: None,
-        }
-    }
-
     /// What was agreed.
     #[must_use]
     pub const fn parameters(&self) -> &Parameters {

@@ -18,8 +18,6 @@ mod async_message;
 mod bhs;
 mod data_in;
 mod data_out;
-#[cfg(any(test, fuzzing))]
-mod fuzzing;
 mod login;
 mod logout;
 mod nop_in;
@@ -41,8 +39,6 @@ pub use async_message::{AsyncEvent, AsyncMessage};
 pub use bhs::Bhs;
 pub use data_in::DataIn;
 pub use data_out::DataOut;
-#[cfg(any(test, fuzzing))]
-pub use fuzzing::fuzz_roundtrip;
 pub use login::{LoginRequest, LoginResponse, Stage};
 pub use logout::{LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode};
 pub use nop_in::NopIn;
@@ -202,36 +198,4 @@ pdus! {
     AsyncMessage,
     /// Reject.
     Reject,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padding_brings_every_length_to_a_multiple_of_four() {
-        for len in 0..100 {
-            assert!(pad_len(len) < 4);
-            assert_eq!((len + pad_len(len)) % 4, 0);
-        }
-        assert_eq!(pad_len(usize::MAX), 1);
-    }
-
-    #[test]
-    fn exactly_the_opcodes_of_the_standard_are_known() {
-        let known = [
-            0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25,
-            0x26, 0x31, 0x32, 0x3f,
-        ];
-        for opcode in 0..0x40 {
-            let mut bytes = [0; 48];
-            bytes[0] = opcode;
-            let parsed = Pdu::parse(&Bhs::from(bytes));
-            if known.contains(&opcode) {
-                assert_eq!(parsed.map(|pdu| pdu.opcode()), Ok(opcode));
-            } else {
-                assert_eq!(parsed, Err(DecodeError::Opcode(opcode)));
-            }
-        }
-    }
 }

@@ -16,13 +16,13 @@ pub struct Lun(u64);
 impl Lun {
     /// LUN 0, which every target answers for.
     pub const ZERO: Self = Self(0);
-    /// The REPORT LUNS well-known logical unit (SPC-4, well-known logical units).
+    /// The REPORT LUNS well-known logical unit (SPC-4 section 8.2).
     pub const REPORT_LUNS: Self = Self(0xc101_0000_0000_0000);
 
     /// The single-level LUN of a number: peripheral device addressing below 256, flat space
     /// addressing from 256 to 16383, as Linux, ESX and libiscsi write it.
     ///
-    /// Numbers of 16384 and more take extended flat space addressing (SAM-5, extended logical unit addressing).
+    /// Numbers of 16384 and more take extended flat space addressing (SAM-5 section 4.7.7.5).
     #[must_use]
     pub const fn new(number: u16) -> Self {
         let number = number as u64;

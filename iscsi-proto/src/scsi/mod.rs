@@ -3,27 +3,8 @@
 //! The parsers are tolerant of devices and strict with lengths: what a device says about a length is
 //! never believed beyond the bytes that came, and a structure that was cut short says so.
 
-pub mod capacity;
-pub mod cdb;
-mod field;
-#[cfg(any(test, fuzzing))]
-mod fuzz;
-pub mod inquiry;
 pub mod lun;
-pub mod report_luns;
-pub mod sense;
-pub mod sense_code;
 pub mod status;
-pub mod vpd;
 
-pub use capacity::{Capacity, ReadCapacity10, ReadCapacity16};
-pub use cdb::{Cdb, Command};
-#[cfg(any(test, fuzzing))]
-pub use fuzz::fuzz_all;
-pub use inquiry::StandardInquiry;
 pub use lun::Lun;
-pub use report_luns::ReportLuns;
-pub use sense::{SenseData, SenseKey};
-pub use sense_code::AdditionalSenseCode;
 pub use status::ScsiStatus;
-pub use vpd::LogicalUnitIdentity;
