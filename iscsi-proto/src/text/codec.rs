@@ -180,6 +180,11 @@ impl TextBuf {
         self.push(key, binary::Hex(value));
     }
 
+    /// Moves all pairs of `other` behind the ones here.
+    pub fn append(&mut self, other: &mut Self) {
+        self.text.append(&mut other.text);
+    }
+
     /// Length in bytes, NULs included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -23,14 +23,14 @@ pub enum DigestOffer {
 }
 
 impl DigestOffer {
-    /// The list as it stands on the wire.
+    /// The values of the list.
     #[must_use]
-    pub const fn value(self) -> &'static str {
+    pub const fn list(self) -> &'static [&'static str] {
         match self {
-            Self::None => "None",
-            Self::PreferNone => "None,CRC32C",
-            Self::PreferCrc32c => "CRC32C,None",
-            Self::RequireCrc32c => "CRC32C",
+            Self::None => &["None"],
+            Self::PreferNone => &["None", "CRC32C"],
+            Self::PreferCrc32c => &["CRC32C", "None"],
+            Self::RequireCrc32c => &["CRC32C"],
         }
     }
 

@@ -1,0 +1,137 @@
+//! Body of the fuzz target for logins, and its oracles.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{
+    ids::Isid,
+    login::{
+        Authentication, ChapCredentials, Login, LoginConfig, LoginLimits, LoginOutcome, Secret,
+    },
+    pdu::{Bhs, pad_len},
+    time::Instant,
+};
+
+fn config(kind: u8) -> Option<LoginConfig> {
+    let name = |text: &str| text.parse().ok();
+    let initiator = name("iqn.2001-04.com.example:host")?;
+    let mut config = match name("iqn.2001-04.com.example:disk") {
+        Some(target) if kind & 1 == 0 => LoginConfig::normal(initiator, target, Isid([2; 6])),
+        _ => LoginConfig::discovery(initiator, Isid([2; 6])),
+    };
+    if kind & 2 != 0 {
+        let chap = ChapCredentials::new("user", Secret::new(b"opensesame12")).ok()?;
+        config = config
+            .with_authentication(Authentication::Chap(chap))
+            .with_require_chap(kind & 4 == 0);
+    }
+    Some(config)
+}
+
+/// Takes any bytes for what a target sends: the first chooses the configuration, the second the
+/// size of the reads, the others are the stream.
+///
+/// Our serial numbers and tags start at zero here, so that a fuzzer does not have to guess them.
+///
+/// Oracles: full feature phase is never reached without the required CHAP, and only after a
+/// CHAP_R went out; what was agreed is in range; the number of requests is bounded; every error is
+/// final; the outcome does not depend on how the
+/// stream was cut.
+pub fn fuzz_login(bytes: &[u8]) {
+    let [kind, step, stream @ ..] = bytes else {
+        return;
+    };
+    let Some(config) = config(*kind) else {
+        return;
+    };
+    let whole = run(&config, stream, usize::MAX);
+    let cut = run(&config, stream, 1 + usize::from(*step));
+    assert_eq!(whole, cut, "the outcome depends on how the stream was cut");
+}
+
+/// What is compared between runs.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Pending,
+    Redirect,
+    Complete,
+    Failed(crate::Error),
+}
+
+fn run(config: &LoginConfig, mut stream: &[u8], step: usize) -> Ended {
+    let mut login = Login::new(config.clone(), Instant::ZERO, &mut |buf| buf.fill(0));
+    let mut sent: Vec<u8> = Vec::new();
+    let mut requests = 0;
+    while !stream.is_empty() && login.is_pending() {
+        if !login.transmit().is_empty() {
+            requests += 1;
+            sent.extend_from_slice(login.transmit());
+            let n = login.transmit().len();
+            assert!(login.handle_transmitted(n).is_ok());
+        }
+        let (turn, later) = stream.split_at(turn(stream));
+        stream = later;
+        feed(&mut login, turn, step);
+    }
+    assert!(requests <= LoginLimits::default().max_rounds + 1);
+    check(config, login, &sent)
+}
+
+/// Feeds one turn of the target in pieces of at most `step` bytes.
+fn feed(login: &mut Login, mut turn: &[u8], step: usize) {
+    while !turn.is_empty() && login.is_pending() {
+        let room = login.recv_buf();
+        let n = turn.len().min(room.len()).min(step);
+        let (now, later) = turn.split_at(n);
+        assert!(n > 0, "a pending login has room");
+        room[..n].copy_from_slice(now);
+        turn = later;
+        if let Err(error) = login.handle_recv(Instant::ZERO, n) {
+            assert!(login.transmit().is_empty() && login.poll_timeout().is_none());
+            assert_eq!(login.handle_timeout(Instant::ZERO), Err(error));
+        }
+    }
+}
+
+/// The bytes up to the end of the PDU that begins here, which is what a target may send before our
+/// next request. Behind a broken header, everything.
+fn turn(rest: &[u8]) -> usize {
+    let Some(header) = rest.first_chunk::<48>() else {
+        return rest.len();
+    };
+    let length = Bhs::from(*header).data_segment_length() as usize;
+    rest.len().min(Bhs::LEN + length + pad_len(length))
+}
+
+fn check(config: &LoginConfig, login: Login, sent: &[u8]) -> Ended {
+    match login.outcome() {
+        LoginOutcome::Pending(login) => {
+            let deadline = login.poll_timeout();
+            assert!(
+                deadline
+                    .is_some_and(|d| d <= Instant::ZERO.saturating_add(Duration::from_secs(15)))
+            );
+            Ended::Pending
+        }
+        LoginOutcome::Redirect { portal, .. } => {
+            let shown = alloc::format!("{portal}");
+            assert_eq!(shown.parse(), Ok(portal));
+            Ended::Redirect
+        }
+        LoginOutcome::Failed(error) => Ended::Failed(error),
+        LoginOutcome::Complete(logged_in) => {
+            let answered = sent.windows(7).any(|w| w == b"CHAP_R=");
+            assert_eq!(logged_in.is_authenticated(), answered);
+            if matches!(config.authentication, Authentication::Chap(_)) && config.require_chap {
+                assert!(logged_in.is_authenticated());
+            }
+            let p = logged_in.parameters();
+            assert!((512..=0xff_ffff).contains(&p.max_xmit_data_segment_length));
+            assert!((512..=0xff_ffff).contains(&p.max_burst_length));
+            assert!((512..=p.max_burst_length).contains(&p.first_burst_length));
+            assert!(p.max_outstanding_r2t >= 1 && p.error_recovery_level == 0);
+            assert!(logged_in.tsih().0 != 0);
+            Ended::Complete
+        }
+    }
+}
