@@ -3,5 +3,9 @@
 pub mod bind;
 pub mod buf;
 pub mod device;
+pub mod discovery;
 pub mod error;
+pub mod initiator;
+pub mod isid;
 pub mod runtime;
+pub mod session;

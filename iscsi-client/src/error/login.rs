@@ -37,6 +37,10 @@ pub enum LoginFailure {
     Protocol(ProtoError),
     /// Redirected from portal to portal without an end.
     RedirectLoop,
+    /// A session of this initiator with this target uses the same slot, so that a login would end it.
+    SessionExists,
+    /// The login succeeded, the discovery after it did not.
+    Discovery(Error),
     /// Somebody else logs in again and again under our initiator name and ISID.
     NexusTaken,
     /// The initiator was closed.
@@ -70,7 +74,11 @@ impl LoginError {
             LoginFailure::Resolve(_) | LoginFailure::Connect(_) | LoginFailure::Io(_) => true,
             // An interface may come back; one that cannot be told from another will not.
             LoginFailure::Bind(error) => error.kind() != io::ErrorKind::InvalidInput,
-            LoginFailure::RedirectLoop | LoginFailure::NexusTaken | LoginFailure::Closed => false,
+            LoginFailure::Discovery(error) => error.retry() != Retry::Never,
+            LoginFailure::RedirectLoop
+            | LoginFailure::SessionExists
+            | LoginFailure::NexusTaken
+            | LoginFailure::Closed => false,
         }
     }
 
@@ -89,6 +97,10 @@ impl LoginError {
             LoginFailure::Io(_) => "Check that an iSCSI target listens there, and its log.",
             LoginFailure::Protocol(error) => protocol_advice(error),
             LoginFailure::RedirectLoop => "Check the redirections in the target's configuration.",
+            LoginFailure::SessionExists => {
+                "Close the other session, or give this one another slot."
+            }
+            LoginFailure::Discovery(_) => "Check that an iSCSI target listens there, and its log.",
             LoginFailure::NexusTaken => "Give every initiator a name of its own.",
             LoginFailure::Closed => "Make a new initiator.",
         }
@@ -136,6 +148,13 @@ impl fmt::Display for LoginError {
             LoginFailure::Io(e) => write!(f, "connection lost during login to {portal}: {e}"),
             LoginFailure::Protocol(e) => write!(f, "cannot log in to {portal}: {e}"),
             LoginFailure::RedirectLoop => write!(f, "{portal} redirects in a circle"),
+            LoginFailure::SessionExists => {
+                write!(
+                    f,
+                    "a session with the target at {portal} is open in the same slot"
+                )
+            }
+            LoginFailure::Discovery(e) => write!(f, "discovery at {portal} failed: {e:#}"),
             LoginFailure::NexusTaken => {
                 write!(f, "another initiator uses our name and ISID at {portal}")
             }
@@ -157,6 +176,8 @@ impl From<LoginError> for Error {
             LoginFailure::Protocol(
                 ProtoError::Decode(_) | ProtoError::PeerMisbehaved(_) | ProtoError::ApiMisuse(_),
             ) => ErrorKind::Protocol,
+            LoginFailure::SessionExists => ErrorKind::Protocol,
+            LoginFailure::Discovery(error) => error.kind(),
             LoginFailure::Closed => ErrorKind::Closed,
             _ => ErrorKind::Transport,
         };

@@ -244,6 +244,12 @@ impl LoginConfig {
         self.session_type
     }
 
+    /// Bounds on the exchange.
+    #[must_use]
+    pub const fn limits(&self) -> &LoginLimits {
+        &self.limits
+    }
+
     /// The session identifier.
     #[must_use]
     pub const fn isid(&self) -> Isid {

@@ -1,0 +1,301 @@
+//! The initiator: who we are, towards every target.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use iscsi_proto::{
+    ApiMisuse, Error as CoreError, Isid,
+    login::{Authentication, ChapCredentials, LoginConfig},
+    name::IscsiName,
+    portal::Portal,
+};
+
+use crate::{
+    bind::Bind,
+    error::{LoginError, LoginFailure},
+    isid::SessionSlot,
+    runtime::Runtime,
+    session::{
+        self, Driver, Session, SessionOptions,
+        connect::{Connected, Connector, Spec},
+        handle::Identity,
+    },
+};
+
+/// The initiator: made once by a program, and the origin of all its sessions. Clones are the same.
+///
+/// It holds what must be the same, or must differ, over all sessions: the name, credentials, and
+/// which ISIDs are in use. There is no process-global state; two initiators of different names in
+/// one process are two hosts to a target.
+#[derive(Clone, Debug)]
+pub struct Initiator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    runtime: Arc<dyn Runtime>,
+    name: IscsiName,
+    alias: Option<Arc<str>>,
+    authentication: Authentication,
+    options: Arc<SessionOptions>,
+    isids: Arc<IsidTable>,
+}
+
+/// Builds an [`Initiator`].
+#[derive(Debug)]
+pub struct InitiatorBuilder {
+    runtime: Arc<dyn Runtime>,
+    name: IscsiName,
+    alias: Option<Arc<str>>,
+    authentication: Authentication,
+    options: SessionOptions,
+}
+
+impl InitiatorBuilder {
+    /// Authenticates by CHAP, unless a [`SessionTarget`] says otherwise.
+    #[must_use]
+    pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
+        self.authentication = Authentication::Chap(credentials);
+        self
+    }
+
+    /// A name for humans, which some targets show.
+    #[must_use]
+    pub fn alias(mut self, alias: &str) -> Self {
+        self.alias = Some(alias.into());
+        self
+    }
+
+    /// Options of every session, unless a [`SessionTarget`] says otherwise.
+    #[must_use]
+    pub fn options(mut self, options: SessionOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The initiator.
+    #[must_use]
+    pub fn build(self) -> Initiator {
+        Initiator(Arc::new(Inner {
+            runtime: self.runtime,
+            name: self.name,
+            alias: self.alias,
+            authentication: self.authentication,
+            options: Arc::new(self.options.clamped()),
+            isids: Arc::default(),
+        }))
+    }
+}
+
+/// With whom to open a session, and from where.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionTarget {
+    /// The target's name.
+    pub target: IscsiName,
+    /// One of its portals.
+    pub portal: Portal,
+    /// The local end.
+    pub bind: Bind,
+    /// What makes this session differ from others with the same target; see [`SessionSlot`].
+    pub slot: SessionSlot,
+    /// Instead of the initiator's.
+    pub authentication: Option<Authentication>,
+    /// Instead of the initiator's.
+    pub options: Option<SessionOptions>,
+}
+
+impl SessionTarget {
+    /// The only session with `target`, through `portal`, from anywhere.
+    #[must_use]
+    pub fn new(target: IscsiName, portal: Portal) -> Self {
+        Self {
+            target,
+            portal,
+            bind: Bind::Any,
+            slot: SessionSlot::default(),
+            authentication: None,
+            options: None,
+        }
+    }
+
+    /// From this local end.
+    #[must_use]
+    pub fn with_bind(mut self, bind: Bind) -> Self {
+        self.bind = bind;
+        self
+    }
+
+    /// In this slot.
+    #[must_use]
+    pub const fn with_slot(mut self, slot: SessionSlot) -> Self {
+        self.slot = slot;
+        self
+    }
+
+    /// With credentials of its own.
+    #[must_use]
+    pub fn with_authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
+    /// With options of its own.
+    #[must_use]
+    pub fn with_options(mut self, options: SessionOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+}
+
+impl Initiator {
+    /// An initiator of this name. There is no default name: two hosts of one name log each other out.
+    /// Derive it from something that identifies the host or guest and survives a restart.
+    #[must_use]
+    pub fn builder(name: IscsiName, runtime: Arc<dyn Runtime>) -> InitiatorBuilder {
+        InitiatorBuilder {
+            runtime,
+            name,
+            alias: None,
+            authentication: Authentication::None,
+            options: SessionOptions::default(),
+        }
+    }
+
+    /// Our name.
+    #[must_use]
+    pub fn name(&self) -> &IscsiName {
+        &self.0.name
+    }
+
+    /// The runtime that everything lives on.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.0.runtime
+    }
+
+    /// Logs in, following redirects, and returns the session with the driver that makes it work: the
+    /// caller polls or spawns it. Every address of the portal is tried; there is no second round.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError`]: which portal, what failed, and advice. A slot that is in use towards this
+    /// target is refused ([`LoginFailure::SessionExists`]) before anything is sent: logging in with
+    /// its ISID would end the other session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the attempt. A target that has already taken the login drops the
+    /// session when it sees the connection end.
+    pub async fn connect(&self, to: &SessionTarget) -> Result<(Session, Driver), LoginError> {
+        let inner = &*self.0;
+        let refuse = |failure| LoginError::new(to.portal.clone(), failure);
+        let isid = to.slot.isid(&inner.name).ok_or_else(|| {
+            refuse(LoginFailure::Protocol(CoreError::ApiMisuse(
+                ApiMisuse::OutOfRange,
+            )))
+        })?;
+        let lease = IsidTable::lease(&inner.isids, &to.target, isid)
+            .ok_or_else(|| refuse(LoginFailure::SessionExists))?;
+        let authentication = to.authentication.as_ref().unwrap_or(&inner.authentication);
+        let login = LoginConfig::normal(inner.name.clone(), to.target.clone(), isid)
+            .with_authentication(authentication.clone());
+        self.open(
+            login,
+            to.portal.clone(),
+            to.bind.clone(),
+            to.options.clone(),
+            Some(lease),
+        )
+        .await
+    }
+
+    /// As [`connect`](Self::connect), and the driver is spawned on the runtime.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`.
+    pub async fn connect_spawned(&self, to: &SessionTarget) -> Result<Session, LoginError> {
+        let (session, driver) = self.connect(to).await?;
+        self.0.runtime.spawn(Box::pin(driver));
+        Ok(session)
+    }
+
+    /// Opens a session as `login` says; for discovery without a lease.
+    pub(crate) async fn open(
+        &self,
+        login: LoginConfig,
+        portal: Portal,
+        bind: Bind,
+        options: Option<SessionOptions>,
+        lease: Option<IsidLease>,
+    ) -> Result<(Session, Driver), LoginError> {
+        let inner = &*self.0;
+        let options = options.map_or_else(|| Arc::clone(&inner.options), |o| Arc::new(o.clamped()));
+        let mut login = login.with_offer(options.offer).with_limits(options.login);
+        if let Some(alias) = &inner.alias {
+            login = login.with_initiator_alias(alias);
+        }
+        let identity = Identity {
+            initiator: inner.name.clone(),
+            target: login.target_name().cloned(),
+            portal: portal.clone(),
+            bind: bind.clone(),
+            isid: login.isid(),
+        };
+        let spec = Arc::new(Spec {
+            portal,
+            bind,
+            login,
+            options: Arc::clone(&options),
+        });
+        let runtime = Arc::clone(&inner.runtime);
+        let connector = Connector::new(Arc::clone(&runtime), spec, lease);
+        let connected: Connected = connector.dial().await?;
+        session::establish(runtime, identity, options, connector, connected)
+    }
+
+    /// What the initiator's sessions authenticate with.
+    pub(crate) fn authentication(&self) -> &Authentication {
+        &self.0.authentication
+    }
+}
+
+/// Which ISIDs are in use towards which targets. RFC 7143 section 4.4.3 allows one session per ISID
+/// and portal group; which group a portal belongs to is known only after the login, so this is
+/// stricter: one per ISID and target.
+#[derive(Debug, Default)]
+pub(crate) struct IsidTable(Mutex<BTreeSet<(IscsiName, Isid)>>);
+
+/// An ISID in use; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct IsidLease {
+    table: Arc<IsidTable>,
+    key: (IscsiName, Isid),
+}
+
+impl IsidTable {
+    fn lease(table: &Arc<Self>, target: &IscsiName, isid: Isid) -> Option<IsidLease> {
+        let key = (target.clone(), isid);
+        let new = table
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone());
+        new.then(|| IsidLease {
+            table: Arc::clone(table),
+            key,
+        })
+    }
+}
+
+impl Drop for IsidLease {
+    fn drop(&mut self) {
+        self.table
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+    }
+}

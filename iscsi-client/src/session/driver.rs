@@ -1,0 +1,427 @@
+//! The driver of a session: the one task that owns core, buffers and socket.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use iscsi_proto::{
+    Error as CoreError, error::TimedOut, pdu::LogoutReason, session::Session as Core,
+};
+
+use super::{
+    alarm::Alarm,
+    backoff::Backoff,
+    connect::{Connected, Connector},
+    link::{Link, Pumped},
+    ops::Ops,
+    options::SessionOptions,
+    outcome::Loss,
+    queue::{Control, Shared},
+    state::{DownReason, SessionEventKind, SessionState},
+};
+use crate::{
+    error::{Error, ErrorKind, LoginError, LoginFailure},
+    runtime::{BoxFuture, Transport},
+};
+
+/// The task that makes a [`Session`](super::Session) work: a plain future, to be spawned or polled
+/// wherever the caller likes. It is ready once the session is closed.
+///
+/// It alone owns the protocol state, the buffers of commands under way and the connection. When the
+/// connection is lost it logs in again, with the same ISID, at once and then after jittered delays of
+/// 100 ms to 10 s.
+///
+/// # Dropping it
+///
+/// Dropping the driver closes the connection abortively: what is still in a send buffer is never
+/// delivered. Every command under way ends with its true outcome, `NotExecuted` or `Unknown`, and
+/// the session is closed. To end in good order, drop the session's handles or call
+/// [`Session::close`](super::Session::close), and let the driver run to its end.
+#[must_use = "a session does nothing unless its driver is polled"]
+pub struct Driver {
+    ops: Ops,
+    options: Arc<SessionOptions>,
+    connector: Connector,
+    phase: Phase,
+    backoff: Backoff,
+    alarm: Alarm,
+    /// What commands get while there is no connection.
+    down: Error,
+    /// Until when commands wait for a connection.
+    hold_until: Option<Instant>,
+    /// Set by a close: no login any more, and the end by this time.
+    close_by: Option<Instant>,
+}
+
+enum Phase {
+    Up(Box<Link>),
+    Dialing(BoxFuture<Result<Connected, LoginError>>),
+    /// Until the next login.
+    Waiting(Instant),
+    /// Logged out; the transport is being closed.
+    Closing(Box<dyn Transport>),
+    Done,
+}
+
+/// What to do after a step.
+enum Step {
+    /// Something changed; look again at once.
+    Again,
+    /// Let others run first.
+    Yield,
+    /// Sleep until woken.
+    Sleep,
+    Done,
+}
+
+/// Rounds of a poll in which handles keep asking for something new; then others get their turn.
+const MAX_STEPS: u32 = 64;
+
+impl Driver {
+    /// A driver over a connection that is logged in.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        options: Arc<SessionOptions>,
+        connector: Connector,
+        connected: Connected,
+    ) -> Result<Self, LoginError> {
+        let mut driver = Self {
+            alarm: Alarm::new(&*shared.runtime),
+            ops: Ops::new(shared, options.queue_depth),
+            options,
+            connector,
+            phase: Phase::Done,
+            backoff: Backoff::default(),
+            down: Error::not_executed(ErrorKind::Closed),
+            hold_until: None,
+            close_by: None,
+        };
+        driver.up(connected)?;
+        driver.ops.settle(None);
+        Ok(driver)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.ops.shared
+    }
+
+    fn now(&self) -> Instant {
+        self.shared().runtime.now()
+    }
+
+    fn random(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.shared().runtime.fill_random(&mut bytes);
+        u32::from_ne_bytes(bytes)
+    }
+
+    fn obey(&mut self, control: Control) {
+        if control.close && self.close_by.is_none() {
+            self.close_by = Some(self.now() + self.options.close_timeout);
+            self.shared().refuse(Error::not_executed(ErrorKind::Closed));
+            let now = self.shared().now();
+            match &mut self.phase {
+                Phase::Up(link) => link.core.logout(now, LogoutReason::CloseSession),
+                Phase::Dialing(_) | Phase::Waiting(_) => self.end(),
+                Phase::Closing(_) | Phase::Done => {}
+            }
+        }
+        if control.reconnect && self.close_by.is_none() {
+            match &self.phase {
+                Phase::Up(_) => {
+                    self.backoff.reset();
+                    self.lost(Loss::Core(CoreError::Closed), true);
+                }
+                Phase::Waiting(_) => {
+                    self.backoff.reset();
+                    self.phase = Phase::Dialing(self.connector.dial());
+                }
+                Phase::Dialing(_) | Phase::Closing(_) | Phase::Done => {}
+            }
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Step {
+        match &mut self.phase {
+            Phase::Up(_) => self.step_up(cx),
+            Phase::Dialing(login) => match login.as_mut().poll(cx) {
+                Poll::Ready(Ok(connected)) => match self.up(connected) {
+                    Ok(()) => Step::Again,
+                    Err(error) => self.login_failed(error),
+                },
+                Poll::Ready(Err(error)) => self.login_failed(error),
+                Poll::Pending => self.step_down(cx, None),
+            },
+            Phase::Waiting(until) => {
+                let until = *until;
+                self.step_down(cx, Some(until))
+            }
+            Phase::Closing(transport) => {
+                // An error says no less than success that the connection is gone.
+                if transport.poll_close(cx).is_ready() {
+                    self.phase = Phase::Done;
+                } else {
+                    let now = self.ops.shared.runtime.now();
+                    if self.alarm.poll(cx, self.close_by, now).is_pending() {
+                        return Step::Sleep;
+                    }
+                }
+                self.end();
+                Step::Done
+            }
+            Phase::Done => Step::Done,
+        }
+    }
+
+    fn step_up(&mut self, cx: &mut Context<'_>) -> Step {
+        let at = self.now();
+        let Phase::Up(link) = &mut self.phase else {
+            return Step::Again;
+        };
+        let now = self.ops.shared.core_time(at);
+        self.ops.start(&mut link.core, now);
+        match link.pump(cx, now, &mut self.ops) {
+            Pumped::Idle => {}
+            Pumped::Busy => return Step::Yield,
+            Pumped::LoggedOut => return self.logged_out(),
+            Pumped::Lost(loss) => return self.lost(loss, false),
+        }
+        let due = link
+            .core
+            .poll_timeout()
+            .map(|due| self.ops.shared.runtime_time(due));
+        let due = due.into_iter().chain(self.close_by).min();
+        if self.alarm.poll(cx, due, at).is_pending() {
+            return Step::Sleep;
+        }
+        let at = self.ops.shared.runtime.now();
+        if self.close_by.is_some_and(|close_by| close_by <= at) {
+            return self.lost(Loss::Core(TimedOut::Logout.into()), false);
+        }
+        match link.core.handle_timeout(self.ops.shared.core_time(at)) {
+            Ok(()) => Step::Again,
+            Err(error) => self.lost(Loss::Core(error), false),
+        }
+    }
+
+    /// Without a connection: commands wait, or fail.
+    fn step_down(&mut self, cx: &mut Context<'_>, retry: Option<Instant>) -> Step {
+        let at = self.now();
+        let now = self.shared().core_time(at);
+        self.ops.park(now, &self.down);
+        if self.hold_until.is_none_or(|until| until <= at) {
+            if self.hold_until.take().is_some() {
+                self.shared().refuse(self.down.clone());
+            }
+            let error = self.down.clone();
+            self.ops.fail_waiting(|_| Some(error.clone()));
+        }
+        let deadline = self
+            .ops
+            .earliest_deadline()
+            .map(|due| self.ops.shared.runtime_time(due));
+        let due = [retry, self.hold_until, deadline]
+            .into_iter()
+            .flatten()
+            .min();
+        if self.alarm.poll(cx, due, at).is_pending() {
+            return Step::Sleep;
+        }
+        if retry.is_some_and(|retry| retry <= self.now()) {
+            self.phase = Phase::Dialing(self.connector.dial());
+        }
+        Step::Again
+    }
+
+    /// Logged in.
+    fn up(&mut self, connected: Connected) -> Result<(), LoginError> {
+        let Connected {
+            logged_in,
+            mut transport,
+            portal,
+            address,
+            moved,
+        } = connected;
+        let local = transport.local_addr();
+        let mut config = self.options.core.clone();
+        config.first_generation = self.random();
+        let core = match Core::new(self.shared().now(), logged_in, config) {
+            Ok(core) => core,
+            Err(error) => {
+                transport.abort();
+                return Err(LoginError::new(portal, LoginFailure::Protocol(error)));
+            }
+        };
+        let now = self.now();
+        self.backoff.up(now);
+        self.hold_until = None;
+        self.ops.stats.logins += 1;
+        self.connector.remember(moved);
+        let warning = transport.bind_warning();
+        self.phase = Phase::Up(Box::new(Link { core, transport }));
+        self.shared().accept();
+        self.shared().report(
+            SessionEventKind::Up {
+                portal,
+                address,
+                local,
+            },
+            Some(SessionState::Up),
+        );
+        if let Some(warning) = warning {
+            self.shared()
+                .report(SessionEventKind::BindWarning(warning), None);
+        }
+        Ok(())
+    }
+
+    fn logged_out(&mut self) -> Step {
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Up(mut link) => {
+                // Nothing is under way any more; what the core still holds ends here.
+                link.core.handle_closed(CoreError::Closed);
+                self.ops.drain(&mut link.core, None);
+                self.ops.connection_ended();
+                self.phase = Phase::Closing(link.transport);
+            }
+            other => self.phase = other,
+        }
+        Step::Again
+    }
+
+    /// The connection is over, or is to be (`requested`).
+    fn lost(&mut self, loss: Loss, requested: bool) -> Step {
+        let Phase::Up(link) = std::mem::replace(&mut self.phase, Phase::Done) else {
+            return Step::Again;
+        };
+        // Section 13.15: so long to wait before an implicit logout after an *unexpected* end. One
+        // that we bring about ourselves is for a reinstatement, now.
+        let time2wait = match (&loss, requested) {
+            (_, true) => Duration::ZERO,
+            (Loss::Core(CoreError::DropRequested { wait }), _) => *wait,
+            _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
+        };
+        link.abort(&loss, &mut self.ops);
+        self.ops.stats.connections_lost += 1;
+        self.down = loss.error();
+        self.ops.stats.last_error = Some(self.down.clone());
+        if self.close_by.is_some() {
+            self.end();
+            return Step::Done;
+        }
+        let now = self.now();
+        self.hold_until = self.options.replacement_timeout.map(|hold| now + hold);
+        let reason = match requested {
+            true => DownReason::Requested,
+            false => DownReason::Lost(self.down.clone()),
+        };
+        self.retry(reason, time2wait)
+    }
+
+    fn login_failed(&mut self, error: LoginError) -> Step {
+        self.ops.stats.login_failures += 1;
+        self.ops.stats.last_login_error = Some(error.clone());
+        self.down = error.clone().into();
+        // Where we were sent to may not be the answer any more; begin at the configured portal.
+        self.connector.remember(None);
+        // Even what a second attempt with this configuration will not cure is tried again: the
+        // target's access list is somebody else's configuration, and somebody may be correcting it.
+        self.retry(DownReason::Login(error), Duration::ZERO)
+    }
+
+    fn retry(&mut self, reason: DownReason, at_least: Duration) -> Step {
+        let now = self.now();
+        let random = self.random();
+        let retry_in = self.backoff.next(now, random).max(at_least);
+        let next_attempt = (!retry_in.is_zero()).then(|| now + retry_in);
+        self.phase = match next_attempt {
+            Some(at) => Phase::Waiting(at),
+            None => Phase::Dialing(self.connector.dial()),
+        };
+        if self.hold_until.is_none() {
+            self.shared().refuse(self.down.clone());
+        }
+        // A requested loss was reported when it was requested.
+        if !matches!(reason, DownReason::Requested) || self.shared().is_up() {
+            let state = SessionState::Down {
+                reason: reason.clone(),
+                next_attempt,
+            };
+            self.shared()
+                .report(SessionEventKind::Down { reason, retry_in }, Some(state));
+        }
+        Step::Again
+    }
+
+    /// Closed for good, by whatever way.
+    fn end(&mut self) {
+        let loss = Loss::Core(CoreError::Closed);
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Up(link) => link.abort(&loss, &mut self.ops),
+            Phase::Closing(mut transport) => transport.abort(),
+            Phase::Dialing(_) | Phase::Waiting(_) | Phase::Done => {}
+        }
+        let closed = Error::not_executed(ErrorKind::Closed);
+        // First the door, then those inside: whoever came before the refusal is in this batch.
+        self.shared().refuse(closed.clone());
+        self.ops.take();
+        self.ops.park(self.shared().now(), &closed);
+        self.ops.fail_waiting(|_| Some(closed.clone()));
+        self.ops.settle(None);
+        self.shared()
+            .report(SessionEventKind::Closed, Some(SessionState::Closed));
+        self.connector.release();
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.ops.stats.driver_polls += 1;
+        for _ in 0..MAX_STEPS {
+            let control = this.ops.take();
+            this.obey(control);
+            match this.step(cx) {
+                Step::Again => {}
+                Step::Yield => break,
+                Step::Sleep => {
+                    if this.ops.settle(Some(cx.waker())) {
+                        return Poll::Pending;
+                    }
+                }
+                Step::Done => return Poll::Ready(()),
+            }
+        }
+        this.ops.settle(None);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !matches!(self.phase, Phase::Done) {
+            self.end();
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Up(_) => "up",
+            Phase::Dialing(_) => "logging in",
+            Phase::Waiting(_) => "waiting for the next login",
+            Phase::Closing(_) => "closing",
+            Phase::Done => "done",
+        };
+        write!(f, "Driver({phase})")
+    }
+}

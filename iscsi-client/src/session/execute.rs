@@ -1,0 +1,324 @@
+//! One SCSI command as a future.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use iscsi_proto::{
+    ApiMisuse,
+    pdu::TaskAttribute,
+    scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
+    session::{Command, Response},
+};
+
+use super::{
+    handle::Session,
+    queue::Submitted,
+    slot::{Class, OpId, Ticket},
+    work::{Finished, Held, Payload, Work},
+};
+use crate::error::{Error, ErrorKind, Outcome, Retry};
+
+/// A SCSI command to be executed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ScsiRequest {
+    /// The logical unit.
+    pub lun: Lun,
+    /// The command descriptor block.
+    pub cdb: Cdb,
+    /// Simple unless changed.
+    pub attribute: TaskAttribute,
+    /// The data buffer; its kind is the direction, its length the expected data transfer length.
+    pub payload: Payload,
+    /// How long the command may take from its first poll to its answer; waiting for a session that is
+    /// down counts, and for a slot (but that wait is only judged when it is over). `None`: the session's
+    /// [`command_timeout`](super::SessionOptions::command_timeout).
+    pub timeout: Option<Duration>,
+}
+
+impl ScsiRequest {
+    /// A Simple task with the session's default timeout.
+    #[must_use]
+    pub const fn new(lun: Lun, cdb: Cdb, payload: Payload) -> Self {
+        Self {
+            lun,
+            cdb,
+            attribute: TaskAttribute::Simple,
+            payload,
+            timeout: None,
+        }
+    }
+
+    /// With a timeout of its own.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// The end of a SCSI command.
+#[derive(Debug)]
+#[must_use = "it holds the outcome and the buffer"]
+pub struct Executed {
+    /// The target's answer, of whatever SCSI status; or why there is none, and what the command may
+    /// have done all the same ([`Error::outcome`]).
+    pub result: Result<Response, Error>,
+    /// The buffer that was moved in. Data-In is valid for the first `transferred` bytes of a response
+    /// with status GOOD, and unspecified otherwise.
+    pub payload: Payload,
+}
+
+/// All slots of the session are taken, or others wait for one.
+#[derive(Debug, thiserror::Error)]
+#[error("all command slots of the session are taken")]
+pub struct QueueFull {
+    /// The request, unchanged.
+    pub request: Box<ScsiRequest>,
+}
+
+/// A SCSI command on its way; see [`Session::execute`].
+///
+/// # Cancel safety
+///
+/// Dropping this future is a defined act. A command that the driver has not seen is removed without
+/// a trace. Of any other, the driver drops the buffer at its next poll, tells the target to abort it
+/// (ABORT TASK), and throws late data away; memory regions are not touched after the drop. What it
+/// had done at the target by then stays done: a dropped write may or may not be on the medium, now
+/// or a little later. [`revoke`](Self::revoke) does the same and says how it ended.
+#[must_use = "futures do nothing unless polled"]
+pub struct Execute {
+    session: Session,
+    stage: Stage,
+    revoked: AtomicBool,
+}
+
+enum Stage {
+    New(ScsiRequest),
+    /// In the line for a slot.
+    Waiting {
+        work: Work,
+        ticket: Option<Ticket>,
+    },
+    /// In the driver's hands.
+    Running(OpId),
+    /// Over before anybody polled.
+    Early(Executed),
+    Over,
+}
+
+impl Execute {
+    pub(super) const fn new(session: Session, request: ScsiRequest) -> Self {
+        Self {
+            session,
+            stage: Stage::New(request),
+            revoked: AtomicBool::new(false),
+        }
+    }
+
+    /// Submits at once or not at all.
+    pub(super) fn try_submit(session: Session, request: ScsiRequest) -> Result<Self, QueueFull> {
+        // Looked at first, so that a full queue does not cost a snapshot of the payload. Whoever
+        // takes the last slot in between makes it cost one after all.
+        if !session.shared().has_free_slot() {
+            return Err(QueueFull {
+                request: Box::new(request),
+            });
+        }
+        let (lun, cdb, attribute, timeout) =
+            (request.lun, request.cdb, request.attribute, request.timeout);
+        let mut this = Self::new(session, ScsiRequest::new(lun, cdb, Payload::None));
+        let mut work = match this.prepare(request) {
+            Ok(work) => Some(work),
+            Err(executed) => {
+                this.stage = Stage::Early(executed);
+                return Ok(this);
+            }
+        };
+        let submitted = this
+            .session
+            .shared()
+            .submit(Class::Command, &mut None, &mut work, None);
+        this.stage = match (submitted, work) {
+            (Submitted::Taken(op), _) => Stage::Running(op),
+            (Submitted::Refused(error), Some(work)) => {
+                Stage::Early(this.conclude(work.fail(error)))
+            }
+            (_, work) => {
+                let busy = Error::not_executed(ErrorKind::Busy);
+                let payload = work.map(|work| this.conclude(work.fail(busy)).payload);
+                let payload = payload.unwrap_or_default();
+                let request = ScsiRequest {
+                    lun,
+                    cdb,
+                    attribute,
+                    payload,
+                    timeout,
+                };
+                return Err(QueueFull {
+                    request: Box::new(request),
+                });
+            }
+        };
+        Ok(this)
+    }
+
+    /// Asks for the buffer back: the driver gives it up at its next poll. The future then completes
+    /// with [`ErrorKind::Aborted`] and the outcome as it is known; or as if nothing had been asked,
+    /// when the answer came first.
+    pub fn revoke(&self) {
+        match &self.stage {
+            Stage::Running(op) => self.session.shared().revoke(*op),
+            Stage::New(_) => self.revoked.store(true, Ordering::Relaxed),
+            Stage::Waiting { ticket, .. } => {
+                self.revoked.store(true, Ordering::Relaxed);
+                if let Some(ticket) = ticket {
+                    self.session.shared().wake_waiter(*ticket);
+                }
+            }
+            Stage::Early(_) | Stage::Over => {}
+        }
+    }
+
+    /// What the driver needs of the request.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the error is the future's output, moved once"
+    )]
+    fn prepare(&self, request: ScsiRequest) -> Result<Work, Executed> {
+        let ScsiRequest {
+            lun,
+            cdb,
+            attribute,
+            payload,
+            timeout,
+        } = request;
+        let Some(data) = payload.data_length() else {
+            let error = Error::not_executed(ErrorKind::Protocol)
+                .with_retry(Retry::Never)
+                .with_source(ApiMisuse::TransferLength);
+            return Err(Executed {
+                result: Err(error),
+                payload,
+            });
+        };
+        let held = match payload.hold() {
+            Ok(held) => held,
+            Err(refused) => {
+                let (payload, error) = *refused;
+                return Err(Executed {
+                    result: Err(error.into()),
+                    payload,
+                });
+            }
+        };
+        if matches!(held, Held::Write(_)) {
+            self.session.shared().count_region_copy(held.region_bytes());
+        }
+        let mut command = Command::new(lun, cdb, data);
+        command.attribute = attribute;
+        let timeout = timeout.or_else(|| self.session.options().command_timeout);
+        command.deadline =
+            timeout.map(|timeout| self.session.shared().now().saturating_add(timeout));
+        Ok(Work::Command { command, held })
+    }
+
+    /// Turns what the driver left into what the caller gets.
+    fn conclude(&self, finished: Finished) -> Executed {
+        let Finished::Command { mut result, held } = finished else {
+            unreachable!("the operation of an Execute is a command")
+        };
+        let good = result
+            .as_ref()
+            .is_ok_and(|response| response.status == ScsiStatus::Good);
+        if let (true, Held::Read(_)) = (good, &held) {
+            self.session.shared().count_region_copy(held.region_bytes());
+        }
+        let (payload, stored) = held.release(good);
+        if let Err(error) = stored {
+            // The target has done its part; what is missing is a place for the data.
+            result = Err(Error::new(ErrorKind::Memory, Outcome::Executed).with_source(error));
+        }
+        Executed { result, payload }
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Executed> {
+        let (work, mut ticket) = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(request) => match self.prepare(request) {
+                Ok(work) => (work, None),
+                Err(executed) => return Poll::Ready(executed),
+            },
+            Stage::Waiting { work, ticket } => (work, ticket),
+            Stage::Running(op) => {
+                let polled = self.session.shared().poll_finished(op, cx);
+                if polled.is_pending() {
+                    self.stage = Stage::Running(op);
+                }
+                return polled.map(|finished| self.conclude(finished));
+            }
+            Stage::Early(executed) => return Poll::Ready(executed),
+            Stage::Over => panic!("`Execute` polled after completion"),
+        };
+        let mut work = Some(work);
+        let submitted = if self.revoked.load(Ordering::Relaxed) {
+            Submitted::Refused(Error::not_executed(ErrorKind::Aborted))
+        } else {
+            let waker = Some(cx.waker());
+            self.session
+                .shared()
+                .submit(Class::Command, &mut ticket, &mut work, waker)
+        };
+        match (submitted, work) {
+            (Submitted::Taken(op), _) => self.stage = Stage::Running(op),
+            (Submitted::Refused(error), Some(work)) => {
+                self.leave_line(ticket);
+                return Poll::Ready(self.conclude(work.fail(error)));
+            }
+            (_, Some(work)) => self.stage = Stage::Waiting { work, ticket },
+            (_, None) => unreachable!("work that was not taken is still there"),
+        }
+        Poll::Pending
+    }
+
+    fn leave_line(&self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.session.shared().leave_line(ticket);
+        }
+    }
+}
+
+impl Future for Execute {
+    type Output = Executed;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Executed> {
+        self.advance(cx)
+    }
+}
+
+impl Drop for Execute {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(op) => self.session.shared().abandon(op),
+            Stage::Waiting { ticket, .. } => self.leave_line(ticket),
+            Stage::New(_) | Stage::Early(_) | Stage::Over => {}
+        }
+    }
+}
+
+impl fmt::Debug for Execute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::New(_) => "new",
+            Stage::Waiting { .. } => "waiting for a slot",
+            Stage::Running(_) => "running",
+            Stage::Early(_) | Stage::Over => "over",
+        };
+        write!(f, "Execute({stage})")
+    }
+}

@@ -1,0 +1,248 @@
+//! The handle of a session.
+
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+    time::Instant,
+};
+
+use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
+
+use super::{
+    execute::{Execute, QueueFull, ScsiRequest},
+    options::SessionOptions,
+    queue::Shared,
+    request::{Ping, Text},
+    state::{SessionEvent, SessionState, SessionStatus},
+    stats::SessionStats,
+};
+use crate::{
+    bind::Bind,
+    error::{Error, ErrorKind},
+};
+
+/// A session with one target: the handle. Cheap to clone; all clones are the same session.
+///
+/// Its [`Driver`](super::Driver) does the work. When the last handle is dropped, and with it the last
+/// command under way, the driver logs out in the background and ends within
+/// [`close_timeout`](SessionOptions::close_timeout).
+///
+/// # Cancel safety
+///
+/// Every future of a session may be dropped at any time. A future that only waits loses nothing; what
+/// becomes of a command is said at [`Execute`].
+#[derive(Clone, Debug)]
+pub struct Session(Arc<Handle>);
+
+/// What all clones of a session share; dropped with the last of them.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    identity: Identity,
+    options: Arc<SessionOptions>,
+}
+
+/// Between whom a session is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) initiator: IscsiName,
+    /// `None` for a discovery session.
+    pub(crate) target: Option<IscsiName>,
+    pub(crate) portal: Portal,
+    pub(crate) bind: Bind,
+    pub(crate) isid: Isid,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.request_close();
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        identity: Identity,
+        options: Arc<SessionOptions>,
+    ) -> Self {
+        Self(Arc::new(Handle {
+            shared,
+            identity,
+            options,
+        }))
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    /// The options that the session was made with.
+    #[must_use]
+    pub fn options(&self) -> &SessionOptions {
+        &self.0.options
+    }
+
+    /// Our name.
+    #[must_use]
+    pub fn initiator_name(&self) -> &IscsiName {
+        &self.0.identity.initiator
+    }
+
+    /// The target's name; `None` for a discovery session.
+    #[must_use]
+    pub fn target_name(&self) -> Option<&IscsiName> {
+        self.0.identity.target.as_ref()
+    }
+
+    /// The portal as configured; [`SessionEventKind::Up`](super::SessionEventKind::Up) names the one
+    /// that was reached after redirects.
+    #[must_use]
+    pub fn portal(&self) -> &Portal {
+        &self.0.identity.portal
+    }
+
+    /// The local end as configured.
+    #[must_use]
+    pub fn bind(&self) -> &Bind {
+        &self.0.identity.bind
+    }
+
+    /// The session identifier; the same over every re-login.
+    #[must_use]
+    pub fn isid(&self) -> Isid {
+        self.0.identity.isid
+    }
+
+    /// The runtime that the session lives on.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<dyn crate::runtime::Runtime> {
+        &self.0.shared.runtime
+    }
+
+    /// Executes a SCSI command. The command is submitted when the future is first polled; while all
+    /// slots are taken it waits, first come first served.
+    ///
+    /// While the session is down the command fails at once with
+    /// [`Outcome::NotExecuted`](crate::error::Outcome::NotExecuted), or waits as
+    /// [`replacement_timeout`](SessionOptions::replacement_timeout) says. When the connection is lost
+    /// every command under way ends at once: with `NotExecuted` if not a byte of it had left, else
+    /// with `Unknown`. Nothing is ever sent twice.
+    ///
+    /// Any SCSI status is an `Ok` here: what it means is up to whoever knows the command.
+    pub fn execute(&self, request: ScsiRequest) -> Execute {
+        Execute::new(self.clone(), request)
+    }
+
+    /// Submits a SCSI command now, if a slot is free; the future is then only for waiting.
+    ///
+    /// # Errors
+    ///
+    /// The request comes back when no slot is free. Other failures are the future's.
+    pub fn try_execute(&self, request: ScsiRequest) -> Result<Execute, QueueFull> {
+        Execute::try_submit(self.clone(), request)
+    }
+
+    /// Asks the target for a sign of life (NOP-Out, RFC 7143 section 11.18); sent at once, past all
+    /// commands that wait. The result is the round trip. Fails with [`ErrorKind::Busy`] when four
+    /// pings are under way.
+    pub fn ping(&self) -> Ping {
+        Ping::new(self)
+    }
+
+    pub(crate) fn text(&self, text: Vec<u8>) -> Text {
+        Text::new(self, text)
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        self.status().state
+    }
+
+    /// The present state and the number of the last event.
+    #[must_use]
+    pub fn status(&self) -> SessionStatus {
+        self.shared()
+            .with_journal(|journal| journal.status().clone())
+    }
+
+    /// Waits until something has happened after event `seen` (a [`SessionStatus::generation`]).
+    pub fn changed(&self, seen: u64) -> impl Future<Output = SessionStatus> + Send + use<> {
+        let mut watch = Watch {
+            shared: Arc::clone(&self.0.shared),
+            id: None,
+        };
+        poll_fn(move |cx| {
+            let Watch { shared, id } = &mut watch;
+            shared.with_journal(|journal| journal.poll_changed(seen, id, cx))
+        })
+    }
+
+    /// The events after number `seen`, oldest first, as far as they are kept (the last 64).
+    #[must_use]
+    pub fn events(&self, seen: u64) -> Vec<SessionEvent> {
+        self.shared()
+            .with_journal(|journal| journal.events_after(seen))
+    }
+
+    /// Waits until the session is up.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] if it is closed for good.
+    pub async fn wait_up(&self) -> Result<(), Error> {
+        let mut status = self.status();
+        loop {
+            match status.state {
+                SessionState::Up => return Ok(()),
+                SessionState::Closed => return Err(Error::not_executed(ErrorKind::Closed)),
+                SessionState::Down { .. } => status = self.changed(status.generation).await,
+            }
+        }
+    }
+
+    /// Drops the connection now, so that nothing that is still in a send buffer is delivered, and
+    /// logs in again with the same ISID (session reinstatement, RFC 7143 section 6.3.5). The state is
+    /// `Down` when this returns; [`wait_up`](Self::wait_up) then waits for the new login.
+    pub fn reconnect(&self) {
+        self.shared().request_reconnect();
+    }
+
+    /// Logs out, after the commands under way, and waits until the session is closed.
+    ///
+    /// Dropping the future does not take the request back.
+    pub async fn close(&self) {
+        self.shared().request_close();
+        let mut status = self.status();
+        while !matches!(status.state, SessionState::Closed) {
+            status = self.changed(status.generation).await;
+        }
+    }
+
+    /// Counters, as of the driver's last poll.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        self.shared().stats()
+    }
+
+    /// When the last byte came from the target, by the runtime's clock.
+    #[must_use]
+    pub fn last_receive(&self) -> Instant {
+        self.shared().last_receive()
+    }
+}
+
+/// A registered watcher of the journal; takes its waker away when the future is dropped.
+struct Watch {
+    shared: Arc<Shared>,
+    id: Option<u64>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let id = self.id.take();
+        if id.is_some() {
+            self.shared.with_journal(|journal| journal.unwatch(id));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Sessions: the handle, the driver, and what passes between them.
+//!
+//! ```text
+//!  Session, Execute (any task)          Driver (one task)
+//!    submit, revoke  --> queue::Shared -->  ops::Ops --> link::Link: core + transport
+//!    poll result     <--  (one lock)   <--  store::Store: buffers by task tag
+//! ```
+//!
+//! The handles push onto a bounded table under one short lock ([`queue`]); the driver takes the whole
+//! batch, and gives a whole batch of results back. It alone owns the protocol core, the buffers of
+//! commands under way and the socket, so no lock is ever held across I/O. Nothing here knows which
+//! runtime it runs on.
+//!
+//! One file, one purpose: [`slot`] is the table, [`queue`] its lock, [`work`] what passes through;
+//! [`execute`] and [`request`] are the futures; [`driver`] decides what a session does next, [`link`]
+//! moves bytes while it is up, [`connect`] brings it up, [`backoff`] says when.
+
+mod alarm;
+mod backoff;
+pub(crate) mod connect;
+mod driver;
+mod execute;
+pub(crate) mod handle;
+mod link;
+mod ops;
+mod options;
+mod outcome;
+mod queue;
+mod request;
+mod slot;
+mod state;
+mod stats;
+mod store;
+mod work;
+
+use std::sync::Arc;
+
+pub use driver::Driver;
+pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
+pub use handle::Session;
+pub use options::SessionOptions;
+pub use request::Ping;
+pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
+pub use stats::SessionStats;
+pub use work::Payload;
+
+use self::{
+    connect::{Connected, Connector},
+    handle::Identity,
+    queue::Shared,
+};
+use crate::{error::LoginError, runtime::Runtime};
+
+/// Puts a session on top of a connection that is logged in.
+pub(crate) fn establish(
+    runtime: Arc<dyn Runtime>,
+    identity: Identity,
+    options: Arc<SessionOptions>,
+    connector: Connector,
+    connected: Connected,
+) -> Result<(Session, Driver), LoginError> {
+    let shared = Arc::new(Shared::new(runtime, &options));
+    let driver = Driver::new(
+        Arc::clone(&shared),
+        Arc::clone(&options),
+        connector,
+        connected,
+    )?;
+    Ok((Session::new(shared, identity, options), driver))
+}

@@ -1,0 +1,64 @@
+//! What a session may use and how long it may take.
+
+use std::time::Duration;
+
+use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
+
+use crate::runtime::SocketOptions;
+
+/// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Commands that may be under way at a time, from 1 on; further ones wait their turn. Default
+    /// 128: what the kernel initiator uses, and enough for 10 Gbit/s of 4 KiB reads at 3 ms.
+    pub queue_depth: u16,
+    /// Time for a command without a timeout of its own. Default 30 s, as the kernel's disks have.
+    pub command_timeout: Option<Duration>,
+    /// How long commands wait for a session that is down. Default `None`: they fail at once with
+    /// [`Outcome::NotExecuted`](crate::error::Outcome::NotExecuted), which is what multipath wants.
+    /// (open-iscsi's `node.session.timeo.replacement_timeout` is 120 s.)
+    pub replacement_timeout: Option<Duration>,
+    /// Time to close in good order, logout included, before the connection is cut. Default 6 s.
+    pub close_timeout: Duration,
+    /// Time for a TCP connection to a portal. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Bounds on the login exchange.
+    pub login: LoginLimits,
+    /// Digests, burst lengths and the like.
+    pub offer: OperationalOffer,
+    /// Timers of full feature phase. `max_tasks` and `first_generation` are set by the client.
+    pub core: SessionConfig,
+    /// Socket options.
+    pub socket: SocketOptions,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            queue_depth: 128,
+            command_timeout: Some(Duration::from_secs(30)),
+            replacement_timeout: None,
+            close_timeout: Duration::from_secs(6),
+            connect_timeout: Duration::from_secs(5),
+            login: LoginLimits::default(),
+            offer: OperationalOffer::default(),
+            core: SessionConfig::default(),
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+/// The most that a session can have under way: the core's task tags have 12 bits, and commands that
+/// were abandoned keep theirs until the target has confirmed the abort.
+pub(super) const MAX_QUEUE_DEPTH: u16 = 2016;
+
+impl SessionOptions {
+    /// The options within their ranges.
+    pub(crate) fn clamped(mut self) -> Self {
+        self.queue_depth = self.queue_depth.clamp(1, MAX_QUEUE_DEPTH);
+        // As many again for abandoned commands that the target has not yet confirmed dead.
+        self.core.max_tasks = self.queue_depth.saturating_mul(2).max(16);
+        self
+    }
+}

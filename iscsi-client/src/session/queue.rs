@@ -1,0 +1,355 @@
+//! The one lock that a session's handles and its driver share.
+//!
+//! It is held for pushes, swaps and copies of small structs, never across I/O and never while a waker
+//! runs or a buffer is dropped. The driver takes it twice per poll: once for the whole batch of
+//! requests, once for the whole batch of results.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{
+    options::SessionOptions,
+    slot::{Abandoned, Class, OpId, Slots, Ticket},
+    state::{DownReason, Journal, SessionEventKind, SessionState},
+    stats::SessionStats,
+    work::{Finished, Work},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    runtime::Runtime,
+};
+
+/// What the handles and the driver share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// The core's time zero.
+    epoch: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: Slots,
+    driver: Option<Waker>,
+    /// The driver has nothing to do and must be woken. Whoever does so clears this, so many
+    /// submissions cost one wake-up; while the driver runs they cost none.
+    asleep: bool,
+    control: Control,
+    /// Whether commands wait for a session that is down.
+    holds: bool,
+    /// Set while requests are refused.
+    refusal: Option<Error>,
+    journal: Journal,
+    stats: SessionStats,
+    last_receive: Instant,
+}
+
+/// What the handles ask of the driver apart from operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Control {
+    /// Log out and end.
+    pub(super) close: bool,
+    /// Drop the connection and log in again.
+    pub(super) reconnect: bool,
+}
+
+/// The driver's side of an exchange with [`Shared`]: vectors that are filled, emptied and reused.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) submitted: Vec<(OpId, Work)>,
+    pub(super) revoked: Vec<OpId>,
+    pub(super) finished: Vec<(OpId, Finished)>,
+    wakers: Vec<Waker>,
+    trash: Vec<Finished>,
+}
+
+impl Batch {
+    pub(super) fn with_capacity(operations: usize) -> Self {
+        Self {
+            submitted: Vec::with_capacity(operations),
+            revoked: Vec::with_capacity(operations),
+            finished: Vec::with_capacity(operations),
+            wakers: Vec::with_capacity(operations),
+            trash: Vec::new(),
+        }
+    }
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub(super) enum Submitted {
+    /// The driver has it, or will at its next poll.
+    Taken(OpId),
+    /// No slot is free, or others came first.
+    Busy,
+    /// The session is down or closed.
+    Refused(Error),
+}
+
+impl Shared {
+    pub(super) fn new(runtime: Arc<dyn Runtime>, options: &SessionOptions) -> Self {
+        let now = runtime.now();
+        Self {
+            runtime,
+            epoch: now,
+            inner: Mutex::new(Inner {
+                slots: Slots::new(options.queue_depth),
+                driver: None,
+                asleep: false,
+                control: Control::default(),
+                holds: options.replacement_timeout.is_some(),
+                refusal: None,
+                journal: Journal::new(),
+                stats: SessionStats::default(),
+                last_receive: now,
+            }),
+        }
+    }
+
+    /// The present in the core's time.
+    pub(super) fn now(&self) -> iscsi_proto::Instant {
+        self.core_time(self.runtime.now())
+    }
+
+    pub(super) fn core_time(&self, at: Instant) -> iscsi_proto::Instant {
+        iscsi_proto::Instant::ZERO.saturating_add(at.saturating_duration_since(self.epoch))
+    }
+
+    pub(super) fn runtime_time(&self, at: iscsi_proto::Instant) -> Instant {
+        self.epoch + at.saturating_duration_since(iscsi_proto::Instant::ZERO)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics under this lock; if something ever does, the table is still consistent.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- the handles' side ---
+
+    /// Hands `work`, which must be there, to the driver; it stays if it is not taken. `waiter` is woken when it is done; without a free slot it stands in
+    /// the line, if this class has one.
+    pub(super) fn submit(
+        &self,
+        class: Class,
+        ticket: &mut Option<Ticket>,
+        work: &mut Option<Work>,
+        waiter: Option<&Waker>,
+    ) -> Submitted {
+        let mut inner = self.lock();
+        if let Some(error) = &inner.refusal {
+            return Submitted::Refused(error.clone());
+        }
+        match inner.slots.submit(class, ticket, work, waiter) {
+            Some(op) => {
+                inner.unlock_and_wake_driver();
+                Submitted::Taken(op)
+            }
+            None => {
+                if let (Some(waker), Class::Command) = (waiter, class) {
+                    inner.slots.wait(ticket, waker);
+                }
+                Submitted::Busy
+            }
+        }
+    }
+
+    pub(super) fn has_free_slot(&self) -> bool {
+        self.lock().slots.has_free()
+    }
+
+    pub(super) fn poll_finished(&self, op: OpId, cx: &mut Context<'_>) -> Poll<Finished> {
+        let polled = self.lock().slots.poll(op, cx.waker());
+        polled.map(|(finished, next)| {
+            wake(next);
+            finished
+        })
+    }
+
+    pub(super) fn revoke(&self, op: OpId) {
+        let mut inner = self.lock();
+        if inner.slots.revoke(op) {
+            inner.unlock_and_wake_driver();
+        }
+    }
+
+    /// The future of `op` is gone.
+    pub(super) fn abandon(&self, op: OpId) {
+        let mut inner = self.lock();
+        match inner.slots.abandon(op) {
+            Abandoned::Gone => {}
+            Abandoned::Running => inner.unlock_and_wake_driver(),
+            Abandoned::Unsent(work, next) => {
+                drop(inner);
+                wake(next);
+                drop(work);
+            }
+            Abandoned::Unread(finished, next) => {
+                drop(inner);
+                wake(next);
+                drop(finished);
+            }
+        }
+    }
+
+    pub(super) fn leave_line(&self, ticket: Ticket) {
+        let next = self.lock().slots.leave(ticket);
+        wake(next);
+    }
+
+    /// Makes a waiter look again.
+    pub(super) fn wake_waiter(&self, ticket: Ticket) {
+        let waiter = self.lock().slots.waiter(ticket);
+        wake(waiter);
+    }
+
+    pub(super) fn request_close(&self) {
+        let mut inner = self.lock();
+        inner.control.close = true;
+        inner.unlock_and_wake_driver();
+    }
+
+    /// Asks for a new connection. The state is `Down` at once and not at the driver's next poll, so
+    /// that whoever then waits for `Up` waits for the new login.
+    pub(super) fn request_reconnect(&self) {
+        let at = self.runtime.now();
+        let mut wakers = Vec::new();
+        let mut inner = self.lock();
+        inner.control.reconnect = true;
+        if inner.journal.status().state.is_up() {
+            if !inner.holds {
+                inner.refusal = Some(Error::not_executed(ErrorKind::Transport));
+                inner.slots.wake_line(&mut wakers);
+            }
+            let reason = DownReason::Requested;
+            let event = SessionEventKind::Down {
+                reason: reason.clone(),
+                retry_in: Duration::ZERO,
+            };
+            let state = SessionState::Down {
+                reason,
+                next_attempt: None,
+            };
+            inner.journal.push(at, event, Some(state), &mut wakers);
+        }
+        inner.unlock_and_wake_driver();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Bytes that a handle copied between guest memory and a private buffer.
+    pub(super) fn count_region_copy(&self, bytes: usize) {
+        if bytes > 0 {
+            self.lock().stats.region_copied_bytes += bytes as u64;
+        }
+    }
+
+    pub(super) fn stats(&self) -> SessionStats {
+        self.lock().stats.clone()
+    }
+
+    pub(super) fn last_receive(&self) -> Instant {
+        self.lock().last_receive
+    }
+
+    /// Looks at the journal under the lock; `look` must be short and must not wake anybody.
+    pub(super) fn with_journal<T>(&self, look: impl FnOnce(&mut Journal) -> T) -> T {
+        look(&mut self.lock().journal)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lock().journal.status().state.is_up()
+    }
+
+    // --- the driver's side ---
+
+    /// Takes everything that was asked since the last call.
+    pub(super) fn take(&self, batch: &mut Batch) -> Control {
+        let mut inner = self.lock();
+        inner.slots.take_submitted(&mut batch.submitted);
+        inner.slots.take_revoked(&mut batch.revoked);
+        inner.asleep = false;
+        std::mem::take(&mut inner.control)
+    }
+
+    /// Delivers results and statistics. If nothing new was asked meanwhile, keeps the driver's waker
+    /// and returns true: the driver may sleep. The waker is stored under the lock that saw nothing
+    /// to do, so no request can slip between the look and the sleep.
+    pub(super) fn settle(
+        &self,
+        batch: &mut Batch,
+        stats: &SessionStats,
+        last_receive: Instant,
+        driver: Option<&Waker>,
+    ) -> bool {
+        let mut inner = self.lock();
+        for (op, finished) in batch.finished.drain(..) {
+            inner
+                .slots
+                .finish(op, finished, &mut batch.wakers, &mut batch.trash);
+        }
+        inner.stats.publish(stats);
+        inner.last_receive = last_receive;
+        let idle = !inner.slots.has_news() && inner.control == Control::default();
+        if let (true, Some(waker)) = (idle, driver) {
+            inner.asleep = true;
+            match &mut inner.driver {
+                Some(stored) => stored.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+        drop(inner);
+        batch.trash.clear();
+        batch.wakers.drain(..).for_each(Waker::wake);
+        idle
+    }
+
+    /// Notes an event, and with it perhaps another state.
+    pub(super) fn report(&self, event: SessionEventKind, state: Option<SessionState>) {
+        let at = self.runtime.now();
+        let mut wakers = Vec::new();
+        self.lock().journal.push(at, event, state, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Requests get `error` from now on. Those that the driver has not taken yet are its own affair.
+    pub(super) fn refuse(&self, error: Error) {
+        let mut wakers = Vec::new();
+        let mut inner = self.lock();
+        inner.refusal = Some(error);
+        inner.slots.wake_line(&mut wakers);
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Requests are taken from now on.
+    pub(super) fn accept(&self) {
+        self.lock().refusal = None;
+    }
+}
+
+/// `MutexGuard` extension: ends the critical section before a waker runs, since a waker may run
+/// anything, even a poll of the driver.
+trait UnlockAndWake {
+    fn unlock_and_wake_driver(self);
+}
+
+impl UnlockAndWake for MutexGuard<'_, Inner> {
+    fn unlock_and_wake_driver(mut self) {
+        let driver = if std::mem::take(&mut self.asleep) {
+            self.driver.clone()
+        } else {
+            None
+        };
+        drop(self);
+        wake(driver);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

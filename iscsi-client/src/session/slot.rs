@@ -1,0 +1,347 @@
+//! The table of operations that a session's handles and its driver share.
+//!
+//! Plain data: no lock, no clock, no I/O. [`super::queue::Shared`] puts the one lock around it.
+
+use std::{
+    collections::VecDeque,
+    task::{Poll, Waker},
+};
+
+use super::work::{Finished, Work};
+
+/// Names an operation. The generation makes a stale name harmless once the slot is reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpId {
+    index: u32,
+    generation: u32,
+}
+
+impl OpId {
+    /// Position in the table, for tables of the driver's own.
+    pub(super) const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Which part of the table a request competes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// SCSI commands: `queue_depth` slots, and a fair line when they are taken.
+    Command,
+    /// Pings and text requests: a few slots of their own, since a ping exists to judge a path whose
+    /// queue is full, and no line.
+    Control,
+}
+
+/// Slots of [`Class::Control`]. Each path has one or two users of pings (its checker, a person).
+const CONTROL_SLOTS: u32 = 4;
+
+#[derive(Debug)]
+enum Phase {
+    Free,
+    /// The driver has not seen it yet.
+    Queued(Work),
+    /// The driver owns the buffers.
+    Running,
+    /// The result waits for its future to be polled.
+    Done(Finished),
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    phase: Phase,
+    waker: Option<Waker>,
+    /// Its future is gone: nobody will fetch the result.
+    orphan: bool,
+}
+
+/// Somebody who waits for a slot.
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    waker: Waker,
+}
+
+/// A place in the line for slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    commands: u32,
+    free: Vec<u32>,
+    free_control: Vec<u32>,
+    /// Who waits, first come first served, by ascending ticket. The first `free.len()` of them have
+    /// been woken and may take a slot: so a newcomer can never overtake, and no slot is reserved for
+    /// a future that might be dropped.
+    line: VecDeque<Waiter>,
+    next_ticket: u64,
+    submitted: Vec<OpId>,
+    revoked: Vec<OpId>,
+}
+
+impl Slots {
+    /// Slots of a table for `queue_depth` commands.
+    pub(super) fn capacity(queue_depth: u16) -> usize {
+        usize::from(queue_depth.max(1)) + CONTROL_SLOTS as usize
+    }
+
+    pub(super) fn new(queue_depth: u16) -> Self {
+        let commands = u32::from(queue_depth.max(1));
+        let all = commands + CONTROL_SLOTS;
+        let empty = || Slot {
+            generation: 0,
+            phase: Phase::Free,
+            waker: None,
+            orphan: false,
+        };
+        Self {
+            slots: (0..all).map(|_| empty()).collect(),
+            commands,
+            free: (0..commands).rev().collect(),
+            free_control: (commands..all).rev().collect(),
+            line: VecDeque::new(),
+            next_ticket: 0,
+            submitted: Vec::with_capacity(all as usize),
+            revoked: Vec::with_capacity(all as usize),
+        }
+    }
+
+    /// Hands `work` to the driver, or leaves it if no slot is free or others came first.
+    pub(super) fn submit(
+        &mut self,
+        class: Class,
+        ticket: &mut Option<Ticket>,
+        work: &mut Option<Work>,
+        waker: Option<&Waker>,
+    ) -> Option<OpId> {
+        let index = match class {
+            Class::Command => {
+                let place = self.place(*ticket);
+                if place.unwrap_or(self.line.len()) >= self.free.len() {
+                    return None;
+                }
+                if let Some(place) = place {
+                    self.line.remove(place);
+                }
+                *ticket = None;
+                self.free.pop()
+            }
+            Class::Control => self.free_control.pop(),
+        };
+        let index = index?;
+        let slot = self.slots.get_mut(index as usize)?;
+        slot.phase = Phase::Queued(work.take()?);
+        slot.orphan = false;
+        slot.waker = waker.cloned();
+        let op = OpId {
+            index,
+            generation: slot.generation,
+        };
+        self.submitted.push(op);
+        Some(op)
+    }
+
+    /// Whether a newcomer would get a slot.
+    pub(super) fn has_free(&self) -> bool {
+        self.line.len() < self.free.len()
+    }
+
+    /// Stands in the line, or stays in it with another waker.
+    pub(super) fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
+        if let Some(waiter) = self
+            .place(*ticket)
+            .and_then(|place| self.line.get_mut(place))
+        {
+            waiter.waker.clone_from(waker);
+            return;
+        }
+        let new = self.next_ticket;
+        self.next_ticket += 1;
+        self.line.push_back(Waiter {
+            ticket: new,
+            waker: waker.clone(),
+        });
+        *ticket = Some(Ticket(new));
+    }
+
+    /// The waker of a waiter, to make it look again.
+    pub(super) fn waiter(&self, ticket: Ticket) -> Option<Waker> {
+        let waiter = self
+            .place(Some(ticket))
+            .and_then(|place| self.line.get(place))?;
+        Some(waiter.waker.clone())
+    }
+
+    /// Leaves the line. Whoever thereby becomes eligible is returned to be woken.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
+        let place = self.place(Some(ticket))?;
+        self.line.remove(place);
+        if place < self.free.len() {
+            self.newly_eligible()
+        } else {
+            None
+        }
+    }
+
+    /// Everyone in the line; they find out why when they are polled.
+    pub(super) fn wake_line(&self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.line.iter().map(|waiter| waiter.waker.clone()));
+    }
+
+    fn place(&self, ticket: Option<Ticket>) -> Option<usize> {
+        self.line
+            .binary_search_by_key(&ticket?.0, |waiter| waiter.ticket)
+            .ok()
+    }
+
+    /// The waiter at the edge of eligibility, after `free` grew or the line moved up by one.
+    fn newly_eligible(&self) -> Option<Waker> {
+        let edge = self.free.len().checked_sub(1)?;
+        self.line.get(edge).map(|waiter| waiter.waker.clone())
+    }
+
+    fn slot(&mut self, op: OpId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(op.index as usize)
+            .filter(|slot| slot.generation == op.generation)
+    }
+
+    fn release(&mut self, op: OpId) -> Option<Waker> {
+        let slot = self.slot(op)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.phase = Phase::Free;
+        slot.waker = None;
+        if op.index < self.commands {
+            self.free.push(op.index);
+            self.newly_eligible()
+        } else {
+            self.free_control.push(op.index);
+            None
+        }
+    }
+
+    /// Whether the driver has anything to fetch.
+    pub(super) fn has_news(&self) -> bool {
+        !(self.submitted.is_empty() && self.revoked.is_empty())
+    }
+
+    /// Moves all that was submitted since the last call to the driver, in order of submission.
+    pub(super) fn take_submitted(&mut self, batch: &mut Vec<(OpId, Work)>) {
+        let mut submitted = std::mem::take(&mut self.submitted);
+        for op in submitted.drain(..) {
+            let Some(slot) = self.slot(op) else { continue };
+            match std::mem::replace(&mut slot.phase, Phase::Running) {
+                Phase::Queued(work) => batch.push((op, work)),
+                other => slot.phase = other,
+            }
+        }
+        self.submitted = submitted;
+    }
+
+    /// Moves the names of running operations whose buffers are wanted back to the driver.
+    pub(super) fn take_revoked(&mut self, batch: &mut Vec<OpId>) {
+        let mut revoked = std::mem::take(&mut self.revoked);
+        for op in revoked.drain(..) {
+            if self
+                .slot(op)
+                .is_some_and(|slot| matches!(slot.phase, Phase::Running))
+            {
+                batch.push(op);
+            }
+        }
+        self.revoked = revoked;
+    }
+
+    /// The driver's result. `wakers` are to be woken and `trash` to be dropped after the lock is
+    /// released: dropping a buffer may run the caller's code (an owner behind `Bytes`).
+    pub(super) fn finish(
+        &mut self,
+        op: OpId,
+        finished: Finished,
+        wakers: &mut Vec<Waker>,
+        trash: &mut Vec<Finished>,
+    ) {
+        let Some(slot) = self.slot(op) else {
+            trash.push(finished);
+            return;
+        };
+        if slot.orphan {
+            trash.push(finished);
+            wakers.extend(self.release(op));
+        } else {
+            slot.phase = Phase::Done(finished);
+            wakers.extend(slot.waker.take());
+        }
+    }
+
+    /// The result, once it is there; the slot is then free, and the waker to wake is returned too.
+    pub(super) fn poll(&mut self, op: OpId, waker: &Waker) -> Poll<(Finished, Option<Waker>)> {
+        let Some(slot) = self.slot(op) else {
+            return Poll::Pending;
+        };
+        match std::mem::replace(&mut slot.phase, Phase::Running) {
+            Phase::Done(finished) => Poll::Ready((finished, self.release(op))),
+            other => {
+                slot.phase = other;
+                match &mut slot.waker {
+                    // `clone_from` compares with `will_wake` first, so that a task which polls again
+                    // costs nothing.
+                    Some(stored) => stored.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Asks for the buffer back. True if the driver must be woken for it.
+    pub(super) fn revoke(&mut self, op: OpId) -> bool {
+        let running = self
+            .slot(op)
+            .is_some_and(|slot| matches!(slot.phase, Phase::Running | Phase::Queued(_)));
+        if running && !self.revoked.contains(&op) {
+            self.revoked.push(op);
+        }
+        running
+    }
+
+    /// The future is gone. What nobody will fetch any more is returned to be dropped outside the
+    /// lock; for a running operation the driver must be woken (`Abandoned::Running`).
+    pub(super) fn abandon(&mut self, op: OpId) -> Abandoned {
+        let Some(slot) = self.slot(op) else {
+            return Abandoned::Gone;
+        };
+        match std::mem::replace(&mut slot.phase, Phase::Running) {
+            Phase::Free => {
+                slot.phase = Phase::Free;
+                Abandoned::Gone
+            }
+            Phase::Queued(work) => Abandoned::Unsent(work, self.release(op)),
+            Phase::Done(finished) => Abandoned::Unread(finished, self.release(op)),
+            Phase::Running => {
+                slot.orphan = true;
+                slot.waker = None;
+                if !self.revoked.contains(&op) {
+                    self.revoked.push(op);
+                }
+                Abandoned::Running
+            }
+        }
+    }
+}
+
+/// What became of an operation whose future was dropped.
+#[derive(Debug)]
+pub(super) enum Abandoned {
+    /// It had been finished and fetched.
+    Gone,
+    /// The driver had not seen it: it leaves no trace.
+    Unsent(Work, Option<Waker>),
+    /// It was finished.
+    Unread(Finished, Option<Waker>),
+    /// The driver has its buffers and gives them up at its next poll.
+    Running,
+}

@@ -1,0 +1,194 @@
+//! What a session is, and what happened to it.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use iscsi_proto::{pdu::AsyncMessage, portal::Portal, scsi::sense::SenseData};
+
+use crate::error::{Error, LoginError};
+
+/// Whether a session takes commands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// In full feature phase.
+    Up,
+    /// Without a connection; the driver logs in again.
+    Down {
+        /// Why.
+        reason: DownReason,
+        /// When the next login begins; `None` while one is under way.
+        next_attempt: Option<Instant>,
+    },
+    /// Logged out, or the driver is gone. Nothing brings it back.
+    Closed,
+}
+
+impl SessionState {
+    /// Whether commands are sent to the target now.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self, Self::Up)
+    }
+}
+
+/// Why a session is down.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The connection ended.
+    Lost(Error),
+    /// The last login failed.
+    Login(LoginError),
+    /// [`Session::reconnect`](super::Session::reconnect) was called.
+    Requested,
+}
+
+/// A session's state, and the number of the last event.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// Counts events. Equal generations: nothing has happened.
+    pub generation: u64,
+    /// The state after that event.
+    pub state: SessionState,
+}
+
+/// Something that happened to a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionEvent {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When, by the runtime's clock.
+    pub at: Instant,
+    /// What.
+    pub kind: SessionEventKind,
+}
+
+/// Kinds of [`SessionEvent`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionEventKind {
+    /// Logged in.
+    Up {
+        /// The portal, after redirects.
+        portal: Portal,
+        /// The remote address.
+        address: SocketAddr,
+        /// The local address, where the transport tells it.
+        local: Option<SocketAddr>,
+    },
+    /// The connection to be bound to a device is bound to its source address only: why.
+    BindWarning(Arc<str>),
+    /// The connection is gone; a login begins after `retry_in`.
+    Down {
+        /// Why.
+        reason: DownReason,
+        /// The delay before the next login.
+        retry_in: Duration,
+    },
+    /// The target said something on its own account.
+    Async {
+        /// The message.
+        message: AsyncMessage,
+        /// Its sense data, if it is a SCSI event.
+        sense: Option<SenseData>,
+    },
+    /// Logged out, or the driver was dropped.
+    Closed,
+}
+
+/// How many events are kept for a reader that sleeps. A flapping session makes a few per second at
+/// its worst, and a reader that misses some sees that by the numbers.
+const KEPT_EVENTS: usize = 64;
+
+/// State and recent events of a session, and who waits for the next one.
+#[derive(Debug)]
+pub(super) struct Journal {
+    status: SessionStatus,
+    events: VecDeque<SessionEvent>,
+    watchers: Vec<(u64, Waker)>,
+    next_watcher: u64,
+}
+
+impl Journal {
+    pub(super) fn new() -> Self {
+        Self {
+            status: SessionStatus {
+                generation: 0,
+                state: SessionState::Up,
+            },
+            events: VecDeque::with_capacity(KEPT_EVENTS),
+            watchers: Vec::new(),
+            next_watcher: 0,
+        }
+    }
+
+    pub(super) fn status(&self) -> &SessionStatus {
+        &self.status
+    }
+
+    pub(super) fn events_after(&self, number: u64) -> Vec<SessionEvent> {
+        self.events
+            .iter()
+            .filter(|event| event.number > number)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn push(
+        &mut self,
+        at: Instant,
+        kind: SessionEventKind,
+        state: Option<SessionState>,
+        wakers: &mut Vec<Waker>,
+    ) {
+        if self.events.len() == KEPT_EVENTS {
+            self.events.pop_front();
+        }
+        self.status.generation += 1;
+        self.events.push_back(SessionEvent {
+            number: self.status.generation,
+            at,
+            kind,
+        });
+        if let Some(state) = state {
+            self.status.state = state;
+        }
+        wakers.extend(self.watchers.drain(..).map(|(_, waker)| waker));
+    }
+
+    /// Ready once something has happened after event `seen`.
+    pub(super) fn poll_changed(
+        &mut self,
+        seen: u64,
+        watcher: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<SessionStatus> {
+        if self.status.generation != seen {
+            self.unwatch(watcher.take());
+            return Poll::Ready(self.status.clone());
+        }
+        let entry = watcher.and_then(|id| self.watchers.iter_mut().find(|(other, _)| *other == id));
+        match entry {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => {
+                self.watchers.push((self.next_watcher, cx.waker().clone()));
+                *watcher = Some(self.next_watcher);
+                self.next_watcher += 1;
+            }
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn unwatch(&mut self, watcher: Option<u64>) {
+        if let Some(id) = watcher {
+            self.watchers.retain(|(other, _)| *other != id);
+        }
+    }
+}

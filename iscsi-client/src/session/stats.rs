@@ -1,0 +1,58 @@
+//! Counters of a session.
+
+use crate::error::{Error, LoginError};
+
+/// Counters of one [`Session`](super::Session) since it was made, over all its connections.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionStats {
+    /// SCSI commands that were answered by the target, with whatever status.
+    pub ios: u64,
+    /// SCSI commands that ended without an answer.
+    pub failed_ios: u64,
+    /// Data-In bytes that answered commands brought.
+    pub bytes_read: u64,
+    /// Data-Out bytes that answered commands took away.
+    pub bytes_written: u64,
+    /// PDUs sent.
+    pub pdus_sent: u64,
+    /// PDUs received.
+    pub pdus_received: u64,
+    /// Calls of the transport's vectored read; each is at most one system call.
+    pub read_calls: u64,
+    /// Calls of the transport's vectored write; each is at most one system call.
+    pub write_calls: u64,
+    /// Payload bytes that crossed the receive scratch instead of being read into place.
+    pub scratch_copied_bytes: u64,
+    /// Payload bytes copied between guest memory and private buffers.
+    pub region_copied_bytes: u64,
+    /// Polls of the driver.
+    pub driver_polls: u64,
+    /// Successful logins.
+    pub logins: u64,
+    /// Logins that failed.
+    pub login_failures: u64,
+    /// Connections that ended otherwise than by a logout of ours.
+    pub connections_lost: u64,
+    /// Commands reported with an unknown outcome that the target later proved dead.
+    pub tasks_proven_dead: u64,
+    /// What ended the last lost connection.
+    pub last_error: Option<Error>,
+    /// What the last failed login said.
+    pub last_login_error: Option<LoginError>,
+}
+
+impl SessionStats {
+    /// Payload bytes copied in user space, wherever.
+    #[must_use]
+    pub const fn copied_bytes(&self) -> u64 {
+        self.scratch_copied_bytes + self.region_copied_bytes
+    }
+
+    /// Takes over the driver's counters; regions are copied by the handles and counted here.
+    pub(super) fn publish(&mut self, driver: &Self) {
+        let region_copied_bytes = self.region_copied_bytes;
+        self.clone_from(driver);
+        self.region_copied_bytes = region_copied_bytes;
+    }
+}

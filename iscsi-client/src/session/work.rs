@@ -1,0 +1,127 @@
+//! What passes between a session's handles and its driver.
+
+use std::time::Duration;
+
+use iscsi_proto::session::{Command, DataLength, Response};
+
+use crate::{
+    buf::{MemError, ReadBuf, Receive, Snapshot, WriteBuf},
+    error::Error,
+};
+
+/// A request on its way to the driver.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing the usual case would allocate per command"
+)]
+#[derive(Debug)]
+pub(super) enum Work {
+    Command {
+        command: Command,
+        held: Held,
+    },
+    Ping,
+    /// A text request, for SendTargets.
+    Text(Vec<u8>),
+}
+
+/// A command's buffer while the session has it.
+#[derive(Debug)]
+pub(super) enum Held {
+    None,
+    Read(Receive),
+    /// What the caller's buffer held when the write was submitted.
+    Write(Snapshot),
+}
+
+/// A result on its way back.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing the usual case would allocate per command"
+)]
+#[derive(Debug)]
+pub(super) enum Finished {
+    Command {
+        result: Result<Response, Error>,
+        held: Held,
+    },
+    Ping(Result<Duration, Error>),
+    Text(Result<Vec<u8>, Error>),
+}
+
+impl Work {
+    /// The end of a request that never became a task.
+    pub(super) fn fail(self, error: Error) -> Finished {
+        match self {
+            Self::Command { held, .. } => Finished::Command {
+                result: Err(error),
+                held,
+            },
+            Self::Ping => Finished::Ping(Err(error)),
+            Self::Text(_) => Finished::Text(Err(error)),
+        }
+    }
+}
+
+/// A command's data buffer, as the caller gives it and gets it back.
+#[derive(Debug, Default)]
+pub enum Payload {
+    /// The command moves no data.
+    #[default]
+    None,
+    /// Data-In fills this buffer, `len()` bytes of it.
+    In(ReadBuf),
+    /// Data-Out sends this buffer.
+    Out(WriteBuf),
+}
+
+impl Payload {
+    /// Direction and expected data transfer length; `None` if it is longer than a command can say.
+    pub(super) fn data_length(&self) -> Option<DataLength> {
+        Some(match self {
+            Self::None => DataLength::None,
+            Self::In(buf) => DataLength::In(u32::try_from(buf.len()).ok()?),
+            Self::Out(buf) => DataLength::Out(u32::try_from(buf.len()).ok()?),
+        })
+    }
+
+    /// Makes the buffer one that the driver can work on. Regions of a write are loaded here, in the
+    /// caller's task and at submission: never again after that, whatever the guest does meanwhile.
+    pub(super) fn hold(self) -> Result<Held, Box<(Self, MemError)>> {
+        match self {
+            Self::None => Ok(Held::None),
+            Self::In(buf) => Ok(Held::Read(buf.into_receive())),
+            Self::Out(buf) => match buf.snapshot() {
+                Ok(snapshot) => Ok(Held::Write(snapshot)),
+                Err(refused) => {
+                    let (buf, error) = *refused;
+                    Err(Box::new((Self::Out(buf), error)))
+                }
+            },
+        }
+    }
+}
+
+impl Held {
+    /// Makes it the caller's buffer again. Regions of a read are stored here, in the task that polls
+    /// the future: so once that future is dropped, its regions are not touched any more.
+    pub(super) fn release(self, success: bool) -> (Payload, Result<(), MemError>) {
+        match self {
+            Self::None => (Payload::None, Ok(())),
+            Self::Read(receive) => {
+                let (buf, stored) = receive.finish(success);
+                (Payload::In(buf), stored)
+            }
+            Self::Write(snapshot) => (Payload::Out(snapshot.finish()), Ok(())),
+        }
+    }
+
+    /// Bytes that are copied between regions and private memory.
+    pub(super) fn region_bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Read(receive) => receive.region_bytes(),
+            Self::Write(snapshot) => snapshot.region_bytes(),
+        }
+    }
+}
