@@ -1,0 +1,267 @@
+//! What the core asks its shell to do, and what an I/O is to the core.
+
+use std::{ops::Range, time::Duration};
+
+use super::arena::{AttemptId, IoId, PathId};
+
+/// What kind of command an I/O is; decides what may be done with it when its path is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IoKind {
+    /// Changes nothing: may be moved and repeated at will.
+    Read,
+    /// Changes its range. Repeating it is harmless only while nothing that overlaps it was
+    /// acknowledged in between.
+    Write,
+    /// SYNCHRONIZE CACHE: may be repeated at will.
+    Flush,
+    /// Anything else.
+    Other {
+        /// Whether executing it twice is the same as executing it once. One that is not (COMPARE
+        /// AND WRITE, PERSISTENT RESERVE OUT) is never repeated unless it was not executed.
+        idempotent: bool,
+    },
+}
+
+/// What the core needs to know of an I/O. It never sees the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoClass {
+    /// The kind.
+    pub kind: IoKind,
+    /// The bytes of the device that it touches; `None` where it touches none (a flush, a
+    /// reservation). A range of a kind that writes keeps overlapping writes apart.
+    pub range: Option<Range<u64>>,
+    /// Bytes that it moves, for selectors and counters.
+    pub bytes: u64,
+}
+
+impl IoClass {
+    /// A read of `range`.
+    #[must_use]
+    pub fn read(range: Range<u64>) -> Self {
+        Self::with(IoKind::Read, range)
+    }
+
+    /// A write of `range`.
+    #[must_use]
+    pub fn write(range: Range<u64>) -> Self {
+        Self::with(IoKind::Write, range)
+    }
+
+    /// A flush of the whole device.
+    #[must_use]
+    pub const fn flush() -> Self {
+        Self {
+            kind: IoKind::Flush,
+            range: None,
+            bytes: 0,
+        }
+    }
+
+    fn with(kind: IoKind, range: Range<u64>) -> Self {
+        let bytes = range.end.saturating_sub(range.start);
+        Self {
+            kind,
+            range: Some(range),
+            bytes,
+        }
+    }
+
+    /// The range that it changes.
+    pub(crate) fn modifies(&self) -> Option<Range<u64>> {
+        match self.kind {
+            IoKind::Write | IoKind::Other { .. } => self.range.clone(),
+            IoKind::Read | IoKind::Flush => None,
+        }
+    }
+
+    /// Whether an attempt may be taken back from a path that is merely silent.
+    pub(crate) const fn is_movable(&self) -> bool {
+        matches!(self.kind, IoKind::Read | IoKind::Flush)
+    }
+}
+
+/// How far a failed attempt got in the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Execution {
+    /// It was not executed, not even in part: proven, for instance because it was never sent.
+    NotExecuted,
+    /// Nobody knows.
+    Unknown,
+    /// It was executed (and failed in its own right).
+    Executed,
+}
+
+/// Whom a failure concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// This request only.
+    Request,
+    /// The path: other requests will meet it there, and not elsewhere.
+    Path,
+    /// The device, whatever the path.
+    Device,
+}
+
+/// What the path advises after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// It would fail again.
+    Never,
+    /// At once, where it was.
+    SamePath,
+    /// At once, elsewhere.
+    OtherPath,
+    /// Anywhere, after a while.
+    After(Duration),
+}
+
+/// How an attempt ended without success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// How far it got.
+    pub execution: Execution,
+    /// The target confirmed that it can no longer execute it (the answer to an ABORT TASK, a
+    /// status). Says nothing about what it has executed already.
+    pub dead: bool,
+    /// The path's advice.
+    pub retry: Retry,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target reported success.
+    Success,
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// What the caller of an I/O is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done.
+    Success,
+    /// Not done, or not known to be.
+    Failed {
+        /// Why no further attempt was made.
+        reason: FailReason,
+        /// How far the attempts together got: `Unknown` as soon as one of them was.
+        execution: Execution,
+    },
+}
+
+/// Why an I/O was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailReason {
+    /// The last attempt's own error stands: the device said no.
+    Error,
+    /// The error might pass, but the number of attempts is used up.
+    RetriesExhausted,
+    /// There is no path, and the no-path policy ended the wait.
+    NoPath,
+    /// A write of a lost path, and nothing is configured that would ever prove it dead.
+    Unfenced,
+    /// The caller cancelled it.
+    Cancelled,
+    /// The device was closed.
+    Closed,
+}
+
+/// A question to a path that costs it next to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProbeKind {
+    /// TEST UNIT READY: asks the logical unit.
+    Tur,
+    /// NOP-Out: asks the connection.
+    Nop,
+}
+
+/// What a probe found. A probe never fails, it reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProbeResult {
+    /// Answered; for a TUR, the logical unit is ready (a reservation conflict counts as ready: the
+    /// path works).
+    Ready,
+    /// The logical unit answers here but takes no I/O (standby, unavailable).
+    Ghost,
+    /// The logical unit is not ready.
+    NotReady,
+    /// There is no such logical unit behind this path.
+    Disconnected,
+    /// Not asked, or not answered, because there is no connection.
+    ConnectionLost,
+}
+
+/// The answer to an [`Action::Probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProbeReport {
+    /// What was asked.
+    pub kind: ProbeKind,
+    /// What was found.
+    pub result: ProbeResult,
+}
+
+/// What became of an [`Action::Fence`]; several reports may follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FenceResult {
+    /// The old connection is closed abortively: nothing of it is in our send buffers any more.
+    Closed,
+    /// The nexus was reinstated: the same target answered a login with the same ISID.
+    Reinstated,
+    /// The login failed. The path goes on trying by itself, so this changes nothing.
+    Failed,
+}
+
+/// What the shell has to do, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Give the I/O to the path, and report by `handle_outcome`.
+    Dispatch {
+        /// The I/O.
+        io: IoId,
+        /// This try of it.
+        attempt: AttemptId,
+        /// Where.
+        path: PathId,
+    },
+    /// Take the attempt back from its path, so that its buffer is free; the outcome is reported by
+    /// `handle_outcome` as always (it may still be a success).
+    Recall {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Ask the path, and report by `handle_probe`.
+    Probe {
+        /// Whom.
+        path: PathId,
+        /// What.
+        kind: ProbeKind,
+    },
+    /// Close the path's connection abortively and log in again with the same ISID; report by
+    /// `handle_fenced`.
+    Fence {
+        /// The path.
+        path: PathId,
+    },
+    /// The path was removed and nothing is in flight on it: close it, then report
+    /// `handle_path_down`.
+    Close {
+        /// The path.
+        path: PathId,
+    },
+    /// Tell the caller. No attempt of this I/O exists any more; this is its last mention.
+    Finish {
+        /// The I/O.
+        io: IoId,
+        /// What to tell.
+        verdict: Verdict,
+    },
+}

@@ -1,0 +1,166 @@
+//! The path checker: TEST UNIT READY at intervals that grow while all is well.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::{action::ProbeResult, config::Config, event::DownReason};
+
+/// What the checker last found, in multipath-tools' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathState {
+    /// Not checked since it was added or logged in.
+    Unchecked,
+    /// Ready.
+    Up,
+    /// Answers, but takes no I/O (standby).
+    Ghost,
+    /// An I/O failed here; not known yet whether the path is to blame.
+    Shaky,
+    /// Not ready, or no logical unit.
+    Down,
+    /// No answer.
+    Timeout,
+}
+
+impl fmt::Display for PathState {
+    /// As `multipath -ll` prints the checker's state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unchecked => "undef",
+            Self::Up => "ready",
+            Self::Ghost => "ghost",
+            Self::Shaky => "shaky",
+            Self::Down => "faulty",
+            Self::Timeout => "i/o timeout",
+        })
+    }
+}
+
+/// Between two checks that errors ask for. The first is at once, so a path that is not to blame is
+/// back after one round trip; without a pause after it, a device that fails every I/O and answers
+/// every TUR would be asked as fast as the network allows.
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Checker {
+    state: PathState,
+    fault: Option<DownReason>,
+    interval: Duration,
+    next: Option<Instant>,
+    /// A TUR is under way, and this is how long it may take.
+    deadline: Option<Instant>,
+    doubted: Option<Instant>,
+}
+
+impl Checker {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: PathState::Unchecked,
+            fault: None,
+            interval: Duration::ZERO,
+            next: None,
+            deadline: None,
+            doubted: None,
+        }
+    }
+
+    /// The path is connected and has shown its identity, which counts as a first good check.
+    /// `phase` (0 to 255) spreads the checks of many devices over the interval.
+    pub(crate) fn start(&mut self, now: Instant, config: &Config, phase: u8) {
+        self.state = PathState::Up;
+        self.fault = None;
+        self.deadline = None;
+        self.interval = config.polling_interval;
+        self.next = Some(now + self.interval / 2 + self.interval * u32::from(phase) / 512);
+    }
+
+    /// The connection is gone: nothing to ask.
+    pub(crate) fn stop(&mut self) {
+        self.state = PathState::Down;
+        self.fault = None;
+        self.next = None;
+        self.deadline = None;
+    }
+
+    pub(crate) const fn state(&self) -> PathState {
+        self.state
+    }
+
+    /// Why the path is out, if the checker says so.
+    pub(crate) const fn fault(&self) -> Option<DownReason> {
+        self.fault
+    }
+
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    pub(crate) fn next_check_in(&self, now: Instant) -> Option<Duration> {
+        self.next.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// An I/O failed on this path with an error of the path: ask now, or soon if we just did.
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        if self.state == PathState::Up {
+            self.state = PathState::Shaky;
+        }
+        if self.deadline.is_none() {
+            let earliest = self.doubted.map_or(now, |t| t + DOUBT_PAUSE).max(now);
+            self.next = Some(self.next.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.or(self.next)
+    }
+
+    /// Whether a TUR is to be sent now; also notices one that took too long.
+    pub(crate) fn step(&mut self, now: Instant, config: &Config) -> bool {
+        if self.deadline.is_some_and(|at| at <= now) {
+            // Asking again on top of an unanswered question would only pile up commands.
+            self.state = PathState::Timeout;
+            self.fault = Some(DownReason::CheckerTimeout);
+            self.deadline = None;
+            self.interval = config.polling_interval;
+            self.next = Some(now + self.interval);
+        } else if self.deadline.is_none() && self.next.is_some_and(|at| at <= now) {
+            self.next = None;
+            self.deadline = Some(now + config.checker_timeout);
+            if self.state == PathState::Shaky {
+                self.doubted = Some(now);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Judges a TUR's report. One that nobody waits for any more is ignored: it belongs to an
+    /// earlier connection, or came after its timeout.
+    pub(crate) fn judge(&mut self, now: Instant, result: ProbeResult, config: &Config) {
+        if self.deadline.take().is_none() {
+            return;
+        }
+        let (state, fault) = match result {
+            ProbeResult::Ready => (PathState::Up, None),
+            ProbeResult::Ghost => (PathState::Ghost, Some(DownReason::Ghost)),
+            ProbeResult::NotReady => (PathState::Down, Some(DownReason::NotReady)),
+            ProbeResult::Disconnected => (PathState::Down, Some(DownReason::Disconnected)),
+            ProbeResult::ConnectionLost => {
+                // The session will say so itself. If it does not, ask again.
+                self.next = Some(now + DOUBT_PAUSE);
+                return;
+            }
+        };
+        self.interval = if state == PathState::Up && self.state == PathState::Up {
+            (self.interval * 2).min(config.max_polling_interval)
+        } else {
+            config.polling_interval
+        };
+        self.state = state;
+        self.fault = fault;
+        self.next = Some(now + self.interval);
+    }
+}

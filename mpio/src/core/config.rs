@@ -1,0 +1,392 @@
+//! What can be set, and within which limits.
+
+use std::time::Duration;
+
+/// How paths are put into groups. One group is in use at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathGroupingPolicy {
+    /// One path per group: one works, the others stand by.
+    Failover,
+    /// All paths in one group: all work.
+    Multibus,
+}
+
+/// How a path is chosen within the group in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathSelector {
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest I/Os in flight; among equals, one after the other.
+    QueueLength,
+}
+
+impl PathSelector {
+    /// The name that device-mapper gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::QueueLength => "queue-length",
+        }
+    }
+}
+
+/// When a better group than the one in use is used again after its paths came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failback {
+    /// When an operator says so (`Multipath::fail_back`).
+    Manual,
+    /// At once.
+    Immediate,
+    /// After it has been usable for this long.
+    After(Duration),
+}
+
+/// What happens to I/O while there is no path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NoPathRetry {
+    /// It fails at once.
+    Fail,
+    /// It waits until this long after the last path went; then all that waits fails, and all that
+    /// comes fails at once, until a path is back.
+    QueueFor(Duration),
+    /// It waits.
+    Queue,
+}
+
+/// When the writes of a lost path count as dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct FenceConfig {
+    /// Whether this target finishes or kills everything of a session before it answers the login
+    /// that reinstates it. Default false: LIO does, tgt and SPDK do not, and a wrong yes is silent
+    /// corruption.
+    pub reinstatement_is_barrier: bool,
+    /// After this long since the abortive close of the connection its writes count as dead. `None`:
+    /// time proves nothing. With neither this nor a barrier such writes end as `Unknown`. Default
+    /// 10 s: what a target's TCP still holds is delivered in milliseconds, what its back end holds
+    /// is done in seconds, and a back end that needs longer than this for a write has let the
+    /// usual 30 s command timers of others expire too. Range 100 ms to 1 h.
+    pub quiet_time: Option<Duration>,
+    /// Where only a barrier counts: how long its path may stay away before a write is given up as
+    /// `Unknown`. Default 60 s, range 100 ms to 1 h.
+    pub limit: Duration,
+    /// How long the target may take to confirm that a write that was cancelled or timed out on a
+    /// *living* connection is dead, before the connection is closed to make sure. Default 10 s:
+    /// twice what the session gives an ABORT TASK before it drops the connection by itself. Range
+    /// 100 ms to 1 h.
+    pub abort_grace: Duration,
+}
+
+/// When a silent path is suspected. See `suspicion.rs` for the reasons of the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SuspicionConfig {
+    /// A command must be at least this old. Default 100 ms, range 1 ms to 1 min.
+    pub floor: Duration,
+    /// And this many times the path's 99th percentile. Default 4, range 1 to 100.
+    pub factor: u32,
+    /// But beyond this age it needs no comparison. Default 500 ms, range `floor` to 10 min.
+    pub ceiling: Duration,
+    /// How long the NOP-Out may stay without an answer. Default 250 ms, range 1 ms to 1 min.
+    pub nop_timeout: Duration,
+    /// How long a path is only suspected, before its connection is closed. Default 5 s, range
+    /// 10 ms to 10 min.
+    pub tear_down: Duration,
+}
+
+/// A value outside its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is out of range: {range}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it may be.
+    pub range: &'static str,
+}
+
+/// The settings of a multipath device. Names follow multipath.conf(5) where it has them.
+///
+/// Built by [`Config::builder`]; the default differs from multipath-tools' built-in one where
+/// that is meant for an unknown array behind a kernel: see [`ConfigBuilder`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) path_grouping_policy: PathGroupingPolicy,
+    pub(crate) path_selector: PathSelector,
+    pub(crate) polling_interval: Duration,
+    pub(crate) max_polling_interval: Duration,
+    pub(crate) checker_timeout: Duration,
+    pub(crate) failback: Failback,
+    pub(crate) no_path_retry: NoPathRetry,
+    pub(crate) fence: FenceConfig,
+    pub(crate) suspicion: SuspicionConfig,
+    pub(crate) max_retries: u32,
+    pub(crate) max_moves: u32,
+    pub(crate) queue_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path_grouping_policy: PathGroupingPolicy::Multibus,
+            path_selector: PathSelector::QueueLength,
+            polling_interval: Duration::from_secs(5),
+            max_polling_interval: Duration::from_secs(20),
+            checker_timeout: Duration::from_secs(30),
+            failback: Failback::Manual,
+            no_path_retry: NoPathRetry::QueueFor(Duration::from_secs(60)),
+            fence: FenceConfig {
+                reinstatement_is_barrier: false,
+                quiet_time: Some(Duration::from_secs(10)),
+                limit: Duration::from_secs(60),
+                abort_grace: Duration::from_secs(10),
+            },
+            suspicion: SuspicionConfig {
+                floor: Duration::from_millis(100),
+                factor: 4,
+                ceiling: Duration::from_millis(500),
+                nop_timeout: Duration::from_millis(250),
+                tear_down: Duration::from_secs(5),
+            },
+            max_retries: 5,
+            max_moves: 16,
+            queue_limit: 65_536,
+        }
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder(Self::default())
+    }
+
+    /// The no-path policy.
+    #[must_use]
+    pub const fn no_path_retry(&self) -> NoPathRetry {
+        self.no_path_retry
+    }
+
+    /// The selector.
+    #[must_use]
+    pub const fn path_selector(&self) -> PathSelector {
+        self.path_selector
+    }
+}
+
+/// Sets what is to differ from the defaults; [`build`](Self::build) checks the ranges.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ConfigBuilder(Config);
+
+impl ConfigBuilder {
+    /// Default `Multibus`: all NICs work. (multipath-tools: `failover`, because of arrays that
+    /// punish I/O through their other controller. Set that for such an array.)
+    pub const fn path_grouping_policy(mut self, policy: PathGroupingPolicy) -> Self {
+        self.0.path_grouping_policy = policy;
+        self
+    }
+
+    /// Default `QueueLength`: a path that hangs gets less before anybody has noticed.
+    pub const fn path_selector(mut self, selector: PathSelector) -> Self {
+        self.0.path_selector = selector;
+        self
+    }
+
+    /// Time between two checks of a path; doubles from the first to the second value while all is
+    /// well. Default 5 s and 20 s; range 100 ms to 1 h, the second not below the first.
+    pub const fn polling_interval(mut self, first: Duration, max: Duration) -> Self {
+        self.0.polling_interval = first;
+        self.0.max_polling_interval = max;
+        self
+    }
+
+    /// How long a TUR may take. Default 30 s, range 100 ms to 1 h.
+    pub const fn checker_timeout(mut self, timeout: Duration) -> Self {
+        self.0.checker_timeout = timeout;
+        self
+    }
+
+    /// Default `Manual`. A delay may be up to 24 h.
+    pub const fn failback(mut self, failback: Failback) -> Self {
+        self.0.failback = failback;
+        self
+    }
+
+    /// Default `QueueFor` 60 s: what multipath-tools' device table gives the common software
+    /// targets (12 checks of 5 s). Its built-in default for an unknown device is `Fail`, which turns
+    /// a switch that reboots into I/O errors. The limit may be up to 30 days.
+    pub const fn no_path_retry(mut self, policy: NoPathRetry) -> Self {
+        self.0.no_path_retry = policy;
+        self
+    }
+
+    /// See [`FenceConfig::reinstatement_is_barrier`].
+    pub const fn reinstatement_is_barrier(mut self, barrier: bool) -> Self {
+        self.0.fence.reinstatement_is_barrier = barrier;
+        self
+    }
+
+    /// See [`FenceConfig::quiet_time`].
+    pub const fn quiet_time(mut self, quiet_time: Option<Duration>) -> Self {
+        self.0.fence.quiet_time = quiet_time;
+        self
+    }
+
+    /// See [`FenceConfig::limit`].
+    pub const fn fence_limit(mut self, limit: Duration) -> Self {
+        self.0.fence.limit = limit;
+        self
+    }
+
+    /// See [`FenceConfig::abort_grace`].
+    pub const fn abort_grace(mut self, grace: Duration) -> Self {
+        self.0.fence.abort_grace = grace;
+        self
+    }
+
+    /// See [`SuspicionConfig::floor`], [`factor`](SuspicionConfig::factor) and
+    /// [`ceiling`](SuspicionConfig::ceiling).
+    pub const fn suspicion(mut self, floor: Duration, factor: u32, ceiling: Duration) -> Self {
+        self.0.suspicion.floor = floor;
+        self.0.suspicion.factor = factor;
+        self.0.suspicion.ceiling = ceiling;
+        self
+    }
+
+    /// See [`SuspicionConfig::nop_timeout`].
+    pub const fn nop_timeout(mut self, timeout: Duration) -> Self {
+        self.0.suspicion.nop_timeout = timeout;
+        self
+    }
+
+    /// See [`SuspicionConfig::tear_down`].
+    pub const fn tear_down(mut self, after: Duration) -> Self {
+        self.0.suspicion.tear_down = after;
+        self
+    }
+
+    /// Attempts after an error that is not the path's fault. Default 5 (the kernel's for a disk),
+    /// range 0 to 1000.
+    pub const fn max_retries(mut self, retries: u32) -> Self {
+        self.0.max_retries = retries;
+        self
+    }
+
+    /// How often one I/O may change its path. Default 16: more than any real outage takes, since
+    /// waiting for a path does not count, and few enough that a request that kills every
+    /// connection it is sent on is given up. Range 1 to 10000.
+    pub const fn max_moves(mut self, moves: u32) -> Self {
+        self.0.max_moves = moves;
+        self
+    }
+
+    /// I/Os that may be unfinished at a time. Default 65536, range 1 to 2^20.
+    pub const fn queue_limit(mut self, limit: usize) -> Self {
+        self.0.queue_limit = limit;
+        self
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        const HOUR: Duration = Duration::from_secs(3600);
+        const TENTH: Duration = Duration::from_millis(100);
+        const MS: Duration = Duration::from_millis(1);
+        let c = self.0;
+        let check = |ok: bool, field, range| {
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError { field, range })
+            }
+        };
+        check(
+            (TENTH..=HOUR).contains(&c.polling_interval),
+            "polling_interval",
+            "100 ms to 1 h",
+        )?;
+        check(
+            (c.polling_interval..=HOUR).contains(&c.max_polling_interval),
+            "max_polling_interval",
+            "polling_interval to 1 h",
+        )?;
+        check(
+            (TENTH..=HOUR).contains(&c.checker_timeout),
+            "checker_timeout",
+            "100 ms to 1 h",
+        )?;
+        check(
+            !matches!(c.failback, Failback::After(d) if d > 24 * HOUR),
+            "failback",
+            "up to 24 h",
+        )?;
+        check(
+            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > 720 * HOUR),
+            "no_path_retry",
+            "up to 30 days",
+        )?;
+        check(
+            c.fence
+                .quiet_time
+                .is_none_or(|d| (TENTH..=HOUR).contains(&d)),
+            "quiet_time",
+            "100 ms to 1 h",
+        )?;
+        check(
+            (TENTH..=HOUR).contains(&c.fence.limit),
+            "fence_limit",
+            "100 ms to 1 h",
+        )?;
+        check(
+            (TENTH..=HOUR).contains(&c.fence.abort_grace),
+            "abort_grace",
+            "100 ms to 1 h",
+        )?;
+        let s = c.suspicion;
+        check(
+            (MS..=HOUR / 60).contains(&s.floor),
+            "suspicion.floor",
+            "1 ms to 1 min",
+        )?;
+        check(
+            (1..=100).contains(&s.factor),
+            "suspicion.factor",
+            "1 to 100",
+        )?;
+        check(
+            (s.floor..=HOUR / 6).contains(&s.ceiling),
+            "suspicion.ceiling",
+            "floor to 10 min",
+        )?;
+        check(
+            (MS..=HOUR / 60).contains(&s.nop_timeout),
+            "nop_timeout",
+            "1 ms to 1 min",
+        )?;
+        check(
+            (10 * MS..=HOUR / 6).contains(&s.tear_down),
+            "tear_down",
+            "10 ms to 10 min",
+        )?;
+        check(c.max_retries <= 1000, "max_retries", "0 to 1000")?;
+        check(
+            (1..=10_000).contains(&c.max_moves),
+            "max_moves",
+            "1 to 10000",
+        )?;
+        check(
+            (1..=1 << 20).contains(&c.queue_limit),
+            "queue_limit",
+            "1 to 2^20",
+        )?;
+        Ok(c)
+    }
+}

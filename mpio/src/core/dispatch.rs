@@ -1,0 +1,290 @@
+//! The life of an I/O: choosing its path, what follows its attempts, its end.
+
+use std::time::Instant;
+
+use super::{
+    Action, Attempt, AttemptId, Candidate, Event, Execution, FailReason, Ghost, IoId, IoState,
+    Multipath, Outcome, Owner, PathId, Scope, Steer, Verdict,
+    path::{Link, Path},
+    retry::{Disposition, Wish},
+};
+
+impl Multipath {
+    /// Books the end of an attempt with its path.
+    pub(super) fn charge_path(&mut self, now: Instant, ended: &Attempt, outcome: Outcome) {
+        let Some(path) = self.paths.get_mut(ended.path.0) else {
+            return;
+        };
+        path.in_flight = path.in_flight.saturating_sub(1);
+        self.restless |= path.removing;
+        let same_connection = path.epoch == ended.epoch && path.is_connected();
+        match outcome {
+            Outcome::Success => {
+                let Some(io) = self.ios.get(ended.io.0) else {
+                    return;
+                };
+                path.succeeded(&io.class, now.saturating_duration_since(ended.started));
+                if same_connection {
+                    self.restless |= path.suspicion.is_suspect();
+                    path.suspicion.answered(now);
+                }
+            }
+            Outcome::Failed(failure) if !ended.recalled => {
+                path.counters.errors += 1;
+                if failure.scope == Scope::Path && same_connection {
+                    path.checker.doubt(now);
+                    self.restless = true;
+                }
+            }
+            Outcome::Failed(_) => {}
+        }
+    }
+
+    /// Carries out what the table decided.
+    pub(super) fn dispose(&mut self, now: Instant, ended: &Attempt, disposition: Disposition) {
+        let Some(io) = self.ios.get_mut(ended.io.0) else {
+            return;
+        };
+        match disposition {
+            Disposition::Succeed => self.finish(ended.io, Verdict::Success),
+            Disposition::Fail(reason) => self.give_up(ended.io, reason),
+            Disposition::Fence if !self.config.fence.can_fence() => {
+                self.give_up(ended.io, FailReason::Unfenced);
+            }
+            Disposition::Fence => {
+                io.steer = Steer::Avoid(ended.path);
+                io.state = IoState::Fencing;
+            }
+            Disposition::Again(wish) => {
+                io.steer = match wish {
+                    Wish::Same => Steer::Prefer(ended.path),
+                    Wish::Other => Steer::Avoid(ended.path),
+                };
+                io.state = IoState::Pending;
+                self.pending.push_back(ended.io);
+            }
+            Disposition::After(delay) => {
+                io.state = IoState::Delayed;
+                self.delayed.push((now + delay, ended.io));
+            }
+        }
+    }
+
+    /// A write ended without anybody knowing whether it will land.
+    pub(super) fn raise_ghost(&mut self, now: Instant, attempt: AttemptId, ended: &Attempt) {
+        let path = self.paths.get(ended.path.0);
+        // A later connection of this path, or its absence: then the one in question is closed. The
+        // moment of the last close is not before the moment of that close, so it is safe to use.
+        let superseded = path.is_none_or(|p| p.epoch != ended.epoch);
+        let gone = path.is_none_or(|p| superseded || !p.open);
+        let closed = gone.then(|| path.and_then(|p| p.closed).unwrap_or(now));
+        let reinstated = superseded && path.is_some_and(|p| p.link == Link::Up);
+        if !self.ghosts.iter().any(|g| g.path == ended.path) {
+            self.events.push(Event::FenceStarted { path: ended.path });
+        }
+        self.counters.ambiguous_writes += 1;
+        self.ghosts.push(Ghost {
+            attempt,
+            path: ended.path,
+            epoch: ended.epoch,
+            io: Some(ended.io),
+            since: now,
+            closed,
+            reinstated,
+            confirmed: false,
+        });
+    }
+
+    /// Parks a write behind an earlier one.
+    pub(super) fn hold(&mut self, io: IoId) {
+        let behind_ghost = match self.writes.blocker_of(io) {
+            Some(Owner::Ghost(_)) => true,
+            Some(Owner::Io(other)) => self
+                .ios
+                .get(other.0)
+                .is_some_and(|other| other.state == IoState::Fencing),
+            None => false,
+        };
+        if behind_ghost {
+            self.counters.writes_held += 1;
+            self.events.push(Event::WriteHeld { io });
+        }
+        if let Some(entry) = self.ios.get_mut(io.0) {
+            entry.state = IoState::Held;
+        }
+        self.held.push_back(io);
+    }
+
+    /// Lets go whatever waits for nobody any more.
+    pub(super) fn release_held(&mut self) {
+        for _ in 0..self.held.len() {
+            let Some(io) = self.held.pop_front() else {
+                break;
+            };
+            if self.writes.blocker_of(io).is_some() {
+                self.held.push_back(io);
+            } else if let Some(entry) = self.ios.get_mut(io.0) {
+                entry.state = IoState::Pending;
+                self.pending.push_back(io);
+            }
+        }
+    }
+
+    /// Sends out what can go.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while let Some(&io) = self.pending.front() {
+            if self.ios.get(io.0).is_none() {
+                self.pending.pop_front();
+                continue;
+            }
+            let Some(path) = self.choose(io) else {
+                break;
+            };
+            self.pending.pop_front();
+            self.dispatch(now, io, path);
+        }
+    }
+
+    fn choose(&mut self, io: IoId) -> Option<PathId> {
+        let entry = self.ios.get(io.0)?;
+        let avoid = match entry.steer {
+            Steer::Prefer(path) if self.is_usable(path) => return Some(path),
+            Steer::Any | Steer::Prefer(_) => None,
+            Steer::Avoid(path) => Some(path),
+        };
+        let active = self.groups.active_index();
+        let others = (0..self.groups.list().len()).filter(|&index| index != active);
+        for index in std::iter::once(active).chain(others) {
+            let Some(group) = self.groups.list().get(index) else {
+                continue;
+            };
+            self.candidates.clear();
+            for &id in &group.paths {
+                if let Some(path) = self.paths.get(id.0).filter(|path| path.is_usable()) {
+                    if Some(id) != avoid {
+                        self.candidates.push(Candidate {
+                            path: id,
+                            in_flight: path.in_flight,
+                        });
+                    }
+                }
+            }
+            if !self.candidates.is_empty() {
+                return self.selector.select(&self.candidates, &entry.class);
+            }
+        }
+        // Where it failed is better than nowhere: the fault may have been the network's.
+        avoid.filter(|&path| self.is_usable(path))
+    }
+
+    fn is_usable(&self, path: PathId) -> bool {
+        self.paths.get(path.0).is_some_and(Path::is_usable)
+    }
+
+    fn dispatch(&mut self, now: Instant, io: IoId, to: PathId) {
+        let (Some(entry), Some(path)) = (self.ios.get_mut(io.0), self.paths.get_mut(to.0)) else {
+            return;
+        };
+        let attempt = AttemptId(self.attempts.insert(Attempt {
+            io,
+            path: to,
+            epoch: path.epoch,
+            started: now,
+            recalled: false,
+        }));
+        path.started(now);
+        entry.state = IoState::InFlight(attempt);
+        entry.steer = Steer::Any;
+        self.actions.push_back(Action::Dispatch {
+            io,
+            attempt,
+            path: to,
+        });
+        if self.failing_over {
+            self.tell_failover(to);
+        }
+    }
+
+    /// The first I/O after the loss of a path shows where it went.
+    fn tell_failover(&mut self, to: PathId) {
+        self.failing_over = false;
+        for (key, path) in self.paths.iter_mut() {
+            if PathId(key) != to && std::mem::take(&mut path.failing_over) {
+                self.counters.failovers += 1;
+                self.events.push(Event::Failover {
+                    from: PathId(key),
+                    to,
+                });
+            }
+        }
+    }
+
+    /// Takes the reads back from a path, if there is another one to give them to.
+    pub(super) fn recall_reads(&mut self, from: PathId) {
+        let elsewhere = self
+            .paths
+            .iter()
+            .any(|(key, path)| PathId(key) != from && path.is_usable());
+        if !elsewhere {
+            return;
+        }
+        for (key, attempt) in self.attempts.iter_mut() {
+            let movable = self
+                .ios
+                .get(attempt.io.0)
+                .is_some_and(|io| io.class.is_movable());
+            if attempt.path == from && movable && !attempt.recalled {
+                attempt.recalled = true;
+                self.actions.push_back(Action::Recall {
+                    attempt: AttemptId(key),
+                });
+                if let Some(path) = self.paths.get_mut(from.0) {
+                    path.counters.recalled += 1;
+                }
+            }
+        }
+    }
+
+    /// Ends everything that is not in flight.
+    pub(super) fn fail_waiting(&mut self, reason: FailReason) {
+        self.pending.clear();
+        self.held.clear();
+        self.delayed.clear();
+        // A second list instead of a walk: finishing changes the arena. This is no steady state.
+        let waiting: Vec<IoId> = self
+            .ios
+            .iter()
+            .filter(|(_, io)| !matches!(io.state, IoState::InFlight(_)))
+            .map(|(key, _)| IoId(key))
+            .collect();
+        for io in waiting {
+            self.give_up(io, reason);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, io: IoId, reason: FailReason) {
+        let execution = self
+            .ios
+            .get(io.0)
+            .map_or(Execution::Unknown, |io| io.execution);
+        self.counters.failed += 1;
+        if reason == FailReason::NoPath {
+            self.counters.no_path_errors += 1;
+        }
+        self.finish(io, Verdict::Failed { reason, execution });
+    }
+
+    /// The last act of an I/O. Its claim goes, unless it leaves a ghost that inherits it.
+    pub(super) fn finish(&mut self, io: IoId, verdict: Verdict) {
+        if self.ios.remove(io.0).is_none() {
+            return;
+        }
+        if let Some(ghost) = self.ghosts.iter_mut().find(|g| g.io == Some(io)) {
+            ghost.io = None;
+            self.writes.bequeath(io, ghost.attempt);
+        } else {
+            self.released |= self.writes.release(Owner::Io(io));
+        }
+        self.actions.push_back(Action::Finish { io, verdict });
+    }
+}

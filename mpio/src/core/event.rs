@@ -1,0 +1,193 @@
+//! What the core tells an operator.
+
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use super::arena::{IoId, PathId};
+
+/// Why a path takes no I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// Never logged in so far.
+    NotConnected,
+    /// The connection was lost.
+    ConnectionLost,
+    /// The login was refused or not answered.
+    LoginFailed,
+    /// The target asked us to leave, or closed the session.
+    TargetRequest,
+    /// Somebody else uses our ISID.
+    NexusTaken,
+    /// The core had it closed.
+    Fenced,
+    /// The logical unit behind it is another one.
+    IdentityMismatch,
+    /// The checker found the logical unit not ready.
+    NotReady,
+    /// The checker found a logical unit that takes no I/O here.
+    Ghost,
+    /// The checker found no logical unit.
+    Disconnected,
+    /// The checker got no answer within its timeout.
+    CheckerTimeout,
+    /// It is being removed.
+    Removed,
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotConnected => "not connected yet",
+            Self::ConnectionLost => "connection lost",
+            Self::LoginFailed => "login failed",
+            Self::TargetRequest => "target asked to leave",
+            Self::NexusTaken => "another initiator uses our ISID",
+            Self::Fenced => "closed to fence its writes",
+            Self::IdentityMismatch => "another logical unit",
+            Self::NotReady => "logical unit not ready",
+            Self::Ghost => "standby",
+            Self::Disconnected => "no such logical unit",
+            Self::CheckerTimeout => "checker timeout",
+            Self::Removed => "being removed",
+        })
+    }
+}
+
+/// Why a path is given no new I/O though it is not down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SuspectCause {
+    /// A NOP-Out on an otherwise silent connection was not answered in time.
+    Silence,
+    /// An I/O failed with an error of the path; a TUR is under way.
+    PathError,
+}
+
+/// What ended the wait for the writes of a lost path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FencedBy {
+    /// The target confirmed that the last of them is dead.
+    Confirmed,
+    /// The nexus was reinstated on a target where that is a barrier.
+    Reinstated,
+    /// The quiet time passed since the abortive close.
+    QuietTime,
+    /// Nothing: no means is configured, and their callers were told `Unknown`.
+    Unfenced,
+}
+
+/// Something that an operator may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A path was added; it is down until its first `PathUp`.
+    PathAdded {
+        /// Which.
+        path: PathId,
+    },
+    /// A path takes I/O.
+    PathUp {
+        /// Which.
+        path: PathId,
+    },
+    /// A path takes no I/O.
+    PathDown {
+        /// Which.
+        path: PathId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// A path is given no new I/O for the moment.
+    Suspect {
+        /// Which.
+        path: PathId,
+        /// Why.
+        cause: SuspectCause,
+    },
+    /// The suspicion was wrong.
+    Cleared {
+        /// Which.
+        path: PathId,
+    },
+    /// A path is gone; its id means nothing any more.
+    PathRemoved {
+        /// Which.
+        path: PathId,
+    },
+    /// After a login a path led to another logical unit. It is kept out until a later login shows
+    /// the right one.
+    IdentityMismatch {
+        /// Which.
+        path: PathId,
+    },
+    /// The I/O of a path that was lost, or is suspected, goes elsewhere now. Once per loss.
+    Failover {
+        /// The lost path.
+        from: PathId,
+        /// The first path that took over.
+        to: PathId,
+    },
+    /// Another path group is in use.
+    GroupSwitched {
+        /// A path of the group that was in use, if one was.
+        from: Option<PathId>,
+        /// A path of the group in use now.
+        to: PathId,
+    },
+    /// No path takes I/O.
+    AllPathsDown,
+    /// I/O waits for a path.
+    Queueing {
+        /// For how long at most; `None`: without limit.
+        limit: Option<Duration>,
+    },
+    /// The wait for a path has reached its limit: I/O fails until one comes back.
+    QueueingExpired,
+    /// A path is back after `AllPathsDown`.
+    Restored,
+    /// A write waits for the end of a write that it overlaps and whose path was lost.
+    WriteHeld {
+        /// The one that waits.
+        io: IoId,
+    },
+    /// A write of this path has an unknown outcome; it is being proven dead.
+    FenceStarted {
+        /// Which path.
+        path: PathId,
+    },
+    /// No write of this path can land any more (see `by` for how that is known).
+    FenceDone {
+        /// Which path.
+        path: PathId,
+        /// How it is known.
+        by: FencedBy,
+    },
+}
+
+/// An operator who never asks must cost nothing: of more than this many unread events the oldest go.
+const LIMIT: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: VecDeque<Event>,
+    lost: u64,
+}
+
+impl Events {
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.queue.len() >= LIMIT {
+            self.queue.pop_front();
+            self.lost += 1;
+        }
+        self.queue.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_front()
+    }
+
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
+    }
+}

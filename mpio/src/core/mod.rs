@@ -1,0 +1,423 @@
+//! The decisions of multipath I/O, without any I/O.
+//!
+//! Nothing in this module owns a byte, reads a clock, starts a task or draws a random number. That is
+//! what allows the failover of a device to be run a thousand times under a simulator, and a
+//! different shell to be built around the same decisions.
+
+mod action;
+mod arena;
+mod checker;
+mod config;
+mod dispatch;
+mod event;
+mod fence;
+mod group;
+mod latency;
+mod no_path;
+mod path;
+mod retry;
+mod selector;
+mod snapshot;
+mod suspicion;
+mod upkeep;
+
+use std::{collections::VecDeque, time::Instant};
+
+pub use action::{
+    Action, Execution, FailReason, Failure, FenceResult, IoClass, IoKind, Outcome, ProbeKind,
+    ProbeReport, ProbeResult, Retry, Scope, Verdict,
+};
+pub use arena::{AttemptId, IoId, PathId};
+pub use checker::PathState;
+pub use config::{
+    Config, ConfigBuilder, ConfigError, Failback, FenceConfig, NoPathRetry, PathGroupingPolicy,
+    PathSelector, SuspicionConfig,
+};
+pub use event::{DownReason, Event, FencedBy, SuspectCause};
+pub use path::{PathAttributes, PathCounters};
+pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
+
+use arena::Arena;
+use event::Events;
+use fence::{Ghost, Owner, WriteRanges};
+use group::Groups;
+use no_path::NoPath;
+use path::Path;
+use retry::{Limits, Tries};
+use selector::{Candidate, Select};
+
+/// Whether a session that was opened leads to the logical unit of this device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentityCheck {
+    /// VPD page 83h names the same logical unit.
+    Verified,
+    /// It names another one.
+    Mismatch,
+}
+
+/// Why an I/O was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The limit of unfinished I/Os is reached.
+    #[error("too many unfinished I/Os")]
+    QueueFull,
+    /// The device is closed or being closed.
+    #[error("the device is closed")]
+    Closed,
+}
+
+/// Where an I/O stands. In flight it has exactly one attempt, otherwise none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IoState {
+    /// In `pending`: goes out as soon as there is a path.
+    Pending,
+    /// In `held`: waits for an earlier write that it overlaps.
+    Held,
+    /// In `delayed`: waits for a moment.
+    Delayed,
+    /// Waits for its own ghost.
+    Fencing,
+    InFlight(AttemptId),
+}
+
+/// Which path the next attempt is to take or to leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steer {
+    Any,
+    Prefer(PathId),
+    Avoid(PathId),
+}
+
+#[derive(Debug)]
+struct Io {
+    class: IoClass,
+    state: IoState,
+    steer: Steer,
+    tries: Tries,
+    /// Of all attempts so far; once unknown, always unknown.
+    execution: Execution,
+    cancelled: bool,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    io: IoId,
+    path: PathId,
+    epoch: u32,
+    started: Instant,
+    recalled: bool,
+}
+
+/// One device behind several paths: the decisions, without any I/O.
+///
+/// # Driving it
+///
+/// A caller (the shell) feeds it and does as it says:
+///
+/// * **Commands** come from users of the device: [`add_path`](Self::add_path),
+///   [`remove_path`](Self::remove_path), [`submit`](Self::submit), [`cancel`](Self::cancel),
+///   [`fail_back`](Self::fail_back), [`close`](Self::close).
+/// * **Inputs** tell what happened: the `handle_*` methods.
+/// * **Outputs**: after any command or input, and after any number of them, take
+///   [`poll_action`](Self::poll_action) until it is empty and carry the actions out in that order;
+///   then arm a timer for [`poll_timeout`](Self::poll_timeout) and call
+///   [`handle_timeout`](Self::handle_timeout) when it fires. [`poll_event`](Self::poll_event) may be
+///   read at leisure.
+///
+/// Inputs may come in any order and from any number of sources; time never goes backwards. What the
+/// shell promises:
+///
+/// 1. Each `Dispatch` is followed by exactly one [`handle_outcome`](Self::handle_outcome) with its
+///    attempt, whatever happens: on a lost connection soon after it was lost, after a `Recall` at
+///    once. An outcome is honest about execution: `Unknown` unless there is proof.
+/// 2. [`handle_path_down`](Self::handle_path_down) is reported when the connection has been closed
+///    *abortively*: nothing of it is left in our own send buffers.
+/// 3. [`handle_path_up`](Self::handle_path_up) is reported after each login, after the identity was
+///    read through the new session and before anything else is sent there.
+/// 4. Before `handle_timeout`, and after the answer to a probe, it reports by
+///    [`handle_activity`](Self::handle_activity) when each connection last received something.
+///    (A success of an attempt counts by itself.)
+///
+/// What it promises: each accepted I/O gets exactly one `Finish`, after which neither the I/O nor any
+/// attempt of it is mentioned again; no `Dispatch` to a path that is down, suspected or unverified;
+/// no `Dispatch` of a write while an earlier write that it overlaps is unfinished or may still land
+/// (`fence.rs`; the exception is a device for which no proof is configured, see
+/// [`FenceConfig::quiet_time`]). In a steady state it allocates nothing.
+#[derive(Debug)]
+pub struct Multipath {
+    config: Config,
+    paths: Arena<Path>,
+    groups: Groups,
+    selector: Box<dyn Select>,
+    candidates: Vec<Candidate>,
+
+    ios: Arena<Io>,
+    attempts: Arena<Attempt>,
+    pending: VecDeque<IoId>,
+    held: VecDeque<IoId>,
+    delayed: Vec<(Instant, IoId)>,
+    writes: WriteRanges,
+    ghosts: Vec<Ghost>,
+    /// A claim in `writes` was released: look through `held`.
+    released: bool,
+
+    no_path: NoPath,
+    /// `AllPathsDown` was told.
+    told_down: bool,
+    fail_back_at: Option<Instant>,
+    /// A path's standing may have changed.
+    restless: bool,
+    /// Some path is `failing_over`.
+    failing_over: bool,
+    closing: bool,
+    joined: u64,
+    seed: u64,
+
+    actions: VecDeque<Action>,
+    events: Events,
+    counters: DeviceCounters,
+}
+
+impl Multipath {
+    /// A device without paths. `seed` spreads the checks of many devices over time; any number
+    /// serves, the same number makes the same run.
+    #[must_use]
+    pub fn new(now: Instant, config: Config, seed: u64) -> Self {
+        Self {
+            selector: selector::new(config.path_selector),
+            no_path: NoPath::new(now, config.no_path_retry),
+            config,
+            paths: Arena::new(),
+            groups: Groups::default(),
+            candidates: Vec::new(),
+            ios: Arena::new(),
+            attempts: Arena::new(),
+            pending: VecDeque::new(),
+            held: VecDeque::new(),
+            delayed: Vec::new(),
+            writes: WriteRanges::default(),
+            ghosts: Vec::new(),
+            released: false,
+            told_down: false,
+            fail_back_at: None,
+            restless: false,
+            failing_over: false,
+            closing: false,
+            joined: 0,
+            seed,
+            actions: VecDeque::new(),
+            events: Events::default(),
+            counters: DeviceCounters::default(),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Adds a path, which is down until `handle_path_up`.
+    pub fn add_path(&mut self, now: Instant, attributes: PathAttributes) -> PathId {
+        self.joined += 1;
+        let path = PathId(self.paths.insert(Path::new(now, attributes, self.joined)));
+        self.regroup();
+        self.events.push(Event::PathAdded { path });
+        self.restless = true;
+        self.settle(now);
+        path
+    }
+
+    /// Takes a path out: no new I/O there from now on; what is in flight may end. Then comes the
+    /// action `Close`, then (after `handle_path_down`) the event `PathRemoved`.
+    pub fn remove_path(&mut self, now: Instant, path: PathId) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        entry.removing = true;
+        self.regroup();
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// Accepts an I/O.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: nothing was accepted and nothing will be reported.
+    pub fn submit(&mut self, now: Instant, class: IoClass) -> Result<IoId, SubmitError> {
+        if self.closing {
+            return Err(SubmitError::Closed);
+        }
+        if self.ios.len() >= self.config.queue_limit {
+            return Err(SubmitError::QueueFull);
+        }
+        let modifies = class.modifies();
+        let io = IoId(self.ios.insert(Io {
+            class,
+            state: IoState::Pending,
+            steer: Steer::Any,
+            tries: Tries::default(),
+            execution: Execution::NotExecuted,
+            cancelled: false,
+        }));
+        self.counters.submitted += 1;
+        if modifies.is_none_or(|range| self.writes.claim(io, range)) {
+            self.pending.push_back(io);
+        } else {
+            self.hold(io);
+        }
+        self.settle(now);
+        Ok(io)
+    }
+
+    /// The caller has lost interest. The I/O still gets its `Finish`: at once if it is waiting,
+    /// after the outcome of the recalled attempt if it is in flight.
+    pub fn cancel(&mut self, now: Instant, io: IoId) {
+        let Some(entry) = self.ios.get_mut(io.0) else {
+            return;
+        };
+        entry.cancelled = true;
+        match entry.state {
+            IoState::InFlight(attempt) => {
+                if let Some(running) = self.attempts.get_mut(attempt.0) {
+                    if !std::mem::replace(&mut running.recalled, true) {
+                        self.actions.push_back(Action::Recall { attempt });
+                    }
+                }
+            }
+            IoState::Pending => {
+                self.pending.retain(|&other| other != io);
+                self.give_up(io, FailReason::Cancelled);
+            }
+            IoState::Held => {
+                self.held.retain(|&other| other != io);
+                self.give_up(io, FailReason::Cancelled);
+            }
+            IoState::Delayed => {
+                self.delayed.retain(|&(_, other)| other != io);
+                self.give_up(io, FailReason::Cancelled);
+            }
+            IoState::Fencing => self.give_up(io, FailReason::Cancelled),
+        }
+        self.settle(now);
+    }
+
+    /// Uses the best group again, whatever `failback` says.
+    pub fn fail_back(&mut self, now: Instant) {
+        self.switch_to_best();
+        self.settle(now);
+    }
+
+    /// Ends all I/O that waits, lets finish what is in flight, and removes all paths.
+    pub fn close(&mut self, now: Instant) {
+        self.closing = true;
+        for (_, path) in self.paths.iter_mut() {
+            path.removing = true;
+        }
+        self.regroup();
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// An attempt has ended. Unknown attempts are ignored.
+    pub fn handle_outcome(&mut self, now: Instant, attempt: AttemptId, outcome: Outcome) {
+        let Some(ended) = self.attempts.remove(attempt.0) else {
+            return;
+        };
+        self.charge_path(now, &ended, outcome);
+        let Some(io) = self.ios.get_mut(ended.io.0) else {
+            return;
+        };
+        let Outcome::Failed(failure) = outcome else {
+            self.finish(ended.io, Verdict::Success);
+            self.settle(now);
+            return;
+        };
+        if io.execution != Execution::Unknown {
+            io.execution = failure.execution;
+        }
+        let disposition = if io.cancelled {
+            retry::Disposition::Fail(FailReason::Cancelled)
+        } else {
+            let limits = Limits {
+                retries: self.config.max_retries,
+                moves: self.config.max_moves,
+            };
+            retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
+        };
+        if retry::may_land_later(&io.class, failure) {
+            self.raise_ghost(now, attempt, &ended);
+        }
+        self.dispose(now, &ended, disposition);
+        self.settle(now);
+    }
+
+    /// The target confirmed that an attempt whose outcome was `Unknown` cannot be executed any more.
+    pub fn handle_attempt_dead(&mut self, now: Instant, attempt: AttemptId) {
+        for ghost in &mut self.ghosts {
+            ghost.confirmed |= ghost.attempt == attempt;
+        }
+        self.settle(now);
+    }
+
+    /// Something was received on the path's connection at `at`, which is not after `now`.
+    pub fn handle_activity(&mut self, now: Instant, path: PathId, at: Instant) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        let was_suspect = entry.suspicion.is_suspect();
+        entry.suspicion.activity(at);
+        if was_suspect {
+            self.restless = true;
+            self.settle(now);
+        }
+    }
+
+    /// When `handle_timeout` is to be called, if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let delayed = self.delayed.iter().map(|&(at, _)| at);
+        let ghosts = self.ghosts.iter().filter_map(|g| self.ghost_deadline(g));
+        let paths = self
+            .paths
+            .iter()
+            .filter_map(|(_, path)| path.deadline(&self.config));
+        delayed
+            .chain(ghosts)
+            .chain(paths)
+            .chain(self.no_path.deadline())
+            .chain(self.fail_back_at)
+            .min()
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What happened. Of more than 1024 unread events the oldest are dropped (and counted in the
+    /// snapshot).
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// What a path was called when it was added.
+    #[must_use]
+    pub fn path_name(&self, path: PathId) -> Option<&std::sync::Arc<str>> {
+        self.paths.get(path.0).map(|path| &path.name)
+    }
+
+    /// I/Os that are not finished.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.ios.len()
+    }
+
+    fn regroup(&mut self) {
+        self.groups
+            .rebuild(&self.paths, self.config.path_grouping_policy);
+    }
+}

@@ -1,0 +1,208 @@
+//! One path: three verdicts that are kept apart, and its figures.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    action::{IoClass, IoKind},
+    checker::Checker,
+    config::Config,
+    event::{DownReason, SuspectCause},
+    latency::Latency,
+    suspicion::Suspicion,
+};
+
+/// What a path is, as told by whoever adds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathAttributes {
+    /// What an operator calls it, for instance `eth1 -> 10.0.0.2:3260,1`.
+    pub name: Arc<str>,
+    /// Higher is better; decides which group is in use. 1 for all is usual.
+    pub priority: u32,
+}
+
+impl PathAttributes {
+    /// A path with priority 1.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            priority: 1,
+        }
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: u32) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// What a path did, since it was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCounters {
+    /// I/Os that succeeded here.
+    pub ios: u64,
+    /// Bytes that they read.
+    pub bytes_read: u64,
+    /// Bytes that they wrote.
+    pub bytes_written: u64,
+    /// Attempts that failed here.
+    pub errors: u64,
+    /// Attempts that were taken back because the path was silent.
+    pub recalled: u64,
+    /// How often it went down.
+    pub downs: u64,
+    /// How often it was suspected.
+    pub suspicions: u64,
+}
+
+/// Whether a session leads to the right logical unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Up,
+    Down(DownReason),
+}
+
+/// The sum of the verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Takes new I/O.
+    Usable,
+    /// Takes none, but will be judged within seconds: I/O waits rather than fails.
+    Doubtful(SuspectCause),
+    /// Does not exist for I/O.
+    Out(DownReason),
+}
+
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) name: Arc<str>,
+    pub(crate) priority: u32,
+    /// Order of joining: slots are reused, so the id does not tell.
+    pub(crate) joined: u64,
+    pub(crate) link: Link,
+    pub(crate) checker: Checker,
+    pub(crate) suspicion: Suspicion,
+    /// There is a connection, wherever it leads.
+    pub(crate) open: bool,
+    /// Asked to be closed abortively; not reported closed yet.
+    pub(crate) fencing: bool,
+    pub(crate) removing: bool,
+    /// `Close` was asked for.
+    pub(crate) closing: bool,
+    /// Counts connections, so that a late outcome is not blamed on the next one.
+    pub(crate) epoch: u32,
+    /// When the last connection was closed.
+    pub(crate) closed: Option<Instant>,
+    pub(crate) in_flight: u32,
+    pub(crate) latency: Latency,
+    pub(crate) counters: PathCounters,
+    /// The standing that events have told of.
+    pub(crate) told: Standing,
+    /// Took I/O since it was last usable.
+    pub(crate) used: bool,
+    /// Lost while in use, and nothing has gone elsewhere yet.
+    pub(crate) failing_over: bool,
+}
+
+impl Path {
+    pub(crate) fn new(now: Instant, attributes: PathAttributes, joined: u64) -> Self {
+        Self {
+            name: attributes.name,
+            priority: attributes.priority,
+            joined,
+            link: Link::Down(DownReason::NotConnected),
+            checker: Checker::new(),
+            suspicion: Suspicion::new(now),
+            open: false,
+            fencing: false,
+            removing: false,
+            closing: false,
+            epoch: 0,
+            closed: None,
+            in_flight: 0,
+            latency: Latency::new(),
+            counters: PathCounters::default(),
+            told: Standing::Out(DownReason::NotConnected),
+            used: false,
+            failing_over: false,
+        }
+    }
+
+    pub(crate) const fn standing(&self) -> Standing {
+        if let Link::Down(reason) = self.link {
+            return Standing::Out(reason);
+        }
+        if self.removing {
+            return Standing::Out(DownReason::Removed);
+        }
+        if self.fencing {
+            return Standing::Out(DownReason::Fenced);
+        }
+        if let Some(reason) = self.checker.fault() {
+            return Standing::Out(reason);
+        }
+        if self.suspicion.is_suspect() {
+            return Standing::Doubtful(SuspectCause::Silence);
+        }
+        if matches!(self.checker.state(), super::checker::PathState::Shaky) {
+            return Standing::Doubtful(SuspectCause::PathError);
+        }
+        Standing::Usable
+    }
+
+    pub(crate) const fn is_usable(&self) -> bool {
+        matches!(self.standing(), Standing::Usable)
+    }
+
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Up) && !self.fencing
+    }
+
+    /// There is a connection to close, and nobody was asked to close it.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open && !self.fencing
+    }
+
+    /// Something is owed to us by the other side.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.in_flight > 0 || self.checker.is_asking()
+    }
+
+    pub(crate) fn started(&mut self, now: Instant) {
+        if !self.is_waiting() {
+            self.suspicion.started(now);
+        }
+        self.in_flight += 1;
+        self.used = true;
+    }
+
+    pub(crate) fn succeeded(&mut self, class: &IoClass, took: Duration) {
+        self.latency.record(took);
+        self.counters.ios += 1;
+        if class.kind == IoKind::Read {
+            self.counters.bytes_read += class.bytes;
+        } else {
+            self.counters.bytes_written += class.bytes;
+        }
+    }
+
+    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+        if !self.is_connected() {
+            return None;
+        }
+        let suspicion =
+            self.suspicion
+                .deadline(&config.suspicion, self.latency.p99(), self.is_waiting());
+        [suspicion, self.checker.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

@@ -1,0 +1,258 @@
+//! What the device looks like at a moment, as data and in the layout of `multipath -ll`.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    DownReason, Multipath, NoPathRetry, PathCounters, PathId, PathState, SuspectCause,
+    group::Group,
+    path::{Path, Standing},
+};
+
+/// What the device did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceCounters {
+    /// I/Os accepted.
+    pub submitted: u64,
+    /// I/Os that did not end in success.
+    pub failed: u64,
+    /// Of these, those that ended for want of a path.
+    pub no_path_errors: u64,
+    /// Losses of a path after which its I/O went elsewhere.
+    pub failovers: u64,
+    /// Changes of the group in use.
+    pub group_switches: u64,
+    /// Writes that ended on a path without anybody knowing whether they would land.
+    pub ambiguous_writes: u64,
+    /// Writes that had to wait for one of those.
+    pub writes_held: u64,
+    /// Events that were dropped because nobody read them.
+    pub events_lost: u64,
+}
+
+/// Whether a group is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupStatus {
+    /// In use, and it works.
+    Active,
+    /// Could be used.
+    Enabled,
+    /// None of its paths can be used.
+    Disabled,
+}
+
+impl fmt::Display for GroupStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Active => "active",
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        })
+    }
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathSnapshot {
+    /// Its id.
+    pub id: PathId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its priority.
+    pub priority: u32,
+    /// What the checker found last.
+    pub checker: PathState,
+    /// Why it takes no I/O, if it does not.
+    pub down: Option<DownReason>,
+    /// Why it is given no new I/O for the moment, if so.
+    pub suspect: Option<SuspectCause>,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
+    /// first.
+    pub latency_p99: Duration,
+    /// Until the next check, if one is planned.
+    pub next_check: Option<Duration>,
+    /// What it did.
+    pub counters: PathCounters,
+}
+
+impl PathSnapshot {
+    /// Whether it takes new I/O.
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
+        self.down.is_none() && self.suspect.is_none()
+    }
+
+    /// The word of `multipath -ll` for this: `active` or `failed`.
+    #[must_use]
+    pub const fn dm_state(&self) -> &'static str {
+        if self.is_usable() { "active" } else { "failed" }
+    }
+
+    /// The words of `multipath -ll` for the three verdicts, for instance `active ready running`.
+    #[must_use]
+    pub fn state_words(&self) -> String {
+        let device = match self.down {
+            None => "running",
+            Some(DownReason::Ghost | DownReason::NotReady | DownReason::CheckerTimeout) => {
+                "running"
+            }
+            Some(_) => "offline",
+        };
+        format!("{} {} {device}", self.dm_state(), self.checker)
+    }
+}
+
+impl fmt::Display for PathSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.state_words())?;
+        match (self.down, self.suspect) {
+            (Some(reason), _) => write!(f, " ({reason})"),
+            (None, Some(SuspectCause::Silence)) => f.write_str(" (suspect: silent)"),
+            (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshot {
+    /// The highest priority of its paths.
+    pub priority: u32,
+    /// Whether it is in use.
+    pub status: GroupStatus,
+    /// Its paths.
+    pub paths: Vec<PathSnapshot>,
+}
+
+/// The device at a moment. `Display` prints the lines of `multipath -ll` from the second one on: the
+/// first, and the size, belong to whoever knows the device's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `round-robin` or `queue-length`.
+    pub selector: &'static str,
+    /// The no-path policy.
+    pub no_path_retry: NoPathRetry,
+    /// Groups, best first. Paths that are being removed belong to none.
+    pub groups: Vec<GroupSnapshot>,
+    /// I/Os that are not finished.
+    pub unfinished: usize,
+    /// Of these, those that are on no path at the moment.
+    pub waiting: usize,
+    /// Writes that may still land.
+    pub ghosts: usize,
+    /// What the device did.
+    pub counters: DeviceCounters,
+}
+
+impl Snapshot {
+    /// All paths, in the order of the groups.
+    pub fn paths(&self) -> impl Iterator<Item = &PathSnapshot> {
+        self.groups.iter().flat_map(|group| &group.paths)
+    }
+
+    /// The `features` string that device-mapper would show.
+    #[must_use]
+    pub const fn features(&self) -> &'static str {
+        match self.no_path_retry {
+            NoPathRetry::Fail => "0",
+            NoPathRetry::QueueFor(_) | NoPathRetry::Queue => "1 queue_if_no_path",
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, group) in self.groups.iter().enumerate() {
+            let last = index + 1 == self.groups.len();
+            let (branch, stem) = if last { ("`-+-", " ") } else { ("|-+-", "|") };
+            writeln!(
+                f,
+                "{branch} policy='{} 0' prio={} status={}",
+                self.selector, group.priority, group.status
+            )?;
+            for (at, path) in group.paths.iter().enumerate() {
+                let twig = if at + 1 == group.paths.len() {
+                    "`-"
+                } else {
+                    "|-"
+                };
+                writeln!(f, "{stem} {twig} {path}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Multipath {
+    /// What the device looks like now. Allocates; meant for operators, not for each I/O.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let groups = self.groups.list().iter().enumerate();
+        Snapshot {
+            selector: self.config.path_selector.name(),
+            no_path_retry: self.config.no_path_retry,
+            groups: groups
+                .map(|(index, group)| self.group_snapshot(now, index, group))
+                .collect(),
+            unfinished: self.ios.len(),
+            waiting: self.ios.len() - self.attempts.len(),
+            ghosts: self.ghosts.len(),
+            counters: DeviceCounters {
+                events_lost: self.events.lost(),
+                ..self.counters
+            },
+        }
+    }
+
+    fn group_snapshot(&self, now: Instant, index: usize, group: &Group) -> GroupSnapshot {
+        let paths: Vec<PathSnapshot> = group
+            .paths
+            .iter()
+            .filter_map(|&id| Some(path_snapshot(now, id, self.paths.get(id.0)?)))
+            .collect();
+        let status = if !paths.iter().any(PathSnapshot::is_usable) {
+            GroupStatus::Disabled
+        } else if index == self.groups.active_index() {
+            GroupStatus::Active
+        } else {
+            GroupStatus::Enabled
+        };
+        GroupSnapshot {
+            priority: group.priority,
+            status,
+            paths,
+        }
+    }
+}
+
+fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
+    let standing = path.standing();
+    PathSnapshot {
+        id,
+        name: Arc::clone(&path.name),
+        priority: path.priority,
+        checker: path.checker.state(),
+        down: match standing {
+            Standing::Out(reason) => Some(reason),
+            _ => None,
+        },
+        suspect: match standing {
+            Standing::Doubtful(cause) => Some(cause),
+            _ => None,
+        },
+        in_flight: path.in_flight,
+        latency_p99: path.latency.p99(),
+        next_check: path.checker.next_check_in(now),
+        counters: path.counters,
+    }
+}

@@ -1,0 +1,166 @@
+//! Noticing within a fraction of a second that a connection is dead, without taking a slow target
+//! for a dead network.
+//!
+//! A command that is late says nothing: arrays pause for hundreds of milliseconds. A command that is
+//! late on a connection from which *nothing at all* came since it was sent is worth one NOP-Out,
+//! which a target answers without touching its back end. Only if that too stays unanswered is the
+//! path suspected, and that is a mild verdict: no new I/O there, reads move, writes stay, and any
+//! byte that arrives takes it back. The connection itself is torn down seconds later.
+//!
+//! The numbers: 100 ms is above what a busy LAN target needs and below what a guest notices; four
+//! times the 99th percentile keeps slow targets from being asked all the time, and 500 ms ends that
+//! courtesy, since one NOP per half second costs nothing and the sum of both waits must stay under a
+//! second; 250 ms is just above Linux' smallest retransmission timeout (200 ms), so one lost segment
+//! does not convict.
+
+use std::time::{Duration, Instant};
+
+use super::config::SuspicionConfig;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Calm,
+    Asked {
+        at: Instant,
+        deadline: Instant,
+        /// The wait was started again once because we ourselves had overslept.
+        extended: bool,
+    },
+    Suspect {
+        asked: Instant,
+        since: Instant,
+        condemned: bool,
+    },
+}
+
+/// What follows for the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Nothing,
+    /// Ask the connection.
+    Probe,
+    /// Stop new I/O, move reads.
+    Suspect,
+    /// Tear the connection down.
+    Condemn,
+}
+
+#[derive(Debug)]
+pub(crate) struct Suspicion {
+    state: State,
+    /// Since when we wait for the connection in silence; meaningless while nothing is in flight.
+    silent_since: Instant,
+}
+
+impl Suspicion {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            state: State::Calm,
+            silent_since: now,
+        }
+    }
+
+    pub(crate) fn reset(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// The first command after none.
+    pub(crate) fn started(&mut self, now: Instant) {
+        self.silent_since = self.silent_since.max(now);
+    }
+
+    /// Something arrived at `at`. A byte that came before the question proves nothing about after.
+    pub(crate) fn activity(&mut self, at: Instant) {
+        self.silent_since = self.silent_since.max(at);
+        match self.state {
+            State::Asked { at: asked, .. } | State::Suspect { asked, .. } if at > asked => {
+                self.state = State::Calm;
+            }
+            _ => {}
+        }
+    }
+
+    /// The probe was answered: whatever the clock says, that is activity.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.silent_since = self.silent_since.max(now);
+        self.state = State::Calm;
+    }
+
+    pub(crate) const fn is_suspect(&self) -> bool {
+        matches!(self.state, State::Suspect { .. })
+    }
+
+    pub(crate) fn deadline(
+        &self,
+        config: &SuspicionConfig,
+        p99: Duration,
+        waiting: bool,
+    ) -> Option<Instant> {
+        match self.state {
+            State::Calm => waiting.then(|| self.silent_since + threshold(config, p99)),
+            State::Asked { deadline, .. } => Some(deadline),
+            State::Suspect {
+                since,
+                condemned: false,
+                ..
+            } => Some(since + config.tear_down),
+            State::Suspect { .. } => None,
+        }
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        now: Instant,
+        config: &SuspicionConfig,
+        p99: Duration,
+        waiting: bool,
+    ) -> Step {
+        let Some(due) = self.deadline(config, p99, waiting).filter(|&t| t <= now) else {
+            return Step::Nothing;
+        };
+        match self.state {
+            State::Calm => {
+                self.state = State::Asked {
+                    at: now,
+                    deadline: now + config.nop_timeout,
+                    extended: false,
+                };
+                Step::Probe
+            }
+            // A process that was stopped or starved for a while finds every deadline passed, with
+            // the answers unread in its sockets. It then has to wait once more, not to convict.
+            State::Asked {
+                at,
+                extended: false,
+                ..
+            } if now.saturating_duration_since(due) > config.nop_timeout / 2 => {
+                self.state = State::Asked {
+                    at,
+                    deadline: now + config.nop_timeout,
+                    extended: true,
+                };
+                Step::Nothing
+            }
+            State::Asked { at, .. } => {
+                self.state = State::Suspect {
+                    asked: at,
+                    since: now,
+                    condemned: false,
+                };
+                Step::Suspect
+            }
+            State::Suspect { asked, since, .. } => {
+                self.state = State::Suspect {
+                    asked,
+                    since,
+                    condemned: true,
+                };
+                Step::Condemn
+            }
+        }
+    }
+}
+
+fn threshold(config: &SuspicionConfig, p99: Duration) -> Duration {
+    (p99 * config.factor).max(config.floor).min(config.ceiling)
+}

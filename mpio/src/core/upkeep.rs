@@ -1,0 +1,395 @@
+//! The life of a path: its verdicts, and what changes when one of them does.
+
+use std::time::Instant;
+
+use super::{
+    Action, DownReason, Event, FailReason, Failback, FenceResult, FencedBy, Ghost, IdentityCheck,
+    IoState, Multipath, Owner, PathId, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    path::{Link, Standing},
+    suspicion::Step,
+};
+
+impl Multipath {
+    /// A session was opened (again), and this is whom it leads to. A path that is up already stays
+    /// as it is.
+    pub fn handle_path_up(&mut self, now: Instant, path: PathId, identity: IdentityCheck) {
+        let phase = self.next_phase();
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        if !entry.is_open() {
+            entry.open = true;
+            entry.fencing = false;
+            entry.epoch = entry.epoch.wrapping_add(1);
+        }
+        match identity {
+            IdentityCheck::Verified => {
+                if entry.link == Link::Up {
+                    return;
+                }
+                entry.link = Link::Up;
+                entry.checker.start(now, &self.config, phase);
+                entry.suspicion.reset(now);
+                let epoch = entry.epoch;
+                let earlier = |g: &&mut Ghost| g.path == path && g.epoch != epoch;
+                for ghost in self.ghosts.iter_mut().filter(earlier) {
+                    _ = ghost.closed.get_or_insert(now);
+                    ghost.reinstated = true;
+                }
+            }
+            IdentityCheck::Mismatch => {
+                // Not a reinstatement of the old nexus: whoever answered is somebody else.
+                entry.link = Link::Down(DownReason::IdentityMismatch);
+                entry.checker.stop();
+                entry.suspicion.reset(now);
+                self.events.push(Event::IdentityMismatch { path });
+                self.recall_reads(path);
+            }
+        }
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// The path's connection is closed, abortively. Also the answer to `Close`.
+    pub fn handle_path_down(&mut self, now: Instant, path: PathId, reason: DownReason) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        entry.link = Link::Down(reason);
+        entry.open = false;
+        entry.fencing = false;
+        entry.closed = Some(now);
+        entry.checker.stop();
+        entry.suspicion.reset(now);
+        let removed = entry.closing;
+        for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
+            _ = ghost.closed.get_or_insert(now);
+        }
+        if removed {
+            drop(self.paths.remove(path.0));
+            self.regroup();
+            self.events.push(Event::PathRemoved { path });
+        }
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// What became of a `Fence`.
+    pub fn handle_fenced(&mut self, now: Instant, path: PathId, result: FenceResult) {
+        match result {
+            FenceResult::Closed => self.handle_path_down(now, path, DownReason::Fenced),
+            FenceResult::Reinstated => {
+                for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
+                    ghost.reinstated = true;
+                }
+                self.settle(now);
+            }
+            FenceResult::Failed => {}
+        }
+    }
+
+    /// What a probe found.
+    pub fn handle_probe(&mut self, now: Instant, path: PathId, report: ProbeReport) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        if !entry.is_connected() {
+            return;
+        }
+        if report.result != ProbeResult::ConnectionLost {
+            entry.suspicion.answered(now);
+        }
+        if report.kind == ProbeKind::Tur {
+            entry.checker.judge(now, report.result, &self.config);
+        }
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(&(at, io)) = self.delayed.get(index) {
+            if at > now {
+                index += 1;
+                continue;
+            }
+            self.delayed.swap_remove(index);
+            if let Some(entry) = self.ios.get_mut(io.0) {
+                entry.state = IoState::Pending;
+                self.pending.push_back(io);
+            }
+        }
+        if self.no_path.step(now) {
+            self.events.push(Event::QueueingExpired);
+        }
+        if self.fail_back_at.is_some_and(|at| at <= now) {
+            self.switch_to_best();
+        }
+        self.check_paths(now);
+        self.settle(now);
+    }
+
+    fn check_paths(&mut self, now: Instant) {
+        for (key, path) in self.paths.iter_mut() {
+            if !path.is_connected() {
+                continue;
+            }
+            let id = PathId(key);
+            let before = path.checker.state();
+            let was_waiting = path.is_waiting();
+            if path.checker.step(now, &self.config) {
+                if !was_waiting {
+                    path.suspicion.started(now);
+                }
+                self.actions.push_back(Action::Probe {
+                    path: id,
+                    kind: ProbeKind::Tur,
+                });
+            }
+            self.restless |= path.checker.state() != before;
+            let (p99, waiting) = (path.latency.p99(), path.is_waiting());
+            let step = path
+                .suspicion
+                .step(now, &self.config.suspicion, p99, waiting);
+            match step {
+                Step::Nothing => {}
+                Step::Probe => self.actions.push_back(Action::Probe {
+                    path: id,
+                    kind: ProbeKind::Nop,
+                }),
+                Step::Suspect => self.restless = true,
+                Step::Condemn => {
+                    path.fencing = true;
+                    self.actions.push_back(Action::Fence { path: id });
+                    self.restless = true;
+                }
+            }
+        }
+    }
+
+    /// Draws the consequences of whatever the caller of this changed.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !self.ghosts.is_empty() {
+            self.lay_ghosts(now);
+        }
+        if std::mem::take(&mut self.restless) {
+            self.tell_standings();
+            self.notice_no_path(now);
+            self.choose_group(now);
+            self.move_reads();
+            self.close_removed();
+        }
+        if std::mem::take(&mut self.released) && !self.held.is_empty() {
+            self.release_held();
+        }
+        self.pump(now);
+        // Each I/O in flight has one attempt, so this is the number of those that wait.
+        if self.ios.len() > self.attempts.len() {
+            if self.closing {
+                self.fail_waiting(FailReason::Closed);
+            } else if self.no_path.is_failing() {
+                self.fail_waiting(FailReason::NoPath);
+            }
+        }
+    }
+
+    /// Tells what changed since it was last told.
+    fn tell_standings(&mut self) {
+        for (key, path) in self.paths.iter_mut() {
+            let (was, is) = (path.told, path.standing());
+            if was == is {
+                continue;
+            }
+            path.told = is;
+            let id = PathId(key);
+            if was == Standing::Usable {
+                path.failing_over = std::mem::take(&mut path.used);
+                self.failing_over |= path.failing_over;
+            }
+            let event = match (was, is) {
+                (_, Standing::Usable) => {
+                    path.failing_over = false;
+                    match was {
+                        Standing::Out(_) => Event::PathUp { path: id },
+                        _ => Event::Cleared { path: id },
+                    }
+                }
+                (_, Standing::Doubtful(cause)) => {
+                    if cause == SuspectCause::Silence {
+                        path.counters.suspicions += 1;
+                    }
+                    Event::Suspect { path: id, cause }
+                }
+                // It was fenced for a reason that was told; that it is closed now is no news.
+                (Standing::Out(_), Standing::Out(_)) => continue,
+                (_, Standing::Out(reason)) => {
+                    path.counters.downs += 1;
+                    Event::PathDown { path: id, reason }
+                }
+            };
+            self.events.push(event);
+        }
+    }
+
+    fn notice_no_path(&mut self, now: Instant) {
+        let any = self
+            .paths
+            .iter()
+            .any(|(_, path)| !matches!(path.standing(), Standing::Out(_)));
+        match (any, self.no_path.is_down()) {
+            (true, true) => {
+                self.no_path.restored();
+                if std::mem::take(&mut self.told_down) {
+                    self.events.push(Event::Restored);
+                }
+            }
+            (false, false) if !self.closing => {
+                self.no_path.lost(now);
+                self.told_down = true;
+                self.events.push(Event::AllPathsDown);
+                if let Some(limit) = self.no_path.limit() {
+                    self.events.push(Event::Queueing { limit });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn choose_group(&mut self, now: Instant) {
+        let Some(best) = self.groups.best(&self.paths) else {
+            self.fail_back_at = None;
+            return;
+        };
+        let active = self.groups.active_index();
+        if best == active {
+            self.fail_back_at = None;
+        } else if !self.groups.is_active_usable(&self.paths) || !self.is_active_used() {
+            self.switch_to_best();
+        } else if best < active {
+            match self.config.failback {
+                Failback::Manual => {}
+                Failback::Immediate => self.switch_to_best(),
+                Failback::After(delay) => {
+                    _ = self.fail_back_at.get_or_insert(now + delay);
+                }
+            }
+        }
+    }
+
+    /// Whether the group in use really is in use: before the first I/O a switch costs nothing, so the
+    /// order in which the sessions happened to open does not decide.
+    fn is_active_used(&self) -> bool {
+        self.groups.active().is_some_and(|group| {
+            group
+                .paths
+                .iter()
+                .any(|id| self.paths.get(id.0).is_some_and(|path| path.used))
+        })
+    }
+
+    pub(super) fn switch_to_best(&mut self) {
+        self.fail_back_at = None;
+        let Some(best) = self.groups.best(&self.paths) else {
+            return;
+        };
+        if best == self.groups.active_index() {
+            return;
+        }
+        let first =
+            |group: Option<&super::group::Group>| group.and_then(|g| g.paths.first().copied());
+        let from = first(self.groups.active());
+        self.groups.switch(best);
+        if let Some(to) = first(self.groups.active()) {
+            self.counters.group_switches += 1;
+            self.events.push(Event::GroupSwitched { from, to });
+        }
+    }
+
+    /// Reads leave a silent path as soon as there is another one.
+    fn move_reads(&mut self) {
+        for index in 0.. {
+            let Some((key, path)) = self.paths.iter().nth(index) else {
+                break;
+            };
+            if path.standing() == Standing::Doubtful(SuspectCause::Silence) && path.in_flight > 0 {
+                self.recall_reads(PathId(key));
+            }
+        }
+    }
+
+    fn close_removed(&mut self) {
+        for (key, path) in self.paths.iter_mut() {
+            if path.removing && !path.closing && path.in_flight == 0 {
+                path.closing = true;
+                self.actions.push_back(Action::Close { path: PathId(key) });
+            }
+        }
+    }
+
+    pub(super) fn ghost_deadline(&self, ghost: &Ghost) -> Option<Instant> {
+        let living = self
+            .paths
+            .get(ghost.path.0)
+            .is_some_and(super::Path::is_open);
+        if ghost.closed.is_none() && !living {
+            // Being closed already: the next word is the shell's.
+            return None;
+        }
+        ghost.deadline(&self.config.fence)
+    }
+
+    /// Lets go the writes whose ghosts are dead, and presses for those that hang on.
+    fn lay_ghosts(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(ghost) = self.ghosts.get(index) {
+            let Some(by) = ghost.laid_by(now, &self.config.fence) else {
+                let impatient = ghost.closed.is_none()
+                    && self.ghost_deadline(ghost).is_some_and(|at| at <= now);
+                let path = ghost.path;
+                if impatient {
+                    self.fence(path);
+                }
+                index += 1;
+                continue;
+            };
+            let ghost = self.ghosts.swap_remove(index);
+            match ghost.io {
+                Some(io) if by == FencedBy::Unfenced => self.give_up(io, FailReason::Unfenced),
+                Some(io) => {
+                    if let Some(entry) = self.ios.get_mut(io.0) {
+                        entry.state = IoState::Pending;
+                        self.pending.push_back(io);
+                    }
+                }
+                None => self.released |= self.writes.release(Owner::Ghost(ghost.attempt)),
+            }
+            if !self.ghosts.iter().any(|g| g.path == ghost.path) {
+                self.events.push(Event::FenceDone {
+                    path: ghost.path,
+                    by,
+                });
+            }
+        }
+    }
+
+    fn fence(&mut self, path: PathId) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        if entry.is_open() {
+            entry.fencing = true;
+            self.restless = true;
+            self.actions.push_back(Action::Fence { path });
+        }
+    }
+
+    /// splitmix64, for the phase of the checks.
+    fn next_phase(&mut self) -> u8 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_le_bytes()[0]
+    }
+}
