@@ -7,5 +7,6 @@ pub mod discovery;
 pub mod error;
 pub mod initiator;
 pub mod isid;
+pub mod logical_unit;
 pub mod runtime;
 pub mod session;

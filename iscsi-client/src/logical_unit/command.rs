@@ -1,0 +1,303 @@
+//! One SCSI command until its answer is final: repeats, pauses, and what is learnt on the way.
+
+use std::{
+    future::poll_fn,
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, Instant},
+};
+
+use iscsi_proto::{
+    scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
+    session::Response,
+};
+
+use super::{
+    classify::{Budget, CommandClass, Disposition, Failure, Notice, Verdict, classify},
+    options::LogicalUnitOptions,
+};
+use crate::{
+    error::{Error, ErrorKind, Outcome},
+    runtime::Runtime,
+    session::{Executed, Payload, ScsiRequest, Session},
+};
+
+/// The longest pause between repeats of one command.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// A LUN of a session, and what is known to be out of date about it.
+#[derive(Debug)]
+pub(super) struct Commander {
+    pub(super) session: Session,
+    pub(super) lun: Lun,
+    pub(super) options: LogicalUnitOptions,
+    stale: AtomicU8,
+}
+
+/// What a [`Notice`] has made out of date: bits of `Commander::stale`.
+pub(super) mod stale {
+    /// Capacity and mode parameters.
+    pub(in super::super) const CAPACITY: u8 = 1;
+    /// Whose LUN it is.
+    pub(in super::super) const IDENTITY: u8 = 2;
+}
+
+/// What somebody is looking at: out of date again unless they finish.
+#[derive(Debug)]
+pub(super) struct StaleGuard<'a> {
+    commander: &'a Commander,
+    /// Bits of [`stale`].
+    pub(super) what: u8,
+}
+
+impl<'a> StaleGuard<'a> {
+    pub(super) fn take(commander: &'a Commander) -> Self {
+        Self {
+            commander,
+            what: commander.take_stale(),
+        }
+    }
+}
+
+impl Drop for StaleGuard<'_> {
+    fn drop(&mut self) {
+        self.commander.mark_stale(self.what);
+    }
+}
+
+/// A command with all that its repeats need.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) class: CommandClass,
+    pub(super) cdb: Cdb,
+    pub(super) payload: Payload,
+    pub(super) deadline: Instant,
+    tries: [u8; Budget::KINDS],
+    pauses: u32,
+    /// The worst that an earlier try may have done.
+    outcome: Outcome,
+}
+
+/// How far [`Commander::run`] has come.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The final answer, and the buffer.
+    Done(Result<Response, Error>, Payload),
+    /// To be repeated, after what is out of date has been looked at.
+    Attend(Attempt),
+}
+
+/// A SCSI status that no standard explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+struct UnexpectedStatus(ScsiStatus);
+
+impl Attempt {
+    pub(super) const fn new(
+        class: CommandClass,
+        cdb: Cdb,
+        payload: Payload,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            class,
+            cdb,
+            payload,
+            deadline,
+            tries: [0; Budget::KINDS],
+            pauses: 0,
+            outcome: Outcome::NotExecuted,
+        }
+    }
+
+    fn take(&mut self, budget: Budget) -> bool {
+        let tries = &mut self.tries[budget as usize];
+        *tries += 1;
+        *tries <= budget.limit()
+    }
+
+    /// Bytes that the payload holds.
+    fn len(&self) -> usize {
+        match &self.payload {
+            Payload::In(buf) => buf.len(),
+            Payload::Out(buf) => buf.len(),
+            _ => 0,
+        }
+    }
+
+    fn done(self, result: Result<Response, Error>) -> Step {
+        let worst = self.outcome;
+        let worsen = |error: Error| {
+            let outcome = worse(worst, error.outcome());
+            error.with_outcome(outcome)
+        };
+        Step::Done(result.map_err(worsen), self.payload)
+    }
+
+    fn fail(self, failure: Failure, response: Response) -> Step {
+        let status = response.status;
+        let mut error = Error::new(failure.kind, failure.outcome).with_retry(failure.retry);
+        match response.sense {
+            Some(sense) => error = error.with_sense(sense),
+            None if failure.kind == ErrorKind::Refused => {
+                error = error.with_source(UnexpectedStatus(status));
+            }
+            None => {}
+        }
+        self.done(Err(error))
+    }
+}
+
+/// Of two outcomes, the one that a caller has to reckon with.
+pub(super) const fn worse(a: Outcome, b: Outcome) -> Outcome {
+    match (a, b) {
+        (Outcome::Unknown, _) | (_, Outcome::Unknown) => Outcome::Unknown,
+        (Outcome::Executed, _) | (_, Outcome::Executed) => Outcome::Executed,
+        (Outcome::NotExecuted, Outcome::NotExecuted) => Outcome::NotExecuted,
+    }
+}
+
+impl Commander {
+    pub(super) const fn new(session: Session, lun: Lun, options: LogicalUnitOptions) -> Self {
+        Self {
+            session,
+            lun,
+            options,
+            stale: AtomicU8::new(0),
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.session.runtime().now()
+    }
+
+    /// When a request that starts now is over.
+    pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        self.now() + timeout.unwrap_or(self.options.timeout)
+    }
+
+    /// What is out of date, bits of [`stale`].
+    pub(super) fn stale(&self) -> u8 {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    pub(super) fn mark_stale(&self, what: u8) {
+        self.stale.fetch_or(what, Ordering::AcqRel);
+    }
+
+    pub(super) fn take_stale(&self) -> u8 {
+        self.stale.swap(0, Ordering::AcqRel)
+    }
+
+    fn note(&self, notice: Notice) -> bool {
+        let capacity = if notice.capacity { stale::CAPACITY } else { 0 };
+        let identity = if notice.identity { stale::IDENTITY } else { 0 };
+        let what = capacity | identity;
+        if what != 0 {
+            self.mark_stale(what);
+        }
+        what != 0
+    }
+
+    /// Runs a command that asks about the unit itself: notices are kept for later.
+    pub(super) async fn query(&self, mut attempt: Attempt) -> (Result<Response, Error>, Payload) {
+        loop {
+            match self.run(attempt).await {
+                Step::Done(result, payload) => return (result, payload),
+                Step::Attend(again) => attempt = again,
+            }
+        }
+    }
+
+    /// Runs a command until its answer is final, or until something has to be looked at before it
+    /// is repeated.
+    pub(super) async fn run(&self, mut attempt: Attempt) -> Step {
+        let mut now = self.now();
+        loop {
+            let timeout = attempt.deadline.saturating_duration_since(now);
+            let payload = std::mem::take(&mut attempt.payload);
+            let request =
+                ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
+            let Executed { result, payload } = self.session.execute(request).await;
+            attempt.payload = payload;
+            let response = match result {
+                Ok(response) => response,
+                Err(error) if self.repeat_elsewhen(&error, &mut attempt) => {
+                    now = self.now();
+                    continue;
+                }
+                Err(error) => return attempt.done(Err(error)),
+            };
+            let short = attempt.class != CommandClass::Query
+                && usize::try_from(response.transferred).unwrap_or(usize::MAX) < attempt.len();
+            let Verdict {
+                disposition,
+                notice,
+            } = classify(
+                response.status,
+                response.sense.as_ref(),
+                attempt.class,
+                short,
+            );
+            let noticed = self.note(notice);
+            match disposition {
+                Disposition::Complete => return attempt.done(Ok(response)),
+                Disposition::Again { budget, then } => {
+                    if !attempt.take(budget) {
+                        return attempt.fail(then, response);
+                    }
+                    attempt.outcome = worse(attempt.outcome, then.outcome);
+                    if noticed {
+                        return Step::Attend(attempt);
+                    }
+                }
+                Disposition::Later { pause, then } => {
+                    if !self.pause(pause, &mut attempt).await {
+                        return attempt.fail(then, response);
+                    }
+                }
+                Disposition::Fail(failure) => return attempt.fail(failure, response),
+            }
+            now = self.now();
+        }
+    }
+
+    /// A connection was lost. Where the session waits for its re-login, the command is sent again
+    /// through it if that cannot do harm: it never left, or it does not change anything.
+    fn repeat_elsewhen(&self, error: &Error, attempt: &mut Attempt) -> bool {
+        if error.kind() != ErrorKind::Transport {
+            return false;
+        }
+        // Whoever answers after the re-login may serve something else under this LUN.
+        self.mark_stale(stale::IDENTITY | stale::CAPACITY);
+        let harmless =
+            error.outcome() == Outcome::NotExecuted || attempt.class != CommandClass::Write;
+        self.options.ride_out && harmless && attempt.take(Budget::Reconnect)
+    }
+
+    /// Waits before a repeat, twice as long each time and with jitter, so that the many commands
+    /// that a full target has refused do not all come back at once. `false` if the time does not
+    /// suffice, or the options leave this to somebody with other paths.
+    async fn pause(&self, first: Duration, attempt: &mut Attempt) -> bool {
+        if !self.options.ride_out {
+            return false;
+        }
+        let runtime = self.session.runtime();
+        let doubled = first.saturating_mul(1 << attempt.pauses.min(10));
+        attempt.pauses += 1;
+        let mut random = [0; 1];
+        runtime.fill_random(&mut random);
+        // Between a half and three halves.
+        let pause = doubled.min(MAX_PAUSE) * (128 + u32::from(random[0])) / 256;
+        let until = runtime.now() + pause;
+        if until >= attempt.deadline {
+            return false;
+        }
+        sleep_until(runtime.as_ref(), until).await;
+        true
+    }
+}
+
+async fn sleep_until(runtime: &dyn Runtime, at: Instant) {
+    let mut timer = runtime.new_timer(at);
+    poll_fn(|cx| timer.as_mut().poll(cx)).await;
+}

@@ -1,0 +1,300 @@
+//! One logical unit over one session.
+
+mod classify;
+mod command;
+mod info_cell;
+mod io;
+mod open;
+mod options;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::lock::Mutex;
+pub use iscsi_proto::scsi::LogicalUnitIdentity;
+use iscsi_proto::scsi::{Lun, StandardInquiry, vpd::DeviceIdentification};
+pub use options::LogicalUnitOptions;
+
+use self::{
+    command::{Commander, StaleGuard, stale},
+    info_cell::InfoCell,
+};
+use crate::{
+    buf::{Completion, ReadBuf, WriteBuf},
+    device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
+    error::{Error, ErrorKind, Outcome, Retry},
+    session::Session,
+};
+
+/// A disk behind one session. Cheap to clone; all clones are the same device.
+///
+/// Requests of any length are taken and split by the unit's limits. Unit attentions, aborted
+/// commands and (see [`LogicalUnitOptions::ride_out`]) a target that is busy are repeated here
+/// within the request's time; every failure that reaches the caller is one that repeating here would
+/// not have mended.
+///
+/// When the unit says that something has changed, it is looked at before the next command: the
+/// capacity is read again, and the identity is compared with the one at opening. If another logical
+/// unit answers now, requests fail with [`ErrorKind::WrongUnit`] until the old one is back.
+///
+/// The futures of [`read`](Self::read), [`write`](Self::write) and [`flush`](Self::flush) are not
+/// boxed; [`BlockDevice`] is implemented on top of them.
+#[derive(Clone, Debug)]
+pub struct LogicalUnit {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commander: Commander,
+    inquiry: StandardInquiry,
+    identification: DeviceIdentification,
+    identity: Option<LogicalUnitIdentity>,
+    info: InfoCell,
+    /// One looks at what has changed, the others wait for the answer.
+    attending: Mutex<()>,
+}
+
+/// The source of a [`ErrorKind::WrongUnit`] error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the identity was {was}, and is {now} now")]
+struct IdentityChanged {
+    was: Arc<str>,
+    now: Arc<str>,
+}
+
+/// The source of a [`ErrorKind::WrongUnit`] error of a unit that was formatted anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the block length has changed")]
+struct BlockLengthChanged;
+
+impl LogicalUnit {
+    /// Opens a LUN of a session with default options: asks what it is, collects its unit
+    /// attentions, reads capacity and limits.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchUnit`] where there is no disk at this LUN, [`ErrorKind::Unsupported`] for
+    /// something other than a disk, [`ErrorKind::NotReady`] where the medium cannot be accessed
+    /// (now, or through this port), [`ErrorKind::Protocol`] for answers that cannot be, and those of
+    /// the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing but queries is sent.
+    pub async fn open(session: Session, lun: Lun) -> Result<Self, Error> {
+        Self::open_with(session, lun, LogicalUnitOptions::default()).await
+    }
+
+    /// Opens a LUN of a session, see [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing but queries is sent.
+    pub async fn open_with(
+        session: Session,
+        lun: Lun,
+        options: LogicalUnitOptions,
+    ) -> Result<Self, Error> {
+        let commander = Commander::new(session, lun, options);
+        let probed = commander.probe().await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                commander,
+                inquiry: probed.inquiry,
+                identification: probed.identification,
+                identity: probed.identity,
+                info: InfoCell::new(probed.info),
+                attending: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.inner.commander.session
+    }
+
+    /// The LUN, in the encoding that is used on the wire.
+    #[must_use]
+    pub fn lun(&self) -> Lun {
+        self.inner.commander.lun
+    }
+
+    /// How it is used.
+    #[must_use]
+    pub fn options(&self) -> &LogicalUnitOptions {
+        &self.inner.commander.options
+    }
+
+    /// The name of the unit as it was at opening, the same through every path to it; `None` if the
+    /// unit reports none that identifies it.
+    #[must_use]
+    pub fn identity(&self) -> Option<&LogicalUnitIdentity> {
+        self.inner.identity.as_ref()
+    }
+
+    /// Standard INQUIRY data, as it was at opening.
+    #[must_use]
+    pub fn inquiry(&self) -> &StandardInquiry {
+        &self.inner.inquiry
+    }
+
+    /// The Device Identification page, as it was at opening: names of the unit, and which target
+    /// port and port group this session leads to. Empty if the unit has no such page.
+    #[must_use]
+    pub fn identification(&self) -> &DeviceIdentification {
+        &self.inner.identification
+    }
+
+    /// Size, limits and identity as last seen. Never I/O.
+    #[must_use]
+    pub fn info(&self) -> Arc<DeviceInfo> {
+        self.inner.info.get()
+    }
+
+    /// Asks whether the unit can be accessed through this session: TEST UNIT READY, with `timeout`
+    /// or the default one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotReady`] with sense data that says why, or those of the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn test_unit_ready(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.inner.info.with(|_| Ok(()))?;
+        let commander = &self.inner.commander;
+        commander.test_unit_ready(commander.deadline(timeout)).await
+    }
+
+    /// Reads the identification page again and compares. After a re-login this belongs before the
+    /// first write: the target may serve something else under this LUN now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongUnit`] if the identity is another one, or those of the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn verify_identity(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.inner.info.with(|_| Ok(()))?;
+        let commander = &self.inner.commander;
+        commander.mark_stale(stale::IDENTITY);
+        self.attend(commander.deadline(timeout)).await
+    }
+
+    /// Reads capacity and mode parameters again. Done by itself when the unit reports a change.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongUnit`] if the block length has changed, or those of the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn refresh(&self, timeout: Option<Duration>) -> Result<Arc<DeviceInfo>, Error> {
+        self.inner.info.with(|_| Ok(()))?;
+        let commander = &self.inner.commander;
+        commander.mark_stale(stale::CAPACITY);
+        self.attend(commander.deadline(timeout)).await?;
+        Ok(self.info())
+    }
+
+    /// Looks at whatever is out of date. What could not be looked at stays out of date, so a unit
+    /// that has become another one is found out by every request, and forgiven by the first one
+    /// after it is back.
+    async fn attend(&self, deadline: Instant) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let _turn = inner.attending.lock().await;
+        // Taken *before* the look, so that what changes meanwhile is not missed; put back if the look
+        // fails or is dropped.
+        let mut stale = StaleGuard::take(&inner.commander);
+        let looked = self.look(stale.what, deadline).await;
+        if looked.is_ok() {
+            stale.what = 0;
+        }
+        // Nothing of the request itself was sent.
+        looked.map_err(|error| error.with_outcome(Outcome::NotExecuted).with_dead(true))
+    }
+
+    async fn look(&self, what: u8, deadline: Instant) -> Result<(), Error> {
+        let inner = &*self.inner;
+        if what & stale::IDENTITY != 0 {
+            self.compare_identity(deadline).await?;
+        }
+        if what & stale::CAPACITY != 0 {
+            let geometry = inner.commander.geometry(deadline).await?;
+            if !geometry.fits(&inner.info.get()) {
+                return Err(wrong_unit().with_source(BlockLengthChanged));
+            }
+            inner.info.update(|info| geometry.apply(info));
+        }
+        Ok(())
+    }
+
+    async fn compare_identity(&self, deadline: Instant) -> Result<(), Error> {
+        let inner = &*self.inner;
+        // Without a name at opening there is nothing to compare.
+        let Some(was) = &inner.identity else {
+            return Ok(());
+        };
+        let page = inner.commander.device_identification(deadline).await?;
+        let now = page.logical_unit_identity();
+        if now.as_ref() == Some(was) {
+            return Ok(());
+        }
+        Err(wrong_unit().with_source(IdentityChanged {
+            was: open::display(Some(was)),
+            now: open::display(now.as_ref()),
+        }))
+    }
+}
+
+fn wrong_unit() -> Error {
+    Error::not_executed(ErrorKind::WrongUnit).with_retry(Retry::OtherPath)
+}
+
+#[async_trait::async_trait]
+impl BlockDevice for LogicalUnit {
+    fn info(&self) -> Arc<DeviceInfo> {
+        self.info()
+    }
+
+    async fn info_changed(&self, seen: Generation) -> Result<Arc<DeviceInfo>, Error> {
+        self.inner.info.changed(seen).await
+    }
+
+    async fn read(&self, offset: u64, buf: ReadBuf, options: ReadOptions) -> Completion<ReadBuf> {
+        self.read(offset, buf, options).await
+    }
+
+    async fn write(
+        &self,
+        offset: u64,
+        buf: WriteBuf,
+        options: WriteOptions,
+    ) -> Completion<WriteBuf> {
+        self.write(offset, buf, options).await
+    }
+
+    async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
+        self.flush(options).await
+    }
+
+    /// Closes the unit, not the session: that may serve other units. It logs out when its last
+    /// handle is dropped, of which this is one.
+    async fn close(&self) -> Result<(), Error> {
+        self.inner.info.close();
+        Ok(())
+    }
+}

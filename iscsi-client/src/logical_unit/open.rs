@@ -1,0 +1,258 @@
+//! Asking a logical unit what it is.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::BytesMut;
+use iscsi_proto::{
+    DecodeError,
+    scsi::{
+        Capacity, Cdb, DiskModes, LogicalUnitIdentity, ReadCapacity10, ReadCapacity16,
+        StandardInquiry,
+        inquiry::{PeripheralDeviceType, PeripheralQualifier},
+        vpd::{self, BlockLimits, DeviceIdentification, SupportedPages, UnitSerialNumber},
+    },
+};
+
+use super::{
+    classify::CommandClass,
+    command::{Attempt, Commander},
+};
+use crate::{
+    buf::ReadBuf,
+    device::{DeviceInfo, Identity},
+    error::{Error, ErrorKind, Outcome},
+    session::Payload,
+};
+
+/// What is asked for first. Pages are rarely longer; those that are get asked for again.
+const PAGE_LENGTH: u16 = 512;
+/// The longest page that is believed. Identification pages of big arrays have a few KiB.
+const MAX_PAGE_LENGTH: u16 = 16 << 10;
+
+/// What a unit said of itself.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) inquiry: StandardInquiry,
+    pub(super) identification: DeviceIdentification,
+    pub(super) identity: Option<LogicalUnitIdentity>,
+    pub(super) info: DeviceInfo,
+}
+
+/// Capacity and mode parameters: what may change while a unit is open.
+#[derive(Debug)]
+pub(super) struct Geometry {
+    capacity: Capacity,
+    physical_block: u32,
+    modes: Option<DiskModes>,
+}
+
+fn malformed(error: DecodeError) -> Error {
+    Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error)
+}
+
+/// Whether a unit has merely said that it does not know a command or a page.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Refused)
+}
+
+impl Commander {
+    /// INQUIRY, TEST UNIT READY, the pages, the capacity. TEST UNIT READY comes early to collect the
+    /// unit attentions: what is read after them is current.
+    pub(super) async fn probe(&self) -> Result<Probed, Error> {
+        let deadline = self.deadline(Some(self.options.open_timeout));
+        let inquiry = self.inquiry(deadline).await?;
+        self.test_unit_ready(deadline).await?;
+        self.take_stale();
+        let pages = self.supported_pages(deadline).await?;
+        let identification = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
+            true => self.device_identification(deadline).await?,
+            false => DeviceIdentification::default(),
+        };
+        let serial = match pages.contains(vpd::UNIT_SERIAL_NUMBER) {
+            true => {
+                let page = self.page(vpd::UNIT_SERIAL_NUMBER, deadline).await?;
+                Some(UnitSerialNumber::parse(&page).map_err(malformed)?)
+            }
+            false => None,
+        };
+        let limits = match pages.contains(vpd::BLOCK_LIMITS) {
+            true => {
+                let page = self.page(vpd::BLOCK_LIMITS, deadline).await?;
+                BlockLimits::parse(&page).map_err(malformed)?
+            }
+            false => BlockLimits::default(),
+        };
+        let geometry = self.geometry(deadline).await?;
+        let identity = identification.logical_unit_identity();
+        let mut info = DeviceInfo::new(0, geometry.capacity.block_length());
+        geometry.apply(&mut info);
+        self.apply_limits(&limits, &mut info);
+        info.identity = Identity {
+            wwid: identity.as_ref().map(|name| name.to_string().into()),
+            serial: serial.map(|serial| serial.to_string().into()),
+            vendor: inquiry.vendor.to_string().into(),
+            product: inquiry.product.to_string().into(),
+            revision: inquiry.revision.to_string().into(),
+        };
+        Ok(Probed {
+            inquiry,
+            identification,
+            identity,
+            info,
+        })
+    }
+
+    async fn inquiry(&self, deadline: Instant) -> Result<StandardInquiry, Error> {
+        // 36 bytes is what every version of the standard has, and more confuses the oldest devices.
+        let cdb = Cdb::inquiry(StandardInquiry::LEN as u16);
+        let data = self.data_in(cdb, StandardInquiry::LEN, deadline).await?;
+        let inquiry = StandardInquiry::parse(&data).map_err(malformed)?;
+        if inquiry.peripheral.qualifier != PeripheralQualifier::Connected {
+            return Err(Error::not_executed(ErrorKind::NoSuchUnit));
+        }
+        match inquiry.peripheral.device_type {
+            PeripheralDeviceType::DirectAccessBlock
+            | PeripheralDeviceType::SimplifiedDirectAccess => Ok(inquiry),
+            // LUN 0 of an array without a disk there.
+            PeripheralDeviceType::StorageArrayController | PeripheralDeviceType::NoDeviceType => {
+                Err(Error::not_executed(ErrorKind::NoSuchUnit))
+            }
+            _ => Err(Error::not_executed(ErrorKind::Unsupported)),
+        }
+    }
+
+    pub(super) async fn test_unit_ready(&self, deadline: Instant) -> Result<(), Error> {
+        let cdb = Cdb::test_unit_ready();
+        let attempt = Attempt::new(CommandClass::Query, cdb, Payload::None, deadline);
+        self.query(attempt).await.0.map(drop)
+    }
+
+    async fn supported_pages(&self, deadline: Instant) -> Result<SupportedPages, Error> {
+        match self.page(vpd::SUPPORTED_PAGES, deadline).await {
+            Ok(page) => SupportedPages::parse(&page).map_err(malformed),
+            // A device before SPC-2 has no pages at all.
+            Err(error) if is_refusal(&error) => Ok(SupportedPages::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn device_identification(
+        &self,
+        deadline: Instant,
+    ) -> Result<DeviceIdentification, Error> {
+        let page = self.page(vpd::DEVICE_IDENTIFICATION, deadline).await?;
+        DeviceIdentification::parse(&page).map_err(malformed)
+    }
+
+    /// A vital product data page, whole as far as it is not absurdly long.
+    async fn page(&self, page: u8, deadline: Instant) -> Result<BytesMut, Error> {
+        let ask = |length: u16| {
+            let cdb = Cdb::inquiry_vpd(page, length);
+            self.data_in(cdb, usize::from(length), deadline)
+        };
+        let data = ask(PAGE_LENGTH).await?;
+        match vpd::needed_length(&data) {
+            Some(needed) if needed > u32::from(PAGE_LENGTH) => {
+                let needed = u16::try_from(needed).unwrap_or(u16::MAX);
+                ask(needed.min(MAX_PAGE_LENGTH)).await
+            }
+            _ => Ok(data),
+        }
+    }
+
+    pub(super) async fn geometry(&self, deadline: Instant) -> Result<Geometry, Error> {
+        let (capacity, physical_block) = self.capacity(deadline).await?;
+        let mut modes = self.modes(DiskModes::CACHING_PAGE, deadline).await?;
+        if modes.is_none() {
+            // All pages: some know only this one.
+            modes = self.modes(0x3f, deadline).await?;
+        }
+        Ok(Geometry {
+            capacity,
+            physical_block,
+            modes,
+        })
+    }
+
+    async fn capacity(&self, deadline: Instant) -> Result<(Capacity, u32), Error> {
+        let long = self.data_in(Cdb::read_capacity16(), ReadCapacity16::LEN, deadline);
+        match long.await {
+            Ok(data) => {
+                let long = ReadCapacity16::parse(&data).map_err(malformed)?;
+                let physical = u32::try_from(long.physical_block_length()).unwrap_or(0);
+                Ok((long.capacity().map_err(malformed)?, physical))
+            }
+            Err(error) if is_refusal(&error) => {
+                let short = self.data_in(Cdb::read_capacity10(), ReadCapacity10::LEN, deadline);
+                let short = ReadCapacity10::parse(&short.await?).map_err(malformed)?;
+                // "More than this command can say", from a device without the longer one.
+                match short.capacity().map_err(malformed)? {
+                    Some(capacity) => Ok((capacity, 0)),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn modes(&self, page: u8, deadline: Instant) -> Result<Option<DiskModes>, Error> {
+        const LENGTH: u8 = 252;
+        let cdb = DiskModes::cdb(page, LENGTH);
+        match self.data_in(cdb, usize::from(LENGTH), deadline).await {
+            // An answer that makes no sense is no reason to refuse the disk: the modes only make
+            // things faster, or fail a write earlier.
+            Ok(data) => Ok(DiskModes::parse(&data).ok()),
+            Err(error) if is_refusal(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A query that returns at most `len` bytes.
+    async fn data_in(&self, cdb: Cdb, len: usize, deadline: Instant) -> Result<BytesMut, Error> {
+        let payload = Payload::In(ReadBuf::zeroed(len));
+        let attempt = Attempt::new(CommandClass::Query, cdb, payload, deadline);
+        let (result, payload) = self.query(attempt).await;
+        let response = result?;
+        let data = match payload {
+            Payload::In(buf) => buf.into_bytes_mut().ok(),
+            _ => None,
+        };
+        let mut data = data.unwrap_or_default();
+        data.truncate(usize::try_from(response.transferred).unwrap_or(usize::MAX));
+        Ok(data)
+    }
+
+    fn apply_limits(&self, limits: &BlockLimits, info: &mut DeviceInfo) {
+        let bytes = |blocks: Option<std::num::NonZeroU32>| {
+            blocks.map_or(0, |blocks| blocks.get().saturating_mul(info.block_size))
+        };
+        let theirs = bytes(limits.maximum_transfer_length);
+        let optimal = bytes(limits.optimal_transfer_length);
+        let ours = self.options.max_transfer;
+        let max = if theirs == 0 { ours } else { ours.min(theirs) };
+        let whole = max - max % info.block_size;
+        info.max_transfer = whole.max(info.block_size);
+        info.optimal_transfer = optimal.min(info.max_transfer);
+    }
+}
+
+impl Geometry {
+    /// The block length must not change under an open unit: addresses would get another meaning.
+    pub(super) fn fits(&self, info: &DeviceInfo) -> bool {
+        self.capacity.block_length() == info.block_size
+    }
+
+    pub(super) fn apply(&self, info: &mut DeviceInfo) {
+        info.size = self.capacity.size_in_bytes();
+        info.physical_block_size = self.physical_block.max(info.block_size);
+        let modes = self.modes.unwrap_or_default();
+        info.read_only = modes.write_protected;
+        info.fua = modes.dpo_fua;
+        info.write_cache = modes.write_cache.unwrap_or(true);
+    }
+}
+
+/// The identity as it is to be told to people.
+pub(super) fn display(identity: Option<&LogicalUnitIdentity>) -> Arc<str> {
+    identity.map_or_else(|| "none".into(), |identity| identity.to_string().into())
+}
