@@ -1,7 +1,21 @@
 //! What the client needs from the world: time, timers, tasks, randomness, names and connections.
 //!
 //! Everything above these traits is the same code under tokio, smol, a caller's own event loop and
-//! the simulator. Both traits are object-safe, so a session is not generic over its runtime.
+//! the simulator. All traits are object-safe, so a session is not generic over its runtime.
+//!
+//! The features `tokio` and `smol` add one adapter each, and neither is on by default.
+
+#[cfg(feature = "smol")]
+mod smol;
+#[cfg(any(feature = "smol", feature = "tokio"))]
+mod socket;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+#[cfg(feature = "smol")]
+pub use self::smol::SmolRuntime;
+#[cfg(feature = "tokio")]
+pub use self::tokio::{NoTokioRuntime, TokioRuntime};
 
 use std::{
     fmt,
@@ -43,7 +57,7 @@ pub trait AsyncTimer: fmt::Debug + Send {
     /// Moves the deadline.
     fn reset(self: Pin<&mut Self>, at: Instant);
 
-    /// Ready once the deadline has passed.
+    /// Ready from the deadline on, at every poll, until it is reset.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -1,0 +1,128 @@
+//! Binding of connections to addresses and devices, under each runtime adapter.
+
+#![cfg(all(any(feature = "tokio", feature = "smol"), target_os = "linux"))]
+
+mod support;
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use iscsi_client::{
+    bind::{Bind, BindError},
+    runtime::{Dial, Runtime, Transport},
+};
+use support::on_each_runtime;
+
+/// Connects from `bind` to a listener on `listen`; returns the address that the listener saw.
+async fn dial(
+    runtime: &Arc<dyn Runtime>,
+    listen: &str,
+    bind: &str,
+) -> io::Result<(Box<dyn Transport>, SocketAddr)> {
+    let listener = TcpListener::bind(listen)?;
+    let mut dial = Dial::new(listener.local_addr()?);
+    dial.bind = bind.parse().expect("a bind");
+    let transport = runtime.connect(&dial).await?;
+    Ok((transport, listener.accept()?.1))
+}
+
+/// The typed error in what a connect returned.
+fn bind_error(error: &io::Error) -> Option<&BindError> {
+    error.get_ref()?.downcast_ref()
+}
+
+#[test]
+fn the_peer_sees_the_source_address() {
+    on_each_runtime(async |runtime| {
+        let (transport, seen) = dial(&runtime, "127.0.0.1:0", "127.0.0.2").await.unwrap();
+        assert_eq!(seen.ip().to_string(), "127.0.0.2");
+        assert_eq!(transport.local_addr(), Some(seen));
+        assert_eq!(transport.bind_warning(), None);
+    });
+}
+
+#[test]
+fn a_device_is_bound_by_name() {
+    on_each_runtime(async |runtime| {
+        let (transport, seen) = dial(&runtime, "127.0.0.1:0", "lo").await.unwrap();
+        assert_eq!(transport.local_addr(), Some(seen));
+    });
+}
+
+#[test]
+fn an_unknown_device_is_a_typed_error() {
+    on_each_runtime(async |runtime| {
+        let error = dial(&runtime, "127.0.0.1:0", "no-such-nic0").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let device = "no-such-nic0".into();
+        assert_eq!(
+            bind_error(&error),
+            Some(&BindError::UnknownDevice { device })
+        );
+    });
+}
+
+/// To the kernel an empty name means "no device", and it cuts long names short.
+#[test]
+fn a_name_that_no_device_can_have_is_never_ignored() {
+    on_each_runtime(async |runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for name in ["", "lo\0", "a-name-of-17-byte"] {
+            let mut dial = Dial::new(listener.local_addr().unwrap());
+            dial.bind = Bind::Device(name.into());
+            let error = runtime.connect(&dial).await.unwrap_err();
+            let device = name.into();
+            assert_eq!(
+                bind_error(&error),
+                Some(&BindError::UnknownDevice { device })
+            );
+        }
+    });
+}
+
+#[test]
+fn an_address_of_another_host_is_a_typed_error() {
+    on_each_runtime(async |runtime| {
+        // Reserved for documentation (RFC 5737), so nobody's.
+        let error = dial(&runtime, "127.0.0.1:0", "203.0.113.77").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+        assert!(error.to_string().contains("`ip address`"), "{error}");
+        let address = "203.0.113.77".parse().unwrap();
+        assert_eq!(
+            bind_error(&error),
+            Some(&BindError::AddressNotLocal { address })
+        );
+    });
+}
+
+#[test]
+fn ipv4_and_ipv6_do_not_mix() {
+    on_each_runtime(async |runtime| {
+        let error = dial(&runtime, "127.0.0.1:0", "::1").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn two_binds_through_one_device_can_be_told() {
+    let device = |text: &str| text.parse::<Bind>().unwrap().device();
+    assert_eq!(device("127.0.0.2").as_deref(), Some("lo"));
+    assert_eq!(device("127.0.0.2"), device("127.0.0.3"));
+    assert_eq!(device("lo"), device("127.0.0.1"));
+    assert_eq!(device("any"), None);
+    assert_eq!(device("203.0.113.77"), None);
+}
+
+#[test]
+fn a_zone_is_a_device_name_or_a_number() {
+    assert_eq!(iscsi_client::bind::scope_id("lo").unwrap(), 1);
+    assert_eq!(iscsi_client::bind::scope_id("7").unwrap(), 7);
+    let unknown = iscsi_client::bind::scope_id("no-such-nic0").unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
+}
