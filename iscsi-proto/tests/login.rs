@@ -3,7 +3,7 @@
 mod login_support;
 
 use iscsi_proto::{
-    Instant, TargetPortalGroupTag, Tsih,
+    Error, Instant, LoginStatus, TargetPortalGroupTag, Tsih,
     login::{ChapAlgorithm, LoginOutcome},
     pdu::Stage,
     serial::StatSn,
@@ -139,6 +139,28 @@ fn the_algorithms_are_offered_in_the_given_order() {
     let mut script = Script::new(config);
     script.answer("AuthMethod=CHAP").unwrap();
     assert_eq!(script.said, "CHAP_A=5 ");
+}
+
+#[test]
+fn after_a_refused_list_of_algorithms_md5_is_tried_alone_and_once() {
+    let refused = |detail| Error::LoginRejected(LoginStatus { class: 2, detail });
+    let first = with_chap(normal());
+    let second = first.narrowed_after(&refused(0)).unwrap();
+    assert!(second.narrowed_after(&refused(0)).is_none());
+    let mut script = Script::new(second);
+    script.answer("AuthMethod=CHAP").unwrap();
+    assert_eq!(script.said, "CHAP_A=5 ");
+    assert!(
+        first.narrowed_after(&refused(3)).is_none(),
+        "not for what it cannot cure"
+    );
+    assert!(first.narrowed_after(&Error::Closed).is_none());
+    assert!(normal().narrowed_after(&refused(1)).is_none());
+    let strict = first.with_chap_algorithms(&[ChapAlgorithm::Sha256]);
+    assert!(
+        strict.narrowed_after(&refused(1)).is_none(),
+        "never what was not offered"
+    );
 }
 
 #[test]
@@ -348,7 +370,7 @@ fn a_redirection_names_the_other_portal() {
         // C-29: the other fields mean nothing then.
         script
             .answer_with(address, |h| {
-                h.status = iscsi_proto::LoginStatus { class: 1, detail };
+                h.status = LoginStatus { class: 1, detail };
                 h.stat_sn = StatSn(77);
                 h.isid = Default::default();
             })

@@ -4,6 +4,7 @@ use alloc::{sync::Arc, vec, vec::Vec};
 use core::time::Duration;
 
 use crate::{
+    error::{Error, PeerIncompatible, PeerMisbehaved},
     ids::{Cid, Isid, Tsih},
     login::secret::Secret,
     name::IscsiName,
@@ -195,14 +196,36 @@ impl LoginConfig {
         self
     }
 
-    /// CHAP algorithms in order of preference. Default SHA-256, then MD5. Some old targets refuse a
-    /// list (Linux before 3.15): offer them MD5 alone. An empty list leaves the default.
+    /// CHAP algorithms in order of preference. Default SHA-256, then MD5; see
+    /// [`narrowed_after`](Self::narrowed_after) for targets that fail with it. An empty list leaves
+    /// the default.
     #[must_use]
     pub fn with_chap_algorithms(mut self, algorithms: &[ChapAlgorithm]) -> Self {
         if !algorithms.is_empty() {
             self.algorithms = algorithms.to_vec();
         }
         self
+    }
+
+    /// What to try next after a login with this configuration failed with `error`: the same with MD5
+    /// alone, where a longer list of algorithms may have been the cause; else `None`.
+    ///
+    /// Two kinds of targets need it. Linux before 3.15 and boxes built on it refuse any list. The
+    /// Linux user-space target takes 7 for SHA-1, chooses it, and then refuses our SHA-256.
+    /// Somebody in between gains nothing by forcing this: the first offer had MD5 in it already.
+    #[must_use]
+    pub fn narrowed_after(&self, error: &Error) -> Option<Self> {
+        let chap = matches!(self.authentication, Authentication::Chap(_));
+        let wider = self.algorithms.len() > 1 && self.algorithms.contains(&ChapAlgorithm::Md5);
+        let blamed = match error {
+            Error::LoginRejected(status) => {
+                matches!((status.class, status.detail), (2, 0 | 1 | 7 | 11))
+            }
+            Error::PeerIncompatible(PeerIncompatible::NoCommonAuthMethod)
+            | Error::PeerMisbehaved(PeerMisbehaved::Chap) => true,
+            _ => false,
+        };
+        (chap && wider && blamed).then(|| self.clone().with_chap_algorithms(&[ChapAlgorithm::Md5]))
     }
 
     /// Operational parameters to offer.

@@ -38,8 +38,8 @@ const fn explain_status(status: LoginStatus) -> &'static str {
     match (status.class, status.detail) {
         (1, _) => "the target redirected the login in a way that this initiator does not know",
         (2, 1) => {
-            "wrong CHAP name or secret, or the target wants CHAP and none is configured; compare \
-             both with the settings of the target"
+            "wrong CHAP name or secret, or only one side has CHAP enabled; compare both sides, and \
+             offer MD5 alone to an old target"
         }
         (2, 2) => {
             "this initiator name may not use the target; add it to the access list of the target"
@@ -61,7 +61,10 @@ const fn explain_status(status: LoginStatus) -> &'static str {
         }
         (2, 10) => "the target has forgotten the session; log in afresh",
         (2, 11) => "the target takes the login for malformed; this is a fault of the initiator",
-        (2, _) => "the target refuses the login and blames the initiator; its log says why",
+        (2, _) => {
+            "the target refuses the login and blames the initiator; its log says why. With CHAP, \
+             offer MD5 alone to an old target"
+        }
         (3, 1) => "the target is not ready, perhaps still starting or failing over; try again soon",
         (3, 2) => "the target is out of resources; try again later or reduce its load",
         (3, _) => "the target has an internal problem; try again, and look into its log",
@@ -72,8 +75,8 @@ const fn explain_status(status: LoginStatus) -> &'static str {
 const fn explain_incompatible(why: PeerIncompatible) -> &'static str {
     match why {
         PeerIncompatible::NoCommonAuthMethod => {
-            "the target takes neither of the offered CHAP algorithms; older targets need MD5 \
-             offered alone"
+            "the target refuses CHAP, or each of the offered algorithms; enable CHAP on the target, \
+             and offer MD5 alone to an old one"
         }
         PeerIncompatible::AuthenticationSkipped => {
             "credentials are configured but the target did not ask for them; enable CHAP on the \
