@@ -193,6 +193,7 @@ impl Multipath {
             recalled: false,
         }));
         path.started(now);
+        self.group_used = true;
         entry.state = IoState::InFlight(attempt);
         entry.steer = Steer::Any;
         self.actions.push_back(Action::Dispatch {

@@ -130,7 +130,7 @@ pub enum Event {
     },
     /// Another path group is in use.
     GroupSwitched {
-        /// A path of the group that was in use, if one was.
+        /// A path of the group that took the I/O before, if one did.
         from: Option<PathId>,
         /// A path of the group in use now.
         to: PathId,

@@ -146,7 +146,7 @@ impl WriteRanges {
         let Some(at) = self.claims.iter().position(|c| c.owner == owner) else {
             return false;
         };
-        drop(self.claims.swap_remove(at));
+        self.claims.swap_remove(at);
         true
     }
 }

@@ -77,10 +77,6 @@ impl Groups {
         self.list.get(self.active)
     }
 
-    pub(crate) fn is_active(&self, path: PathId) -> bool {
-        self.active().is_some_and(|g| g.paths.contains(&path))
-    }
-
     /// The best group in which a path is usable.
     pub(crate) fn best(&self, paths: &Arena<Path>) -> Option<usize> {
         self.list.iter().position(|group| usable(group, paths))

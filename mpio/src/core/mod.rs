@@ -166,6 +166,8 @@ pub struct Multipath {
     /// `AllPathsDown` was told.
     told_down: bool,
     fail_back_at: Option<Instant>,
+    /// Something was dispatched since the group in use became that.
+    group_used: bool,
     /// A path's standing may have changed.
     restless: bool,
     /// Some path is `failing_over`.
@@ -201,6 +203,7 @@ impl Multipath {
             released: false,
             told_down: false,
             fail_back_at: None,
+            group_used: false,
             restless: false,
             failing_over: false,
             closing: false,

@@ -264,7 +264,9 @@ impl Multipath {
         let active = self.groups.active_index();
         if best == active {
             self.fail_back_at = None;
-        } else if !self.groups.is_active_usable(&self.paths) || !self.is_active_used() {
+        } else if !self.groups.is_active_usable(&self.paths) || !self.group_used {
+            // Before the first I/O a switch costs nothing, so the order in which the sessions
+            // happened to open does not decide.
             self.switch_to_best();
         } else if best < active {
             match self.config.failback {
@@ -277,17 +279,6 @@ impl Multipath {
         }
     }
 
-    /// Whether the group in use really is in use: before the first I/O a switch costs nothing, so the
-    /// order in which the sessions happened to open does not decide.
-    fn is_active_used(&self) -> bool {
-        self.groups.active().is_some_and(|group| {
-            group
-                .paths
-                .iter()
-                .any(|id| self.paths.get(id.0).is_some_and(|path| path.used))
-        })
-    }
-
     pub(super) fn switch_to_best(&mut self) {
         self.fail_back_at = None;
         let Some(best) = self.groups.best(&self.paths) else {
@@ -298,8 +289,9 @@ impl Multipath {
         }
         let first =
             |group: Option<&super::group::Group>| group.and_then(|g| g.paths.first().copied());
-        let from = first(self.groups.active());
+        let from = first(self.groups.active()).filter(|_| self.group_used);
         self.groups.switch(best);
+        self.group_used = false;
         if let Some(to) = first(self.groups.active()) {
             self.counters.group_switches += 1;
             self.events.push(Event::GroupSwitched { from, to });

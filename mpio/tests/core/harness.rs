@@ -1,0 +1,219 @@
+//! A shell without I/O: the test says what the paths do, and when.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use mpio::core::{
+    Action, AttemptId, Config, DownReason, Event, Execution, Failure, IdentityCheck, IoClass, IoId,
+    Multipath, Outcome, PathAttributes, PathId, ProbeKind, ProbeReport, ProbeResult, Retry, Scope,
+    Verdict,
+};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const S: Duration = Duration::from_secs(1);
+
+pub(crate) struct Harness {
+    pub(crate) core: Multipath,
+    pub(crate) now: Instant,
+    start: Instant,
+    /// Dispatched and not ended, in the order of dispatch.
+    pub(crate) flying: Vec<(IoId, AttemptId, PathId)>,
+    pub(crate) recalled: Vec<AttemptId>,
+    pub(crate) probes: Vec<(PathId, ProbeKind)>,
+    pub(crate) fences: Vec<PathId>,
+    pub(crate) closes: Vec<PathId>,
+    pub(crate) finished: HashMap<IoId, Verdict>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// The end of an attempt whose connection was lost after it was sent.
+pub(crate) const LOST: Outcome = failed(Scope::Path, Execution::Unknown, false, Retry::OtherPath);
+/// The end of an attempt that was never sent.
+pub(crate) const UNSENT: Outcome =
+    failed(Scope::Path, Execution::NotExecuted, true, Retry::OtherPath);
+/// The end of an attempt that was taken back.
+pub(crate) const TAKEN_BACK: Outcome =
+    failed(Scope::Request, Execution::Unknown, false, Retry::Never);
+
+pub(crate) const fn failed(
+    scope: Scope,
+    execution: Execution,
+    dead: bool,
+    retry: Retry,
+) -> Outcome {
+    Outcome::Failed(Failure {
+        scope,
+        execution,
+        dead,
+        retry,
+    })
+}
+
+impl Harness {
+    pub(crate) fn new(config: Config) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any start serves for virtual time"
+        )]
+        let now = Instant::now();
+        Self {
+            core: Multipath::new(now, config, 7),
+            now,
+            start: now,
+            flying: Vec::new(),
+            recalled: Vec::new(),
+            probes: Vec::new(),
+            fences: Vec::new(),
+            closes: Vec::new(),
+            finished: HashMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// A device whose paths are up, its events so far forgotten.
+    pub(crate) fn with_paths<const N: usize>(config: Config) -> (Self, [PathId; N]) {
+        let mut harness = Self::new(config);
+        let paths = std::array::from_fn(|index| harness.add(&format!("path{index}"), 1));
+        for path in paths {
+            harness.up(path);
+        }
+        harness.events.clear();
+        (harness, paths)
+    }
+
+    pub(crate) fn add(&mut self, name: &str, priority: u32) -> PathId {
+        let attributes = PathAttributes::new(name).with_priority(priority);
+        let path = self.core.add_path(self.now, attributes);
+        self.drain();
+        path
+    }
+
+    pub(crate) fn up(&mut self, path: PathId) {
+        self.core
+            .handle_path_up(self.now, path, IdentityCheck::Verified);
+        self.drain();
+    }
+
+    /// The connection is lost; what is in flight ends as `with`.
+    pub(crate) fn down(&mut self, path: PathId, with: Outcome) {
+        self.core
+            .handle_path_down(self.now, path, DownReason::ConnectionLost);
+        self.drain();
+        for (_, attempt, _) in self.on(path) {
+            self.end(attempt, with);
+        }
+    }
+
+    pub(crate) fn read(&mut self, range: std::ops::Range<u64>) -> IoId {
+        self.submit(IoClass::read(range))
+    }
+
+    pub(crate) fn write(&mut self, range: std::ops::Range<u64>) -> IoId {
+        self.submit(IoClass::write(range))
+    }
+
+    pub(crate) fn submit(&mut self, class: IoClass) -> IoId {
+        let io = self.core.submit(self.now, class).expect("accepted");
+        self.drain();
+        io
+    }
+
+    pub(crate) fn end(&mut self, attempt: AttemptId, outcome: Outcome) {
+        self.flying.retain(|&(_, other, _)| other != attempt);
+        self.core.handle_outcome(self.now, attempt, outcome);
+        self.drain();
+    }
+
+    /// The I/O's attempt ends.
+    pub(crate) fn end_io(&mut self, io: IoId, outcome: Outcome) {
+        let (_, attempt, _) = self.flight(io).expect("in flight");
+        self.end(attempt, outcome);
+    }
+
+    pub(crate) fn answer(&mut self, path: PathId, kind: ProbeKind, result: ProbeResult) {
+        self.probes.retain(|&probe| probe != (path, kind));
+        self.core
+            .handle_probe(self.now, path, ProbeReport { kind, result });
+        self.drain();
+    }
+
+    pub(crate) fn flight(&self, io: IoId) -> Option<(IoId, AttemptId, PathId)> {
+        self.flying
+            .iter()
+            .copied()
+            .find(|&(other, _, _)| other == io)
+    }
+
+    pub(crate) fn path_of(&self, io: IoId) -> Option<PathId> {
+        self.flight(io).map(|(_, _, path)| path)
+    }
+
+    pub(crate) fn on(&self, path: PathId) -> Vec<(IoId, AttemptId, PathId)> {
+        let on = self.flying.iter().copied();
+        on.filter(|&(_, _, other)| other == path).collect()
+    }
+
+    pub(crate) fn verdict(&self, io: IoId) -> Option<Verdict> {
+        self.finished.get(&io).copied()
+    }
+
+    /// Lets time pass, stopping at each timer. TURs are answered at once unless a path is in `dumb`.
+    pub(crate) fn pass(&mut self, time: Duration, dumb: &[PathId]) {
+        let end = self.now + time;
+        let mut steps = 0;
+        while let Some(at) = self.core.poll_timeout().filter(|&at| at <= end) {
+            steps += 1;
+            assert!(steps < 10_000, "timers that do not get done");
+            self.now = self.now.max(at);
+            self.core.handle_timeout(self.now);
+            self.drain();
+            for (path, kind) in std::mem::take(&mut self.probes) {
+                if dumb.contains(&path) {
+                    self.probes.push((path, kind));
+                } else {
+                    self.answer(path, kind, ProbeResult::Ready);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    pub(crate) fn saw(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+
+    pub(crate) fn drain(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Dispatch { io, attempt, path } => {
+                    assert!(self.flight(io).is_none(), "{io} is in flight already");
+                    assert!(!self.finished.contains_key(&io), "{io} is finished");
+                    self.flying.push((io, attempt, path));
+                }
+                Action::Recall { attempt } => {
+                    assert!(self.flying.iter().any(|&(_, other, _)| other == attempt));
+                    assert!(!self.recalled.contains(&attempt), "recalled twice");
+                    self.recalled.push(attempt);
+                }
+                Action::Probe { path, kind } => self.probes.push((path, kind)),
+                Action::Fence { path } => self.fences.push(path),
+                Action::Close { path } => self.closes.push(path),
+                Action::Finish { io, verdict } => {
+                    assert!(self.flight(io).is_none(), "{io} finished in flight");
+                    let before = self.finished.insert(io, verdict);
+                    assert_eq!(before, None, "{io} finished twice");
+                }
+                other => panic!("an action that this test does not know: {other:?}"),
+            }
+        }
+        while let Some(event) = self.core.poll_event() {
+            self.events.push(event);
+        }
+    }
+}
