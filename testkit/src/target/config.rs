@@ -1,0 +1,262 @@
+//! What a target is like.
+
+use std::net::SocketAddr;
+
+/// Which digests a target agrees to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DigestPolicy {
+    /// None only.
+    Never,
+    /// What the initiator prefers.
+    #[default]
+    Accept,
+    /// CRC32C only: an initiator that does not offer it gets the answer `Reject`.
+    Require,
+}
+
+impl DigestPolicy {
+    pub(super) fn choose(self, offer: &str) -> Option<&'static str> {
+        let allowed = |digest: &str| match digest {
+            "None" if self != Self::Require => Some("None"),
+            "CRC32C" if self != Self::Never => Some("CRC32C"),
+            _ => None,
+        };
+        offer.split(',').find_map(allowed)
+    }
+}
+
+/// CHAP credentials that an initiator must prove to have.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChapConfig {
+    /// The initiator's name (CHAP_N).
+    pub name: String,
+    /// The secret.
+    pub secret: Vec<u8>,
+    /// Algorithms that the target takes: 5 is MD5, 7 is SHA-256. Default both.
+    pub algorithms: Vec<u8>,
+    /// The target's own name and secret, for initiators that ask it to prove itself too.
+    pub mutual: Option<(String, Vec<u8>)>,
+}
+
+impl ChapConfig {
+    /// Credentials for either algorithm.
+    #[must_use]
+    pub fn new(name: &str, secret: &[u8]) -> Self {
+        let secret = secret.to_vec();
+        Self {
+            name: name.into(),
+            secret,
+            algorithms: vec![5, 7],
+            mutual: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ChapConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChapConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One address that the target listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortalConfig {
+    /// The address; over TCP, port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Target portal group tag.
+    pub tpgt: u16,
+}
+
+/// One logical unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LunConfig {
+    /// Logical unit number.
+    pub number: u16,
+    /// Size in bytes, a multiple of the block size.
+    pub size: u64,
+    /// Logical block size in bytes, 512 to 4096. Default 512.
+    pub block_size: u32,
+    /// The seed of the content, see [`crate::pattern`]. Default: the number plus one.
+    pub seed: u64,
+    /// VPD 0x80. Default made of the number.
+    pub serial: String,
+    /// The NAA identifier of VPD 0x83 (sixteen bytes, NAA 6). Default made of the number.
+    pub naa: [u8; 16],
+    /// Whether the unit refuses writes (07/27/00). Default no.
+    pub read_only: bool,
+}
+
+impl LunConfig {
+    /// A unit of `size` bytes with blocks of 512.
+    #[must_use]
+    pub fn new(number: u16, size: u64) -> Self {
+        let mut naa = [0; 16];
+        naa[..8].copy_from_slice(&[0x60, 0x01, 0x40, 0x5f, 0x15, 0xc5, 0x1d, 0x00]);
+        naa[14..].copy_from_slice(&number.to_be_bytes());
+        Self {
+            number,
+            size,
+            block_size: 512,
+            seed: u64::from(number) + 1,
+            serial: format!("TESTKIT{number:08}"),
+            naa,
+            read_only: false,
+        }
+    }
+
+    /// Sets the logical block size.
+    #[must_use]
+    pub const fn with_block_size(mut self, bytes: u32) -> Self {
+        self.block_size = bytes;
+        self
+    }
+
+    /// Sets the seed of the content.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// What the target offers and insists on. Lengths in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest data segment that the target takes. Default 256 KiB.
+    pub max_recv_data_segment_length: u32,
+    /// The longest data segment that the target sends, whatever the initiator would take. Default
+    /// 256 KiB.
+    pub max_send_data_segment_length: u32,
+    /// Default 1 MiB.
+    pub max_burst_length: u32,
+    /// Default 256 KiB.
+    pub first_burst_length: u32,
+    /// Whether the target insists on R2Ts for everything. Default no.
+    pub initial_r2t: bool,
+    /// Whether the target takes immediate data. Default yes.
+    pub immediate_data: bool,
+    /// Default 4.
+    pub max_outstanding_r2t: u16,
+    /// Commands that the CmdSN window has room for. Default 128.
+    pub queue_depth: u32,
+    /// Whether GOOD status travels in the last Data-In (else in a SCSI Response). Default yes.
+    pub status_in_data: bool,
+    /// Send a NOP-In that wants an answer after every so many commands; 0 is never. Default 0.
+    pub ping_every: u32,
+    /// The longest transfer of one command, VPD 0xB0. Default 16 MiB.
+    pub max_transfer_length: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_recv_data_segment_length: 256 * 1024,
+            max_send_data_segment_length: 256 * 1024,
+            max_burst_length: 1024 * 1024,
+            first_burst_length: 256 * 1024,
+            initial_r2t: false,
+            immediate_data: true,
+            max_outstanding_r2t: 4,
+            queue_depth: 128,
+            status_in_data: true,
+            ping_every: 0,
+            max_transfer_length: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a target is like. Start one with [`TcpTarget`](super::TcpTarget) or
+/// [`SimTarget`](super::SimTarget).
+///
+/// ```
+/// use iscsi_testkit::target::{LunConfig, TargetConfig};
+///
+/// let config = TargetConfig::new("iqn.2026-01.example:disk")
+///     .with_portal("127.0.0.1:0".parse().unwrap(), 1)
+///     .with_portal("127.0.0.2:0".parse().unwrap(), 1)
+///     .with_lun(LunConfig::new(0, 64 << 30));
+/// assert_eq!(config.portals.len(), 2);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TargetConfig {
+    /// The iSCSI name.
+    pub name: String,
+    /// Where it listens.
+    pub portals: Vec<PortalConfig>,
+    /// What it holds.
+    pub luns: Vec<LunConfig>,
+    /// Who may log in; `None` lets everybody in.
+    pub chap: Option<ChapConfig>,
+    /// Header digests.
+    pub header_digest: DigestPolicy,
+    /// Data digests.
+    pub data_digest: DigestPolicy,
+    /// Limits.
+    pub limits: Limits,
+    /// Whether new nexuses find a unit attention (29/00, or 29/07 after a re-login) on every LUN.
+    /// Default yes.
+    pub unit_attention: bool,
+    /// The seed of CHAP challenges and of the first StatSN.
+    pub seed: u64,
+}
+
+impl TargetConfig {
+    /// A target without portals and LUNs.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            portals: Vec::new(),
+            luns: Vec::new(),
+            chap: None,
+            header_digest: DigestPolicy::default(),
+            data_digest: DigestPolicy::default(),
+            limits: Limits::default(),
+            unit_attention: true,
+            seed: 0,
+        }
+    }
+
+    /// Adds a portal.
+    #[must_use]
+    pub fn with_portal(mut self, address: SocketAddr, tpgt: u16) -> Self {
+        self.portals.push(PortalConfig { address, tpgt });
+        self
+    }
+
+    /// Adds a logical unit.
+    #[must_use]
+    pub fn with_lun(mut self, lun: LunConfig) -> Self {
+        self.luns.push(lun);
+        self
+    }
+
+    /// Demands CHAP.
+    #[must_use]
+    pub fn with_chap(mut self, chap: ChapConfig) -> Self {
+        self.chap = Some(chap);
+        self
+    }
+
+    /// Sets the policies of header and data digests.
+    #[must_use]
+    pub const fn with_digests(mut self, header: DigestPolicy, data: DigestPolicy) -> Self {
+        self.header_digest = header;
+        self.data_digest = data;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}

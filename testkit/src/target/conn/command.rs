@@ -1,0 +1,211 @@
+//! SCSI commands: judged, decoded, queued (RFC 7143 section 11.3).
+
+use iscsi_proto::{
+    Instant,
+    ids::InitiatorTaskTag,
+    pdu::{RejectReason, Residual, ScsiCommand},
+    scsi::Lun,
+};
+
+use super::{
+    super::{
+        Violation,
+        core::Count,
+        lun::LogicalUnit,
+        scsi::{self, Action, Inventory, Sense},
+    },
+    full::FullFeature,
+    task::{Receive, Send, Sequence, Source, Task, Work},
+    wire::Wire,
+};
+
+impl FullFeature {
+    pub(super) fn command(
+        &mut self,
+        wire: &mut Wire,
+        now: Instant,
+        command: &ScsiCommand,
+        data: &[u8],
+    ) -> Result<(), RejectReason> {
+        wire.count(Count::Commands, 1);
+        let itt = command.itt;
+        if itt == InitiatorTaskTag::RESERVED || self.tasks.iter().any(|task| task.itt == itt) {
+            wire.violation(Violation::DuplicateTask(itt));
+            return Err(RejectReason::TaskInProgress);
+        }
+        self.discarded.retain(|old| *old != itt);
+        if let Err(violation) = self.judge_unsolicited(command, data) {
+            wire.violation(violation);
+            return Err(RejectReason::ProtocolError);
+        }
+        let unit = self.unit(command.lun);
+        let action = self.decide(command, unit.as_deref());
+        self.judge_direction(wire, command, &action);
+        let (work, residual) = self.start(command, action, data);
+        let generation = unit.as_ref().map_or(0, |unit| unit.generation());
+        let due = now.saturating_add(self.core.portals[wire.portal].delay());
+        let (lun, immediate) = (command.lun, command.immediate);
+        if !matches!(work, Work::Receive(_)) && !command.is_final {
+            // Its unsolicited data is on the way all the same.
+            self.discard(itt);
+        }
+        self.active += u32::from(!immediate);
+        self.tasks.push_back(Task {
+            itt,
+            lun,
+            unit,
+            generation,
+            immediate,
+            residual,
+            due,
+            work,
+        });
+        self.solicit(wire, self.tasks.len() - 1);
+        self.commands = self.commands.wrapping_add(1);
+        let every = self.core.config.limits.ping_every;
+        if every > 0 && self.commands % every == 0 {
+            self.send_ping(wire, Lun::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Immediate data and the promise of more (section 11.3.1, 13.10, 13.11, 13.14).
+    fn judge_unsolicited(&self, command: &ScsiCommand, data: &[u8]) -> Result<(), Violation> {
+        let first_burst = self.negotiated.first_burst;
+        let limit = first_burst.min(command.expected_data_transfer_length);
+        let found = data.len() as u32;
+        if !data.is_empty() && (!self.negotiated.immediate_data || !command.write) {
+            return Err(Violation::Unsolicited);
+        }
+        if found > limit {
+            return Err(Violation::SequenceLength {
+                expected: limit,
+                found,
+            });
+        }
+        if !command.is_final {
+            if !command.write {
+                return Err(Violation::FinalBit {
+                    opcode: ScsiCommand::OPCODE,
+                });
+            }
+            if self.negotiated.initial_r2t {
+                return Err(Violation::Unsolicited);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, command: &ScsiCommand, unit: Option<&LogicalUnit>) -> Action {
+        let attention = unit
+            .zip(self.session.as_ref())
+            .filter(|_| !scsi::ignores_unit_attention(command.cdb[0]));
+        if let Some((asc, ascq)) =
+            attention.and_then(|(unit, session)| session.take_attention(unit.config.number))
+        {
+            return Action::Fail(Sense(0x06, asc, ascq));
+        }
+        let inventory = Inventory {
+            luns: &self.core.luns,
+            max_transfer_length: self.core.config.limits.max_transfer_length,
+        };
+        scsi::decode(&command.cdb, unit, inventory)
+    }
+
+    fn judge_direction(&self, wire: &Wire, command: &ScsiCommand, action: &Action) {
+        let length = command.expected_data_transfer_length;
+        let wrong = match action {
+            Action::Read(..) | Action::Data(_) => command.write || !command.read && length > 0,
+            Action::Write(..) => command.read || !command.write,
+            Action::Good => (command.read || command.write) && length > 0,
+            Action::Fail(_) => command.read && command.write,
+        };
+        if wrong {
+            wire.violation(Violation::Direction);
+        }
+    }
+
+    fn start(&self, command: &ScsiCommand, action: Action, data: &[u8]) -> (Work, Residual) {
+        let expected = command.expected_data_transfer_length;
+        let fail = |sense| (Work::Respond(Some(sense), 0), residual(expected, 0));
+        let (source, length) = match action {
+            Action::Fail(sense) => return fail(sense),
+            Action::Good => return (Work::Respond(None, 0), residual(expected, 0)),
+            Action::Write(at, length) => {
+                // Less data than the CDB wants, or the wrong direction: nothing is written.
+                if length > expected || !command.write {
+                    return fail(Sense::INVALID_FIELD);
+                }
+                let write = self.receive(command, at, length, data);
+                return (Work::Receive(write), residual(expected, length));
+            }
+            Action::Data(bytes) => {
+                let length = bytes.len() as u32;
+                (Source::Memory(bytes), length)
+            }
+            Action::Read(at, length) => (Source::Medium(at), length),
+        };
+        let total = if command.read {
+            length.min(expected)
+        } else {
+            0
+        };
+        let residual = residual(expected, length);
+        if total == 0 {
+            return (Work::Respond(None, 0), residual);
+        }
+        (
+            Work::Send(Send {
+                source,
+                total,
+                sent: 0,
+                data_sn: 0,
+            }),
+            residual,
+        )
+    }
+
+    fn receive(&self, command: &ScsiCommand, at: u64, length: u32, data: &[u8]) -> Receive {
+        let mut buf = vec![0; length as usize];
+        let immediate = data.len().min(buf.len());
+        buf[..immediate].copy_from_slice(&data[..immediate]);
+        let received = immediate as u32;
+        // Section 11.3.4: all that FirstBurstLength allows, or only the immediate data.
+        let end = self
+            .negotiated
+            .first_burst
+            .min(command.expected_data_transfer_length);
+        let unsolicited = (!command.is_final).then_some(Sequence {
+            ttt: iscsi_proto::TargetTransferTag::RESERVED,
+            next: data.len() as u32,
+            end,
+            data_sn: 0,
+        });
+        let requested = if command.is_final {
+            received
+        } else {
+            end.min(length)
+        };
+        let r2ts = std::collections::VecDeque::new();
+        Receive {
+            at,
+            buf,
+            received,
+            unsolicited,
+            requested,
+            r2ts,
+            r2t_sn: 0,
+        }
+    }
+}
+
+/// Section 11.4.5.
+const fn residual(expected: u32, actual: u32) -> Residual {
+    if actual < expected {
+        Residual::Underflow(expected - actual)
+    } else if actual > expected {
+        Residual::Overflow(actual - expected)
+    } else {
+        Residual::None
+    }
+}

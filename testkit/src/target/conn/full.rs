@@ -1,0 +1,358 @@
+//! Full feature phase: sequencing, and every PDU but SCSI commands and their data.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use iscsi_proto::{
+    Instant,
+    ids::{InitiatorTaskTag, TargetTransferTag},
+    pdu::{
+        Bhs, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn, NopOut, Pdu,
+        Reject, RejectReason, TaskManagementFunction as Function, TaskManagementRequest,
+        TaskManagementResponse, TaskManagementResponseCode as Outcome,
+    },
+    scsi::Lun,
+    serial::{CmdSn, DataSn, StatSn},
+    text::codec::TextBuf,
+};
+
+use super::{
+    super::{
+        Violation,
+        core::{Session, TargetCore},
+        lun::LogicalUnit,
+    },
+    Next,
+    negotiate::Negotiated,
+    task::Task,
+    wire::{Frame, Wire},
+};
+
+/// Tasks that ended before their data came; more than this many at once are not remembered.
+const MAX_DISCARDED: usize = 256;
+
+pub(super) struct FullFeature {
+    pub(super) core: Arc<TargetCore>,
+    /// `None` in a discovery session.
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) negotiated: Negotiated,
+    pub(super) tasks: VecDeque<Task>,
+    /// Write tasks that ended early: Data-Out for them was legal when it was sent.
+    pub(super) discarded: VecDeque<InitiatorTaskTag>,
+    /// Tasks that occupy the CmdSN window.
+    pub(super) active: u32,
+    pub(super) commands: u32,
+    exp_cmd_sn: CmdSn,
+    acknowledged: StatSn,
+    next_ttt: u32,
+    pings: Vec<TargetTransferTag>,
+    pub(super) text_in: Vec<u8>,
+    /// What is left of a text answer, and the tag that asks for it.
+    pub(super) text_out: Option<(TargetTransferTag, TextBuf)>,
+}
+
+impl FullFeature {
+    pub(super) fn new(
+        wire: &Wire,
+        session: Option<Arc<Session>>,
+        negotiated: Negotiated,
+        cmd_sn: CmdSn,
+    ) -> Self {
+        Self {
+            core: Arc::clone(&wire.core),
+            session,
+            negotiated,
+            tasks: VecDeque::new(),
+            discarded: VecDeque::new(),
+            active: 0,
+            commands: 0,
+            exp_cmd_sn: cmd_sn,
+            acknowledged: wire.stat_sn,
+            next_ttt: 0,
+            pings: Vec::new(),
+            text_in: Vec::new(),
+            text_out: None,
+        }
+    }
+
+    /// ExpCmdSN and MaxCmdSN. The window never shrinks: each task takes the place that its own CmdSN
+    /// moved it forward by, and gives it back at its end.
+    pub(super) fn window(&self) -> (CmdSn, CmdSn) {
+        let room = self
+            .core
+            .config
+            .limits
+            .queue_depth
+            .saturating_sub(self.active);
+        (
+            self.exp_cmd_sn,
+            CmdSn(self.exp_cmd_sn.0.wrapping_add(room).wrapping_sub(1)),
+        )
+    }
+
+    pub(super) fn new_ttt(&mut self) -> TargetTransferTag {
+        self.next_ttt = if self.next_ttt == u32::MAX - 1 {
+            0
+        } else {
+            self.next_ttt + 1
+        };
+        TargetTransferTag(self.next_ttt)
+    }
+
+    pub(super) fn unit(&self, lun: Lun) -> Option<Arc<LogicalUnit>> {
+        lun.number()
+            .and_then(|number| self.core.lun(number))
+            .cloned()
+    }
+
+    pub(super) fn discard(&mut self, itt: InitiatorTaskTag) {
+        if self.discarded.len() == MAX_DISCARDED {
+            self.discarded.pop_front();
+        }
+        self.discarded.push_back(itt);
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        wire: &mut Wire,
+        now: Instant,
+        pdu: &Pdu,
+        frame: &Frame<'_>,
+    ) -> Next {
+        let sequence = match pdu {
+            Pdu::NopOut(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
+            Pdu::ScsiCommand(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
+            Pdu::TaskManagementRequest(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
+            Pdu::TextRequest(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
+            Pdu::LogoutRequest(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
+            Pdu::DataOut(p) => {
+                self.acknowledge(wire, p.exp_stat_sn);
+                None
+            }
+            _ => None,
+        };
+        if let Some((immediate, cmd_sn, exp_stat_sn)) = sequence {
+            self.acknowledge(wire, exp_stat_sn);
+            if !self.accept(wire, immediate, cmd_sn) {
+                self.reject(wire, &frame.bhs, RejectReason::ProtocolError);
+                return Next::Close;
+            }
+        }
+        if !frame.data_intact {
+            // At ErrorRecoveryLevel 0 a lost segment ends the session (section 7.8).
+            wire.violation(Violation::DataDigest);
+            self.reject(wire, &frame.bhs, RejectReason::DataDigestError);
+            return Next::Close;
+        }
+        match (pdu, self.session.is_some()) {
+            (Pdu::NopOut(ping), _) => self.ping(wire, ping, frame.data),
+            (Pdu::TextRequest(request), _) => self.text(wire, request, frame.data),
+            (Pdu::LogoutRequest(request), _) => return self.logout(wire, request),
+            (Pdu::ScsiCommand(command), true) => {
+                if let Err(reason) = self.command(wire, now, command, frame.data) {
+                    self.reject(wire, &frame.bhs, reason);
+                }
+            }
+            (Pdu::DataOut(data), true) => {
+                if let Err(violation) = self.data_out(wire, now, data, frame.data) {
+                    wire.violation(violation);
+                    self.reject(wire, &frame.bhs, RejectReason::ProtocolError);
+                    return Next::Close;
+                }
+            }
+            (Pdu::TaskManagementRequest(request), true) => self.manage(wire, request),
+            _ => {
+                wire.violation(Violation::Phase {
+                    opcode: pdu.opcode(),
+                });
+                self.reject(wire, &frame.bhs, RejectReason::CommandNotSupported);
+            }
+        }
+        Next::Stay
+    }
+
+    /// Judges and takes a CmdSN (section 4.2.2.1). False when the connection cannot go on.
+    fn accept(&mut self, wire: &Wire, immediate: bool, cmd_sn: CmdSn) -> bool {
+        let (expected, max) = self.window();
+        if cmd_sn != expected {
+            wire.violation(Violation::CmdSn {
+                expected: expected.0,
+                found: cmd_sn.0,
+            });
+            return immediate;
+        }
+        if immediate {
+            return true;
+        }
+        if !cmd_sn.precedes_or_equals(max) {
+            wire.violation(Violation::Window {
+                max: max.0,
+                found: cmd_sn.0,
+            });
+            return false;
+        }
+        self.exp_cmd_sn = self.exp_cmd_sn.next();
+        // Only tasks occupy the window: whatever is answered at once gives its place back at once.
+        true
+    }
+
+    fn acknowledge(&mut self, wire: &Wire, exp_stat_sn: StatSn) {
+        let forward = self.acknowledged.precedes_or_equals(exp_stat_sn);
+        if forward && exp_stat_sn.precedes_or_equals(wire.stat_sn) {
+            self.acknowledged = exp_stat_sn;
+        } else {
+            let (next, found) = (wire.stat_sn.0, exp_stat_sn.0);
+            wire.violation(Violation::ExpStatSn { next, found });
+        }
+    }
+
+    pub(super) fn reject(&self, wire: &mut Wire, bhs: &Bhs, reason: RejectReason) {
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let reject = Reject {
+            reason,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_sn: DataSn(0),
+            data_segment_length: Bhs::LEN as u32,
+        };
+        wire.send(&reject.emit(), bhs.as_bytes());
+    }
+
+    fn ping(&mut self, wire: &mut Wire, ping: &NopOut, data: &[u8]) {
+        if ping.itt == InitiatorTaskTag::RESERVED {
+            // An answer to ours, or a sign of life that wants none.
+            match self.pings.iter().position(|tag| *tag == ping.ttt) {
+                Some(index) => drop(self.pings.swap_remove(index)),
+                None if ping.ttt == TargetTransferTag::RESERVED => {}
+                None => wire.violation(Violation::UnknownPing),
+            }
+            return;
+        }
+        let data = &data[..data.len().min(self.negotiated.max_send as usize)];
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let pong = NopIn {
+            lun: Lun::ZERO,
+            itt: ping.itt,
+            ttt: TargetTransferTag::RESERVED,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_segment_length: data.len() as u32,
+        };
+        wire.send(&pong.emit(), data);
+    }
+
+    /// Asks the initiator for a sign of life.
+    pub(super) fn send_ping(&mut self, wire: &mut Wire, lun: Lun) {
+        let ttt = self.new_ttt();
+        self.pings.push(ttt);
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let ping = NopIn {
+            lun,
+            itt: InitiatorTaskTag::RESERVED,
+            ttt,
+            stat_sn: wire.stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_segment_length: 0,
+        };
+        wire.send(&ping.emit(), &[]);
+    }
+
+    fn logout(&mut self, wire: &mut Wire, request: &LogoutRequest) -> Next {
+        let recovery = request.reason == LogoutReason::RemoveForRecovery;
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let response = LogoutResponse {
+            response: if recovery {
+                LogoutResponseCode::RecoveryNotSupported
+            } else {
+                LogoutResponseCode::Closed
+            },
+            itt: request.itt,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+            time2wait: 2,
+            time2retain: 0,
+        };
+        wire.send(&response.emit(), &[]);
+        if recovery { Next::Stay } else { Next::Close }
+    }
+
+    fn manage(&mut self, wire: &mut Wire, request: &TaskManagementRequest) {
+        let unit = self.unit(request.lun);
+        let response = match (request.function, unit) {
+            (Function::AbortTask, _) => {
+                let tag = request.referenced_task_tag;
+                match self.tasks.iter().position(|task| task.itt == tag) {
+                    Some(index) => {
+                        self.end_task(index);
+                        Outcome::FunctionComplete
+                    }
+                    None => Outcome::TaskDoesNotExist,
+                }
+            }
+            (
+                Function::AbortTaskSet | Function::ClearTaskSet | Function::LogicalUnitReset,
+                None,
+            ) => Outcome::LunDoesNotExist,
+            (Function::AbortTaskSet | Function::ClearTaskSet, Some(unit)) => {
+                self.end_tasks_of(&unit);
+                Outcome::FunctionComplete
+            }
+            (Function::LogicalUnitReset, Some(unit)) => {
+                self.reset(&unit);
+                Outcome::FunctionComplete
+            }
+            (Function::TargetWarmReset, _) => {
+                for unit in &Arc::clone(&self.core).luns {
+                    self.reset(unit);
+                }
+                Outcome::FunctionComplete
+            }
+            _ => Outcome::NotSupported,
+        };
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let response = TaskManagementResponse {
+            response,
+            additional_response_information: [0; 3],
+            itt: request.itt,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+        };
+        wire.send(&response.emit(), &[]);
+    }
+
+    fn reset(&mut self, unit: &Arc<LogicalUnit>) {
+        if let Some(session) = &self.session {
+            self.core.reset_unit(unit, session);
+        }
+        self.end_tasks_of(unit);
+    }
+
+    fn end_tasks_of(&mut self, unit: &Arc<LogicalUnit>) {
+        let of_unit = |task: &Task| task.unit.as_ref().is_some_and(|own| Arc::ptr_eq(own, unit));
+        while let Some(index) = self.tasks.iter().position(of_unit) {
+            self.end_task(index);
+        }
+    }
+
+    /// Takes a task out of the task set and its place out of the window.
+    pub(super) fn end_task(&mut self, index: usize) {
+        if let Some(task) = self.tasks.remove(index) {
+            self.active -= u32::from(!task.immediate);
+            if task.expects_data() {
+                self.discard(task.itt);
+            }
+        }
+    }
+}
+
+impl Drop for FullFeature {
+    fn drop(&mut self) {
+        if let Some(session) = &self.session {
+            self.core.close_session(session);
+        }
+    }
+}

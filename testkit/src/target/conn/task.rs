@@ -1,0 +1,286 @@
+//! Tasks, and how their answers leave: Data-In, R2T, SCSI Response.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use iscsi_proto::{
+    Instant,
+    ids::{InitiatorTaskTag, TargetTransferTag},
+    pdu::{DataIn, R2t, Residual, ScsiResponse, ServiceResponse},
+    scsi::{Lun, ScsiStatus},
+    serial::{DataSn, R2tSn, StatSn},
+};
+
+use super::{
+    super::{lun::LogicalUnit, scsi::Sense},
+    full::FullFeature,
+    wire::Wire,
+};
+
+/// Output is computed up to about this much at a time: large enough that system calls vanish beside
+/// the copying, small enough to stay in the cache and to let new commands in between.
+const BATCH: usize = 1024 * 1024;
+
+pub(super) struct Task {
+    pub(super) itt: InitiatorTaskTag,
+    pub(super) lun: Lun,
+    pub(super) unit: Option<Arc<LogicalUnit>>,
+    /// The unit's reset count when the command came.
+    pub(super) generation: u32,
+    pub(super) immediate: bool,
+    pub(super) residual: Residual,
+    pub(super) due: Instant,
+    pub(super) work: Work,
+}
+
+pub(super) enum Work {
+    /// Status, and how many Data-In or R2T PDUs came before it.
+    Respond(Option<Sense>, u32),
+    Send(Send),
+    Receive(Receive),
+}
+
+pub(super) enum Source {
+    Memory(Vec<u8>),
+    /// Byte offset on the unit.
+    Medium(u64),
+}
+
+pub(super) struct Send {
+    pub(super) source: Source,
+    pub(super) total: u32,
+    pub(super) sent: u32,
+    pub(super) data_sn: u32,
+}
+
+/// A write whose data is on its way.
+pub(super) struct Receive {
+    /// Byte offset on the unit.
+    pub(super) at: u64,
+    pub(super) buf: Vec<u8>,
+    pub(super) received: u32,
+    /// The unsolicited sequence, while it is open.
+    pub(super) unsolicited: Option<Sequence>,
+    /// Bytes that were received or asked for.
+    pub(super) requested: u32,
+    pub(super) r2ts: VecDeque<Sequence>,
+    pub(super) r2t_sn: u32,
+}
+
+/// One sequence of Data-Out PDUs.
+pub(super) struct Sequence {
+    pub(super) ttt: TargetTransferTag,
+    /// The next byte that must come, and where the sequence ends.
+    pub(super) next: u32,
+    pub(super) end: u32,
+    pub(super) data_sn: u32,
+}
+
+impl Task {
+    pub(super) const fn expects_data(&self) -> bool {
+        matches!(self.work, Work::Receive(_))
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        let ready = match &self.work {
+            Work::Receive(write) => {
+                write.received as usize == write.buf.len() && write.unsolicited.is_none()
+            }
+            _ => true,
+        };
+        ready && self.due <= now
+    }
+
+    fn was_reset(&self) -> bool {
+        self.unit
+            .as_ref()
+            .is_some_and(|unit| unit.generation() != self.generation)
+    }
+}
+
+impl FullFeature {
+    /// Queues output until a batch is full or nothing is ready.
+    pub(super) fn fill(&mut self, wire: &mut Wire, now: Instant) {
+        while wire.out.bytes().len() < BATCH {
+            let Some(index) = self.tasks.iter().position(|task| task.is_ready(now)) else {
+                break;
+            };
+            if self.tasks[index].was_reset() {
+                self.end_task(index);
+            } else {
+                self.advance(wire, index);
+            }
+        }
+    }
+
+    /// When the first delayed task is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.tasks
+            .iter()
+            .filter(|task| task.is_ready(task.due))
+            .map(|task| task.due)
+            .min()
+    }
+
+    /// The next PDU of a ready task.
+    fn advance(&mut self, wire: &mut Wire, index: usize) {
+        let task = &mut self.tasks[index];
+        match &mut task.work {
+            Work::Respond(sense, data_sn) => {
+                let (sense, data_sn) = (*sense, *data_sn);
+                self.respond(wire, index, sense, data_sn);
+            }
+            Work::Send(_) => self.send_data(wire, index),
+            Work::Receive(write) => {
+                let (data, r2ts) = (std::mem::take(&mut write.buf), write.r2t_sn);
+                let (at, generation) = (write.at, task.generation);
+                let written = match (&task.unit, &self.session) {
+                    (Some(unit), Some(session)) => session.write(unit, at, &data, generation),
+                    _ => false,
+                };
+                task.work = Work::Respond(None, r2ts);
+                if !written {
+                    // Reset, or the session was taken over, while the data was under way: such a
+                    // command is never answered (SAM-5 section 5.8).
+                    self.end_task(index);
+                }
+            }
+        }
+    }
+
+    fn send_data(&mut self, wire: &mut Wire, index: usize) {
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let status_in_data = self.core.config.limits.status_in_data;
+        let negotiated = self.negotiated;
+        let task = &mut self.tasks[index];
+        let Work::Send(send) = &mut task.work else {
+            return;
+        };
+        let burst_left = negotiated.max_burst - send.sent % negotiated.max_burst;
+        let len = negotiated
+            .max_send
+            .min(burst_left)
+            .min(send.total - send.sent);
+        let last = send.sent + len == send.total;
+        let collapse = last && status_in_data;
+        let ends_window = collapse && !task.immediate;
+        let data_in = DataIn {
+            is_final: last || len == burst_left,
+            acknowledge: false,
+            status: collapse.then_some(ScsiStatus::Good),
+            residual: task.residual,
+            lun: task.lun,
+            itt: task.itt,
+            ttt: TargetTransferTag::RESERVED,
+            stat_sn: if collapse {
+                wire.next_stat_sn()
+            } else {
+                StatSn(0)
+            },
+            exp_cmd_sn,
+            max_cmd_sn: if ends_window {
+                max_cmd_sn.next()
+            } else {
+                max_cmd_sn
+            },
+            data_sn: DataSn(send.data_sn),
+            buffer_offset: send.sent,
+            data_segment_length: len,
+        };
+        let digests = wire.digests;
+        let start = send.sent as usize;
+        wire.out.push_with(
+            &data_in.emit(),
+            digests,
+            len as usize,
+            |segment| match &send.source {
+                Source::Memory(bytes) => {
+                    segment.copy_from_slice(&bytes[start..start + segment.len()])
+                }
+                Source::Medium(at) => {
+                    if let Some(unit) = &task.unit {
+                        unit.read(at + start as u64, segment);
+                    }
+                }
+            },
+        );
+        send.sent += len;
+        send.data_sn += 1;
+        let data_sn = send.data_sn;
+        if collapse {
+            self.end_task(index);
+        } else if last {
+            task.work = Work::Respond(None, data_sn);
+        }
+    }
+
+    fn respond(&mut self, wire: &mut Wire, index: usize, sense: Option<Sense>, data_sn: u32) {
+        let (itt, residual) = (self.tasks[index].itt, self.tasks[index].residual);
+        self.end_task(index);
+        let mut data = Vec::new();
+        if let Some(sense) = sense {
+            let bytes = sense.to_bytes();
+            data.extend((bytes.len() as u16).to_be_bytes());
+            data.extend(bytes);
+        }
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let response = ScsiResponse {
+            response: ServiceResponse::CompletedAtTarget,
+            status: if sense.is_some() {
+                ScsiStatus::CheckCondition
+            } else {
+                ScsiStatus::Good
+            },
+            status_qualifier: 0,
+            bidi_residual: Residual::None,
+            residual,
+            itt,
+            snack_tag: 0,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+            exp_data_sn: DataSn(data_sn),
+            data_segment_length: data.len() as u32,
+        };
+        wire.send(&response.emit(), &data);
+    }
+
+    /// Asks for as much of a write's data as may be outstanding.
+    pub(super) fn solicit(&mut self, wire: &mut Wire, index: usize) {
+        let most = self.negotiated.max_outstanding_r2t as usize;
+        let max_burst = self.negotiated.max_burst;
+        loop {
+            let ttt = self.new_ttt();
+            let (exp_cmd_sn, max_cmd_sn) = self.window();
+            let task = &mut self.tasks[index];
+            let Work::Receive(write) = &mut task.work else {
+                return;
+            };
+            let left = write.buf.len() as u32 - write.requested;
+            if write.unsolicited.is_some() || write.r2ts.len() >= most || left == 0 {
+                return;
+            }
+            let len = left.min(max_burst);
+            let r2t = R2t {
+                lun: task.lun,
+                itt: task.itt,
+                ttt,
+                stat_sn: wire.stat_sn,
+                exp_cmd_sn,
+                max_cmd_sn,
+                r2t_sn: R2tSn(write.r2t_sn),
+                buffer_offset: write.requested,
+                desired_data_transfer_length: len,
+            };
+            let (next, end) = (write.requested, write.requested + len);
+            write.r2ts.push_back(Sequence {
+                ttt,
+                next,
+                end,
+                data_sn: 0,
+            });
+            write.r2t_sn += 1;
+            write.requested = end;
+            wire.send(&r2t.emit(), &[]);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Text requests: SendTargets (RFC 7143 sections 4.3 and appendix C), in as many PDUs as it takes.
+
+use iscsi_proto::{
+    ids::TargetTransferTag,
+    pdu::{TextRequest, TextResponse},
+    scsi::Lun,
+    text::codec::{Pairs, TextBuf},
+};
+
+use super::{super::Violation, full::FullFeature, wire::Wire};
+
+const MAX_TEXT: usize = 64 * 1024;
+
+impl FullFeature {
+    pub(super) fn text(&mut self, wire: &mut Wire, request: &TextRequest, data: &[u8]) {
+        let mut answer = match self.text_out.take() {
+            Some((ttt, rest)) if ttt == request.ttt => rest,
+            _ if self.text_in.len() + data.len() > MAX_TEXT => {
+                self.text_in.clear();
+                TextBuf::new()
+            }
+            _ => {
+                self.text_in.extend_from_slice(data);
+                if request.cont {
+                    TextBuf::new()
+                } else {
+                    self.answer(wire)
+                }
+            }
+        };
+        let segment = answer.take_segment(self.negotiated.max_send as usize);
+        let more = !answer.is_empty();
+        let open = more || request.cont || !request.is_final;
+        let ttt = if open {
+            self.new_ttt()
+        } else {
+            TargetTransferTag::RESERVED
+        };
+        let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let response = TextResponse {
+            is_final: !open,
+            cont: more,
+            lun: Lun::ZERO,
+            itt: request.itt,
+            ttt,
+            stat_sn: wire.next_stat_sn(),
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_segment_length: segment.len() as u32,
+        };
+        wire.send(&response.emit(), &segment);
+        if more {
+            self.text_out = Some((ttt, answer));
+        }
+    }
+
+    fn answer(&mut self, wire: &Wire) -> TextBuf {
+        let text = std::mem::take(&mut self.text_in);
+        let mut answer = TextBuf::new();
+        for pair in Pairs::new(&text) {
+            match pair {
+                Ok(("SendTargets", which)) => self.send_targets(which, &mut answer),
+                Ok((key, _)) => answer.push(key, "NotUnderstood"),
+                Err(_) => wire.violation(Violation::Malformed {
+                    opcode: TextRequest::OPCODE,
+                }),
+            }
+        }
+        answer
+    }
+
+    fn send_targets(&self, which: &str, answer: &mut TextBuf) {
+        let own = &self.core.config.name;
+        let wanted = match which {
+            // `All` is for discovery sessions only (section 13.3).
+            "All" => self.session.is_none(),
+            "" => self.session.is_some(),
+            name => name == own,
+        };
+        if wanted {
+            answer.push("TargetName", own);
+            for portal in &self.core.portals {
+                answer.push(
+                    "TargetAddress",
+                    format_args!("{},{}", portal.address, portal.tpgt),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What all connections of a target share.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use iscsi_proto::ids::{Isid, LoginStatus};
+
+use super::{Violation, config::TargetConfig, lun::LogicalUnit};
+
+/// More violations than anybody reads; a broken initiator must not fill the memory.
+const MAX_VIOLATIONS: usize = 1000;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a portal has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Logins that reached full feature phase.
+    pub logins: u64,
+    /// Logins refused.
+    pub login_failures: u64,
+    /// SCSI commands received.
+    pub commands: u64,
+    /// PDUs received.
+    pub pdus_in: u64,
+    /// PDUs sent.
+    pub pdus_out: u64,
+    /// Bytes received, headers and all.
+    pub bytes_in: u64,
+    /// Bytes sent, headers and all.
+    pub bytes_out: u64,
+}
+
+/// One counter per field of [`Counters`], in its order.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    Connections,
+    Logins,
+    LoginFailures,
+    Commands,
+    PdusIn,
+    PdusOut,
+    BytesIn,
+    BytesOut,
+}
+
+/// A portal's counters and the faults that concern the protocol, not the network.
+#[derive(Debug)]
+pub(super) struct Portal {
+    pub(super) address: SocketAddr,
+    pub(super) tpgt: u16,
+    counters: [AtomicU64; 8],
+    /// Class and detail; 0 refuses nothing.
+    login_refusal: AtomicU16,
+    delay_nanos: AtomicU64,
+}
+
+impl Portal {
+    pub(super) fn count(&self, what: Count, by: u64) {
+        self.counters[what as usize].fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub(super) fn login_refusal(&self) -> Option<LoginStatus> {
+        let [class, detail] = self.login_refusal.load(Ordering::Acquire).to_be_bytes();
+        (class != 0).then_some(LoginStatus { class, detail })
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_nanos(self.delay_nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// Initiator name, ISID and target portal group: the two ends of an I_T nexus.
+pub(super) type Nexus = (String, Isid, u16);
+
+/// Makes the server drop a connection; called when another login takes its session over.
+pub type Closer = Arc<dyn Fn() + Send + Sync>;
+
+/// A session; with one connection each, which is all this target grants.
+pub(super) struct Session {
+    pub(super) tsih: u16,
+    nexus: Nexus,
+    /// Whether its tasks may still take effect. Held while a write lands, so that a reinstatement
+    /// waits for that write and no later one lands.
+    alive: Mutex<bool>,
+    closer: Closer,
+    attentions: Mutex<Vec<(u16, u8, u8)>>,
+    has_attention: AtomicBool,
+}
+
+impl Session {
+    /// The next unit attention of `lun`: additional sense code and qualifier.
+    pub(super) fn take_attention(&self, lun: u16) -> Option<(u8, u8)> {
+        if !self.has_attention.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut attentions = lock(&self.attentions);
+        let index = attentions.iter().position(|(number, ..)| *number == lun)?;
+        let (_, asc, ascq) = attentions.remove(index);
+        self.has_attention
+            .store(!attentions.is_empty(), Ordering::Release);
+        Some((asc, ascq))
+    }
+
+    fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
+        lock(&self.attentions).push((lun, asc, ascq));
+        self.has_attention.store(true, Ordering::Release);
+    }
+
+    /// Writes, unless the session has ended or the unit was reset since `generation`.
+    pub(super) fn write(&self, lun: &LogicalUnit, at: u64, data: &[u8], generation: u32) -> bool {
+        let alive = lock(&self.alive);
+        *alive && lun.write(at, data, generation)
+    }
+
+    fn end(&self) -> bool {
+        std::mem::replace(&mut *lock(&self.alive), false)
+    }
+}
+
+/// The state of a target: logical units, sessions, counters, violations. Shared by every connection.
+pub struct TargetCore {
+    pub(super) config: TargetConfig,
+    pub(super) portals: Vec<Portal>,
+    pub(super) luns: Vec<Arc<LogicalUnit>>,
+    sessions: Mutex<BTreeMap<Nexus, Arc<Session>>>,
+    /// Nexuses that had a session before: they find another unit attention than new ones.
+    known: Mutex<std::collections::BTreeSet<Nexus>>,
+    violations: Mutex<Vec<(usize, Violation)>>,
+    next_tsih: AtomicU16,
+    next_seed: AtomicU32,
+}
+
+impl TargetCore {
+    /// A target with the portals of `config` at these `addresses` (the real ones, without port 0).
+    ///
+    /// For servers of one's own; [`TcpTarget`](super::TcpTarget) and [`SimTarget`](super::SimTarget)
+    /// make theirs.
+    #[must_use]
+    pub fn new(config: TargetConfig, addresses: &[SocketAddr]) -> Arc<Self> {
+        let portal = |(portal, address): (&super::PortalConfig, &SocketAddr)| Portal {
+            address: *address,
+            tpgt: portal.tpgt,
+            counters: Default::default(),
+            login_refusal: AtomicU16::new(0),
+            delay_nanos: AtomicU64::new(0),
+        };
+        Arc::new(Self {
+            portals: config.portals.iter().zip(addresses).map(portal).collect(),
+            luns: config
+                .luns
+                .iter()
+                .cloned()
+                .map(LogicalUnit::new)
+                .map(Arc::new)
+                .collect(),
+            sessions: Mutex::default(),
+            known: Mutex::default(),
+            violations: Mutex::default(),
+            next_tsih: AtomicU16::new(1),
+            next_seed: AtomicU32::new(0),
+            config,
+        })
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub const fn config(&self) -> &TargetConfig {
+        &self.config
+    }
+
+    /// The address of portal `index`, in the order of the configuration.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such portal; so do all methods that take an index.
+    #[must_use]
+    pub fn portal(&self, index: usize) -> SocketAddr {
+        self.portals[index].address
+    }
+
+    /// What portal `index` has done so far.
+    #[must_use]
+    pub fn counters(&self, index: usize) -> Counters {
+        let count =
+            |what: Count| self.portals[index].counters[what as usize].load(Ordering::Relaxed);
+        Counters {
+            connections: count(Count::Connections),
+            logins: count(Count::Logins),
+            login_failures: count(Count::LoginFailures),
+            commands: count(Count::Commands),
+            pdus_in: count(Count::PdusIn),
+            pdus_out: count(Count::PdusOut),
+            bytes_in: count(Count::BytesIn),
+            bytes_out: count(Count::BytesOut),
+        }
+    }
+
+    /// What initiators did wrong so far: the portal's index and the rule.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(usize, Violation)> {
+        lock(&self.violations).clone()
+    }
+
+    /// Sessions in full feature phase.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+
+    /// Refuses every login through portal `index` with this status; `None` ends that.
+    pub fn refuse_logins(&self, index: usize, status: Option<LoginStatus>) {
+        let value = status.map_or(0, |s| u16::from_be_bytes([s.class, s.detail]));
+        self.portals[index]
+            .login_refusal
+            .store(value, Ordering::Release);
+    }
+
+    /// Lets every SCSI command that comes through portal `index` from now on take at least `delay`.
+    pub fn set_delay(&self, index: usize, delay: Duration) {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.portals[index]
+            .delay_nanos
+            .store(nanos, Ordering::Relaxed);
+    }
+
+    /// Reads the medium of LUN `number` past the protocol, as a test's own look at the disk.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN, or the range is not on it.
+    pub fn peek(&self, number: u16, offset: u64, buf: &mut [u8]) {
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        assert!(
+            offset + buf.len() as u64 <= lun.config.size,
+            "beyond the end of the LUN"
+        );
+        lun.read(offset, buf);
+    }
+
+    pub(super) fn lun(&self, number: u16) -> Option<&Arc<LogicalUnit>> {
+        self.luns.iter().find(|lun| lun.config.number == number)
+    }
+
+    pub(super) fn violation(&self, portal: usize, violation: Violation) {
+        let mut violations = lock(&self.violations);
+        if violations.len() < MAX_VIOLATIONS {
+            violations.push((portal, violation));
+        }
+    }
+
+    /// A number that differs for every connection, and is the same in every run of a simulation.
+    pub(super) fn connection_seed(&self) -> u64 {
+        let count = self.next_seed.fetch_add(1, Ordering::Relaxed);
+        self.config.seed.rotate_left(32) ^ u64::from(count)
+    }
+
+    /// A session for `nexus`, in place of the one it may have (section 6.3.5): that one's tasks take no
+    /// effect any more once this returns, and its connection is closed.
+    pub(super) fn open_session(&self, nexus: Nexus, closer: Closer) -> Arc<Session> {
+        let new = Arc::new(Session {
+            tsih: self.next_tsih.fetch_add(1, Ordering::Relaxed).max(1),
+            nexus: nexus.clone(),
+            alive: Mutex::new(true),
+            closer,
+            attentions: Mutex::default(),
+            has_attention: AtomicBool::new(false),
+        });
+        let old = lock(&self.sessions).insert(nexus.clone(), Arc::clone(&new));
+        if let Some(old) = old {
+            old.end();
+            (old.closer)();
+        }
+        let first = lock(&self.known).insert(nexus);
+        if self.config.unit_attention {
+            for lun in &self.luns {
+                // POWER ON, RESET, OR BUS DEVICE RESET OCCURRED; I_T NEXUS LOSS OCCURRED.
+                new.add_attention(lun.config.number, 0x29, if first { 0x00 } else { 0x07 });
+            }
+        }
+        new
+    }
+
+    pub(super) fn has_session(&self, tsih: u16) -> bool {
+        lock(&self.sessions)
+            .values()
+            .any(|session| session.tsih == tsih)
+    }
+
+    pub(super) fn close_session(&self, session: &Arc<Session>) {
+        session.end();
+        let mut sessions = lock(&self.sessions);
+        if sessions
+            .get(&session.nexus)
+            .is_some_and(|current| Arc::ptr_eq(current, session))
+        {
+            sessions.remove(&session.nexus);
+        }
+    }
+
+    /// LOGICAL UNIT RESET: aborts every task of the unit, tells every nexus but the one that asked.
+    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>) {
+        lun.reset();
+        for session in lock(&self.sessions)
+            .values()
+            .filter(|other| !Arc::ptr_eq(other, by))
+        {
+            // BUS DEVICE RESET FUNCTION OCCURRED.
+            session.add_attention(lun.config.number, 0x29, 0x03);
+        }
+    }
+}
+
+impl fmt::Debug for TargetCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.config.name;
+        f.debug_struct("TargetCore")
+            .field("name", name)
+            .finish_non_exhaustive()
+    }
+}
