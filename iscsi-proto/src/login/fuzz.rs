@@ -135,3 +135,80 @@ fn check(config: &LoginConfig, login: Login, sent: &[u8]) -> Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{InitiatorTaskTag, LoginStatus, Tsih},
+        pdu::{LoginResponse, Stage},
+        serial::{CmdSn, StatSn},
+    };
+
+    /// An obliging target's whole stream for configuration `kind`.
+    fn honest(kind: u8) -> Vec<u8> {
+        let challenge = b"CHAP_A=7\0CHAP_I=1\0CHAP_C=0x000102030405060708090a0b0c0d0e0f\0";
+        let security: &[&[u8]] = match kind & 2 {
+            0 => &[b"AuthMethod=None\0"],
+            _ => &[b"AuthMethod=CHAP\0", challenge, b""],
+        };
+        let operational = [&b"MaxBurstLength=65536\0HeaderDigest=None\0"[..]];
+        let texts = security.iter().chain(&operational);
+        let mut stream = Vec::from([kind, 5]);
+        for (n, text) in texts.enumerate() {
+            let last = n == security.len();
+            let stage = |op| {
+                if op {
+                    Stage::OperationalNegotiation
+                } else {
+                    Stage::SecurityNegotiation
+                }
+            };
+            let header = LoginResponse {
+                transit: last || n + 1 == security.len(),
+                cont: false,
+                csg: stage(last),
+                nsg: if last {
+                    Stage::FullFeature
+                } else {
+                    stage(true)
+                },
+                version_max: 0,
+                version_active: 0,
+                data_segment_length: text.len() as u32,
+                isid: Isid([2; 6]),
+                tsih: Tsih(last.into()),
+                itt: InitiatorTaskTag(0),
+                stat_sn: StatSn(n as u32),
+                exp_cmd_sn: CmdSn(0),
+                max_cmd_sn: CmdSn(7),
+                status: LoginStatus::SUCCESS,
+            };
+            stream.extend_from_slice(header.emit().as_bytes());
+            stream.extend_from_slice(text);
+            stream.resize(stream.len() + pad_len(text.len()), 0);
+        }
+        stream
+    }
+
+    #[test]
+    fn the_oracles_hold_for_honest_and_damaged_streams() {
+        for kind in [0, 2, 6] {
+            let stream = honest(kind);
+            let config = config(kind).unwrap();
+            assert_eq!(
+                run(&config, &stream[2..], usize::MAX),
+                Ended::Complete,
+                "kind {kind}"
+            );
+            for at in 0..stream.len() {
+                fuzz_login(&stream[..at]);
+                for bit in 0..8 {
+                    let mut damaged = stream.clone();
+                    damaged[at] ^= 1 << bit;
+                    fuzz_login(&damaged);
+                }
+            }
+        }
+    }
+}

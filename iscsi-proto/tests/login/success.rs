@@ -1,7 +1,6 @@
 //! Logins that succeed, and what goes over the wire on the way.
 
-mod login_support;
-
+use crate::support::{CHALLENGE, Script, discovery, normal, operational, with_chap};
 use iscsi_proto::{
     Error, Instant, LoginStatus, TargetPortalGroupTag, Tsih,
     login::{ChapAlgorithm, LoginOutcome},
@@ -9,7 +8,6 @@ use iscsi_proto::{
     serial::StatSn,
     text::{Digest, DigestOffer, OperationalOffer, SessionType},
 };
-use login_support::{CHALLENGE, Script, discovery, normal, operational, with_chap};
 
 /// What a target with narrower limits than ours answers.
 const ANSWERS: &str = "HeaderDigest=None DataDigest=None MaxConnections=1 InitialR2T=Yes \
@@ -245,7 +243,7 @@ fn a_target_may_hold_the_transition_in_both_stages() {
 #[test]
 fn a_text_of_the_target_may_come_in_pieces() {
     let mut script = operational(normal());
-    let text = login_support::text(ANSWERS);
+    let text = crate::support::text(ANSWERS);
     for piece in [&text[..5], &text[5..100]] {
         let mut header = script.header();
         (header.cont, header.transit) = (true, false);
@@ -352,7 +350,7 @@ fn the_stream_may_be_cut_anywhere_and_what_follows_is_handed_on() {
         let mut script = Script::new(normal());
         script.step = step;
         script.answer("AuthMethod=None").unwrap();
-        let mut last = Script::pdu(script.header(), &login_support::text(ANSWERS));
+        let mut last = Script::pdu(script.header(), &crate::support::text(ANSWERS));
         script.feed(&last[..last.len() - 1]).unwrap();
         assert!(script.login.is_pending());
         let tail = [last.pop().unwrap(), 1, 2, 3];
