@@ -108,7 +108,7 @@ impl Default for OperationalOffer {
             max_recv_data_segment_length: 262_144,
             max_burst_length: 1_048_576,
             first_burst_length: 262_144,
-            default_time2wait: 2,
+            default_time2wait: 0,
             default_time2retain: 0,
             max_outstanding_r2t: 4,
         }
@@ -190,7 +190,8 @@ impl OperationalOffer {
         Ok(self)
     }
 
-    /// DefaultTime2Wait, 0 to 3600 seconds. Default 2.
+    /// DefaultTime2Wait, 0 to 3600 seconds; the larger one of both sides holds. Default 0: we need no
+    /// pause before a new login, and every second of it would be a second without this path.
     pub fn with_default_time2wait(mut self, seconds: u16) -> Result<Self, OfferError> {
         self.default_time2wait = check_u16(Key::DefaultTime2Wait, seconds)?;
         Ok(self)

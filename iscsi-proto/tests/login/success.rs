@@ -49,7 +49,7 @@ fn without_credentials_both_stages_are_passed_and_every_key_is_explicit() {
         script.said,
         "MaxRecvDataSegmentLength=262144 HeaderDigest=None,CRC32C DataDigest=None,CRC32C \
          MaxConnections=1 InitialR2T=No ImmediateData=Yes MaxBurstLength=1048576 \
-         FirstBurstLength=262144 DefaultTime2Wait=2 DefaultTime2Retain=0 MaxOutstandingR2T=4 \
+         FirstBurstLength=262144 DefaultTime2Wait=0 DefaultTime2Retain=0 MaxOutstandingR2T=4 \
          DataPDUInOrder=Yes DataSequenceInOrder=Yes ErrorRecoveryLevel=0 "
     );
     let cmd_sn = script.cmd_sn();
@@ -181,7 +181,7 @@ fn a_discovery_session_offers_what_matters_there() {
     script.answer("AuthMethod=None").unwrap();
     assert_eq!(
         script.said,
-        "MaxRecvDataSegmentLength=262144 HeaderDigest=None DataDigest=None DefaultTime2Wait=2 \
+        "MaxRecvDataSegmentLength=262144 HeaderDigest=None DataDigest=None DefaultTime2Wait=0 \
          DefaultTime2Retain=0 ErrorRecoveryLevel=0 "
     );
     script
