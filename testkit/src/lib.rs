@@ -1,9 +1,11 @@
 //! Test equipment for iSCSI initiators, and for programs that use one.
 //!
+//! * [`conformance`]: what every `BlockDevice` owes its callers.
 //! * [`sim`]: a runtime with virtual time, seeded scheduling and a network that can be cut.
 //! * [`target`]: a target of its own state machines, over TCP or over that network, with faults.
 //! * [`pattern`]: the content of its LUNs, to fill and to verify.
 
+pub mod conformance;
 pub mod pattern;
 pub mod sim;
 pub mod target;

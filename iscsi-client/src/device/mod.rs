@@ -47,9 +47,10 @@ use crate::{
 ///
 /// A method here is *cancel safe* if dropping its future leaves the device usable and the memory
 /// untouched from then on. All of them are. What a drop cannot undo is a command that has left: a
-/// dropped write may or may not have happened, or *happen still*, until a later request that
-/// overlaps it has completed. The buffer of a dropped request is dropped by the device as soon as
-/// nothing refers to it.
+/// dropped write may have happened or not, *and may happen a little later*, even after a later
+/// write to the same blocks has completed. The device asks the target to abort it, which no one
+/// waits for. Whoever needs an order awaits the write. The buffer of a dropped request is dropped by
+/// the device as soon as nothing refers to it.
 ///
 /// # No defaults
 ///
