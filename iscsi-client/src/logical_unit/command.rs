@@ -14,6 +14,7 @@ use iscsi_proto::{
 use super::{
     classify::{Budget, CommandClass, Disposition, Failure, Notice, Verdict, classify},
     options::LogicalUnitOptions,
+    recall::{self, Recall},
 };
 use crate::{
     error::{Error, ErrorKind, Outcome},
@@ -71,6 +72,7 @@ pub(super) struct Attempt {
     pub(super) cdb: Cdb,
     pub(super) payload: Payload,
     pub(super) deadline: Instant,
+    pub(super) recall: Option<Recall>,
     tries: [u8; Budget::KINDS],
     pauses: u32,
     /// The worst that an earlier try may have done.
@@ -103,6 +105,7 @@ impl Attempt {
             cdb,
             payload,
             deadline,
+            recall: None,
             tries: [0; Budget::KINDS],
             pauses: 0,
             outcome: Outcome::NotExecuted,
@@ -217,7 +220,9 @@ impl Commander {
             let payload = std::mem::take(&mut attempt.payload);
             let request =
                 ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
-            let Executed { result, payload } = self.session.execute(request).await;
+            let command = self.session.execute(request);
+            let Executed { result, payload } =
+                recall::execute(command, attempt.recall.as_ref()).await;
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,

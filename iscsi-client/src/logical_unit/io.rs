@@ -1,6 +1,10 @@
 //! Reading, writing and flushing.
 
-use std::{future::Future, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    task::Poll,
+    time::Instant,
+};
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use iscsi_proto::scsi::Cdb;
@@ -9,6 +13,7 @@ use super::{
     LogicalUnit,
     classify::CommandClass,
     command::{Attempt, Step, worse},
+    recall::Recall,
 };
 use crate::{
     buf::{Completion, ReadBuf, WriteBuf},
@@ -58,6 +63,32 @@ impl LogicalUnit {
         buf: ReadBuf,
         options: ReadOptions,
     ) -> Completion<ReadBuf> {
+        self.read_as(offset, buf, options, None).await
+    }
+
+    /// Reads as [`read`](Self::read) does, and can be taken back: `recall` makes it complete soon,
+    /// with [`ErrorKind::Aborted`] and the buffer.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_recallable(
+        &self,
+        offset: u64,
+        buf: ReadBuf,
+        options: ReadOptions,
+        recall: &Recall,
+    ) -> Completion<ReadBuf> {
+        self.read_as(offset, buf, options, Some(recall)).await
+    }
+
+    async fn read_as(
+        &self,
+        offset: u64,
+        buf: ReadBuf,
+        options: ReadOptions,
+        recall: Option<&Recall>,
+    ) -> Completion<ReadBuf> {
         let deadline = self.inner.commander.deadline(options.timeout);
         let plan = match self.plan(offset, buf.len(), deadline) {
             Ok(plan) => plan,
@@ -67,9 +98,9 @@ impl LogicalUnit {
             return Completion::ok(buf);
         }
         let (result, buf) = if plan.fits_one() {
-            self.read_one(&plan, plan.lba, buf).await
+            self.read_one(&plan, plan.lba, buf, recall).await
         } else {
-            Box::pin(self.read_split(&plan, buf)).await
+            Box::pin(self.read_split(&plan, buf, recall)).await
         };
         Completion { result, buf }
     }
@@ -175,7 +206,15 @@ impl LogicalUnit {
         loop {
             if stale {
                 // Rare, and its future is large.
-                if let Err(error) = Box::pin(self.attend(attempt.deadline)).await {
+                let mut attending = Box::pin(self.attend(attempt.deadline));
+                let recall = attempt.recall.as_ref();
+                let attended = poll_fn(|cx| match recall.map(|recall| recall.poll(cx)) {
+                    Some(Poll::Ready(())) => {
+                        Poll::Ready(Err(Error::not_executed(ErrorKind::Aborted)))
+                    }
+                    _ => attending.as_mut().poll(cx),
+                });
+                if let Err(error) = attended.await {
                     return (Err(error), attempt.payload);
                 }
             }
@@ -186,10 +225,17 @@ impl LogicalUnit {
         }
     }
 
-    async fn read_one(&self, plan: &Plan, lba: u64, buf: ReadBuf) -> (Result<(), Error>, ReadBuf) {
+    async fn read_one(
+        &self,
+        plan: &Plan,
+        lba: u64,
+        buf: ReadBuf,
+        recall: Option<&Recall>,
+    ) -> (Result<(), Error>, ReadBuf) {
         let cdb = Cdb::read(lba, plan.blocks(buf.len()), false);
         let payload = Payload::In(buf);
-        let attempt = Attempt::new(CommandClass::Read, cdb, payload, plan.deadline);
+        let mut attempt = Attempt::new(CommandClass::Read, cdb, payload, plan.deadline);
+        attempt.recall = recall.cloned();
         match self.command(attempt).await {
             (result, Payload::In(buf)) => (result, buf),
             (result, _) => (result, ReadBuf::default()),
@@ -212,13 +258,18 @@ impl LogicalUnit {
         }
     }
 
-    async fn read_split(&self, plan: &Plan, buf: ReadBuf) -> (Result<(), Error>, ReadBuf) {
+    async fn read_split(
+        &self,
+        plan: &Plan,
+        buf: ReadBuf,
+        recall: Option<&Recall>,
+    ) -> (Result<(), Error>, ReadBuf) {
         let (mut rest, mut whole) = (buf, ReadBuf::default());
         let result = self
             .in_pieces(
                 plan,
                 |len| rest.split_to(len),
-                |lba, piece| self.read_one(plan, lba, piece),
+                |lba, piece| self.read_one(plan, lba, piece, recall),
                 |piece| whole.unsplit(piece),
             )
             .await;

@@ -6,6 +6,7 @@ mod info_cell;
 mod io;
 mod open;
 mod options;
+mod recall;
 
 use std::{
     sync::Arc,
@@ -16,6 +17,7 @@ use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
 use iscsi_proto::scsi::{Lun, StandardInquiry, vpd::DeviceIdentification};
 pub use options::LogicalUnitOptions;
+pub use recall::Recall;
 
 use self::{
     command::{Commander, StaleGuard, stale},

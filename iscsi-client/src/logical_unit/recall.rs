@@ -1,0 +1,78 @@
+//! Taking a request back from where it is, without losing its buffer.
+
+use std::{
+    mem,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use crate::session::{Execute, Executed};
+
+/// Takes a request back: the other end of
+/// [`LogicalUnit::read_recallable`](super::LogicalUnit::read_recallable). Clones are the same.
+///
+/// Dropping the request's future would do so too, but then its buffer is gone; a caller that wants to
+/// try the same buffer elsewhere needs it back.
+#[derive(Clone, Debug, Default)]
+pub struct Recall(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    recalled: AtomicBool,
+    /// Of the commands that the request consists of: one, mostly, but those of a split request are
+    /// polled one by one and each only when its own waker was used.
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Recall {
+    /// Ends the request soon: every command of it is revoked, and the request completes with
+    /// [`ErrorKind::Aborted`](crate::error::ErrorKind::Aborted), or as if nothing had been asked, if
+    /// the answer came first.
+    pub fn recall(&self) {
+        self.0.recalled.store(true, Ordering::Release);
+        let wakers = mem::take(&mut *self.wakers());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes it usable for another request.
+    pub fn reset(&self) {
+        self.wakers().clear();
+        self.0.recalled.store(false, Ordering::Release);
+    }
+
+    fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
+        // Nothing in a critical section can leave the list half-changed.
+        self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ready once it is recalled; otherwise the task is woken then.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut wakers = self.wakers();
+        if self.0.recalled.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Executes a command until its end or until it is recalled.
+pub(super) async fn execute(command: Execute, recall: Option<&Recall>) -> Executed {
+    let Some(recall) = recall else {
+        return command.await;
+    };
+    let mut command = pin!(command);
+    std::future::poll_fn(|cx| {
+        if recall.poll(cx).is_ready() {
+            command.revoke();
+        }
+        command.as_mut().poll(cx)
+    })
+    .await
+}
