@@ -126,7 +126,11 @@ impl Driver {
             self.shared().refuse(Error::not_executed(ErrorKind::Closed));
             let now = self.shared().now();
             match &mut self.phase {
-                Phase::Up(link) => link.core.logout(now, LogoutReason::CloseSession),
+                Phase::Up(link) => {
+                    // What was submitted before the close still runs.
+                    self.ops.start(&mut link.core, now);
+                    link.core.logout(now, LogoutReason::CloseSession);
+                }
                 Phase::Dialing(_) | Phase::Waiting(_) => self.end(),
                 Phase::Closing(_) | Phase::Done => {}
             }

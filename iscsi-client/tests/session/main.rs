@@ -1,0 +1,7 @@
+//! Sessions against the testkit's target in a simulated world.
+
+mod cancel;
+mod io;
+mod login;
+mod loss;
+mod support;
