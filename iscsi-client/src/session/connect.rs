@@ -35,6 +35,8 @@ pub(crate) struct Connector {
     spec: Arc<Spec>,
     /// Where a permanent redirection has sent us.
     moved: Option<Portal>,
+    /// A narrower offer that this target needs; see [`LoginConfig::narrowed_after`].
+    narrowed: Option<LoginConfig>,
     /// Keeps the ISID from being used twice; `None` for discovery.
     lease: Option<IsidLease>,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Connected {
     pub(super) address: SocketAddr,
     /// Set if a permanent redirection led there.
     pub(super) moved: Option<Portal>,
+    /// Set if the target took only a narrower offer.
+    pub(super) narrowed: Option<LoginConfig>,
 }
 
 impl Connector {
@@ -70,6 +74,7 @@ impl Connector {
             runtime,
             spec,
             moved: None,
+            narrowed: None,
             lease,
         }
     }
@@ -78,11 +83,22 @@ impl Connector {
     pub(crate) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
-        Box::pin(async move { connect(&*runtime, &spec, portal).await })
+        let login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
+        Box::pin(async move { connect(&*runtime, &spec, login, portal).await })
     }
 
-    pub(super) fn remember(&mut self, moved: Option<Portal>) {
+    /// Starts the next login where the last successful one ended.
+    pub(super) fn remember(&mut self, moved: Option<Portal>, narrowed: Option<LoginConfig>) {
         self.moved = moved;
+        if narrowed.is_some() {
+            self.narrowed = narrowed;
+        }
+    }
+
+    /// Starts the next login at the configured portal with the configured offer.
+    pub(super) fn forget(&mut self) {
+        self.moved = None;
+        self.narrowed = None;
     }
 
     /// The session is over; its ISID may be used again.
@@ -100,13 +116,14 @@ enum Arrival {
 async fn connect(
     runtime: &dyn Runtime,
     spec: &Spec,
+    login: LoginConfig,
     mut portal: Portal,
 ) -> Result<Connected, LoginError> {
     let mut moved = None;
     // A permanent redirection behind a temporary one is not permanent for us.
     let mut all_permanent = true;
     for _ in 0..=MAX_HOPS {
-        match arrive(runtime, spec, &portal).await? {
+        match arrive(runtime, spec, &login, &portal).await? {
             Arrival::Connected(mut connected) => {
                 connected.moved = moved;
                 return Ok(*connected);
@@ -128,6 +145,7 @@ async fn connect(
 async fn arrive(
     runtime: &dyn Runtime,
     spec: &Spec,
+    login: &LoginConfig,
     portal: &Portal,
 ) -> Result<Arrival, LoginError> {
     let fail = |failure| LoginError::new(portal.clone(), failure);
@@ -135,47 +153,68 @@ async fn arrive(
         .await
         .map_err(|e| fail(LoginFailure::Resolve(e.into())))?;
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
+    let mut narrowed = None;
     for address in addresses {
-        let mut dial = Dial::new(address);
-        dial.bind = spec.bind.clone();
-        dial.options = spec.options.socket.clone();
-        dial.timeout = spec.options.connect_timeout;
-        let mut transport = match runtime.connect(&dial).await {
-            Ok(transport) => transport,
-            Err(error) => {
-                last = connect_failure(error);
-                continue;
+        loop {
+            let login = narrowed.as_ref().unwrap_or(login);
+            match attempt(runtime, spec, login, portal, address).await {
+                Ok(Arrival::Connected(mut connected)) => {
+                    connected.narrowed = narrowed;
+                    return Ok(Arrival::Connected(connected));
+                }
+                Ok(redirected) => return Ok(redirected),
+                Err(failure) => last = failure,
             }
-        };
-        match log_in(runtime, &mut *transport, spec.login.clone()).await {
-            Ok(LoginOutcome::Complete(logged_in)) => {
-                let portal = portal.clone();
-                let moved = None;
-                let connected = Connected {
-                    logged_in,
-                    transport,
-                    portal,
-                    address,
-                    moved,
-                };
-                return Ok(Arrival::Connected(Box::new(connected)));
+            // Each narrowing leaves less to narrow, so this comes to an end.
+            match &last {
+                LoginFailure::Protocol(error) => match login.narrowed_after(error) {
+                    Some(narrower) => narrowed = Some(narrower),
+                    None => break,
+                },
+                _ => break,
             }
-            Ok(LoginOutcome::Redirect {
-                portal, permanent, ..
-            }) => {
-                return Ok(Arrival::Redirected { portal, permanent });
-            }
-            Ok(LoginOutcome::Failed(error)) => last = LoginFailure::Protocol(error),
-            Ok(LoginOutcome::Pending(_)) => last = LoginFailure::Protocol(CoreError::Closed),
-            Err(failure) => last = failure,
         }
-        transport.abort();
         // Another address of the same portal is the same target: what it refused, it refuses there.
         if matches!(&last, LoginFailure::Protocol(e) if e.consequence() == Consequence::GiveUp) {
             break;
         }
     }
     Err(fail(last))
+}
+
+/// One connection to one address, and one login over it.
+async fn attempt(
+    runtime: &dyn Runtime,
+    spec: &Spec,
+    login: &LoginConfig,
+    portal: &Portal,
+    address: SocketAddr,
+) -> Result<Arrival, LoginFailure> {
+    let mut dial = Dial::new(address);
+    dial.bind = spec.bind.clone();
+    dial.options = spec.options.socket.clone();
+    dial.timeout = spec.options.connect_timeout;
+    let mut transport = runtime.connect(&dial).await.map_err(connect_failure)?;
+    let failure = match log_in(runtime, &mut *transport, login.clone()).await {
+        Ok(LoginOutcome::Complete(logged_in)) => {
+            return Ok(Arrival::Connected(Box::new(Connected {
+                logged_in,
+                transport,
+                portal: portal.clone(),
+                address,
+                moved: None,
+                narrowed: None,
+            })));
+        }
+        Ok(LoginOutcome::Redirect {
+            portal, permanent, ..
+        }) => return Ok(Arrival::Redirected { portal, permanent }),
+        Ok(LoginOutcome::Failed(error)) => LoginFailure::Protocol(error),
+        Ok(LoginOutcome::Pending(_)) => LoginFailure::Protocol(CoreError::Closed),
+        Err(failure) => failure,
+    };
+    transport.abort();
+    Err(failure)
 }
 
 /// Which end is to blame: these kinds come from the local one only.

@@ -250,6 +250,7 @@ impl Driver {
             portal,
             address,
             moved,
+            narrowed,
         } = connected;
         let local = transport.local_addr();
         let mut config = self.options.core.clone();
@@ -265,7 +266,7 @@ impl Driver {
         self.backoff.up(now);
         self.hold_until = None;
         self.ops.stats.logins += 1;
-        self.connector.remember(moved);
+        self.connector.remember(moved, narrowed);
         let warning = transport.bind_warning();
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();
@@ -332,7 +333,7 @@ impl Driver {
         self.ops.stats.last_login_error = Some(error.clone());
         self.down = error.clone().into();
         // Where we were sent to may not be the answer any more; begin at the configured portal.
-        self.connector.remember(None);
+        self.connector.forget();
         // Even what a second attempt with this configuration will not cure is tried again: the
         // target's access list is somebody else's configuration, and somebody may be correcting it.
         self.retry(DownReason::Login(error), Duration::ZERO)

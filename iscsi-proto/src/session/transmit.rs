@@ -45,15 +45,14 @@ impl Session {
     }
 
     fn stage_request(&mut self, now: Instant, store: &impl DataStore) -> bool {
-        let Some(itt) = self.requests.pop_front() else {
+        let Some(&itt) = self.requests.front() else {
             return false;
         };
-        let cmd_sn = self.window.current();
         let exp_stat_sn = self.connection.exp_stat_sn();
         let Some(task) = self.tasks.get_mut(itt) else {
+            self.requests.pop_front();
             return true;
         };
-        task.begin = Some(self.connection.plan.staged());
         match &mut task.kind {
             Kind::Ping { sent, .. } => {
                 *sent = now;
@@ -62,16 +61,22 @@ impl Session {
                     lun: Lun::ZERO,
                     itt,
                     ttt: TargetTransferTag::RESERVED,
-                    cmd_sn,
+                    cmd_sn: self.window.current(),
                     exp_stat_sn,
                     data_segment_length: 0,
                 };
+                task.begin = Some(self.connection.plan.staged());
                 self.connection.stage(&header.emit(), Payload::None, store);
                 self.connection.keepalive.note_pinged(now);
             }
             Kind::Text { .. } => {
+                // Not immediate, though it may be: targets exist (istgt) that count an immediate
+                // Text Request in ExpCmdSN, which then runs ahead of us.
+                let Some(cmd_sn) = self.window.take() else {
+                    return false;
+                };
                 let header = TextRequest {
-                    immediate: true,
+                    immediate: false,
                     is_final: true,
                     cont: false,
                     lun: Lun::ZERO,
@@ -81,12 +86,14 @@ impl Session {
                     exp_stat_sn,
                     data_segment_length: data_out::wire_len(self.text_out.len()),
                 };
-                self.connection
-                    .stage(&header.emit(), Payload::Inline(&self.text_out), store);
+                task.begin = Some(self.connection.plan.staged());
+                let text = Payload::Inline(&self.text_out);
+                self.connection.stage(&header.emit(), text, store);
                 self.text_out.clear();
             }
             Kind::Command | Kind::Abort { .. } | Kind::Logout => {}
         }
+        self.requests.pop_front();
         true
     }
 
