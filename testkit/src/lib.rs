@@ -9,3 +9,8 @@ pub mod conformance;
 pub mod pattern;
 pub mod sim;
 pub mod target;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

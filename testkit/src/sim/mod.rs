@@ -23,6 +23,7 @@
 
 mod executor;
 mod net;
+mod pipe;
 mod rng;
 mod stream;
 mod world;

@@ -15,7 +15,8 @@ use std::{
 use iscsi_client::{bind::Bind, runtime::Dial};
 
 use super::{
-    stream::{Conn, SimListener, SimStream},
+    pipe::Conn,
+    stream::{SimListener, SimStream},
     world::{Event, Shared, World},
 };
 

@@ -149,6 +149,9 @@ pub struct Limits {
     pub status_in_data: bool,
     /// Send a NOP-In that wants an answer after every so many commands; 0 is never. Default 0.
     pub ping_every: u32,
+    /// DefaultTime2Wait, in seconds: how long an initiator shall wait after a lost connection. The
+    /// larger wish of the two sides holds. Default 0.
+    pub time2wait: u16,
     /// The longest transfer of one command, VPD 0xB0. Default 16 MiB.
     pub max_transfer_length: u32,
 }
@@ -166,6 +169,7 @@ impl Default for Limits {
             queue_depth: 128,
             status_in_data: true,
             ping_every: 0,
+            time2wait: 0,
             max_transfer_length: 16 * 1024 * 1024,
         }
     }

@@ -1,4 +1,9 @@
 //! The target itself, against an initiator that sends exactly what a test says.
 
+mod in_the_simulator;
+mod login;
 mod over_tcp;
+mod reads;
 mod script;
+mod strictness;
+mod writes;

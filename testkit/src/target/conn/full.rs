@@ -272,7 +272,7 @@ impl FullFeature {
             stat_sn: wire.next_stat_sn(),
             exp_cmd_sn,
             max_cmd_sn,
-            time2wait: 2,
+            time2wait: self.core.config.limits.time2wait,
             time2retain: 0,
         };
         wire.send(&response.emit(), &[]);

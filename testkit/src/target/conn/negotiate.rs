@@ -128,7 +128,7 @@ impl Negotiated {
                 self.max_outstanding_r2t
             }
             Key::MaxConnections => 1,
-            Key::DefaultTime2Wait => offered.max(2),
+            Key::DefaultTime2Wait => offered.max(limits.time2wait.into()),
             Key::IScsiProtocolLevel => offered.min(1),
             // ErrorRecoveryLevel, DefaultTime2Retain.
             _ => 0,

@@ -1,0 +1,224 @@
+//! Login, CHAP, negotiation, discovery.
+
+use iscsi_proto::{
+    InitiatorTaskTag, LoginStatus, TargetTransferTag,
+    pdu::{Pdu, Stage, TextRequest},
+    scsi::Lun,
+};
+use iscsi_testkit::target::{ChapConfig, DigestPolicy, TargetConfig, TargetCore};
+use md5::{Digest, Md5};
+use sha2::Sha256;
+
+use crate::script::{INITIATOR, Script, TARGET, config};
+
+const SECURITY: Stage = Stage::SecurityNegotiation;
+const OPERATIONAL: Stage = Stage::OperationalNegotiation;
+
+fn core(config: TargetConfig) -> std::sync::Arc<TargetCore> {
+    let addresses: Vec<_> = config.portals.iter().map(|portal| portal.address).collect();
+    TargetCore::new(config, &addresses)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.strip_prefix("0x").unwrap().as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+fn value<'a>(pairs: &'a [(String, String)], key: &str) -> &'a str {
+    &pairs.iter().find(|(name, _)| name == key).unwrap().1
+}
+
+/// A CHAP login with `algorithm`; `tamper` changes the response.
+fn chap(algorithm: &str, name: &str, secret: &str) -> LoginStatus {
+    let core = core(config().with_chap(ChapConfig::new("alice", b"correct horse battery")));
+    let mut script = Script::direct(&core);
+    let names = [
+        ("InitiatorName", INITIATOR),
+        ("TargetName", TARGET),
+        ("AuthMethod", "CHAP,None"),
+    ];
+    let (_, _, answer) = script.login_step((SECURITY, None), &names);
+    assert_eq!(value(&answer, "AuthMethod"), "CHAP");
+    assert_eq!(value(&answer, "TargetPortalGroupTag"), "1");
+    let (status, _, answer) = script.login_step((SECURITY, None), &[("CHAP_A", algorithm)]);
+    if status != LoginStatus::SUCCESS {
+        return status;
+    }
+    let identifier: u8 = value(&answer, "CHAP_I").parse().unwrap();
+    let message = [
+        &[identifier],
+        secret.as_bytes(),
+        &unhex(value(&answer, "CHAP_C")),
+    ]
+    .concat();
+    let response = match value(&answer, "CHAP_A") {
+        "5" => hex(&Md5::digest(message)),
+        "7" => hex(&Sha256::digest(message)),
+        other => panic!("{other}"),
+    };
+    let keys = [("CHAP_N", name), ("CHAP_R", &format!("0x{response}"))];
+    let (status, next, _) = script.login_step((SECURITY, Some(OPERATIONAL)), &keys);
+    if status == LoginStatus::SUCCESS {
+        assert_eq!(next, Some(OPERATIONAL));
+        let last = (OPERATIONAL, Some(Stage::FullFeature));
+        assert_eq!(script.login_step(last, &[]).1, Some(Stage::FullFeature));
+        assert_eq!(core.sessions(), 1);
+    }
+    assert_eq!(core.violations(), []);
+    status
+}
+
+#[test]
+fn chap_lets_in_who_has_the_secret() {
+    assert_eq!(
+        chap("5", "alice", "correct horse battery"),
+        LoginStatus::SUCCESS
+    );
+    assert_eq!(
+        chap("7,5", "alice", "correct horse battery"),
+        LoginStatus::SUCCESS
+    );
+}
+
+#[test]
+fn chap_refuses_everybody_else() {
+    let failure = LoginStatus {
+        class: 2,
+        detail: 1,
+    };
+    assert_eq!(chap("5", "alice", "wrong"), failure);
+    assert_eq!(chap("7", "bob", "correct horse battery"), failure);
+    assert_eq!(
+        chap("6", "alice", "correct horse battery"),
+        failure,
+        "no algorithm in common"
+    );
+    let core = core(config().with_chap(ChapConfig::new("alice", b"secret")));
+    assert_eq!(
+        Script::direct(&core).login(&[]),
+        failure,
+        "the security stage was skipped"
+    );
+    assert_eq!(core.sessions(), 0);
+}
+
+#[test]
+fn a_wrong_name_or_a_missing_one_is_refused() {
+    let core = core(config());
+    let stages = (OPERATIONAL, Some(Stage::FullFeature));
+    let wrong = [
+        ("InitiatorName", INITIATOR),
+        ("TargetName", "iqn.2026-01.example:other"),
+    ];
+    let (status, ..) = Script::direct(&core).login_step(stages, &wrong);
+    assert_eq!(
+        status,
+        LoginStatus {
+            class: 2,
+            detail: 3
+        }
+    );
+    let (status, ..) = Script::direct(&core).login_step(stages, &[("TargetName", TARGET)]);
+    assert_eq!(
+        status,
+        LoginStatus {
+            class: 2,
+            detail: 7
+        }
+    );
+}
+
+#[test]
+fn keys_get_the_answer_of_their_rule() {
+    let mut config = config().with_digests(DigestPolicy::Never, DigestPolicy::Require);
+    config.limits.time2wait = 3;
+    let core = core(config);
+    let mut script = Script::direct(&core);
+    let offer = [
+        ("InitiatorName", INITIATOR),
+        ("TargetName", TARGET),
+        ("HeaderDigest", "CRC32C,None"),
+        ("DataDigest", "None,CRC32C"),
+        ("MaxBurstLength", "16776192"),
+        ("FirstBurstLength", "512"),
+        ("InitialR2T", "Yes"),
+        ("ImmediateData", "No"),
+        ("MaxOutstandingR2T", "2"),
+        ("MaxConnections", "8"),
+        ("ErrorRecoveryLevel", "2"),
+        ("DefaultTime2Wait", "1"),
+        ("IFMarker", "No"),
+        ("X-com.example.unknown", "1"),
+    ];
+    let (_, _, answer) = script.login_step((OPERATIONAL, None), &offer);
+    for (key, expected) in [
+        ("HeaderDigest", "None"),
+        ("DataDigest", "CRC32C"),
+        ("MaxBurstLength", "1048576"),
+        ("FirstBurstLength", "512"),
+        ("InitialR2T", "Yes"),
+        ("ImmediateData", "No"),
+        ("MaxOutstandingR2T", "2"),
+        ("MaxConnections", "1"),
+        ("ErrorRecoveryLevel", "0"),
+        ("DefaultTime2Wait", "3"),
+        ("IFMarker", "No"),
+        ("X-com.example.unknown", "NotUnderstood"),
+        ("MaxRecvDataSegmentLength", "262144"),
+    ] {
+        assert_eq!(value(&answer, key), expected, "{key}");
+    }
+    assert_eq!(core.violations(), []);
+}
+
+#[test]
+fn send_targets_lists_every_portal_in_segments_that_the_initiator_takes() {
+    let mut config = config();
+    for port in 1..40 {
+        config = config.with_portal(format!("10.0.0.1:{port}").parse().unwrap(), port);
+    }
+    let core = core(config);
+    let mut script = Script::direct(&core);
+    let keys = [
+        ("InitiatorName", INITIATOR),
+        ("SessionType", "Discovery"),
+        ("MaxRecvDataSegmentLength", "512"),
+    ];
+    script.login_step((OPERATIONAL, Some(Stage::FullFeature)), &keys);
+    let (mut text, mut ttt) = (Vec::new(), TargetTransferTag::RESERVED);
+    let mut data: &[u8] = b"SendTargets=All\0";
+    loop {
+        let request = TextRequest {
+            immediate: false,
+            is_final: true,
+            cont: false,
+            lun: Lun::ZERO,
+            itt: InitiatorTaskTag(9),
+            ttt,
+            cmd_sn: script.cmd_sn(),
+            exp_stat_sn: script.stat_sn,
+            data_segment_length: data.len() as u32,
+        };
+        script.send(&request.emit(), data);
+        let (Pdu::TextResponse(response), segment) = script.receive().unwrap() else {
+            panic!()
+        };
+        assert!(segment.len() <= 512);
+        text.extend(segment);
+        (ttt, data) = (response.ttt, &[]);
+        if response.is_final {
+            break;
+        }
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("TargetName=iqn.2026-01.example:disk\0TargetAddress="));
+    assert_eq!(text.matches("TargetAddress=").count(), 41);
+    assert!(text.ends_with("TargetAddress=10.0.0.1:39,39\0"));
+    assert_eq!(core.violations(), []);
+}
