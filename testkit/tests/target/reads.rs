@@ -124,7 +124,7 @@ fn capacity_and_luns_are_reported() {
     script.command(1, &[0x25], 8, Direction::Read, &[]);
     assert_eq!(script.data().0, [0, 0, 0, 255, 0, 0, 0x10, 0]);
     script.command(0, &[0x25], 8, Direction::Read, &[]);
-    assert_eq!(script.data().0[..4], u32::MAX.to_be_bytes());
+    assert_eq!(script.data().0[..4], 0x7fff_ffff_u32.to_be_bytes());
     let mut cdb = [0; 16];
     (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x10, 32);
     script.command(0, &cdb, 32, Direction::Read, &[]);
