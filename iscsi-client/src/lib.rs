@@ -10,3 +10,4 @@ pub mod isid;
 pub mod logical_unit;
 pub mod runtime;
 pub mod session;
+pub mod url;

@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     io::{self, ErrorKind},
-    net::{SocketAddr, TcpListener},
+    net::{Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -117,6 +117,25 @@ fn two_binds_through_one_device_can_be_told() {
     assert_eq!(device("lo"), device("127.0.0.1"));
     assert_eq!(device("any"), None);
     assert_eq!(device("203.0.113.77"), None);
+}
+
+/// Link-local ones included, which are easily lost: the kernel's own list is the oracle.
+#[test]
+fn every_ipv6_address_of_this_host_has_its_device() {
+    let list = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let addresses: Vec<(Ipv6Addr, &str)> = list
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let address = u128::from_str_radix(fields[0], 16).unwrap();
+            (Ipv6Addr::from_bits(address), fields[5])
+        })
+        .collect();
+    for (address, device) in &addresses {
+        let found = Bind::Address((*address).into()).device();
+        let unique = addresses.iter().filter(|(a, _)| a == address).count() == 1;
+        assert_eq!(found.as_deref(), unique.then_some(*device), "{address}");
+    }
 }
 
 #[test]

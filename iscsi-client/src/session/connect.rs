@@ -16,7 +16,7 @@ use iscsi_proto::{
 };
 
 use crate::{
-    bind::Bind,
+    bind::{Bind, BindError, scope_id},
     error::{LoginError, LoginFailure},
     initiator::IsidLease,
     runtime::{BoxFuture, Dial, Runtime, Transport},
@@ -217,14 +217,13 @@ async fn attempt(
     Err(failure)
 }
 
-/// Which end is to blame: these kinds come from the local one only.
+/// Which end is to blame. The kind alone would not tell: `AddrNotAvailable` is also what a host says
+/// that has run out of ports, and `PermissionDenied` what a local firewall makes of a connect.
 fn connect_failure(error: io::Error) -> LoginFailure {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable
-        | io::ErrorKind::NotFound
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::InvalidInput => LoginFailure::Bind(error.into()),
-        _ => LoginFailure::Connect(error.into()),
+    if error.get_ref().is_some_and(|inner| inner.is::<BindError>()) {
+        LoginFailure::Bind(error.into())
+    } else {
+        LoginFailure::Connect(error.into())
     }
 }
 
@@ -247,19 +246,6 @@ async fn resolve(runtime: &dyn Runtime, portal: &Portal) -> io::Result<Vec<Socke
                 .collect()
         }
     })
-}
-
-/// The number of an IPv6 zone: given as one, or the index of the device of that name. Read from
-/// sysfs, since `if_nametoindex` would need `unsafe` or a dependency for this line.
-fn scope_id(zone: &str) -> io::Result<u32> {
-    if let Ok(number) = zone.parse() {
-        return Ok(number);
-    }
-    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"))?;
-    index
-        .trim()
-        .parse()
-        .map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Drives a login over a fresh connection to its end.
