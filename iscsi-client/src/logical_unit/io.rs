@@ -90,7 +90,7 @@ impl LogicalUnit {
         recall: Option<&Recall>,
     ) -> Completion<ReadBuf> {
         let deadline = self.inner.commander.deadline(options.timeout);
-        let plan = match self.plan(offset, buf.len(), deadline) {
+        let plan = match self.plan(offset, buf.len(), deadline, recall).await {
             Ok(plan) => plan,
             Err(error) => return Completion::err(error, buf),
         };
@@ -119,7 +119,7 @@ impl LogicalUnit {
         options: WriteOptions,
     ) -> Completion<WriteBuf> {
         let deadline = self.inner.commander.deadline(options.timeout);
-        let plan = match self.plan(offset, buf.len(), deadline) {
+        let plan = match self.plan(offset, buf.len(), deadline, None).await {
             Ok(plan) if plan.read_only => {
                 return Completion::err(Error::not_executed(ErrorKind::ReadOnly), buf);
             }
@@ -182,7 +182,17 @@ impl LogicalUnit {
     }
 
     /// Bounds, alignment and limits, by the unit's info at this moment.
-    fn plan(&self, offset: u64, len: usize, deadline: Instant) -> Result<Plan, Error> {
+    async fn plan(
+        &self,
+        offset: u64,
+        len: usize,
+        deadline: Instant,
+        recall: Option<&Recall>,
+    ) -> Result<Plan, Error> {
+        if self.inner.commander.stale() != 0 {
+            self.inner.info.with(|_| Ok(()))?;
+            self.attend_or_recall(deadline, recall).await?;
+        }
         self.inner.info.with(|info| {
             info.check(offset, len)?;
             Ok(Plan {
@@ -198,6 +208,20 @@ impl LogicalUnit {
         })
     }
 
+    async fn attend_or_recall(
+        &self,
+        deadline: Instant,
+        recall: Option<&Recall>,
+    ) -> Result<(), Error> {
+        // Rare, and its future is large.
+        let mut attending = Box::pin(self.attend(deadline));
+        poll_fn(|cx| match recall.map(|recall| recall.poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(Error::not_executed(ErrorKind::Aborted))),
+            _ => attending.as_mut().poll(cx),
+        })
+        .await
+    }
+
     /// Runs a command; in front of it, and of each of its repeats, whatever is out of date is looked
     /// at.
     async fn command(&self, mut attempt: Attempt) -> (Result<(), Error>, Payload) {
@@ -205,16 +229,8 @@ impl LogicalUnit {
         let mut stale = commander.stale() != 0;
         loop {
             if stale {
-                // Rare, and its future is large.
-                let mut attending = Box::pin(self.attend(attempt.deadline));
                 let recall = attempt.recall.as_ref();
-                let attended = poll_fn(|cx| match recall.map(|recall| recall.poll(cx)) {
-                    Some(Poll::Ready(())) => {
-                        Poll::Ready(Err(Error::not_executed(ErrorKind::Aborted)))
-                    }
-                    _ => attending.as_mut().poll(cx),
-                });
-                if let Err(error) = attended.await {
+                if let Err(error) = self.attend_or_recall(attempt.deadline, recall).await {
                     return (Err(error), attempt.payload);
                 }
             }

@@ -13,7 +13,12 @@ use std::{
 
 use iscsi_proto::ids::{Isid, LoginStatus};
 
-use super::{Violation, config::TargetConfig, lun::LogicalUnit};
+use super::{
+    Violation,
+    answer::{Answer, Answers},
+    config::TargetConfig,
+    lun::LogicalUnit,
+};
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
@@ -140,6 +145,7 @@ pub struct TargetCore {
     /// Nexuses that had a session before: they find another unit attention than new ones.
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
+    pub(super) answers: Answers,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
 }
@@ -170,6 +176,7 @@ impl TargetCore {
             sessions: Mutex::default(),
             known: Mutex::default(),
             violations: Mutex::default(),
+            answers: Answers::default(),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
             config,
@@ -235,6 +242,12 @@ impl TargetCore {
         self.portals[index]
             .delay_nanos
             .store(nanos, Ordering::Relaxed);
+    }
+
+    /// Answers the next `times` commands to LUN `number` that begin with the bytes `cdb` with
+    /// `answer`, in place of carrying them out; 0 times ends that. Unit attentions come first.
+    pub fn answer(&self, number: u16, cdb: &[u8], answer: Answer, times: u32) {
+        self.answers.prepare(number, cdb, answer, times);
     }
 
     /// Reads the medium of LUN `number` past the protocol, as a test's own look at the disk.

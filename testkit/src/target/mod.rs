@@ -20,6 +20,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod answer;
 mod config;
 mod conn;
 mod core;
@@ -31,6 +32,7 @@ mod tcp;
 mod violation;
 
 pub use self::core::{Closer, Counters, TargetCore};
+pub use answer::Answer;
 pub use config::{ChapConfig, DigestPolicy, Limits, LunConfig, PortalConfig, TargetConfig};
 pub use conn::TargetConnection;
 pub use sim::SimTarget;

@@ -41,6 +41,16 @@ pub(super) enum Action {
     Write(u64, u32),
     /// CHECK CONDITION.
     Fail(Sense),
+    /// Another status, without sense data.
+    Status(u8),
+}
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Good,
+    Check(Sense),
+    Status(u8),
 }
 
 /// The numbers of the LUNs, for REPORT LUNS, and the longest transfer.

@@ -12,7 +12,7 @@ use super::{
         Violation,
         core::Count,
         lun::LogicalUnit,
-        scsi::{self, Action, Inventory, Sense},
+        scsi::{self, Action, End, Inventory, Sense},
     },
     full::FullFeature,
     task::{Receive, Send, Sequence, Source, Task, Work},
@@ -105,6 +105,10 @@ impl FullFeature {
         {
             return Action::Fail(Sense(0x06, asc, ascq));
         }
+        let number = unit.map(|unit| unit.config.number);
+        if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {
+            return action;
+        }
         let inventory = Inventory {
             luns: &self.core.luns,
             max_transfer_length: self.core.config.limits.max_transfer_length,
@@ -118,7 +122,7 @@ impl FullFeature {
             Action::Read(..) | Action::Data(_) => command.write || !command.read && length > 0,
             Action::Write(..) => command.read || !command.write,
             Action::Good => (command.read || command.write) && length > 0,
-            Action::Fail(_) => command.read && command.write,
+            Action::Fail(_) | Action::Status(_) => command.read && command.write,
         };
         if wrong {
             wire.violation(Violation::Direction);
@@ -127,10 +131,13 @@ impl FullFeature {
 
     fn start(&self, command: &ScsiCommand, action: Action, data: &[u8]) -> (Work, Residual) {
         let expected = command.expected_data_transfer_length;
-        let fail = |sense| (Work::Respond(Some(sense), 0), residual(expected, 0));
+        let fail = |sense| (Work::Respond(End::Check(sense), 0), residual(expected, 0));
         let (source, length) = match action {
             Action::Fail(sense) => return fail(sense),
-            Action::Good => return (Work::Respond(None, 0), residual(expected, 0)),
+            Action::Status(status) => {
+                return (Work::Respond(End::Status(status), 0), residual(expected, 0));
+            }
+            Action::Good => return (Work::Respond(End::Good, 0), residual(expected, 0)),
             Action::Write(at, length) => {
                 // Less data than the CDB wants, or the wrong direction: nothing is written.
                 if length > expected || !command.write {
@@ -152,7 +159,7 @@ impl FullFeature {
         };
         let residual = residual(expected, length);
         if total == 0 {
-            return (Work::Respond(None, 0), residual);
+            return (Work::Respond(End::Good, 0), residual);
         }
         (
             Work::Send(Send {

@@ -11,7 +11,7 @@ use iscsi_proto::{
 };
 
 use super::{
-    super::{lun::LogicalUnit, scsi::Sense},
+    super::{lun::LogicalUnit, scsi::End},
     full::FullFeature,
     wire::Wire,
 };
@@ -34,7 +34,7 @@ pub(super) struct Task {
 
 pub(super) enum Work {
     /// Status, and how many Data-In or R2T PDUs came before it.
-    Respond(Option<Sense>, u32),
+    Respond(End, u32),
     Send(Send),
     Receive(Receive),
 }
@@ -125,9 +125,9 @@ impl FullFeature {
     fn advance(&mut self, wire: &mut Wire, index: usize) {
         let task = &mut self.tasks[index];
         match &mut task.work {
-            Work::Respond(sense, data_sn) => {
-                let (sense, data_sn) = (*sense, *data_sn);
-                self.respond(wire, index, sense, data_sn);
+            Work::Respond(end, data_sn) => {
+                let (end, data_sn) = (*end, *data_sn);
+                self.respond(wire, index, end, data_sn);
             }
             Work::Send(_) => self.send_data(wire, index),
             Work::Receive(write) => {
@@ -137,7 +137,7 @@ impl FullFeature {
                     (Some(unit), Some(session)) => session.write(unit, at, &data, generation),
                     _ => false,
                 };
-                task.work = Work::Respond(None, r2ts);
+                task.work = Work::Respond(End::Good, r2ts);
                 if !written {
                     // Reset, or the session was taken over, while the data was under way: such a
                     // command is never answered (SAM-5 section 5.8).
@@ -209,15 +209,15 @@ impl FullFeature {
         if collapse {
             self.end_task(index);
         } else if last {
-            task.work = Work::Respond(None, data_sn);
+            task.work = Work::Respond(End::Good, data_sn);
         }
     }
 
-    fn respond(&mut self, wire: &mut Wire, index: usize, sense: Option<Sense>, data_sn: u32) {
+    fn respond(&mut self, wire: &mut Wire, index: usize, end: End, data_sn: u32) {
         let (itt, residual) = (self.tasks[index].itt, self.tasks[index].residual);
         self.end_task(index);
         let mut data = Vec::new();
-        if let Some(sense) = sense {
+        if let End::Check(sense) = end {
             let bytes = sense.to_bytes();
             data.extend((bytes.len() as u16).to_be_bytes());
             data.extend(bytes);
@@ -225,10 +225,10 @@ impl FullFeature {
         let (exp_cmd_sn, max_cmd_sn) = self.window();
         let response = ScsiResponse {
             response: ServiceResponse::CompletedAtTarget,
-            status: if sense.is_some() {
-                ScsiStatus::CheckCondition
-            } else {
-                ScsiStatus::Good
+            status: match end {
+                End::Good => ScsiStatus::Good,
+                End::Check(_) => ScsiStatus::CheckCondition,
+                End::Status(status) => ScsiStatus::from_byte(status),
             },
             status_qualifier: 0,
             bidi_residual: Residual::None,

@@ -1,0 +1,73 @@
+//! Answers that a test puts in the target's mouth.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{core::lock, scsi::Action, scsi::Sense};
+
+/// What a command gets instead of what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A SCSI status without sense data: 08h BUSY, 28h TASK SET FULL, 18h RESERVATION CONFLICT.
+    Status(u8),
+    /// CHECK CONDITION with this sense key, additional sense code and qualifier.
+    Sense(u8, u8, u8),
+    /// GOOD with these bytes, cut to what the initiator expects.
+    Data(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct Prepared {
+    lun: u16,
+    cdb: Vec<u8>,
+    answer: Answer,
+    times: u32,
+}
+
+/// The answers that are prepared, in the order in which they are used up.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    prepared: Mutex<Vec<Prepared>>,
+    /// Commands of a target without any look at no lock.
+    any: AtomicBool,
+}
+
+impl Answers {
+    pub(super) fn prepare(&self, lun: u16, cdb: &[u8], answer: Answer, times: u32) {
+        let mut prepared = lock(&self.prepared);
+        prepared.retain(|old| (old.lun, old.cdb.as_slice()) != (lun, cdb));
+        if times > 0 {
+            let cdb = cdb.to_vec();
+            prepared.push(Prepared {
+                lun,
+                cdb,
+                answer,
+                times,
+            });
+        }
+        self.any.store(!prepared.is_empty(), Ordering::Release);
+    }
+
+    pub(super) fn take(&self, lun: u16, cdb: &[u8; 16]) -> Option<Action> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut prepared = lock(&self.prepared);
+        let matches = |one: &Prepared| one.lun == lun && cdb.starts_with(&one.cdb);
+        let index = prepared.iter().position(matches)?;
+        let one = &mut prepared[index];
+        one.times -= 1;
+        let action = match &one.answer {
+            Answer::Status(status) => Action::Status(*status),
+            Answer::Sense(key, asc, ascq) => Action::Fail(Sense(*key, *asc, *ascq)),
+            Answer::Data(bytes) => Action::Data(bytes.clone()),
+        };
+        if one.times == 0 {
+            prepared.remove(index);
+            self.any.store(!prepared.is_empty(), Ordering::Release);
+        }
+        Some(action)
+    }
+}
