@@ -81,9 +81,10 @@ impl Wire {
     }
 
     fn receive(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.pieces
-            .pop_front_if(|(due, _)| *due <= now)
-            .map(|(_, bytes)| bytes)
+        if self.due()? > now {
+            return None;
+        }
+        self.pieces.pop_front().map(|(_, bytes)| bytes)
     }
 }
 
