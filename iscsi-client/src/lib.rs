@@ -1,6 +1,7 @@
 //! Runtime-agnostic iSCSI sessions.
 
 pub mod bind;
+pub mod blocking;
 pub mod buf;
 pub mod device;
 pub mod discovery;
