@@ -59,37 +59,50 @@ impl Link {
     /// Writes and reads until both directions stand still.
     ///
     /// A read that brought less than it had room for has most likely emptied the socket, so it is
-    /// first acted upon (a response makes room for a command) and asked again only at the end: the
-    /// transport must have said "pending" before this task may sleep, or nothing would wake it.
+    /// first acted upon (a response makes room for a command) before the transport is asked again;
+    /// but asked it is, until it says "pending": only then has it our waker, and this task may sleep.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>, now: Instant, ops: &mut Ops) -> Pumped {
         let mut bytes = 0;
-        let mut blocked = false;
+        // A direction that is blocked has our waker; asking it again in this poll is in vain.
+        let (mut wrote, mut read) = (Moved::Bytes(0), Moved::Bytes(0));
         for _ in 0..MAX_ROUNDS {
-            let wrote = if blocked {
-                Ok(Moved::Blocked)
-            } else {
-                self.write(cx, now, ops)
-            };
-            let read = wrote.and_then(|wrote| Ok((wrote, self.read(cx, now, ops)?)));
-            let (wrote, read) = match read {
+            let moved = self.round(cx, now, ops, wrote, read);
+            (wrote, read) = match moved {
                 Ok(moved) => moved,
                 Err(loss) => return Pumped::Lost(loss),
             };
-            blocked = wrote == Moved::Blocked;
             if ops.drain(&mut self.core, None) {
                 return Pumped::LoggedOut;
             }
-            match (wrote, read) {
-                (Moved::Nothing | Moved::Blocked, Moved::Nothing | Moved::Blocked) => {
-                    return Pumped::Idle;
-                }
-                (wrote, read) => bytes += wrote.bytes() + read.bytes(),
+            if wrote.bytes() + read.bytes() == 0 {
+                return Pumped::Idle;
             }
+            bytes += wrote.bytes() + read.bytes();
             if bytes >= MAX_BYTES {
                 break;
             }
         }
         Pumped::Busy
+    }
+
+    /// One write and one read, except in a direction that was blocked.
+    fn round(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        ops: &mut Ops,
+        wrote: Moved,
+        read: Moved,
+    ) -> Result<(Moved, Moved), Loss> {
+        let wrote = match wrote {
+            Moved::Blocked => Moved::Blocked,
+            _ => self.write(cx, now, ops)?,
+        };
+        let read = match read {
+            Moved::Blocked => Moved::Blocked,
+            _ => self.read(cx, now, ops)?,
+        };
+        Ok((wrote, read))
     }
 
     /// One vectored write of everything that is staged, as far as it fits the slices.
