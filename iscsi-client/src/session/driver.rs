@@ -82,6 +82,10 @@ enum Step {
 /// Rounds of a poll in which handles keep asking for something new; then others get their turn.
 const MAX_STEPS: u32 = 64;
 
+/// The longest Time2Wait that is honoured. The field reaches 18 hours, and a target that asks for
+/// more than a controller's restart takes is more likely wrong than right.
+const LONGEST_TIME2WAIT: Duration = Duration::from_secs(300);
+
 impl Driver {
     /// A driver over a connection that is logged in.
     pub(super) fn new(
@@ -311,6 +315,7 @@ impl Driver {
             (Loss::Core(CoreError::DropRequested { wait }), _) => *wait,
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
+        let time2wait = time2wait.min(LONGEST_TIME2WAIT);
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
         self.down = loss.error();

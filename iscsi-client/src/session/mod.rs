@@ -6,14 +6,14 @@
 //!    poll result     <--  (one lock)   <--  store::Store: buffers by task tag
 //! ```
 //!
-//! The handles push onto a bounded table under one short lock ([`queue`]); the driver takes the whole
+//! The handles push onto a bounded table under one short lock (`queue`); the driver takes the whole
 //! batch, and gives a whole batch of results back. It alone owns the protocol core, the buffers of
 //! commands under way and the socket, so no lock is ever held across I/O. Nothing here knows which
 //! runtime it runs on.
 //!
-//! One file, one purpose: [`slot`] is the table, [`queue`] its lock, [`work`] what passes through;
-//! [`execute`] and [`request`] are the futures; [`driver`] decides what a session does next, [`link`]
-//! moves bytes while it is up, [`connect`] brings it up, [`backoff`] says when.
+//! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
+//! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
+//! moves bytes while it is up, `connect` brings it up, `backoff` says when.
 
 mod alarm;
 mod backoff;

@@ -4,4 +4,5 @@ mod cancel;
 mod io;
 mod login;
 mod loss;
+mod redirect;
 mod support;
