@@ -1,0 +1,7 @@
+//! The multipath device over real sessions in a simulated world.
+
+mod failover;
+mod joining;
+mod no_path;
+mod support;
+mod writes;
