@@ -1,8 +1,24 @@
 //! Multipath I/O over iSCSI: one device over many paths.
 //!
-//! * [`core`]: the decisions (path groups, selection, checkers, suspicion, retries, fencing), without
-//!   any I/O.
+//! * [`MultipathDevice`] is what a program holds: a [`BlockDevice`](iscsi_client::device::BlockDevice)
+//!   that keeps working while cables are pulled. [`MultipathBuilder`] makes one from local ends,
+//!   portals and a LUN.
+//! * [`core`] has the decisions (path groups, selection, checkers, suspicion, retries, fencing),
+//!   without any I/O.
+//! * [`Path`] is what a path has to be able to do;
+//!   [`LogicalUnit`](iscsi_client::logical_unit::LogicalUnit) is one.
+//!
+//! Vocabulary and settings follow multipath-tools where it has them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod core;
+mod device;
+mod logical_unit;
+mod path;
+
+pub use device::{
+    ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
+    MultipathDriver, PathFailure, Topology,
+};
+pub use path::{Path, PathLink, PathStatus};

@@ -38,6 +38,12 @@ impl Recall {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether it was recalled.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        self.0.recalled.load(Ordering::Acquire)
+    }
+
     /// Makes it usable for another request.
     pub fn reset(&self) {
         self.wakers().clear();
@@ -50,9 +56,9 @@ impl Recall {
     }
 
     /// Ready once it is recalled; otherwise the task is woken then.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let mut wakers = self.wakers();
-        if self.0.recalled.load(Ordering::Acquire) {
+        if self.is_recalled() {
             return Poll::Ready(());
         }
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {

@@ -5,7 +5,7 @@
 //! different shell to be built around the same decisions.
 
 mod action;
-mod arena;
+pub(crate) mod arena;
 mod checker;
 mod config;
 mod dispatch;
@@ -411,6 +411,12 @@ impl Multipath {
     #[must_use]
     pub fn path_name(&self, path: PathId) -> Option<&std::sync::Arc<str>> {
         self.paths.get(path.0).map(|path| &path.name)
+    }
+
+    /// Whether `close` was called.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// I/Os that are not finished.

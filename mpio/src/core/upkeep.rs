@@ -39,10 +39,12 @@ impl Multipath {
             }
             IdentityCheck::Mismatch => {
                 // Not a reinstatement of the old nexus: whoever answered is somebody else.
-                entry.link = Link::Down(DownReason::IdentityMismatch);
+                let link = Link::Down(DownReason::IdentityMismatch);
+                if std::mem::replace(&mut entry.link, link) != link {
+                    self.events.push(Event::IdentityMismatch { path });
+                }
                 entry.checker.stop();
                 entry.suspicion.reset(now);
-                self.events.push(Event::IdentityMismatch { path });
                 self.recall_reads(path);
             }
         }
@@ -56,9 +58,11 @@ impl Multipath {
             return;
         };
         entry.link = Link::Down(reason);
-        entry.open = false;
+        // A failed login of a path that is down already closes nothing.
+        if std::mem::replace(&mut entry.open, false) || entry.closed.is_none() {
+            entry.closed = Some(now);
+        }
         entry.fencing = false;
-        entry.closed = Some(now);
         entry.checker.stop();
         entry.suspicion.reset(now);
         let removed = entry.closing;

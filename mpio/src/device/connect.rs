@@ -1,0 +1,283 @@
+//! A device from local ends, portals and a LUN.
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use iscsi_client::{
+    bind::Bind,
+    error::Error,
+    initiator::{Initiator, SessionTarget},
+    isid::SessionSlot,
+    logical_unit::{LogicalUnit, LogicalUnitOptions},
+};
+use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+
+use super::{
+    JoinError, MultipathDevice, MultipathDriver,
+    driver::Job,
+    join::{Candidate, Opening},
+};
+use crate::{
+    core::{Config, PathAttributes},
+    path::Path,
+};
+
+/// Why no device came about.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// There is no portal to connect to.
+    NoPortal,
+    /// Not one path could be opened.
+    NoPath(Vec<PathFailure>),
+    /// The paths that could be opened are not all to one device.
+    Join(JoinError),
+}
+
+/// Why one path could not be opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PathFailure {
+    /// The path.
+    pub path: Arc<str>,
+    /// Why. Its source is a [`LoginError`](iscsi_client::error::LoginError) if the login failed.
+    pub error: Error,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPortal => f.write_str("no portal is configured: name at least one"),
+            Self::NoPath(failures) => {
+                f.write_str("no path could be opened")?;
+                let mut separator = ": ";
+                for failure in failures {
+                    write!(f, "{separator}{}: {:#}", failure.path, failure.error)?;
+                    separator = "; ";
+                }
+                Ok(())
+            }
+            Self::Join(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The causes are in the text already.
+impl StdError for ConnectError {}
+
+impl From<JoinError> for ConnectError {
+    fn from(error: JoinError) -> Self {
+        Self::Join(error)
+    }
+}
+
+/// Describes a device: one path for each pair of a local end and a portal.
+///
+/// ```no_run
+/// # async fn f(initiator: iscsi_client::initiator::Initiator) -> Result<(), Box<dyn std::error::Error>> {
+/// use mpio::MultipathBuilder;
+///
+/// let device = MultipathBuilder::new("iqn.2024-01.com.example:disk".parse()?)
+///     .portal("10.0.1.1:3260".parse()?)
+///     .portal("10.0.2.1:3260".parse()?)
+///     .bind("eth0".parse()?)
+///     .bind("eth1".parse()?)
+///     .connect_spawned(&initiator)
+///     .await?;
+/// println!("{}", device.topology());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MultipathBuilder {
+    target: IscsiName,
+    portals: Vec<Portal>,
+    binds: Vec<Bind>,
+    lun: Lun,
+    config: Config,
+    unit: LogicalUnitOptions,
+    pairing: Pairing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pairing {
+    All,
+    ByPosition,
+}
+
+impl MultipathBuilder {
+    /// LUN 0 of `target`, with default settings.
+    pub fn new(target: IscsiName) -> Self {
+        Self {
+            target,
+            portals: Vec::new(),
+            binds: Vec::new(),
+            lun: Lun::default(),
+            config: Config::default(),
+            unit: LogicalUnitOptions::default(),
+            pairing: Pairing::All,
+        }
+    }
+
+    /// Adds a portal of the target. Keep the order over restarts: it is part of the ISIDs.
+    pub fn portal(mut self, portal: Portal) -> Self {
+        self.portals.push(portal);
+        self
+    }
+
+    /// Adds a local end. Without any the routing table decides. Keep the order over restarts.
+    pub fn bind(mut self, bind: Bind) -> Self {
+        self.binds.push(bind);
+        self
+    }
+
+    /// Pairs the first local end with the first portal and so on, instead of each with each: for two
+    /// separate networks, where each NIC reaches one portal only. Where one list is shorter its
+    /// last entry is used again.
+    pub const fn paired(mut self) -> Self {
+        self.pairing = Pairing::ByPosition;
+        self
+    }
+
+    /// Another LUN than 0.
+    pub const fn lun(mut self, lun: Lun) -> Self {
+        self.lun = lun;
+        self
+    }
+
+    /// Other settings than the default ones.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// How each path uses its logical unit.
+    /// [`fail_fast`](LogicalUnitOptions::fail_fast) is set in any case.
+    pub fn unit_options(mut self, options: LogicalUnitOptions) -> Self {
+        self.unit = options;
+        self
+    }
+
+    /// Opens all paths at the same time and joins them. The drivers of the sessions are spawned on
+    /// the initiator's runtime; the device's own is returned. A path that cannot be opened now is
+    /// tried again in the background and joins later ([`Topology::missing`](super::Topology)), as
+    /// long as one can.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: not one path, or paths to different logical units.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the logins; sessions that are open already log out.
+    pub async fn connect(
+        &self,
+        initiator: &Initiator,
+    ) -> Result<(MultipathDevice, MultipathDriver), ConnectError> {
+        let openings = self.openings(initiator);
+        if openings.is_empty() {
+            return Err(ConnectError::NoPortal);
+        }
+        let results = join_all(openings.iter().map(Opening::open)).await;
+        let (mut candidates, mut failed) = (Vec::new(), Vec::new());
+        for (opening, result) in openings.into_iter().zip(results) {
+            match result {
+                Ok(candidate) => candidates.push(candidate),
+                Err(error) => failed.push((opening, error)),
+            }
+        }
+        if candidates.is_empty() {
+            let failures = failed.into_iter().map(|(opening, error)| PathFailure {
+                path: opening.name,
+                error,
+            });
+            return Err(ConnectError::NoPath(failures.collect()));
+        }
+        let runtime = Arc::clone(initiator.runtime());
+        let (device, driver) = MultipathDevice::assemble(runtime, self.config.clone(), candidates)?;
+        device.shared().act(|state, _| {
+            for (opening, error) in failed {
+                let name = Arc::clone(&opening.name);
+                state.missing.push((name, format!("{error:#}")));
+                state.jobs.push(Job::Open(opening));
+            }
+        });
+        Ok((device, driver))
+    }
+
+    /// As [`connect`](Self::connect), and the device's driver is spawned as well.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`.
+    pub async fn connect_spawned(
+        &self,
+        initiator: &Initiator,
+    ) -> Result<MultipathDevice, ConnectError> {
+        let (device, driver) = self.connect(initiator).await?;
+        initiator.runtime().spawn(Box::pin(driver));
+        Ok(device)
+    }
+
+    /// The paths, by position in the configuration.
+    fn openings(&self, initiator: &Initiator) -> Vec<Opening<LogicalUnit>> {
+        let anywhere = [Bind::Any];
+        let binds = if self.binds.is_empty() {
+            &anywhere[..]
+        } else {
+            &self.binds
+        };
+        let Some(last_portal) = self.portals.len().checked_sub(1) else {
+            return Vec::new();
+        };
+        let pairs: Vec<(usize, usize)> = match self.pairing {
+            Pairing::All => (0..binds.len())
+                .flat_map(|bind| (0..=last_portal).map(move |portal| (bind, portal)))
+                .collect(),
+            Pairing::ByPosition => (0..binds.len().max(last_portal + 1))
+                .map(|at| (at.min(binds.len() - 1), at.min(last_portal)))
+                .collect(),
+        };
+        let opening = |(bind, portal): (usize, usize)| {
+            // Out of range for an ISID only where nobody has so many; `connect` refuses it then.
+            let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+            let slot = SessionSlot {
+                bind: position(bind),
+                portal: position(portal),
+                number: 0,
+            };
+            let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
+                .with_bind(binds[bind].clone())
+                .with_slot(slot);
+            let name = format!("{} -> {}", binds[bind], self.portals[portal]).into();
+            let (initiator, lun) = (initiator.clone(), self.lun);
+            let unit = self.unit.clone().fail_fast();
+            Opening::new(name, move || {
+                open(initiator.clone(), to.clone(), lun, unit.clone())
+            })
+        };
+        pairs.into_iter().map(opening).collect()
+    }
+}
+
+fn open(
+    initiator: Initiator,
+    to: SessionTarget,
+    lun: Lun,
+    options: LogicalUnitOptions,
+) -> BoxFuture<'static, Result<Candidate<LogicalUnit>, Error>> {
+    async move {
+        let session = initiator.connect_spawned(&to).await?;
+        let generation = session.status().generation;
+        let path = LogicalUnit::open_with(session, lun, options).await?;
+        let mut status = path.status();
+        status.generation = generation;
+        let attributes = PathAttributes::new(path.name());
+        Ok(Candidate {
+            attributes,
+            path,
+            status,
+        })
+    }
+    .boxed()
+}

@@ -1,0 +1,455 @@
+//! The task of a device: what happens on no request's behalf.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use iscsi_client::{
+    device::{DeviceInfo, Generation},
+    error::Error,
+    logical_unit::LogicalUnit,
+    runtime::{AsyncTimer, Runtime},
+};
+
+use super::{
+    info,
+    join::{Candidate, Opening},
+    outcome::outcome_of,
+    shared::{Member, Shared, State},
+};
+use crate::{
+    core::{AttemptId, DownReason, IdentityCheck, Outcome, PathId, ProbeKind, ProbeReport},
+    path::{Path, PathLink, PathStatus},
+};
+
+/// Something for the driver to do.
+pub(super) enum Job<P> {
+    Probe(PathId, ProbeKind),
+    Fence(PathId),
+    Close(PathId),
+    /// A write whose caller is gone, to be seen to its end.
+    Finish(AttemptId, BoxFuture<'static, Result<(), Error>>),
+    /// A path that has joined: watch it.
+    Watch(PathId),
+    /// A path may lead to another unit than before.
+    Verify(PathId),
+    /// A path that could not be opened so far.
+    Open(Opening<P>),
+}
+
+impl<P> fmt::Debug for Job<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
+            Self::Fence(path) => write!(f, "Fence({path})"),
+            Self::Close(path) => write!(f, "Close({path})"),
+            Self::Finish(attempt, _) => write!(f, "Finish({attempt})"),
+            Self::Watch(path) => write!(f, "Watch({path})"),
+            Self::Verify(path) => write!(f, "Verify({path})"),
+            Self::Open(opening) => write!(f, "Open({})", opening.name),
+        }
+    }
+}
+
+/// How a job ended.
+enum Report<P> {
+    Probed(PathId, ProbeReport),
+    Ended(AttemptId, Outcome),
+    Status(PathId, PathStatus),
+    Verified(PathId, u64, Result<IdentityCheck, Error>),
+    Info(PathId, Result<Arc<DeviceInfo>, Error>),
+    Closed(PathId),
+    Opened(Opening<P>, Result<Candidate<P>, Error>),
+}
+
+/// Before the identity is asked for again when it could not be read though the connection is up.
+const VERIFY_PAUSE: Duration = Duration::from_secs(1);
+/// Before it is asked for again when it was another one: somebody may be correcting the mapping.
+const MISMATCH_PAUSE: Duration = Duration::from_secs(10);
+/// Rounds of a poll after which others get their turn.
+const MAX_ROUNDS: u32 = 64;
+
+/// The task that makes a [`MultipathDevice`](super::MultipathDevice) react: a plain future, to be
+/// spawned or polled wherever the caller likes. It is ready once the device is closed.
+///
+/// Requests do not pass through it. It asks paths for signs of life, notices their losses and
+/// returns, keeps the timers, and sees abandoned writes to their end. It should be polled promptly
+/// all the same: a path that fell silent is found out here.
+///
+/// # Dropping it
+///
+/// Dropping the driver closes the device: what waits ends as closed, what is in flight may end, and
+/// the paths are let go (a path whose session nobody else holds logs out). Writes that were left to
+/// the driver are dropped, which aborts them at the target.
+#[must_use = "a multipath device does not react unless its driver is polled"]
+pub struct MultipathDriver<P: Path = LogicalUnit> {
+    shared: Arc<Shared<P>>,
+    jobs: FuturesUnordered<BoxFuture<'static, Report<P>>>,
+    timer: Pin<Box<dyn AsyncTimer>>,
+    /// When the timer will fire.
+    armed: Option<Instant>,
+}
+
+impl<P: Path> MultipathDriver<P> {
+    pub(super) fn new(shared: Arc<Shared<P>>) -> Self {
+        let now = shared.runtime.now();
+        Self {
+            timer: shared.runtime.new_timer(now),
+            armed: Some(now),
+            jobs: FuturesUnordered::new(),
+            shared,
+        }
+    }
+
+    fn start(&mut self, job: Job<P>) {
+        match job {
+            Job::Probe(id, kind) => {
+                let Some(path) = self.path(id) else { return };
+                let timeout = self
+                    .shared
+                    .look(|state| state.core.config().checker_timeout);
+                self.jobs.push(Box::pin(async move {
+                    let result = path.probe(kind, timeout).await;
+                    Report::Probed(id, ProbeReport { kind, result })
+                }));
+            }
+            Job::Fence(id) => {
+                // What comes of it is told by the path's status.
+                if let Some(path) = self.path(id) {
+                    path.fence();
+                }
+            }
+            Job::Close(id) => {
+                let path = self.path(id);
+                self.jobs.push(Box::pin(async move {
+                    if let Some(path) = path {
+                        path.close().await;
+                    }
+                    Report::Closed(id)
+                }));
+            }
+            Job::Finish(attempt, write) => self.jobs.push(Box::pin(async move {
+                Report::Ended(attempt, outcome_of(&write.await))
+            })),
+            Job::Watch(id) => {
+                let seen = self.shared.look(|s| s.member(id).map(|m| m.generation));
+                if let (Some(path), Some(seen)) = (self.path(id), seen) {
+                    let info = path.info().generation;
+                    self.watch(id, Arc::clone(&path), seen);
+                    self.watch_info(id, path, info);
+                }
+            }
+            Job::Verify(id) => {
+                let generation = self.shared.look(|s| s.member(id).map(|m| m.generation));
+                if let Some(generation) = generation {
+                    self.verify(id, generation, Duration::ZERO);
+                }
+            }
+            Job::Open(opening) => {
+                let runtime = Arc::clone(&self.shared.runtime);
+                self.jobs.push(Box::pin(async move {
+                    let mut opening = opening;
+                    let delay = opening.next_delay(&*runtime);
+                    sleep(&*runtime, delay).await;
+                    let opened = opening.open().await;
+                    Report::Opened(opening, opened)
+                }));
+            }
+        }
+    }
+
+    fn path(&self, id: PathId) -> Option<Arc<P>> {
+        self.shared
+            .look(|state| state.member(id).map(|member| Arc::clone(&member.path)))
+    }
+
+    fn watch(&self, id: PathId, path: Arc<P>, seen: u64) {
+        self.jobs.push(Box::pin(async move {
+            Report::Status(id, path.changed(seen).await)
+        }));
+    }
+
+    fn watch_info(&self, id: PathId, path: Arc<P>, seen: Generation) {
+        self.jobs.push(Box::pin(async move {
+            Report::Info(id, path.info_changed(seen).await)
+        }));
+    }
+
+    fn verify(&self, id: PathId, generation: u64, delay: Duration) {
+        let Some(path) = self.path(id) else { return };
+        let runtime = Arc::clone(&self.shared.runtime);
+        self.jobs.push(Box::pin(async move {
+            sleep(&*runtime, delay).await;
+            Report::Verified(id, generation, path.verify().await)
+        }));
+    }
+
+    fn apply(&mut self, report: Report<P>) {
+        match report {
+            Report::Probed(path, report) => {
+                self.act(|s, now| s.core.handle_probe(now, path, report))
+            }
+            Report::Ended(attempt, outcome) => {
+                self.act(|s, now| s.core.handle_outcome(now, attempt, outcome));
+            }
+            Report::Status(path, status) => self.status(path, status),
+            Report::Verified(path, generation, result) => self.verified(path, generation, result),
+            Report::Info(id, result) => {
+                let path = self.path(id);
+                if let (Some(path), Ok(info)) = (path, result) {
+                    self.act(|state, _| info::update(state));
+                    self.watch_info(id, path, info.generation);
+                }
+            }
+            Report::Closed(path) => drop(self.act(|state, now| {
+                state.core.handle_path_down(now, path, DownReason::Removed);
+                state.forget(path)
+            })),
+            Report::Opened(opening, Ok(candidate)) => {
+                let name = Arc::clone(&opening.name);
+                let joined = self.act(|state, now| state.join(now, candidate));
+                if let Err(error) = joined {
+                    self.missing(&name, Some(error.to_string()));
+                    self.start(Job::Open(opening));
+                } else {
+                    self.missing(&name, None);
+                }
+            }
+            Report::Opened(opening, Err(error)) => {
+                self.missing(&opening.name, Some(format!("{error:#}")));
+                self.start(Job::Open(opening));
+            }
+        }
+    }
+
+    fn act<T>(&self, act: impl FnOnce(&mut State<P>, Instant) -> T) -> T {
+        self.shared.act(act)
+    }
+
+    fn missing(&self, name: &Arc<str>, reason: Option<String>) {
+        self.shared.look(|state| {
+            state.missing.retain(|(other, _)| other != name);
+            state
+                .missing
+                .extend(reason.map(|reason| (Arc::clone(name), reason)));
+        });
+    }
+
+    fn status(&mut self, id: PathId, status: PathStatus) {
+        let verify = self.act(|state, now| {
+            let member = state.member_mut(id)?;
+            member.generation = status.generation;
+            let path = Arc::clone(&member.path);
+            let up = status.link == PathLink::Up;
+            let newly_up = up && (!member.up || status.was_lost);
+            let lost = member.up && status.was_lost && up;
+            member.up = up;
+            match status.link {
+                PathLink::Up if lost => {
+                    state
+                        .core
+                        .handle_path_down(now, id, DownReason::ConnectionLost);
+                }
+                PathLink::Up => {}
+                PathLink::Down(reason) => state.core.handle_path_down(now, id, reason),
+                PathLink::Closed => {
+                    state.core.handle_path_down(now, id, DownReason::Removed);
+                    return None;
+                }
+            }
+            Some((path, newly_up))
+        });
+        if let Some((path, newly_up)) = verify {
+            self.watch(id, path, status.generation);
+            if newly_up {
+                self.verify(id, status.generation, Duration::ZERO);
+            }
+        }
+    }
+
+    fn verified(&mut self, id: PathId, generation: u64, result: Result<IdentityCheck, Error>) {
+        // If anything has happened to the connection since, this was about another one; its status
+        // is on the way, or was applied and has begun a verification of its own.
+        let current = |state: &State<P>| {
+            state
+                .member(id)
+                .is_some_and(|m| m.up && m.generation == generation)
+        };
+        match result {
+            Ok(identity) => {
+                self.act(|state, now| {
+                    let fresh = state
+                        .member(id)
+                        .is_some_and(|m| m.path.status().generation == generation);
+                    if current(state) && fresh {
+                        state.core.handle_path_up(now, id, identity);
+                        info::update(state);
+                    }
+                });
+                if identity == IdentityCheck::Mismatch && self.shared.look(|s| current(s)) {
+                    self.verify(id, generation, MISMATCH_PAUSE);
+                }
+            }
+            Err(_) => {
+                if self.shared.look(|state| current(state)) {
+                    self.verify(id, generation, VERIFY_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Tells the core how late it is, if it wants to know.
+    fn tick(&self) {
+        let now = self.shared.runtime.now();
+        let due = self
+            .shared
+            .look(|state| state.core.poll_timeout().is_some_and(|due| due <= now));
+        if !due {
+            return;
+        }
+        // Outside the lock: each asks its session, which has a lock of its own.
+        let paths = self.shared.look(|state| {
+            let members = state.members.iter().flatten();
+            members
+                .map(|m| (m.id, Arc::clone(&m.path)))
+                .collect::<Vec<_>>()
+        });
+        let heard: Vec<_> = paths
+            .into_iter()
+            .map(|(id, path)| (id, path.last_receive()))
+            .collect();
+        self.act(|state, now| {
+            for (id, at) in heard {
+                state.core.handle_activity(now, id, at.min(now));
+            }
+            state.core.handle_timeout(now);
+        });
+    }
+
+    /// Takes the new jobs, or leaves the waker. Ready at the end.
+    fn take_jobs(&mut self, cx: &Context<'_>) -> Option<Vec<Job<P>>> {
+        self.shared.look(|state| {
+            let jobs = mem::take(&mut state.jobs);
+            if jobs.is_empty() {
+                state.driver = Some(cx.waker().clone());
+                state.armed = state.core.poll_timeout();
+                if state.is_finished() {
+                    return None;
+                }
+            }
+            Some(jobs)
+        })
+    }
+
+    /// Whether the time for `due` has come; otherwise the task is woken then.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Instant>) -> bool {
+        let Some(due) = due else { return false };
+        if due <= self.shared.runtime.now() {
+            return true;
+        }
+        if self.armed != Some(due) {
+            self.timer.as_mut().reset(due);
+            self.armed = Some(due);
+        }
+        let fired = self.timer.as_mut().poll(cx).is_ready();
+        if fired {
+            self.armed = None;
+        }
+        fired
+    }
+
+    fn end(&mut self) {
+        // Dropped without the lock, as in `forget`.
+        let let_go = self.act(|state, now| {
+            state.core.close(now);
+            state.missing.clear();
+            state.ended = true;
+            state.news = true;
+            (mem::take(&mut state.members), mem::take(&mut state.jobs))
+        });
+        drop(let_go);
+    }
+}
+
+impl<P: Path> Future for MultipathDriver<P> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        for _ in 0..MAX_ROUNDS {
+            while let Poll::Ready(Some(report)) = this.jobs.poll_next_unpin(cx) {
+                this.apply(report);
+            }
+            this.tick();
+            let Some(jobs) = this.take_jobs(cx) else {
+                this.end();
+                return Poll::Ready(());
+            };
+            if !jobs.is_empty() {
+                jobs.into_iter().for_each(|job| this.start(job));
+                continue;
+            }
+            let due = this.shared.look(|state| state.armed);
+            if !this.poll_timer(cx, due) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<P: Path> Drop for MultipathDriver<P> {
+    fn drop(&mut self) {
+        if !self.shared.look(|state| state.ended) {
+            self.end();
+        }
+    }
+}
+
+impl<P: Path> fmt::Debug for MultipathDriver<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MultipathDriver({} jobs)", self.jobs.len())
+    }
+}
+
+impl<P: Path> State<P> {
+    /// Closed, and nothing is left to be done.
+    fn is_finished(&self) -> bool {
+        self.core.is_closing()
+            && self.core.unfinished() == 0
+            && self.members.iter().all(Option::is_none)
+    }
+
+    /// The path is gone from the core as well.
+    #[must_use = "to be dropped without the lock: dropping a session wakes its driver"]
+    fn forget(&mut self, path: PathId) -> Option<Member<P>> {
+        let slot = self.members.get_mut(path.index())?;
+        let member = slot.take_if(|member| member.id == path);
+        info::update(self);
+        member
+    }
+
+    pub(super) fn insert(&mut self, member: Member<P>) {
+        let index = member.id.index();
+        if index >= self.members.len() {
+            self.members.resize_with(index + 1, || None);
+        }
+        self.members[index] = Some(member);
+    }
+}
+
+pub(super) async fn sleep(runtime: &dyn Runtime, time: Duration) {
+    if time.is_zero() {
+        return;
+    }
+    let mut timer = runtime.new_timer(runtime.now() + time);
+    std::future::poll_fn(|cx| timer.as_mut().poll(cx)).await;
+}

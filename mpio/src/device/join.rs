@@ -1,0 +1,185 @@
+//! How a path comes to a device.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
+
+use super::{
+    driver::Job,
+    info,
+    shared::{Member, State},
+};
+use crate::{
+    core::{IdentityCheck, PathAttributes, PathId},
+    path::{Path, PathLink, PathStatus},
+};
+
+/// Why a path does not belong to a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A device needs a path to begin with.
+    #[error("no path is given: name at least one")]
+    NoPath,
+    /// A logical unit without a name of its own cannot be told from another one.
+    #[error(
+        "{path} leads to a logical unit that reports no identity (VPD page 83h): \
+         use it as a single path"
+    )]
+    NoIdentity {
+        /// The path.
+        path: Arc<str>,
+    },
+    /// It leads to another logical unit.
+    #[error(
+        "{path} leads to logical unit {found}, not to {expected}: \
+         check the target's LUN mapping for this portal"
+    )]
+    OtherUnit {
+        /// The path.
+        path: Arc<str>,
+        /// The device's identity.
+        expected: Arc<str>,
+        /// The path's.
+        found: Arc<str>,
+    },
+    /// Same identity, other geometry.
+    #[error("{path} reports {found} bytes and not {expected}: rescan the target")]
+    OtherSize {
+        /// The path.
+        path: Arc<str>,
+        /// The device's size in bytes.
+        expected: u64,
+        /// The path's.
+        found: u64,
+    },
+    /// The device is closed.
+    #[error("the device is closed")]
+    Closed,
+}
+
+/// A path that was opened, and its status from before its identity was read.
+#[derive(Debug)]
+pub(super) struct Candidate<P> {
+    pub(super) attributes: PathAttributes,
+    pub(super) path: P,
+    pub(super) status: PathStatus,
+}
+
+impl<P: Path> Candidate<P> {
+    /// Identity and size, or why it cannot be part of any device.
+    pub(super) fn identity(&self) -> Result<(Arc<str>, Arc<DeviceInfo>), JoinError> {
+        let info = self.path.info();
+        let path = Arc::clone(&self.attributes.name);
+        let wwid = info.identity.wwid.clone();
+        Ok((wwid.ok_or(JoinError::NoIdentity { path })?, info))
+    }
+
+    /// Whether it belongs to the device with this identity and size.
+    pub(super) fn check(&self, device: &DeviceInfo) -> Result<(), JoinError> {
+        let (found, info) = self.identity()?;
+        let path = Arc::clone(&self.attributes.name);
+        let expected = device.identity.wwid.clone().unwrap_or_default();
+        if found != expected {
+            return Err(JoinError::OtherUnit {
+                path,
+                expected,
+                found,
+            });
+        }
+        if (info.size, info.block_size) != (device.size, device.block_size) {
+            return Err(JoinError::OtherSize {
+                path,
+                expected: device.size,
+                found: info.size,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<P: Path> State<P> {
+    /// Makes a path part of the device, if it belongs there.
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        candidate: Candidate<P>,
+    ) -> Result<PathId, JoinError> {
+        candidate.check(&self.info)?;
+        if self.core.is_closing() {
+            return Err(JoinError::Closed);
+        }
+        let Candidate {
+            attributes,
+            path,
+            status,
+        } = candidate;
+        let id = self.core.add_path(now, attributes);
+        let up = status.link == PathLink::Up;
+        self.insert(Member {
+            id,
+            path: Arc::new(path),
+            generation: status.generation,
+            up,
+        });
+        if up {
+            // Its identity was read through this very connection; if that was lost meanwhile, the
+            // generation tells the watch at once.
+            self.core.handle_path_up(now, id, IdentityCheck::Verified);
+        }
+        self.jobs.push(Job::Watch(id));
+        info::update(self);
+        Ok(id)
+    }
+}
+
+type Open<P> = dyn Fn() -> BoxFuture<'static, Result<Candidate<P>, Error>> + Send + Sync;
+
+/// A path that is to be opened, again and again until that succeeds.
+pub(super) struct Opening<P> {
+    pub(super) name: Arc<str>,
+    open: Box<Open<P>>,
+    failures: u32,
+}
+
+/// Between the first failure and the next attempt.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// The longest such delay: how long a NIC that was plugged in may go unused.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+impl<P> Opening<P> {
+    pub(super) fn new(
+        name: Arc<str>,
+        open: impl Fn() -> BoxFuture<'static, Result<Candidate<P>, Error>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            open: Box::new(open),
+            failures: 0,
+        }
+    }
+
+    pub(super) fn open(&self) -> BoxFuture<'static, Result<Candidate<P>, Error>> {
+        (self.open)()
+    }
+
+    /// Doubles, with jitter over the upper half.
+    pub(super) fn next_delay(&mut self, runtime: &dyn Runtime) -> Duration {
+        let full = (FIRST_DELAY * (1 << self.failures.min(10))).min(LONGEST_DELAY);
+        self.failures += 1;
+        let mut random = [0];
+        runtime.fill_random(&mut random);
+        full / 2 + full * u32::from(random[0]) / 512
+    }
+}
+
+impl<P> fmt::Debug for Opening<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opening({}, {} failures)", self.name, self.failures)
+    }
+}

@@ -1,0 +1,259 @@
+//! The device: what a program holds.
+
+mod connect;
+mod driver;
+mod events;
+mod info;
+mod io;
+mod join;
+mod outcome;
+mod shared;
+mod topology;
+
+use std::{fmt, sync::Arc};
+
+use iscsi_client::{
+    buf::{Completion, ReadBuf, WriteBuf},
+    device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
+    error::{Error, ErrorKind},
+    logical_unit::LogicalUnit,
+    runtime::Runtime,
+};
+
+pub use connect::{ConnectError, MultipathBuilder, PathFailure};
+pub use driver::MultipathDriver;
+pub use events::{DeviceEvent, EventReader};
+pub use join::JoinError;
+pub use topology::Topology;
+
+use self::{join::Candidate, shared::Shared};
+use crate::{
+    core::{Config, Multipath, PathAttributes, PathId, Snapshot},
+    path::Path,
+};
+
+/// One device behind several paths. Cheap to clone; all clones are the same device.
+///
+/// It keeps working while paths go and come: reads and unsent writes of a lost path move at once,
+/// other writes after they are known to be dead, and nothing is ever written late. What the settings
+/// mean, and their defaults, is said at [`ConfigBuilder`](crate::core::ConfigBuilder).
+///
+/// Its [`MultipathDriver`] has to be polled. When the last handle is dropped the device is closed in
+/// the background.
+///
+/// # Ordering
+///
+/// Writes that overlap and are under way at the same time are carried out one after the other, in the
+/// order in which they were submitted.
+pub struct MultipathDevice<P: Path = LogicalUnit>(Arc<Handle<P>>);
+
+/// What all clones share; dropped with the last of them.
+struct Handle<P: Path> {
+    shared: Arc<Shared<P>>,
+}
+
+impl<P: Path> Drop for Handle<P> {
+    fn drop(&mut self) {
+        self.shared.act(|state, now| state.close(now));
+    }
+}
+
+impl<P: Path> Clone for MultipathDevice<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Path> MultipathDevice<P> {
+    /// A device from paths that are open. [`MultipathBuilder`] opens them too.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if a path has no identity, or the paths do not lead to one and the same logical
+    /// unit, or if there is none.
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        config: Config,
+        paths: impl IntoIterator<Item = (PathAttributes, P)>,
+    ) -> Result<(Self, MultipathDriver<P>), JoinError> {
+        let candidates = paths.into_iter().map(|(attributes, path)| Candidate {
+            attributes,
+            status: path.status(),
+            path,
+        });
+        Self::assemble(runtime, config, candidates.collect())
+    }
+
+    fn assemble(
+        runtime: Arc<dyn Runtime>,
+        config: Config,
+        candidates: Vec<Candidate<P>>,
+    ) -> Result<(Self, MultipathDriver<P>), JoinError> {
+        let first = candidates.first().ok_or(JoinError::NoPath)?;
+        // The first one says who the device is, the others have to agree.
+        let (_, info) = first.identity()?;
+        for candidate in &candidates {
+            candidate.check(&info)?;
+        }
+        let mut seed = [0; 8];
+        runtime.fill_random(&mut seed);
+        let core = Multipath::new(runtime.now(), config, u64::from_ne_bytes(seed));
+        let shared = Arc::new(Shared::new(runtime, core, info));
+        shared.act(|state, now| {
+            candidates
+                .into_iter()
+                .try_for_each(|candidate| state.join(now, candidate).map(drop))
+        })?;
+        let driver = MultipathDriver::new(Arc::clone(&shared));
+        Ok((Self(Arc::new(Handle { shared })), driver))
+    }
+
+    fn shared(&self) -> &Arc<Shared<P>> {
+        &self.0.shared
+    }
+
+    /// Adds a path that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if it does not belong here; the path is dropped.
+    pub fn add_path(&self, attributes: PathAttributes, path: P) -> Result<PathId, JoinError> {
+        let candidate = Candidate {
+            attributes,
+            status: path.status(),
+            path,
+        };
+        self.shared().act(|state, now| state.join(now, candidate))
+    }
+
+    /// Takes a path out: no new I/O there, and once nothing is in flight on it, it is closed.
+    pub fn remove_path(&self, path: PathId) {
+        self.shared()
+            .act(|state, now| state.core.remove_path(now, path));
+    }
+
+    /// Uses the best path group again, whatever the failback policy says.
+    pub fn fail_back(&self) {
+        self.shared().act(|state, now| state.core.fail_back(now));
+    }
+
+    /// Size, limits and identity as last seen. Never I/O.
+    #[must_use]
+    pub fn info(&self) -> Arc<DeviceInfo> {
+        self.shared().look(|state| Arc::clone(&state.info))
+    }
+
+    /// Groups, paths and counters.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.shared().runtime.now();
+        self.shared().look(|state| state.core.snapshot(now))
+    }
+
+    /// The device as `multipath -ll` would show it.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        let snapshot = self.snapshot();
+        let (info, missing, paths) = self.shared().look(|state| {
+            let members = state.members.iter().flatten();
+            let paths: Vec<_> = members.map(|member| Arc::clone(&member.path)).collect();
+            (Arc::clone(&state.info), state.missing.clone(), paths)
+        });
+        let warnings = paths
+            .iter()
+            .filter_map(|path| Some((path.name(), path.warning()?)))
+            .collect();
+        Topology {
+            info,
+            snapshot,
+            missing,
+            warnings,
+        }
+    }
+
+    /// A path by its id, as long as it is part of the device.
+    #[must_use]
+    pub fn path(&self, path: PathId) -> Option<Arc<P>> {
+        self.shared()
+            .look(|state| state.member(path).map(|member| Arc::clone(&member.path)))
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> EventReader<P> {
+        let seen = self.shared().look(|state| state.log.last());
+        EventReader::new(Arc::clone(self.shared()), seen)
+    }
+
+    /// Closes the device: what waits ends as closed, what is in flight may end, then all paths are
+    /// closed. Ready when that is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the device is closed from the first poll on, what remains is done in the
+    /// background.
+    pub async fn close(&self) {
+        self.shared().act(|state, now| state.close(now));
+        self.shared().until(|state| state.ended.then_some(())).await;
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<(), Error> {
+        self.shared().look(|state| {
+            if state.core.is_closing() {
+                return Err(Error::not_executed(ErrorKind::Closed));
+            }
+            state.info.check(offset, len)
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl<P: Path> BlockDevice for MultipathDevice<P> {
+    fn info(&self) -> Arc<DeviceInfo> {
+        self.info()
+    }
+
+    async fn info_changed(&self, seen: Generation) -> Result<Arc<DeviceInfo>, Error> {
+        self.shared()
+            .until(|state| {
+                if state.core.is_closing() {
+                    return Some(Err(Error::not_executed(ErrorKind::Closed)));
+                }
+                let changed = state.info.generation != seen;
+                changed.then(|| Ok(Arc::clone(&state.info)))
+            })
+            .await
+    }
+
+    async fn read(&self, offset: u64, buf: ReadBuf, options: ReadOptions) -> Completion<ReadBuf> {
+        self.read(offset, buf, options).await
+    }
+
+    async fn write(
+        &self,
+        offset: u64,
+        buf: WriteBuf,
+        options: WriteOptions,
+    ) -> Completion<WriteBuf> {
+        self.write(offset, buf, options).await
+    }
+
+    async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
+        self.flush(options).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.close().await;
+        Ok(())
+    }
+}
+
+impl<P: Path> fmt::Debug for MultipathDevice<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.info();
+        f.debug_struct("MultipathDevice")
+            .field("wwid", &info.identity.wwid)
+            .field("size", &info.size)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! From a path's errors to the core's terms, and from the core's verdicts to the caller's errors.
+
+use std::time::Duration;
+
+use iscsi_client::error::{Error, ErrorKind, Outcome as ErrorOutcome, Retry as ErrorRetry};
+
+use crate::core::{Execution, FailReason, Failure, Outcome, Retry, Scope, SubmitError, Verdict};
+
+/// What the core is told about the end of an attempt.
+pub(super) fn outcome_of(result: &Result<(), Error>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Success,
+        Err(error) => Outcome::Failed(failure_of(error)),
+    }
+}
+
+fn failure_of(error: &Error) -> Failure {
+    let scope = scope_of(error.kind());
+    let retry = match error.retry() {
+        // For the path it is the end; for the device it is one path less.
+        _ if error.kind() == ErrorKind::Closed => Retry::OtherPath,
+        ErrorRetry::Never => Retry::Never,
+        ErrorRetry::SamePath => Retry::SamePath,
+        ErrorRetry::OtherPath => Retry::OtherPath,
+        ErrorRetry::After(delay) => Retry::After(delay),
+    };
+    Failure {
+        scope,
+        execution: match error.outcome() {
+            ErrorOutcome::NotExecuted => Execution::NotExecuted,
+            ErrorOutcome::Unknown => Execution::Unknown,
+            ErrorOutcome::Executed => Execution::Executed,
+        },
+        dead: error.is_dead(),
+        retry,
+    }
+}
+
+/// Whom a failure concerns. A target that is out of resources, or slow, is not its path's fault:
+/// taking the path out would make it worse.
+const fn scope_of(kind: ErrorKind) -> Scope {
+    match kind {
+        ErrorKind::Transport
+        | ErrorKind::Auth
+        | ErrorKind::Protocol
+        | ErrorKind::Closed
+        | ErrorKind::NoPath
+        | ErrorKind::NoSuchUnit
+        | ErrorKind::WrongUnit
+        | ErrorKind::NotReady => Scope::Path,
+        ErrorKind::Busy
+        | ErrorKind::NoSpace
+        | ErrorKind::Medium
+        | ErrorKind::Hardware
+        | ErrorKind::Protection
+        | ErrorKind::ReservationConflict => Scope::Device,
+        _ => Scope::Request,
+    }
+}
+
+/// An attempt that was never made because its request was dropped before.
+pub(super) const UNREAD: Outcome = Outcome::Failed(Failure {
+    scope: Scope::Request,
+    execution: Execution::NotExecuted,
+    dead: true,
+    retry: Retry::Never,
+});
+
+/// An attempt of a read or flush whose future is gone. What it still does harms nobody.
+pub(super) const DROPPED: Outcome = Outcome::Failed(Failure {
+    scope: Scope::Request,
+    execution: Execution::Unknown,
+    dead: true,
+    retry: Retry::Never,
+});
+
+/// What the caller gets. `last` is the error of the last attempt.
+pub(super) fn result_of(
+    verdict: Verdict,
+    last: Option<Error>,
+    timed_out: bool,
+) -> Result<(), Error> {
+    let (reason, execution) = match verdict {
+        Verdict::Success => return Ok(()),
+        Verdict::Failed { reason, execution } => (reason, execution),
+    };
+    let outcome = match execution {
+        Execution::NotExecuted => ErrorOutcome::NotExecuted,
+        Execution::Unknown => ErrorOutcome::Unknown,
+        Execution::Executed => ErrorOutcome::Executed,
+    };
+    let kind = match reason {
+        FailReason::NoPath => ErrorKind::NoPath,
+        FailReason::Closed => ErrorKind::Closed,
+        FailReason::Cancelled if timed_out => ErrorKind::Timeout,
+        FailReason::Cancelled => ErrorKind::Aborted,
+        FailReason::Error | FailReason::RetriesExhausted | FailReason::Unfenced => {
+            // The path's own words, with the whole story's outcome.
+            let error = last.unwrap_or_else(|| Error::new(ErrorKind::Timeout, outcome));
+            return Err(error.with_outcome(outcome));
+        }
+    };
+    let error = Error::new(kind, outcome);
+    let error = match kind {
+        ErrorKind::NoPath => error.with_retry(ErrorRetry::After(Duration::from_secs(1))),
+        // Another path is what was tried already.
+        ErrorKind::Timeout => error.with_retry(ErrorRetry::SamePath),
+        _ => error,
+    };
+    Err(match last {
+        Some(cause) => error.with_source(cause),
+        None => error,
+    })
+}
+
+/// A request that was not accepted.
+pub(super) fn refused(error: SubmitError) -> Error {
+    match error {
+        SubmitError::QueueFull => Error::not_executed(ErrorKind::Busy),
+        SubmitError::Closed => Error::not_executed(ErrorKind::Closed),
+    }
+}

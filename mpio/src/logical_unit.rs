@@ -1,0 +1,162 @@
+//! A logical unit over one session as a path.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use iscsi_client::{
+    buf::{Completion, ReadBuf, WriteBuf},
+    device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
+    error::{Error, ErrorKind, LoginFailure},
+    logical_unit::{LogicalUnit, Recall},
+    session::{DownReason as SessionDown, SessionEventKind, SessionState, SessionStatus},
+};
+
+use crate::{
+    core::{DownReason, IdentityCheck, ProbeKind, ProbeResult},
+    path::{Path, PathLink, PathStatus},
+};
+
+/// How long the identity may take to be read after a login. A target that needs longer than this for
+/// an INQUIRY is not ready for I/O; it is asked again.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The path owns its session: closing it logs out. Open the unit with
+/// [`fail_fast`](iscsi_client::logical_unit::LogicalUnitOptions::fail_fast).
+impl Path for LogicalUnit {
+    fn name(&self) -> Arc<str> {
+        let session = self.session();
+        format!("{} -> {}", session.bind(), session.portal()).into()
+    }
+
+    fn info(&self) -> Arc<DeviceInfo> {
+        self.info()
+    }
+
+    async fn info_changed(&self, seen: Generation) -> Result<Arc<DeviceInfo>, Error> {
+        BlockDevice::info_changed(self, seen).await
+    }
+
+    async fn read(
+        &self,
+        offset: u64,
+        buf: ReadBuf,
+        options: ReadOptions,
+        recall: &Recall,
+    ) -> Completion<ReadBuf> {
+        self.read_recallable(offset, buf, options, recall).await
+    }
+
+    async fn write(
+        &self,
+        offset: u64,
+        buf: WriteBuf,
+        options: WriteOptions,
+    ) -> Completion<WriteBuf> {
+        self.write(offset, buf, options).await
+    }
+
+    async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
+        self.flush(options).await
+    }
+
+    async fn probe(&self, kind: ProbeKind, timeout: Duration) -> ProbeResult {
+        if kind == ProbeKind::Nop {
+            return match self.session().ping().await {
+                Ok(_) => ProbeResult::Ready,
+                Err(_) => ProbeResult::ConnectionLost,
+            };
+        }
+        match self.test_unit_ready(Some(timeout)).await {
+            Ok(()) => ProbeResult::Ready,
+            Err(error) => judge(&error),
+        }
+    }
+
+    async fn verify(&self) -> Result<IdentityCheck, Error> {
+        match self.verify_identity(Some(VERIFY_TIMEOUT)).await {
+            Ok(()) => Ok(IdentityCheck::Verified),
+            Err(error) if error.kind() == ErrorKind::WrongUnit => Ok(IdentityCheck::Mismatch),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn status(&self) -> PathStatus {
+        let status = self.session().status();
+        PathStatus::new(status.generation, link(&status.state), false)
+    }
+
+    async fn changed(&self, seen: u64) -> PathStatus {
+        let SessionStatus { generation, state } = self.session().changed(seen).await;
+        let events = self.session().events(seen);
+        // Events that are not kept any more were many, and a quiet session has none.
+        let missed = events.first().is_none_or(|event| event.number != seen + 1);
+        let lost = |kind: &SessionEventKind| matches!(kind, SessionEventKind::Down { .. });
+        let was_lost = missed || events.iter().any(|event| lost(&event.kind));
+        PathStatus::new(generation, link(&state), was_lost)
+    }
+
+    fn fence(&self) {
+        self.session().reconnect();
+    }
+
+    fn last_receive(&self) -> Instant {
+        self.session().last_receive()
+    }
+
+    async fn close(&self) {
+        // The unit first: its requests then fail as closed and not as lost.
+        if BlockDevice::close(self).await.is_ok() {
+            self.session().close().await;
+        }
+    }
+
+    fn warning(&self) -> Option<Arc<str>> {
+        let events = self.session().events(0);
+        events.into_iter().rev().find_map(|event| match event.kind {
+            SessionEventKind::BindWarning(why) => Some(why),
+            _ => None,
+        })
+    }
+}
+
+/// What a failed TEST UNIT READY says about the path.
+fn judge(error: &Error) -> ProbeResult {
+    match error.kind() {
+        // A conflict is an answer of a healthy path; so is a target that is busy.
+        ErrorKind::ReservationConflict | ErrorKind::Busy => ProbeResult::Ready,
+        ErrorKind::NoSuchUnit => ProbeResult::Disconnected,
+        ErrorKind::NotReady if is_standby(error) => ProbeResult::Ghost,
+        ErrorKind::Transport | ErrorKind::Closed | ErrorKind::Auth => ProbeResult::ConnectionLost,
+        // The checker has a timeout of its own, and an answer that comes too late is no answer.
+        ErrorKind::Timeout => ProbeResult::ConnectionLost,
+        _ => ProbeResult::NotReady,
+    }
+}
+
+/// 04/0B standby, 04/0C unavailable (SPC-4 section 5.15.2).
+fn is_standby(error: &Error) -> bool {
+    error.sense().is_some_and(|sense| {
+        let code = sense.code();
+        code.0 == 0x04 && matches!(code.1, 0x0b | 0x0c)
+    })
+}
+
+fn link(state: &SessionState) -> PathLink {
+    match state {
+        SessionState::Up => PathLink::Up,
+        SessionState::Down { reason, .. } => PathLink::Down(match reason {
+            // `fence` is the only one here who asks for a reconnect. The session tells it at the
+            // moment of the request and aborts the connection at its driver's next poll: next to a
+            // quiet time of seconds that is nothing, and a reinstatement comes after both.
+            SessionDown::Requested => DownReason::Fenced,
+            SessionDown::Login(error) => match error.failure() {
+                LoginFailure::NexusTaken => DownReason::NexusTaken,
+                _ => DownReason::LoginFailed,
+            },
+            _ => DownReason::ConnectionLost,
+        }),
+        _ => PathLink::Closed,
+    }
+}

@@ -1,0 +1,129 @@
+//! What a path has to be able to do.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use iscsi_client::{
+    buf::{Completion, ReadBuf, WriteBuf},
+    device::{DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
+    error::Error,
+    logical_unit::Recall,
+};
+
+use crate::core::{DownReason, IdentityCheck, ProbeKind, ProbeResult};
+
+/// Whether a path has a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathLink {
+    /// It has.
+    Up,
+    /// It has none and tries to get one.
+    Down(DownReason),
+    /// It has none and never will.
+    Closed,
+}
+
+/// The connection of a path, as of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathStatus {
+    /// Differs whenever anything has happened to the connection.
+    pub generation: u64,
+    /// Whether there is one.
+    pub link: PathLink,
+    /// Whether one was lost since the generation that was asked about, although there may be another
+    /// one by now.
+    pub was_lost: bool,
+}
+
+impl PathStatus {
+    /// A status.
+    #[must_use]
+    pub const fn new(generation: u64, link: PathLink, was_lost: bool) -> Self {
+        Self {
+            generation,
+            link,
+            was_lost,
+        }
+    }
+}
+
+/// One way to a device.
+///
+/// # What an implementation owes
+///
+/// * It *fails fast*: whatever another path may do better is an error at once, with honest
+///   [`outcome`](Error::outcome), [`is_dead`](Error::is_dead) and [`retry`](Error::retry). It does
+///   not wait for its own connection to come back, and it never sends a write twice.
+/// * When its connection is lost it closes it *abortively* before [`changed`](Self::changed) tells:
+///   nothing may be left in a send buffer that could reach the target later. Every request in flight
+///   then ends soon.
+/// * It gets a new connection by itself, with the same nexus (for iSCSI: the same ISID), so that a
+///   login is a reinstatement.
+/// * The multipath device checks ranges; the path checks nothing but what it needs for itself.
+///
+/// All futures may be dropped at any time.
+pub trait Path: fmt::Debug + Send + Sync + 'static {
+    /// What an operator calls it, for instance `eth1 -> 10.0.0.2:3260`.
+    fn name(&self) -> Arc<str>;
+
+    /// Size, limits and identity as last seen. Never I/O.
+    fn info(&self) -> Arc<DeviceInfo>;
+
+    /// Ready once the info's generation is another one than `seen`.
+    fn info_changed(
+        &self,
+        seen: Generation,
+    ) -> impl Future<Output = Result<Arc<DeviceInfo>, Error>> + Send;
+
+    /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows.
+    fn read(
+        &self,
+        offset: u64,
+        buf: ReadBuf,
+        options: ReadOptions,
+        recall: &Recall,
+    ) -> impl Future<Output = Completion<ReadBuf>> + Send;
+
+    /// Writes. The buffer has no regions: they were loaded once for all attempts.
+    fn write(
+        &self,
+        offset: u64,
+        buf: WriteBuf,
+        options: WriteOptions,
+    ) -> impl Future<Output = Completion<WriteBuf>> + Send;
+
+    /// Makes completed writes durable, whichever path they took.
+    fn flush(&self, options: FlushOptions) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Asks the logical unit or the connection for a sign of life.
+    fn probe(&self, kind: ProbeKind, timeout: Duration)
+    -> impl Future<Output = ProbeResult> + Send;
+
+    /// Reads the identity through the present connection and compares it with the one at opening.
+    fn verify(&self) -> impl Future<Output = Result<IdentityCheck, Error>> + Send;
+
+    /// The connection now; `was_lost` is false.
+    fn status(&self) -> PathStatus;
+
+    /// Ready with the status once its generation is another one than `seen`.
+    fn changed(&self, seen: u64) -> impl Future<Output = PathStatus> + Send;
+
+    /// Begins to close the connection abortively and to get a new one; `changed` tells the rest.
+    fn fence(&self);
+
+    /// When the last byte came in, by the runtime's clock.
+    fn last_receive(&self) -> Instant;
+
+    /// Closes the path for good.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+
+    /// Something about this path that an operator should know though it works, for instance that it
+    /// could not be bound to its NIC.
+    fn warning(&self) -> Option<Arc<str>>;
+}
