@@ -56,7 +56,10 @@ async fn disturb(world: &World, device: &mpio::MultipathDevice, seed: u64) -> u6
             .sim
             .sleep(Duration::from_millis(200 + rng.below(1500)))
             .await;
-        assert!(world.all_usable(device).await, "a healed path is used again");
+        assert!(
+            world.all_usable(device).await,
+            "a healed path is used again"
+        );
         let link = World::link(rng.below(2) as usize);
         match rng.below(3) {
             0 => net.cut(link),
@@ -138,7 +141,10 @@ fn reads_leave_a_silent_path_within_a_second() {
             let (longest, ()) = join(join_all((0..8).map(reader)), cut).await;
             longest.into_iter().max().unwrap()
         });
-        assert!(longest < Duration::from_secs(1), "{longest:?} with seed {seed}");
+        assert!(
+            longest < Duration::from_secs(1),
+            "{longest:?} with seed {seed}"
+        );
         world.end(device);
     }
 }

@@ -9,7 +9,10 @@ use mpio::{ConnectError, MultipathBuilder, core::Config};
 
 use crate::support::{LUN_SIZE, TARGET, World, paths, portal, target_config};
 
-fn connect(world: &World, builder: &MultipathBuilder) -> Result<mpio::MultipathDevice, ConnectError> {
+fn connect(
+    world: &World,
+    builder: &MultipathBuilder,
+) -> Result<mpio::MultipathDevice, ConnectError> {
     world
         .sim
         .block_on(builder.connect_spawned(&world.initiator))
@@ -85,7 +88,12 @@ fn a_restarted_program_takes_over_its_own_sessions() {
     let world = World::with_target(5, target_config());
     let first = connect(&world, &world.builder(Config::default())).unwrap();
     assert_eq!(world.target.core().sessions(), 2);
-    // A crash: nothing is closed, no logout; the old connections are simply cut off and forgotten.
+    // A crash, as the target sees it: the connections fall silent and nothing is ever closed. (The
+    // first life goes on here, but does not notice before its next ping.)
+    for index in 0..2 {
+        world.sim.net().cut(World::link(index));
+        world.sim.net().heal(World::link(index));
+    }
     let name = "iqn.2026-01.example:host".parse().unwrap();
     let runtime = std::sync::Arc::new(world.sim.handle());
     let again = iscsi_client::initiator::Initiator::builder(name, runtime).build();

@@ -37,7 +37,9 @@ fn an_ambiguous_write_is_retried_only_after_the_quiet_time() {
             let rest = async {
                 world.sim.sleep(Duration::from_millis(50)).await;
                 world.sim.net().cut(World::link(0));
-                world.sim.sleep(Duration::from_millis(50)).await;
+                // Long enough for the path to be suspected: what is sent there before that is
+                // ambiguous itself.
+                world.sim.sleep(Duration::from_secs(1)).await;
                 let elsewhere = device.write_bytes(8192, Bytes::from(stamp(2, 1)));
                 elsewhere.await.expect("what does not overlap is not held");
                 assert!(world.sim.elapsed() - begin < quiet);
