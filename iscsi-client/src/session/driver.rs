@@ -319,7 +319,7 @@ impl Driver {
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
         self.down = loss.error();
-        self.ops.stats.last_error = Some(self.down.clone());
+        self.shared().note_lost(self.down.clone());
         if self.close_by.is_some() {
             self.end();
             return Step::Done;
@@ -335,7 +335,7 @@ impl Driver {
 
     fn login_failed(&mut self, error: LoginError) -> Step {
         self.ops.stats.login_failures += 1;
-        self.ops.stats.last_login_error = Some(error.clone());
+        self.shared().note_login_failed(error.clone());
         self.down = error.clone().into();
         // Where we were sent to may not be the answer any more; begin at the configured portal.
         self.connector.forget();

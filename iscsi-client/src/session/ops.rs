@@ -269,6 +269,6 @@ impl Ops {
         stats.pdus_received += self.live.pdus_in;
         stats.scratch_copied_bytes = self.store.copied;
         self.shared
-            .settle(&mut self.batch, &stats, self.last_receive, driver)
+            .settle(&mut self.batch, stats, self.last_receive, driver)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     work::{Finished, Work},
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, LoginError},
     runtime::Runtime,
 };
 
@@ -280,7 +280,7 @@ impl Shared {
     pub(super) fn settle(
         &self,
         batch: &mut Batch,
-        stats: &SessionStats,
+        stats: SessionStats,
         last_receive: Instant,
         driver: Option<&Waker>,
     ) -> bool {
@@ -312,6 +312,16 @@ impl Shared {
         let mut wakers = Vec::new();
         self.lock().journal.push(at, event, state, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Keeps an error for the statistics.
+    pub(super) fn note_lost(&self, error: Error) {
+        self.lock().stats.last_error = Some(error);
+    }
+
+    /// Keeps an error for the statistics.
+    pub(super) fn note_login_failed(&self, error: LoginError) {
+        self.lock().stats.last_login_error = Some(error);
     }
 
     /// Requests get `error` from now on. Those that the driver has not taken yet are its own affair.

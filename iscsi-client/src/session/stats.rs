@@ -49,10 +49,14 @@ impl SessionStats {
         self.scratch_copied_bytes + self.region_copied_bytes
     }
 
-    /// Takes over the driver's counters; regions are copied by the handles and counted here.
-    pub(super) fn publish(&mut self, driver: &Self) {
-        let region_copied_bytes = self.region_copied_bytes;
-        self.clone_from(driver);
-        self.region_copied_bytes = region_copied_bytes;
+    /// Takes over the driver's counters. Regions are copied by the handles and counted here; errors
+    /// are set here when they happen, since cloning one at every poll would allocate.
+    pub(super) fn publish(&mut self, driver: Self) {
+        *self = Self {
+            region_copied_bytes: self.region_copied_bytes,
+            last_error: self.last_error.take(),
+            last_login_error: self.last_login_error.take(),
+            ..driver
+        };
     }
 }

@@ -66,6 +66,9 @@ fn a_lost_session_is_reinstated_with_the_same_isid() {
     });
     assert_eq!(world.target.core().counters(0).logins, 2);
     assert_eq!(world.target.core().sessions(), 1, "one nexus, not two");
+    let stats = session.stats();
+    assert_eq!((stats.logins, stats.connections_lost), (2, 1));
+    assert_eq!(stats.last_error.unwrap().kind(), ErrorKind::Transport);
     let kinds: Vec<_> = session
         .events(0)
         .into_iter()
