@@ -15,8 +15,9 @@ use std::{
 use iscsi_client::{
     buf::{Completion, ReadBuf, WriteBuf},
     device::{FlushOptions, ReadOptions, WriteOptions},
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Outcome, Retry},
     logical_unit::Recall,
+    runtime::Runtime,
 };
 
 use super::{
@@ -72,7 +73,8 @@ impl<P: Path> MultipathDevice<P> {
             };
             let mut options = options;
             options.timeout = left;
-            let read = go.path.read(offset, buf, options, &go.recall).await;
+            let read = go.path.read(offset, buf, options, &go.recall);
+            let read = in_time(read, &mut deadline, &*shared.runtime, || go.recall.recall()).await;
             buf = read.buf;
             ticket.end(&read.result);
             last = read.result.err().or(last);
@@ -141,7 +143,12 @@ impl<P: Path> MultipathDevice<P> {
             let (path, data) = (go.path, data.clone());
             let attempt = async move { path.write(offset, data, options).await.result };
             request.under_way = Some(Box::pin(attempt));
-            let result = poll_fn(|cx| request.poll(cx)).await;
+            let polled = poll_fn(|cx| request.poll(cx, &mut deadline)).await;
+            let Some(result) = polled else {
+                // The driver sees it to its end.
+                let error = Error::new(ErrorKind::Timeout, Outcome::Unknown);
+                return Completion::err(error.with_retry(Retry::SamePath), buf);
+            };
             request.ticket.end(&result);
             last = result.err().or(last);
         }
@@ -175,7 +182,11 @@ impl<P: Path> MultipathDevice<P> {
             let mut options = options;
             options.timeout = left;
             let flush = go.path.flush(options);
-            let result = unless_recalled(flush, &go.recall).await;
+            let flush = unless_recalled(flush, &go.recall);
+            let result = in_time(flush, &mut deadline, &*shared.runtime, || {
+                go.recall.recall()
+            })
+            .await;
             ticket.end(&result);
             last = result.err().or(last);
         }
@@ -205,6 +216,26 @@ async fn unless_recalled(
     .await
 }
 
+/// The path keeps to the time that is left by itself, but it may wait for the target to confirm an
+/// abort first; the caller's time is up all the same.
+async fn in_time<T>(
+    attempt: impl Future<Output = T>,
+    deadline: &mut Deadline,
+    runtime: &dyn Runtime,
+    give_up: impl Fn(),
+) -> T {
+    let mut attempt = std::pin::pin!(attempt);
+    poll_fn(|cx| {
+        let polled = attempt.as_mut().poll(cx);
+        if polled.is_pending() && deadline.poll_expired(cx, runtime) {
+            give_up();
+            return attempt.as_mut().poll(cx);
+        }
+        polled
+    })
+    .await
+}
+
 type Attempt = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A write on its way. Dropped in the middle of an attempt, it leaves that to the driver.
@@ -215,15 +246,23 @@ struct WriteRequest<'a, P: Path> {
 }
 
 impl<P: Path> WriteRequest<'_, P> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    /// The result of the attempt; `None` if the time is over before.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Deadline,
+    ) -> Poll<Option<Result<(), Error>>> {
         let Some(attempt) = &mut self.under_way else {
             return Poll::Pending;
         };
-        let polled = attempt.as_mut().poll(cx);
-        if polled.is_ready() {
+        if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
             self.under_way = None;
+            return Poll::Ready(Some(result));
         }
-        polled
+        if deadline.poll_expired(cx, &*self.shared.runtime) {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
     }
 }
 

@@ -90,9 +90,9 @@ pub(super) fn result_of(
         Execution::Executed => ErrorOutcome::Executed,
     };
     let kind = match reason {
+        _ if timed_out => ErrorKind::Timeout,
         FailReason::NoPath => ErrorKind::NoPath,
         FailReason::Closed => ErrorKind::Closed,
-        FailReason::Cancelled if timed_out => ErrorKind::Timeout,
         FailReason::Cancelled => ErrorKind::Aborted,
         FailReason::Error | FailReason::RetriesExhausted | FailReason::Unfenced => {
             // The path's own words, with the whole story's outcome.

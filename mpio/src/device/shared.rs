@@ -29,6 +29,9 @@ use crate::{
     path::Path,
 };
 
+/// Recalls that are kept for use again: as many as requests are usually under way.
+const SPARE: usize = 256;
+
 /// What a request is told to do.
 #[derive(Debug)]
 pub(super) enum Order<P> {
@@ -88,6 +91,8 @@ pub(super) struct State<P> {
     /// By `PathId::index`.
     pub(super) members: Vec<Option<Member<P>>>,
     mail: Arena<Mailbox<P>>,
+    /// For mailboxes to come.
+    spare: Vec<Recall>,
     /// The mailbox of each I/O of the core, by `IoId::index`. The core uses its index again as soon
     /// as it has said `Finish`, the mailbox lives until its owner has read that.
     by_io: Vec<Key>,
@@ -128,6 +133,7 @@ impl<P: Path> Shared<P> {
                 core,
                 members: Vec::new(),
                 mail: Arena::new(),
+                spare: Vec::new(),
                 by_io: Vec::new(),
                 by_attempt: Vec::new(),
                 jobs: Vec::new(),
@@ -205,11 +211,12 @@ impl<P: Path> Shared<P> {
 
 impl<P: Path> State<P> {
     fn open_mailbox(&mut self, io: IoId) -> Key {
+        let recall = self.spare.pop().unwrap_or_default();
         let key = self.mail.insert(Mailbox {
             io,
             order: None,
             waker: None,
-            recall: Recall::default(),
+            recall,
             abandoned: false,
         });
         if io.index() >= self.by_io.len() {
@@ -228,9 +235,20 @@ impl<P: Path> State<P> {
     fn take_order(&mut self, key: Key) -> Option<Order<P>> {
         let order = self.mail.get_mut(key)?.order.take()?;
         if matches!(order, Order::Done(_)) {
-            self.mail.remove(key);
+            self.close_mailbox(key);
         }
         Some(order)
+    }
+
+    fn close_mailbox(&mut self, key: Key) {
+        let Some(mailbox) = self.mail.remove(key) else {
+            return;
+        };
+        // One that is about to be used was replaced, so nobody else holds this one for long.
+        if self.spare.len() < SPARE {
+            mailbox.recall.reset();
+            self.spare.push(mailbox.recall);
+        }
     }
 
     pub(super) fn member(&self, path: PathId) -> Option<&Member<P>> {
@@ -310,7 +328,7 @@ impl<P: Path> State<P> {
                 deferred.wakers.extend(mailbox.waker.take());
                 if mailbox.abandoned {
                     let key = self.by_io[io.index()];
-                    self.mail.remove(key);
+                    self.close_mailbox(key);
                 }
             }
             Action::Probe { path, kind } => self.jobs.push(Job::Probe(path, kind)),
@@ -385,10 +403,17 @@ impl<P: Path> Ticket<P> {
         if let Some(order) = self.next.take() {
             return Poll::Ready(order);
         }
-        if deadline.poll_expired(cx, &self.shared) {
+        let polled = self.poll_mailbox(cx);
+        let runtime = &*self.shared.runtime;
+        if polled.is_pending() && (deadline.is_expired() || deadline.poll_expired(cx, runtime)) {
             let io = self.io;
             self.shared.act(|state, now| state.core.cancel(now, io));
+            return self.poll_mailbox(cx);
         }
+        polled
+    }
+
+    fn poll_mailbox(&self, cx: &Context<'_>) -> Poll<Order<P>> {
         self.shared.look(|state| {
             if let Some(order) = state.take_order(self.key) {
                 return Poll::Ready(order);
@@ -467,8 +492,8 @@ impl<P: Path> Drop for Ticket<P> {
     }
 }
 
-/// When a request has to be over. The timer is made when it is first waited for: most requests have
-/// no deadline, and most of those that have one never wait.
+/// When a request has to be over. The timer is made when it is first waited for; most requests have
+/// no deadline at all.
 #[derive(Debug)]
 pub(super) struct Deadline {
     at: Option<Instant>,
@@ -506,13 +531,12 @@ impl Deadline {
         self.expired
     }
 
-    fn poll_expired<P: Path>(&mut self, cx: &mut Context<'_>, shared: &Shared<P>) -> bool {
+    /// True once, when the time is over; otherwise the task is woken then.
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, runtime: &dyn Runtime) -> bool {
         let Some(at) = self.at.filter(|_| !self.expired) else {
             return false;
         };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| shared.runtime.new_timer(at));
+        let timer = self.timer.get_or_insert_with(|| runtime.new_timer(at));
         self.expired = timer.as_mut().poll(cx).is_ready();
         self.expired
     }

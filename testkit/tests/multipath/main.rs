@@ -2,6 +2,7 @@
 
 mod failover;
 mod joining;
+mod lifecycle;
 mod no_path;
 mod support;
 mod writes;

@@ -97,3 +97,31 @@ fn an_unsent_write_does_not_wait() {
     });
     world.end(device);
 }
+
+/// On a target that is a barrier the first login after the loss is proof enough.
+#[test]
+fn a_barrier_needs_no_quiet_time() {
+    let world = World::new(5);
+    let device = world.open(
+        Config::builder()
+            .path_grouping_policy(PathGroupingPolicy::Failover)
+            .reinstatement_is_barrier(true)
+            .build()
+            .unwrap(),
+    );
+    world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        world.target.core().set_delay(0, Duration::from_millis(500));
+        let begin = world.sim.elapsed();
+        let write = device.write_bytes(0, Bytes::from(stamp(1, 1)));
+        let reset = async {
+            world.sim.sleep(Duration::from_millis(50)).await;
+            world.sim.net().reset(World::link(0));
+        };
+        let (write, ()) = join(write, reset).await;
+        write.unwrap();
+        assert!(world.sim.elapsed() - begin < Duration::from_secs(3));
+    });
+    assert_eq!(device.snapshot().counters.ambiguous_writes, 1);
+    world.end(device);
+}
