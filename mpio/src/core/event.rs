@@ -165,6 +165,59 @@ pub enum Event {
     },
 }
 
+impl fmt::Display for Event {
+    /// One line; paths by their id, whose names the snapshot has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PathAdded { path } => write!(f, "{path} added"),
+            Self::PathUp { path } => write!(f, "{path} is up"),
+            Self::PathDown { path, reason } => write!(f, "{path} is down: {reason}"),
+            Self::Suspect {
+                path,
+                cause: SuspectCause::Silence,
+            } => write!(f, "{path} is suspected: no answer"),
+            Self::Suspect {
+                path,
+                cause: SuspectCause::PathError,
+            } => write!(f, "{path} is suspected: an I/O failed there"),
+            Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
+            Self::PathRemoved { path } => write!(f, "{path} removed"),
+            Self::IdentityMismatch { path } => {
+                write!(f, "{path} leads to another logical unit and is kept out")
+            }
+            Self::Failover { from, to } => write!(f, "failover from {from} to {to}"),
+            Self::GroupSwitched {
+                from: Some(from),
+                to,
+            } => write!(f, "group of {to} in use instead of that of {from}"),
+            Self::GroupSwitched { from: None, to } => write!(f, "group of {to} in use"),
+            Self::AllPathsDown => f.write_str("all paths are down"),
+            Self::Queueing { limit: Some(limit) } => {
+                write!(f, "I/O waits for a path, at most {limit:?}")
+            }
+            Self::Queueing { limit: None } => f.write_str("I/O waits for a path"),
+            Self::QueueingExpired => f.write_str("I/O fails for want of a path"),
+            Self::Restored => f.write_str("a path is back"),
+            Self::WriteHeld { io } => {
+                write!(f, "{io} waits for a write whose outcome is unknown")
+            }
+            Self::FenceStarted { path } => {
+                write!(f, "a write of {path} has an unknown outcome")
+            }
+            Self::FenceDone { path, by } => write!(
+                f,
+                "no write of {path} can land any more: {}",
+                match by {
+                    FencedBy::Confirmed => "the target confirmed it",
+                    FencedBy::Reinstated => "its session was reinstated",
+                    FencedBy::QuietTime => "the quiet time has passed",
+                    FencedBy::Unfenced => "nothing proves it, and the callers were told",
+                }
+            ),
+        }
+    }
+}
+
 /// An operator who never asks must cost nothing: of more than this many unread events the oldest go.
 const LIMIT: usize = 1024;
 

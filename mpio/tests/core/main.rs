@@ -13,6 +13,7 @@ mod overlap;
 mod path_error;
 mod random_walk;
 mod selectors;
+mod settings;
 mod snapshot;
 mod suspicion;
 mod write_fence;
