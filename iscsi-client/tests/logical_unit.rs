@@ -427,6 +427,31 @@ fn a_lun_that_leads_elsewhere_is_found_out_before_it_is_written_to() {
 }
 
 #[test]
+fn a_login_makes_everything_known_of_the_unit_doubtful() {
+    let world = World::with_target(5, |mut config| {
+        // A target that says nothing by itself.
+        config.unit_attention = false;
+        config.with_lun(LunConfig::new(0, SIZE))
+    });
+    world.run(async {
+        let unit = world.open().await;
+        let mut page = vec![0, 0x83, 0, 20, 0x01, 0x03, 0, 16];
+        page.extend([0x60; 16]);
+        let core = world.core();
+        core.answer(0, DEVICE_IDENTIFICATION, Answer::Data(page), 1);
+        world.sim.net().reset(Link::to(PORTAL.parse().unwrap()));
+        while core.counters(0).logins < 2 {
+            world.sim.sleep(Duration::from_millis(1)).await;
+        }
+        unit.session().wait_up().await.unwrap();
+        let error = write(&unit, 0, vec![9; 512]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongUnit);
+        // It was asked once, and is the right one again.
+        write(&unit, 0, vec![9; 512]).await.unwrap();
+    });
+}
+
+#[test]
 fn fua_is_a_flush_where_the_unit_does_not_know_it() {
     for (dpo_fua, flushes) in [(false, 1), (true, 0)] {
         let world = World::new(5);
@@ -477,25 +502,27 @@ fn a_unit_that_cannot_flush_has_nothing_to_flush() {
 
 #[test]
 fn a_plain_unit_rides_out_a_lost_connection_where_its_session_waits() {
-    let world = World::new(11);
-    world.run(async {
-        let mut options = SessionOptions::default();
-        options.replacement_timeout = Some(Duration::from_secs(20));
-        let session = world.session(options).await;
-        let unit = LogicalUnit::open(session, Lun::ZERO).await.unwrap();
-        let link = Link::to(PORTAL.parse().unwrap());
-        let reads = async {
-            for n in 0..64 {
-                let data = read(&unit, n << 16, 1 << 16).await.unwrap();
-                assert_eq!(pattern::verify(1, n << 16, &data), Ok(()));
-                if n == 20 {
-                    world.sim.net().reset(link);
+    for seed in 0..16 {
+        let world = World::new(seed);
+        world.run(async {
+            let mut options = SessionOptions::default();
+            options.replacement_timeout = Some(Duration::from_secs(20));
+            let session = world.session(options).await;
+            let unit = LogicalUnit::open(session, Lun::ZERO).await.unwrap();
+            let link = Link::to(PORTAL.parse().unwrap());
+            let reads = async {
+                for n in 0..64 {
+                    let data = read(&unit, n << 16, 1 << 16).await.unwrap();
+                    assert_eq!(pattern::verify(1, n << 16, &data), Ok(()));
+                    if n == 20 {
+                        world.sim.net().reset(link);
+                    }
                 }
-            }
-        };
-        reads.await;
-        assert!(world.core().counters(0).logins >= 2);
-    });
+            };
+            reads.await;
+            assert!(world.core().counters(0).logins >= 2);
+        });
+    }
 }
 
 #[test]

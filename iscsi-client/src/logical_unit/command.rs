@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Commander {
     pub(super) lun: Lun,
     pub(super) options: LogicalUnitOptions,
     stale: AtomicU8,
+    /// The login up to which `stale` is right.
+    logins: AtomicU64,
 }
 
 /// What a [`Notice`] has made out of date: bits of `Commander::stale`.
@@ -128,12 +130,13 @@ impl Attempt {
     }
 
     fn done(self, result: Result<Response, Error>) -> Step {
-        let worst = self.outcome;
-        let worsen = |error: Error| {
-            let outcome = worse(worst, error.outcome());
-            error.with_outcome(outcome)
-        };
-        Step::Done(result.map_err(worsen), self.payload)
+        Step::Done(result.map_err(|error| self.after_all(error)), self.payload)
+    }
+
+    /// The error of the whole: with the worst outcome of all tries.
+    pub(super) fn after_all(&self, error: Error) -> Error {
+        let outcome = worse(self.outcome, error.outcome());
+        error.with_outcome(outcome)
     }
 
     fn fail(self, failure: Failure, response: Response) -> Step {
@@ -160,8 +163,9 @@ pub(super) const fn worse(a: Outcome, b: Outcome) -> Outcome {
 }
 
 impl Commander {
-    pub(super) const fn new(session: Session, lun: Lun, options: LogicalUnitOptions) -> Self {
+    pub(super) fn new(session: Session, lun: Lun, options: LogicalUnitOptions) -> Self {
         Self {
+            logins: AtomicU64::new(session.logins()),
             session,
             lun,
             options,
@@ -178,8 +182,15 @@ impl Commander {
         self.now() + timeout.unwrap_or(self.options.timeout)
     }
 
-    /// What is out of date, bits of [`stale`].
+    /// What is out of date, bits of [`stale`]. A login makes everything so: whoever answers after it
+    /// may serve something else under this LUN, and not every target says so with a unit attention.
     pub(super) fn stale(&self) -> u8 {
+        let logins = self.session.logins();
+        if self.logins.load(Ordering::Acquire) != logins {
+            // In this order: who finds the number right must find the rest out of date.
+            self.mark_stale(stale::IDENTITY | stale::CAPACITY);
+            self.logins.store(logins, Ordering::Release);
+        }
         self.stale.load(Ordering::Acquire)
     }
 
@@ -226,9 +237,9 @@ impl Commander {
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,
-                Err(error) if self.repeat_elsewhen(&error, &mut attempt) => {
-                    now = self.now();
-                    continue;
+                Err(error) if self.outlives_connection(&error, &mut attempt) => {
+                    self.mark_stale(stale::IDENTITY | stale::CAPACITY);
+                    return Step::Attend(attempt);
                 }
                 Err(error) => return attempt.done(Err(error)),
             };
@@ -268,12 +279,10 @@ impl Commander {
 
     /// A connection was lost. Where the session waits for its re-login, the command is sent again
     /// through it if that cannot do harm: it never left, or it does not change anything.
-    fn repeat_elsewhen(&self, error: &Error, attempt: &mut Attempt) -> bool {
+    fn outlives_connection(&self, error: &Error, attempt: &mut Attempt) -> bool {
         if error.kind() != ErrorKind::Transport {
             return false;
         }
-        // Whoever answers after the re-login may serve something else under this LUN.
-        self.mark_stale(stale::IDENTITY | stale::CAPACITY);
         let harmless =
             error.outcome() == Outcome::NotExecuted || attempt.class != CommandClass::Write;
         self.options.ride_out && harmless && attempt.take(Budget::Reconnect)

@@ -231,7 +231,7 @@ impl LogicalUnit {
             if stale {
                 let recall = attempt.recall.as_ref();
                 if let Err(error) = self.attend_or_recall(attempt.deadline, recall).await {
-                    return (Err(error), attempt.payload);
+                    return (Err(attempt.after_all(error)), attempt.payload);
                 }
             }
             match commander.run(attempt).await {

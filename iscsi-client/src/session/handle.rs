@@ -219,6 +219,13 @@ impl Session {
         }
     }
 
+    /// How often the session has logged in. After a change, whatever was known of its logical units
+    /// may no longer be true.
+    #[must_use]
+    pub fn logins(&self) -> u64 {
+        self.shared().logins()
+    }
+
     /// Counters, as of the driver's last poll.
     #[must_use]
     pub fn stats(&self) -> SessionStats {

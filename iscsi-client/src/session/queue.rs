@@ -5,7 +5,10 @@
 //! requests, once for the whole batch of results.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -28,6 +31,8 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<dyn Runtime>,
     /// The core's time zero.
     epoch: Instant,
+    /// Logins so far. Outside the lock, since every command of a logical unit looks at it.
+    logins: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -96,6 +101,7 @@ impl Shared {
         Self {
             runtime,
             epoch: now,
+            logins: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 slots: Slots::new(options.queue_depth),
                 driver: None,
@@ -334,8 +340,13 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Requests are taken from now on.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
+    }
+
+    /// Requests are taken from now on, after a login.
     pub(super) fn accept(&self) {
+        self.logins.fetch_add(1, Ordering::AcqRel);
         self.lock().refusal = None;
     }
 }
