@@ -24,7 +24,8 @@ use super::{
     MultipathDevice,
     driver::Job,
     outcome::{refused, result_of},
-    shared::{Deadline, Order, Shared, Ticket},
+    shared::{Order, Shared},
+    ticket::{Deadline, Ticket},
 };
 use crate::{core::IoClass, path::Path};
 

@@ -8,6 +8,7 @@ mod io;
 mod join;
 mod outcome;
 mod shared;
+mod ticket;
 mod topology;
 
 use std::{fmt, sync::Arc};

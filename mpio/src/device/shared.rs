@@ -8,22 +8,13 @@ use std::{
     time::Instant,
 };
 
-use iscsi_client::{
-    device::DeviceInfo,
-    error::{Error, ErrorKind, Retry},
-    logical_unit::Recall,
-    runtime::Runtime,
-};
+use iscsi_client::{device::DeviceInfo, logical_unit::Recall, runtime::Runtime};
 use smallvec::SmallVec;
 
-use super::{
-    driver::Job,
-    events::EventLog,
-    outcome::{DROPPED, UNREAD, outcome_of},
-};
+use super::{driver::Job, events::EventLog};
 use crate::{
     core::{
-        Action, AttemptId, IoClass, IoId, Multipath, PathId, SubmitError, Verdict,
+        Action, AttemptId, IoId, Multipath, PathId, Verdict,
         arena::{Arena, Key},
     },
     path::Path,
@@ -51,13 +42,13 @@ pub(super) struct Go<P> {
 
 /// The letter box of a request.
 #[derive(Debug)]
-struct Mailbox<P> {
+pub(super) struct Mailbox<P> {
     io: IoId,
     order: Option<Order<P>>,
-    waker: Option<Waker>,
+    pub(super) waker: Option<Waker>,
     recall: Recall,
     /// Nobody waits for the verdict any more.
-    abandoned: bool,
+    pub(super) abandoned: bool,
 }
 
 /// A path of the device.
@@ -79,7 +70,7 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    fn carry_out(self) {
+    pub(super) fn carry_out(self) {
         self.recalls.iter().for_each(Recall::recall);
         self.wakers.into_iter().for_each(Waker::wake);
     }
@@ -90,7 +81,7 @@ pub(super) struct State<P> {
     pub(super) core: Multipath,
     /// By `PathId::index`.
     pub(super) members: Vec<Option<Member<P>>>,
-    mail: Arena<Mailbox<P>>,
+    pub(super) mail: Arena<Mailbox<P>>,
     /// For mailboxes to come.
     spare: Vec<Recall>,
     /// The mailbox of each I/O of the core, by `IoId::index`. The core uses its index again as soon
@@ -151,7 +142,7 @@ impl<P: Path> Shared<P> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<P>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<P>> {
         // The core has no panics of its own; after one of the standard library's the tables are
         // still the best there is.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,31 +177,10 @@ impl<P: Path> Shared<P> {
         };
         poll_fn(move |cx| watch.poll(cx, &mut look))
     }
-
-    /// Hands a request to the core.
-    pub(super) fn submit(self: &Arc<Self>, class: IoClass) -> Result<Ticket<P>, SubmitError> {
-        let now = self.runtime.now();
-        let mut deferred = Deferred::default();
-        let mut state = self.lock();
-        let io = state.core.submit(now, class)?;
-        let key = state.open_mailbox(io);
-        state.carry_out(now, &mut deferred);
-        let next = state.take_order(key);
-        drop(state);
-        deferred.carry_out();
-        Ok(Ticket {
-            shared: Arc::clone(self),
-            key,
-            io,
-            finished: matches!(next, Some(Order::Done(_))),
-            next,
-            attempt: None,
-        })
-    }
 }
 
 impl<P: Path> State<P> {
-    fn open_mailbox(&mut self, io: IoId) -> Key {
+    pub(super) fn open_mailbox(&mut self, io: IoId) -> Key {
         let recall = self.spare.pop().unwrap_or_default();
         let key = self.mail.insert(Mailbox {
             io,
@@ -232,7 +202,7 @@ impl<P: Path> State<P> {
     }
 
     /// The next order; after the last one the mailbox is gone.
-    fn take_order(&mut self, key: Key) -> Option<Order<P>> {
+    pub(super) fn take_order(&mut self, key: Key) -> Option<Order<P>> {
         let order = self.mail.get_mut(key)?.order.take()?;
         if matches!(order, Order::Done(_)) {
             self.close_mailbox(key);
@@ -268,7 +238,7 @@ impl<P: Path> State<P> {
     }
 
     /// Does what the core says, and tells what it tells.
-    fn carry_out(&mut self, now: Instant, deferred: &mut Deferred) {
+    pub(super) fn carry_out(&mut self, now: Instant, deferred: &mut Deferred) {
         while let Some(action) = self.core.poll_action() {
             self.obey(action, deferred);
         }
@@ -372,172 +342,5 @@ impl<P: Path> Drop for Watch<'_, P> {
             let mut state = self.shared.lock();
             state.watchers.retain(|(other, _)| *other != id);
         }
-    }
-}
-
-/// A request that the core has accepted. Dropping it cancels the request.
-#[derive(Debug)]
-pub(super) struct Ticket<P: Path> {
-    shared: Arc<Shared<P>>,
-    key: Key,
-    io: IoId,
-    /// An order that was there before anybody asked.
-    next: Option<Order<P>>,
-    /// The attempt that we are at.
-    attempt: Option<(AttemptId, PathId)>,
-    finished: bool,
-}
-
-impl<P: Path> Ticket<P> {
-    /// Waits for the next order. `deadline` cancels the request while it waits.
-    pub(super) async fn order(&mut self, deadline: &mut Deadline) -> Order<P> {
-        let order = poll_fn(|cx| self.poll_order(cx, deadline)).await;
-        match &order {
-            Order::Go(go) => self.attempt = Some((go.attempt, go.id)),
-            Order::Done(_) => self.finished = true,
-        }
-        order
-    }
-
-    fn poll_order(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Order<P>> {
-        if let Some(order) = self.next.take() {
-            return Poll::Ready(order);
-        }
-        let polled = self.poll_mailbox(cx);
-        let runtime = &*self.shared.runtime;
-        if polled.is_pending() && (deadline.is_expired() || deadline.poll_expired(cx, runtime)) {
-            let io = self.io;
-            self.shared.act(|state, now| state.core.cancel(now, io));
-            return self.poll_mailbox(cx);
-        }
-        polled
-    }
-
-    fn poll_mailbox(&self, cx: &Context<'_>) -> Poll<Order<P>> {
-        self.shared.look(|state| {
-            if let Some(order) = state.take_order(self.key) {
-                return Poll::Ready(order);
-            }
-            if let Some(mailbox) = state.mail.get_mut(self.key) {
-                match &mut mailbox.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
-                }
-            }
-            Poll::Pending
-        })
-    }
-
-    /// The attempt has ended.
-    pub(super) fn end(&mut self, result: &Result<(), Error>) {
-        let Some((attempt, path)) = self.attempt.take() else {
-            return;
-        };
-        let other_unit = matches!(result, Err(error) if error.kind() == ErrorKind::WrongUnit);
-        let now = self.shared.runtime.now();
-        let mut deferred = Deferred::default();
-        let mut state = self.shared.lock();
-        state.core.handle_outcome(now, attempt, outcome_of(result));
-        if other_unit {
-            // The unit answers, so no checker would find anything wrong with this path.
-            state.jobs.push(Job::Verify(path));
-        }
-        state.carry_out(now, &mut deferred);
-        self.next = state.take_order(self.key);
-        drop(state);
-        deferred.carry_out();
-    }
-
-    /// The request's time is over before the attempt was made.
-    pub(super) fn end_late(&mut self) {
-        let timeout = Error::not_executed(ErrorKind::Timeout).with_retry(Retry::Never);
-        self.end(&Err(timeout));
-    }
-
-    /// Somebody else will report the attempt.
-    pub(super) fn hand_over(&mut self) -> Option<AttemptId> {
-        self.attempt.take().map(|(attempt, _)| attempt)
-    }
-}
-
-impl<P: Path> Drop for Ticket<P> {
-    fn drop(&mut self) {
-        if self.finished {
-            return;
-        }
-        let (io, key, attempt) = (self.io, self.key, self.attempt.take());
-        // An order that was taken and not read: an attempt of which nothing is known to anybody.
-        let unread = match self.next.take() {
-            Some(Order::Done(_)) => return,
-            Some(Order::Go(go)) => Some(go.attempt),
-            None => None,
-        };
-        self.shared.act(|state, now| {
-            let unread = match state.take_order(key) {
-                Some(Order::Done(_)) => return,
-                Some(Order::Go(go)) => Some(go.attempt),
-                None => unread,
-            };
-            if let Some(mailbox) = state.mail.get_mut(key) {
-                mailbox.abandoned = true;
-            }
-            state.core.cancel(now, io);
-            if let Some(attempt) = unread {
-                state.core.handle_outcome(now, attempt, UNREAD);
-            }
-            if let Some((attempt, _)) = attempt {
-                state.core.handle_outcome(now, attempt, DROPPED);
-            }
-        });
-    }
-}
-
-/// When a request has to be over. The timer is made when it is first waited for; most requests have
-/// no deadline at all.
-#[derive(Debug)]
-pub(super) struct Deadline {
-    at: Option<Instant>,
-    timer: Option<std::pin::Pin<Box<dyn iscsi_client::runtime::AsyncTimer>>>,
-    expired: bool,
-}
-
-impl Deadline {
-    pub(super) fn new(runtime: &dyn Runtime, timeout: Option<std::time::Duration>) -> Self {
-        Self {
-            at: timeout.map(|timeout| runtime.now() + timeout),
-            timer: None,
-            expired: false,
-        }
-    }
-
-    /// What is left for an attempt: `Ok(None)` without a limit, an error when nothing is.
-    pub(super) fn left(
-        &mut self,
-        runtime: &dyn Runtime,
-    ) -> Result<Option<std::time::Duration>, ()> {
-        let Some(at) = self.at else {
-            return Ok(None);
-        };
-        let left = at.saturating_duration_since(runtime.now());
-        self.expired |= left.is_zero();
-        if left.is_zero() {
-            Err(())
-        } else {
-            Ok(Some(left))
-        }
-    }
-
-    pub(super) const fn is_expired(&self) -> bool {
-        self.expired
-    }
-
-    /// True once, when the time is over; otherwise the task is woken then.
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, runtime: &dyn Runtime) -> bool {
-        let Some(at) = self.at.filter(|_| !self.expired) else {
-            return false;
-        };
-        let timer = self.timer.get_or_insert_with(|| runtime.new_timer(at));
-        self.expired = timer.as_mut().poll(cx).is_ready();
-        self.expired
     }
 }

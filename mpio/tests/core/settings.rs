@@ -11,7 +11,8 @@ fn the_defaults_are_within_their_own_ranges() {
 
 #[test]
 fn a_value_out_of_range_is_named_with_its_range() {
-    let wrong: [(&str, fn(ConfigBuilder) -> ConfigBuilder); 8] = [
+    type Set = fn(ConfigBuilder) -> ConfigBuilder;
+    let wrong: [(&str, Set); 8] = [
         ("polling_interval", |b| b.polling_interval(MS, S)),
         ("max_polling_interval", |b| b.polling_interval(9 * S, S)),
         ("no_path_retry", |b| {
