@@ -81,7 +81,13 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 ///
 /// As [`bytes`].
 pub fn some_bytes(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|n| if n == 0 { Err("must not be 0".into()) } else { Ok(n) })
+    bytes(text).and_then(|n| {
+        if n == 0 {
+            Err("must not be 0".into())
+        } else {
+            Ok(n)
+        }
+    })
 }
 
 /// Seconds: `3`, `0.5`.
@@ -159,7 +165,17 @@ mod tests {
         ] {
             assert_eq!(bytes(text), Ok(n), "{text}");
         }
-        for text in ["", "k", "-1", "1x", "1kk", "99999999999999999999", "20000000t", "nan", "inf"] {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "1x",
+            "1kk",
+            "99999999999999999999",
+            "20000000t",
+            "nan",
+            "inf",
+        ] {
             assert!(bytes(text).is_err(), "{text}");
         }
         assert!(some_bytes("0").is_err());
@@ -181,7 +197,14 @@ mod tests {
             Ok(Bind::Address("10.0.0.1".parse().unwrap()))
         );
         assert!(matches!(nic("fe80::1"), Ok(Bind::Address(_))));
-        for text in ["", "..", "a b", "10.0.0.1:80", "a-name-that-is-too-long", "a/b"] {
+        for text in [
+            "",
+            "..",
+            "a b",
+            "10.0.0.1:80",
+            "a-name-that-is-too-long",
+            "a/b",
+        ] {
             assert!(nic(text).is_err(), "{text}");
         }
     }

@@ -11,6 +11,10 @@ pub mod progress;
 pub mod reader;
 pub mod report;
 pub mod runtime;
-pub mod topology;
 pub mod usage;
 pub mod verify;
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,4 +46,7 @@ pub use error::{ApiMisuse, DecodeError, Error, PeerIncompatible, PeerMisbehaved}
 pub use ids::{
     Cid, InitiatorTaskTag, Isid, LoginStatus, TargetPortalGroupTag, TargetTransferTag, Tsih,
 };
+pub use name::IscsiName;
+pub use portal::Portal;
+pub use scsi::lun::Lun;
 pub use time::Instant;
