@@ -1,4 +1,19 @@
-//! Runtime-agnostic iSCSI sessions.
+//! iSCSI sessions from user space, over a runtime of the caller's choice.
+//!
+//! From the outside in:
+//!
+//! * [`device`]: the [`BlockDevice`](device::BlockDevice) trait, and what a device is.
+//! * [`logical_unit`]: one LUN over one session, as such a device.
+//! * [`initiator`]: who we are; opens sessions and discovers targets ([`discovery`]).
+//! * [`session`]: the handle, the requests, and the driver that owns the socket.
+//! * [`buf`]: owned buffers and guest memory. [`error`]: what went wrong, what it may have done at the
+//!   target, and what to do.
+//! * [`bind`] and [`runtime`]: the network card, and all that is needed of the world. The features
+//!   `tokio` and `smol` bring an adapter each; neither is on by default.
+//! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
+//! * [`blocking`]: for hosts without a runtime.
+//!
+//! Nothing here keeps process-global state or spawns a task that was not asked for.
 
 pub mod bind;
 pub mod blocking;
@@ -12,3 +27,8 @@ pub mod logical_unit;
 pub mod runtime;
 pub mod session;
 pub mod url;
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
