@@ -75,11 +75,11 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "give a number of bytes, such as 4096, 64k, 1m or 4g".into())
 }
 
-/// As [`bytes`], but at least 1.
+/// As [`bytes()`], but at least 1.
 ///
 /// # Errors
 ///
-/// As [`bytes`].
+/// As [`bytes()`].
 pub fn some_bytes(text: &str) -> Result<u64, String> {
     bytes(text).and_then(|n| {
         if n == 0 {

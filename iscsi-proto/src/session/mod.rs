@@ -1,9 +1,9 @@
 //! Full feature phase: commands in, answers out (RFC 7143 sections 4.2 and 11).
 //!
-//! What is per session lives here: the task set ([`tasks`]), the command window ([`window`]); what is
+//! What is per session lives here: the task set (`tasks`), the command window (`window`); what is
 //! per connection lives in [`crate::connection`]. The files follow the life of a command:
-//! [`command`] is submitted, [`transmit`] stages it and its data, [`receive`] dispatches what comes
-//! back, [`data_in`], [`data_out`] and [`respond`] judge it, [`abort`] and [`timers`] end it early.
+//! `command` is submitted, `transmit` stages it and its data, `receive` dispatches what comes
+//! back, `data_in`, `data_out` and `respond` judge it, `abort` and `timers` end it early.
 
 mod abort;
 mod command;
