@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     Action, Attempt, AttemptId, Candidate, Event, Execution, FailReason, Ghost, IoId, IoState,
     Multipath, Outcome, Owner, PathId, Scope, Steer, Verdict,
-    path::{Link, Path},
+    path::Path,
     retry::{Disposition, Wish},
 };
 
@@ -73,12 +73,15 @@ impl Multipath {
     /// A write ended without anybody knowing whether it will land.
     pub(super) fn raise_ghost(&mut self, now: Instant, attempt: AttemptId, ended: &Attempt) {
         let path = self.paths.get(ended.path.0);
-        // A later connection of this path, or its absence: then the one in question is closed. The
-        // moment of the last close is not before the moment of that close, so it is safe to use.
-        let superseded = path.is_none_or(|p| p.epoch != ended.epoch);
-        let gone = path.is_none_or(|p| superseded || !p.open);
-        let closed = gone.then(|| path.and_then(|p| p.closed).unwrap_or(now));
-        let reinstated = superseded && path.is_some_and(|p| p.link == Link::Up);
+        // Not the connection of its dispatch, although it was mostly that one: a caller that was slow
+        // to begin the attempt has sent it on whatever connection was there then, and a session may
+        // lose one and get another before its shell has told us of either. So it counts as sent on
+        // the latest one, and what was proven of an earlier one proves nothing here. For an outcome
+        // that merely came late this waits longer than necessary, which is rare and harmless.
+        let epoch = path.map_or(ended.epoch, |p| p.epoch);
+        // A path is told to be down when it was asked to be, too; the outcome comes from whoever
+        // closed the connection, after that was done.
+        let closed = path.is_none_or(|p| !p.open).then_some(now);
         if !self.ghosts.iter().any(|g| g.path == ended.path) {
             self.events.push(Event::FenceStarted { path: ended.path });
         }
@@ -86,11 +89,11 @@ impl Multipath {
         self.ghosts.push(Ghost {
             attempt,
             path: ended.path,
-            epoch: ended.epoch,
+            epoch,
             io: Some(ended.io),
             since: now,
             closed,
-            reinstated,
+            reinstated: false,
             confirmed: false,
         });
     }

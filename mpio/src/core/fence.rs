@@ -34,7 +34,7 @@ pub(crate) struct Ghost {
     /// The attempt that it was.
     pub(crate) attempt: AttemptId,
     pub(crate) path: PathId,
-    /// Which of the path's connections it was sent on.
+    /// The latest of the path's connections that it may have been sent on.
     pub(crate) epoch: u32,
     /// The I/O that waits for its end; `None` once its caller has been told.
     pub(crate) io: Option<IoId>,

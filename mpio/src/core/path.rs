@@ -98,8 +98,6 @@ pub(crate) struct Path {
     pub(crate) closing: bool,
     /// Counts connections, so that a late outcome is not blamed on the next one.
     pub(crate) epoch: u32,
-    /// When the last connection was closed.
-    pub(crate) closed: Option<Instant>,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
     pub(crate) counters: PathCounters,
@@ -125,7 +123,6 @@ impl Path {
             removing: false,
             closing: false,
             epoch: 0,
-            closed: None,
             in_flight: 0,
             latency: Latency::new(),
             counters: PathCounters::default(),

@@ -58,10 +58,7 @@ impl Multipath {
             return;
         };
         entry.link = Link::Down(reason);
-        // A failed login of a path that is down already closes nothing.
-        if std::mem::replace(&mut entry.open, false) || entry.closed.is_none() {
-            entry.closed = Some(now);
-        }
+        entry.open = false;
         entry.fencing = false;
         entry.checker.stop();
         entry.suspicion.reset(now);

@@ -57,19 +57,72 @@ fn on_a_barrier_the_login_is_enough() {
     assert_eq!(h.path_of(write), Some(b));
 }
 
+/// The attempt may have been sent on a later connection than the one of its dispatch: its caller was
+/// slow to begin it. Then the reinstatement that was seen is not that of its nexus.
 #[test]
-fn an_outcome_that_comes_after_the_reinstatement_is_fenced_by_it_too() {
+fn an_outcome_from_a_later_connection_is_not_fenced_by_the_login_that_opened_it() {
+    for barrier in [false, true] {
+        let config = Config::builder()
+            .reinstatement_is_barrier(barrier)
+            .build()
+            .unwrap();
+        let (mut h, [a, _]) = Harness::with_paths(config);
+        let write = h.write(0..8);
+        h.core
+            .handle_path_down(h.now, a, DownReason::ConnectionLost);
+        h.up(a);
+        h.pass(12 * S, &[]);
+        // The second connection is lost; the caller learns it before the shell does.
+        h.end_io(write, LOST);
+        assert_eq!(h.path_of(write), None, "barrier {barrier}");
+        h.core
+            .handle_path_down(h.now, a, DownReason::ConnectionLost);
+        h.drain();
+        h.pass(if barrier { MS } else { 9_999 * MS }, &[]);
+        assert_eq!(h.path_of(write), None, "barrier {barrier}");
+        h.up(a);
+        h.pass(MS, &[]);
+        assert!(h.path_of(write).is_some(), "barrier {barrier}");
+    }
+}
+
+/// A path may say that it is down when it was merely asked to be. The outcome, which comes from
+/// whoever closed the connection, does not come before that is done.
+#[test]
+fn the_quiet_time_does_not_start_before_the_outcome() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let write = h.write(0..8);
+    h.core.handle_path_down(h.now, a, DownReason::Fenced);
+    h.drain();
+    h.pass(12 * S, &[]);
+    h.end_io(write, LOST);
+    h.pass(9_999 * MS, &[]);
+    assert_eq!(h.path_of(write), None);
+    h.pass(MS, &[]);
+    assert_eq!(h.path_of(write), Some(b));
+}
+
+/// Nobody can tell such an outcome from one of the new connection, so that one has to go as well.
+#[test]
+fn an_outcome_that_comes_after_the_reinstatement_costs_the_new_connection() {
     let config = Config::builder()
         .reinstatement_is_barrier(true)
         .build()
         .unwrap();
-    let (mut h, [a, _]) = Harness::with_paths(config);
+    let (mut h, [a, b]) = Harness::with_paths(config);
     let write = h.write(0..8);
     h.core
         .handle_path_down(h.now, a, DownReason::ConnectionLost);
     h.up(a);
     h.end_io(write, LOST);
-    assert!(h.path_of(write).is_some());
+    h.pass(9_999 * MS, &[]);
+    assert_eq!((h.path_of(write), h.fences.len()), (None, 0));
+    h.pass(MS, &[]);
+    assert_eq!(h.fences, [a]);
+    h.core.handle_fenced(h.now, a, FenceResult::Closed);
+    h.core.handle_fenced(h.now, a, FenceResult::Reinstated);
+    h.drain();
+    assert_eq!(h.path_of(write), Some(b));
 }
 
 #[test]
