@@ -63,6 +63,7 @@ enum Report<P> {
     Probed(PathId, ProbeReport),
     Ended(AttemptId, Outcome),
     Status(PathId, PathStatus),
+    /// With the number of the verification.
     Verified(PathId, u64, Result<IdentityCheck, Error>),
     Info(PathId, Result<Arc<DeviceInfo>, Error>),
     Closed(PathId),
@@ -147,9 +148,10 @@ impl<P: Path> MultipathDriver<P> {
                 }
             }
             Job::Verify(id) => {
-                let generation = self.shared.look(|s| s.member(id).map(|m| m.generation));
-                if let Some(generation) = generation {
-                    self.verify(id, generation, Duration::ZERO);
+                // Every request that finds another unit asks for it.
+                let under_way = |s: &mut State<P>| s.member(id).is_some_and(|m| m.verifying);
+                if !self.shared.look(under_way) {
+                    self.verify(id, Duration::ZERO);
                 }
             }
             Job::Open(opening) => {
@@ -182,12 +184,19 @@ impl<P: Path> MultipathDriver<P> {
         }));
     }
 
-    fn verify(&self, id: PathId, generation: u64, delay: Duration) {
-        let Some(path) = self.path(id) else { return };
+    /// Begins a verification, after which an earlier one does not count any more.
+    fn verify(&self, id: PathId, delay: Duration) {
+        let begun = self.shared.look(|state| {
+            let member = state.member_mut(id)?;
+            member.verifying = true;
+            member.verification += 1;
+            Some((Arc::clone(&member.path), member.verification))
+        });
+        let Some((path, number)) = begun else { return };
         let runtime = Arc::clone(&self.shared.runtime);
         self.jobs.push(Box::pin(async move {
             sleep(&*runtime, delay).await;
-            Report::Verified(id, generation, path.verify().await)
+            Report::Verified(id, number, path.verify().await)
         }));
     }
 
@@ -200,7 +209,7 @@ impl<P: Path> MultipathDriver<P> {
                 self.act(|s, now| s.core.handle_outcome(now, attempt, outcome));
             }
             Report::Status(path, status) => self.status(path, status),
-            Report::Verified(path, generation, result) => self.verified(path, generation, result),
+            Report::Verified(path, number, result) => self.verified(path, number, result),
             Report::Info(id, result) => {
                 let path = self.path(id);
                 if let (Some(path), Ok(info)) = (path, result) {
@@ -251,6 +260,14 @@ impl<P: Path> MultipathDriver<P> {
             let newly_up = up && (!member.up || status.was_lost);
             let lost = member.up && status.was_lost && up;
             member.up = up;
+            if newly_up || !up {
+                member.verified = false;
+                member.verifying = false;
+                member.verification += 1;
+            }
+            // Other events than a loss leave a verification as it is, unless it was ended by one
+            // that had not been told here.
+            let verify = up && !member.verified && !member.verifying;
             match status.link {
                 PathLink::Up if lost => {
                     state
@@ -264,44 +281,38 @@ impl<P: Path> MultipathDriver<P> {
                     return None;
                 }
             }
-            Some((path, newly_up))
+            Some((path, verify))
         });
-        if let Some((path, newly_up)) = verify {
+        if let Some((path, verify)) = verify {
             self.watch(id, path, status.generation);
-            if newly_up {
-                self.verify(id, status.generation, Duration::ZERO);
+            if verify {
+                self.verify(id, Duration::ZERO);
             }
         }
     }
 
-    fn verified(&mut self, id: PathId, generation: u64, result: Result<IdentityCheck, Error>) {
-        // If anything has happened to the connection since, this was about another one; its status
-        // is on the way, or was applied and has begun a verification of its own.
-        let current = |state: &State<P>| {
-            state
-                .member(id)
-                .is_some_and(|m| m.up && m.generation == generation)
-        };
-        match result {
-            Ok(identity) => {
-                self.act(|state, now| {
-                    let fresh = state
-                        .member(id)
-                        .is_some_and(|m| m.path.status().generation == generation);
-                    if current(state) && fresh {
-                        state.core.handle_path_up(now, id, identity);
-                        info::update(state);
-                    }
-                });
-                if identity == IdentityCheck::Mismatch && self.shared.look(|s| current(s)) {
-                    self.verify(id, generation, MISMATCH_PAUSE);
-                }
+    fn verified(&mut self, id: PathId, number: u64, result: Result<IdentityCheck, Error>) {
+        let again = self.act(|state, now| {
+            // One that was overtaken by a loss was about another connection.
+            let member = state.member_mut(id).filter(|m| m.verification == number)?;
+            member.verifying = false;
+            if member.path.status().generation != member.generation {
+                // Something has happened that was not told here yet, perhaps a loss. Its status is on
+                // the way, and begins a verification if there still has to be one.
+                member.verified = false;
+                return None;
             }
-            Err(_) => {
-                if self.shared.look(|state| current(state)) {
-                    self.verify(id, generation, VERIFY_PAUSE);
-                }
-            }
+            let Ok(identity) = result else {
+                return Some(VERIFY_PAUSE);
+            };
+            member.verified = identity == IdentityCheck::Verified;
+            let again = (!member.verified).then_some(MISMATCH_PAUSE);
+            state.core.handle_path_up(now, id, identity);
+            info::update(state);
+            again
+        });
+        if let Some(pause) = again {
+            self.verify(id, pause);
         }
     }
 

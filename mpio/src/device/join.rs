@@ -126,6 +126,9 @@ impl<P: Path> State<P> {
             path: Arc::new(path),
             generation: status.generation,
             up,
+            verified: up,
+            verifying: false,
+            verification: 0,
         });
         if up {
             // Its identity was read through this very connection; if that was lost meanwhile, the

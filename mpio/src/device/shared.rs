@@ -60,6 +60,12 @@ pub(super) struct Member<P> {
     pub(super) generation: u64,
     /// That status was `Up`.
     pub(super) up: bool,
+    /// The core was told that the present connection leads to this device.
+    pub(super) verified: bool,
+    /// A verification is under way, or is to be made after a pause.
+    pub(super) verifying: bool,
+    /// Its number.
+    pub(super) verification: u64,
 }
 
 /// Carried out after the lock is released: wakers may run anything.
