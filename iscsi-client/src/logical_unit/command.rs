@@ -179,7 +179,9 @@ impl Commander {
 
     /// When a request that starts now is over.
     pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        self.now() + timeout.unwrap_or(self.options.timeout)
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        // A caller may well say `Duration::MAX`, which is beyond the clock.
+        self.now() + timeout.unwrap_or(self.options.timeout).min(YEAR)
     }
 
     /// What is out of date, bits of [`stale`]. A login makes everything so: whoever answers after it

@@ -274,7 +274,14 @@ impl<P: Path> Drop for WriteRequest<'_, P> {
         else {
             return;
         };
-        self.shared
-            .act(|state, _| state.jobs.push(Job::Finish(id, attempt)));
+        let mut attempt = Some(attempt);
+        self.shared.act(|state, _| {
+            // With no driver left nobody would poll it, and it would keep its session open.
+            if let Some(attempt) = attempt.take_if(|_| !state.ended) {
+                state.jobs.push(Job::Finish(id, attempt));
+            }
+        });
+        // Without the lock, as in the driver's end.
+        drop(attempt);
     }
 }

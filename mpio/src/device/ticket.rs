@@ -175,7 +175,8 @@ pub(super) struct Deadline {
 impl Deadline {
     pub(super) fn new(runtime: &dyn Runtime, timeout: Option<Duration>) -> Self {
         Self {
-            at: timeout.map(|timeout| runtime.now() + timeout),
+            // What is beyond the clock is no limit.
+            at: timeout.and_then(|timeout| runtime.now().checked_add(timeout)),
             timer: None,
             expired: false,
         }

@@ -4,5 +4,6 @@ mod failover;
 mod joining;
 mod lifecycle;
 mod no_path;
+mod scripted;
 mod support;
 mod writes;
