@@ -1,6 +1,7 @@
 //! The multipath device over real sessions in a simulated world.
 
 mod failover;
+mod hostile;
 mod joining;
 mod lifecycle;
 mod no_path;
