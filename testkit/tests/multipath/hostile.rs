@@ -147,7 +147,7 @@ async fn disturb(world: &World, link: usize, rng: &mut Rng, done: &Cell<bool>) {
         world
             .target
             .core()
-            .set_delay(link, MS * [0, 0, 5, LATE][rng.below(4) as usize] as u32);
+            .set_delay(link, MS * [0, 5, 500, LATE][rng.below(4) as usize] as u32);
         let most = match rng.below(4) {
             0 => {
                 net.cut(portal);
@@ -221,6 +221,8 @@ fn run(seed: u64) -> u64 {
         .path_grouping_policy(policy)
         .no_path_retry(NoPathRetry::Queue)
         .quiet_time(Some(QUIET))
+        // Soon, so that the target still has work of a connection that is closed here.
+        .tear_down(MS * (20 + rng.below(1000) as u32))
         .reinstatement_is_barrier(rng.below(3) == 0)
         .build()
         .unwrap();
