@@ -299,13 +299,14 @@ impl Multipath {
         }
     }
 
-    /// Reads leave a silent path as soon as there is another one.
+    /// Reads leave a silent path as soon as there is another one. It may be out for another reason as
+    /// well (being removed, failing its checks), so its standing is not asked.
     fn move_reads(&mut self) {
         for index in 0.. {
             let Some((key, path)) = self.paths.iter().nth(index) else {
                 break;
             };
-            if path.standing() == Standing::Doubtful(SuspectCause::Silence) && path.in_flight > 0 {
+            if path.is_connected() && path.suspicion.is_suspect() && path.in_flight > 0 {
                 self.recall_reads(PathId(key));
             }
         }

@@ -161,3 +161,19 @@ fn an_idle_path_is_found_out_by_its_checker() {
         1
     );
 }
+
+/// It takes no new I/O for another reason already; that is none to leave reads where nobody answers.
+#[test]
+fn reads_leave_a_silent_path_that_is_being_removed_too() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let read = h.read(0..8);
+    let from = h.path_of(read).unwrap();
+    h.core.remove_path(h.now, from);
+    h.drain();
+    h.pass(S, &[a, b]);
+    assert_eq!(h.recalled.len(), 1);
+    h.end_io(read, TAKEN_BACK);
+    let to = h.path_of(read).expect("on its way again");
+    assert_ne!(to, from);
+    assert_eq!(h.closes, [from]);
+}
