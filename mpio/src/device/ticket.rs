@@ -138,27 +138,27 @@ impl<P: Path> Drop for Ticket<P> {
         }
         let (io, key, attempt) = (self.io, self.key, self.attempt.take());
         // An order that was taken and not read: an attempt of which nothing is known to anybody.
-        let unread = match self.next.take() {
-            Some(Order::Done(_)) => return,
-            Some(Order::Go(go)) => Some(go.attempt),
-            None => None,
-        };
-        self.shared.act(|state, now| {
-            let unread = match state.take_order(key) {
-                Some(Order::Done(_)) => return,
-                Some(Order::Go(go)) => Some(go.attempt),
-                None => unread,
-            };
+        let next = self.next.take();
+        if matches!(next, Some(Order::Done(_))) {
+            return;
+        }
+        // Given back, and dropped without the lock: it may hold the last handle of its path.
+        let _unread = self.shared.act(|state, now| {
+            let unread = state.take_order(key).or(next);
+            if matches!(unread, Some(Order::Done(_))) {
+                return unread;
+            }
             if let Some(mailbox) = state.mail.get_mut(key) {
                 mailbox.abandoned = true;
             }
             state.core.cancel(now, io);
-            if let Some(attempt) = unread {
-                state.core.handle_outcome(now, attempt, UNREAD);
+            if let Some(Order::Go(go)) = &unread {
+                state.core.handle_outcome(now, go.attempt, UNREAD);
             }
             if let Some((attempt, _)) = attempt {
                 state.core.handle_outcome(now, attempt, DROPPED);
             }
+            unread
         });
     }
 }
