@@ -8,7 +8,7 @@ use iscsi_client::device::BlockDeviceExt;
 use iscsi_testkit::{pattern, sim::Rng};
 use mpio::core::{Config, PathGroupingPolicy, PathSelector};
 
-use crate::support::{LUN_SIZE, World, paths, portal, read, stamp};
+use crate::support::{LUN_SIZE, World, paths, portal, read, seeds, stamp};
 
 const WORKERS: u64 = 6;
 /// Operations of each worker.
@@ -103,8 +103,13 @@ fn run(seed: u64) -> (u64, u64) {
 
 #[test]
 fn fifty_seeds_of_failover_show_no_error_and_no_old_data() {
-    let failovers: u64 = (0..50).map(|seed| run(seed).0).sum();
-    assert!(failovers >= 50, "only {failovers} failovers in 50 seeds");
+    let seeds = seeds(0..50);
+    let count = seeds.end - seeds.start;
+    let failovers: u64 = seeds.map(|seed| run(seed).0).sum();
+    assert!(
+        failovers >= count,
+        "only {failovers} failovers in {count} seeds"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use iscsi_proto::scsi::Lun;
 use iscsi_testkit::sim::Rng;
 use mpio::core::{Config, NoPathRetry, PathAttributes, PathGroupingPolicy};
 
-use crate::support::{TARGET, World, paths, portal, read, stamp};
+use crate::support::{TARGET, World, paths, portal, read, seeds, stamp};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -269,15 +269,6 @@ fn run(seed: u64) -> u64 {
     let ghosts = device.snapshot().counters.ambiguous_writes;
     world.end(device);
     ghosts
-}
-
-/// `MULTIPATH_SEEDS=from..to` for more of them.
-fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("MULTIPATH_SEEDS") else {
-        return default;
-    };
-    let (from, to) = text.split_once("..").expect("from..to");
-    from.parse().unwrap()..to.parse().unwrap()
 }
 
 #[test]

@@ -120,3 +120,12 @@ pub(crate) async fn read(device: &dyn BlockDevice, offset: u64) -> Result<Vec<u8
     device.read_at(offset, &mut block).await?;
     Ok(block)
 }
+
+/// `MULTIPATH_SEEDS=from..to` for more of them.
+pub(crate) fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("MULTIPATH_SEEDS") else {
+        return default;
+    };
+    let (from, to) = text.split_once("..").expect("from..to");
+    from.parse().unwrap()..to.parse().unwrap()
+}
