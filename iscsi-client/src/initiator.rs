@@ -1,12 +1,9 @@
 //! The initiator: who we are, towards every target.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use iscsi_proto::{
-    ApiMisuse, Error as CoreError, Isid,
+    ApiMisuse, Error as CoreError,
     login::{Authentication, ChapCredentials, LoginConfig},
     name::IscsiName,
     portal::Portal,
@@ -15,12 +12,12 @@ use iscsi_proto::{
 use crate::{
     bind::Bind,
     error::{LoginError, LoginFailure},
-    isid::SessionSlot,
+    isid::{IsidLease, IsidTable, SessionSlot},
     runtime::Runtime,
     session::{
         self, Driver, Session, SessionOptions,
         connect::{Connected, Connector, Spec},
-        handle::Identity,
+        tether::Identity,
     },
 };
 
@@ -259,43 +256,5 @@ impl Initiator {
     /// What the initiator's sessions authenticate with.
     pub(crate) fn authentication(&self) -> &Authentication {
         &self.0.authentication
-    }
-}
-
-/// Which ISIDs are in use towards which targets. RFC 7143 section 4.4.3 allows one session per ISID
-/// and portal group; which group a portal belongs to is known only after the login, so this is
-/// stricter: one per ISID and target.
-#[derive(Debug, Default)]
-pub(crate) struct IsidTable(Mutex<BTreeSet<(IscsiName, Isid)>>);
-
-/// An ISID in use; free again when dropped.
-#[derive(Debug)]
-pub(crate) struct IsidLease {
-    table: Arc<IsidTable>,
-    key: (IscsiName, Isid),
-}
-
-impl IsidTable {
-    fn lease(table: &Arc<Self>, target: &IscsiName, isid: Isid) -> Option<IsidLease> {
-        let key = (target.clone(), isid);
-        let new = table
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone());
-        new.then(|| IsidLease {
-            table: Arc::clone(table),
-            key,
-        })
-    }
-}
-
-impl Drop for IsidLease {
-    fn drop(&mut self) {
-        self.table
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.key);
     }
 }

@@ -18,7 +18,7 @@ use iscsi_proto::{
 use crate::{
     bind::{Bind, BindError, scope_id},
     error::{LoginError, LoginFailure},
-    initiator::IsidLease,
+    isid::IsidLease,
     runtime::{BoxFuture, Dial, Runtime, Transport},
 };
 

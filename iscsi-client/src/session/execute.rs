@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,9 +20,9 @@ use iscsi_proto::{
 };
 
 use super::{
-    handle::Session,
     queue::Submitted,
     slot::{Class, OpId, Ticket},
+    tether::Tether,
     work::{Finished, Held, Payload, Work},
 };
 use crate::error::{Error, ErrorKind, Outcome, Retry};
@@ -94,7 +97,7 @@ pub struct QueueFull {
 /// or a little later. [`revoke`](Self::revoke) does the same and says how it ended.
 #[must_use = "futures do nothing unless polled"]
 pub struct Execute {
-    session: Session,
+    session: Arc<Tether>,
     stage: Stage,
     revoked: AtomicBool,
 }
@@ -114,7 +117,7 @@ enum Stage {
 }
 
 impl Execute {
-    pub(super) const fn new(session: Session, request: ScsiRequest) -> Self {
+    pub(super) const fn new(session: Arc<Tether>, request: ScsiRequest) -> Self {
         Self {
             session,
             stage: Stage::New(request),
@@ -123,10 +126,13 @@ impl Execute {
     }
 
     /// Submits at once or not at all.
-    pub(super) fn try_submit(session: Session, request: ScsiRequest) -> Result<Self, QueueFull> {
+    pub(super) fn try_submit(
+        session: Arc<Tether>,
+        request: ScsiRequest,
+    ) -> Result<Self, QueueFull> {
         // Looked at first, so that a full queue does not cost a snapshot of the payload. Whoever
         // takes the last slot in between makes it cost one after all.
-        if !session.shared().has_free_slot() {
+        if !session.shared.has_free_slot() {
             return Err(QueueFull {
                 request: Box::new(request),
             });
@@ -143,7 +149,7 @@ impl Execute {
         };
         let submitted = this
             .session
-            .shared()
+            .shared
             .submit(Class::Command, &mut None, &mut work, None);
         this.stage = match (submitted, work) {
             (Submitted::Taken(op), _) => Stage::Running(op),
@@ -174,12 +180,12 @@ impl Execute {
     /// when the answer came first.
     pub fn revoke(&self) {
         match &self.stage {
-            Stage::Running(op) => self.session.shared().revoke(*op),
+            Stage::Running(op) => self.session.shared.revoke(*op),
             Stage::New(_) => self.revoked.store(true, Ordering::Relaxed),
             Stage::Waiting { ticket, .. } => {
                 self.revoked.store(true, Ordering::Relaxed);
                 if let Some(ticket) = ticket {
-                    self.session.shared().wake_waiter(*ticket);
+                    self.session.shared.wake_waiter(*ticket);
                 }
             }
             Stage::Early(_) | Stage::Over => {}
@@ -219,13 +225,12 @@ impl Execute {
             }
         };
         if matches!(held, Held::Write(_)) {
-            self.session.shared().count_region_copy(held.region_bytes());
+            self.session.shared.count_region_copy(held.region_bytes());
         }
         let mut command = Command::new(lun, cdb, data);
         command.attribute = attribute;
-        let timeout = timeout.or_else(|| self.session.options().command_timeout);
-        command.deadline =
-            timeout.map(|timeout| self.session.shared().now().saturating_add(timeout));
+        let timeout = timeout.or_else(|| self.session.options.command_timeout);
+        command.deadline = timeout.map(|timeout| self.session.shared.now().saturating_add(timeout));
         Ok(Work::Command { command, held })
     }
 
@@ -238,7 +243,7 @@ impl Execute {
             .as_ref()
             .is_ok_and(|response| response.status == ScsiStatus::Good);
         if let (true, Held::Read(_)) = (good, &held) {
-            self.session.shared().count_region_copy(held.region_bytes());
+            self.session.shared.count_region_copy(held.region_bytes());
         }
         let (payload, stored) = held.release(good);
         if let Err(error) = stored {
@@ -256,7 +261,7 @@ impl Execute {
             },
             Stage::Waiting { work, ticket } => (work, ticket),
             Stage::Running(op) => {
-                let polled = self.session.shared().poll_finished(op, cx);
+                let polled = self.session.shared.poll_finished(op, cx);
                 if polled.is_pending() {
                     self.stage = Stage::Running(op);
                 }
@@ -271,7 +276,7 @@ impl Execute {
         } else {
             let waker = Some(cx.waker());
             self.session
-                .shared()
+                .shared
                 .submit(Class::Command, &mut ticket, &mut work, waker)
         };
         match (submitted, work) {
@@ -288,7 +293,7 @@ impl Execute {
 
     fn leave_line(&self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
-            self.session.shared().leave_line(ticket);
+            self.session.shared.leave_line(ticket);
         }
     }
 }
@@ -304,7 +309,7 @@ impl Future for Execute {
 impl Drop for Execute {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(op) => self.session.shared().abandon(op),
+            Stage::Running(op) => self.session.shared.abandon(op),
             Stage::Waiting { ticket, .. } => self.leave_line(ticket),
             Stage::New(_) | Stage::Early(_) | Stage::Over => {}
         }

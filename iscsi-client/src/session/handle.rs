@@ -15,6 +15,7 @@ use super::{
     request::{Ping, Text},
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
+    tether::{Identity, Tether},
 };
 use crate::{
     bind::Bind,
@@ -32,32 +33,7 @@ use crate::{
 /// Every future of a session may be dropped at any time. A future that only waits loses nothing; what
 /// becomes of a command is said at [`Execute`].
 #[derive(Clone, Debug)]
-pub struct Session(Arc<Handle>);
-
-/// What all clones of a session share; dropped with the last of them.
-#[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    identity: Identity,
-    options: Arc<SessionOptions>,
-}
-
-/// Between whom a session is.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) initiator: IscsiName,
-    /// `None` for a discovery session.
-    pub(crate) target: Option<IscsiName>,
-    pub(crate) portal: Portal,
-    pub(crate) bind: Bind,
-    pub(crate) isid: Isid,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.request_close();
-    }
-}
+pub struct Session(Arc<Tether>);
 
 impl Session {
     pub(super) fn new(
@@ -65,7 +41,7 @@ impl Session {
         identity: Identity,
         options: Arc<SessionOptions>,
     ) -> Self {
-        Self(Arc::new(Handle {
+        Self(Arc::new(Tether {
             shared,
             identity,
             options,
@@ -130,7 +106,7 @@ impl Session {
     ///
     /// Any SCSI status is an `Ok` here: what it means is up to whoever knows the command.
     pub fn execute(&self, request: ScsiRequest) -> Execute {
-        Execute::new(self.clone(), request)
+        Execute::new(Arc::clone(&self.0), request)
     }
 
     /// Submits a SCSI command now, if a slot is free; the future is then only for waiting.
@@ -139,18 +115,18 @@ impl Session {
     ///
     /// The request comes back when no slot is free. Other failures are the future's.
     pub fn try_execute(&self, request: ScsiRequest) -> Result<Execute, QueueFull> {
-        Execute::try_submit(self.clone(), request)
+        Execute::try_submit(Arc::clone(&self.0), request)
     }
 
     /// Asks the target for a sign of life (NOP-Out, RFC 7143 section 11.18); sent at once, past all
     /// commands that wait. The result is the round trip. Fails with [`ErrorKind::Busy`] when four
     /// pings are under way.
     pub fn ping(&self) -> Ping {
-        Ping::new(self)
+        Ping::new(&self.0)
     }
 
     pub(crate) fn text(&self, text: Vec<u8>) -> Text {
-        Text::new(self, text)
+        Text::new(&self.0, text)
     }
 
     /// The present state.

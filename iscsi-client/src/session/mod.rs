@@ -31,6 +31,7 @@ mod slot;
 mod state;
 mod stats;
 mod store;
+pub(crate) mod tether;
 mod work;
 
 use std::sync::Arc;
@@ -46,8 +47,8 @@ pub use work::Payload;
 
 use self::{
     connect::{Connected, Connector},
-    handle::Identity,
     queue::Shared,
+    tether::Identity,
 };
 use crate::{error::LoginError, runtime::Runtime};
 

@@ -3,14 +3,15 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use super::{
-    handle::Session,
     queue::Submitted,
     slot::{Class, OpId},
+    tether::Tether,
     work::{Finished, Work},
 };
 use crate::error::{Error, ErrorKind};
@@ -18,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 /// A request of [`Class::Control`]: submitted when it is made, refused when it cannot be.
 #[derive(Debug)]
 struct Request {
-    session: Session,
+    session: Arc<Tether>,
     stage: Stage,
 }
 
@@ -30,10 +31,10 @@ enum Stage {
 }
 
 impl Request {
-    fn new(session: &Session, work: Work) -> Self {
+    fn new(session: &Arc<Tether>, work: Work) -> Self {
         let mut work = Some(work);
         let stage = match session
-            .shared()
+            .shared
             .submit(Class::Control, &mut None, &mut work, None)
         {
             Submitted::Taken(op) => Stage::Running(op),
@@ -41,7 +42,7 @@ impl Request {
             Submitted::Busy => Stage::Refused(Error::not_executed(ErrorKind::Busy)),
         };
         Self {
-            session: session.clone(),
+            session: Arc::clone(session),
             stage,
         }
     }
@@ -49,7 +50,7 @@ impl Request {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Finished, Error>> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Running(op) => {
-                let polled = self.session.shared().poll_finished(op, cx);
+                let polled = self.session.shared.poll_finished(op, cx);
                 if polled.is_pending() {
                     self.stage = Stage::Running(op);
                 }
@@ -64,7 +65,7 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if let Stage::Running(op) = self.stage {
-            self.session.shared().abandon(op);
+            self.session.shared.abandon(op);
         }
     }
 }
@@ -79,7 +80,7 @@ impl Drop for Request {
 pub struct Ping(Request);
 
 impl Ping {
-    pub(super) fn new(session: &Session) -> Self {
+    pub(super) fn new(session: &Arc<Tether>) -> Self {
         Self(Request::new(session, Work::Ping))
     }
 }
@@ -102,7 +103,7 @@ impl Future for Ping {
 pub(crate) struct Text(Request);
 
 impl Text {
-    pub(super) fn new(session: &Session, text: Vec<u8>) -> Self {
+    pub(super) fn new(session: &Arc<Tether>, text: Vec<u8>) -> Self {
         Self(Request::new(session, Work::Text(text)))
     }
 }

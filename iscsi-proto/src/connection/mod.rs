@@ -11,7 +11,6 @@ use crate::{
     framing::{Receiver, ReceiverConfig, TransmitPlan},
     login::LoggedIn,
     serial::StatSn,
-    session::SessionConfig,
     text::Digest,
     time::Instant,
 };
@@ -62,6 +61,15 @@ pub(crate) struct Connection {
     pub(crate) pdus_out: u64,
 }
 
+/// Limits and timers of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionConfig {
+    pub(crate) nop_interval: Option<Duration>,
+    pub(crate) nop_timeout: Duration,
+    pub(crate) pdu_timeout: Duration,
+    pub(crate) scratch: usize,
+}
+
 /// One sequence of Data-Out PDUs: the answer to an R2T, or the unsolicited data of a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Burst {
@@ -75,7 +83,7 @@ pub(crate) struct Burst {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, login: &LoggedIn, config: &SessionConfig) -> Self {
+    pub(crate) fn new(now: Instant, login: &LoggedIn, config: ConnectionConfig) -> Self {
         let parameters = login.parameters();
         let header_digest = parameters.header_digest == Digest::Crc32c;
         let data_digest = parameters.data_digest == Digest::Crc32c;

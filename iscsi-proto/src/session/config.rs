@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::error::ApiMisuse;
+use crate::{connection::ConnectionConfig, error::ApiMisuse};
 
 /// Limits and timers of a [`Session`](super::Session) in full feature phase. What is negotiated with
 /// the target is not here but in [`Parameters`](crate::text::Parameters).
@@ -57,6 +57,15 @@ impl SessionConfig {
     /// Tag slots are 12 bits; some are kept back for pings, aborts and the logout, so that a full
     /// queue of commands can never keep the session from looking after itself.
     pub(super) const RESERVED_SLOTS: u16 = 64;
+
+    pub(super) const fn connection(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            nop_interval: self.nop_interval,
+            nop_timeout: self.nop_timeout,
+            pdu_timeout: self.pdu_timeout,
+            scratch: self.scratch,
+        }
+    }
 
     pub(super) fn validate(&self) -> Result<(), ApiMisuse> {
         let most = (1 << 12) - Self::RESERVED_SLOTS;

@@ -132,7 +132,7 @@ impl Session {
     /// bytes read ahead.
     pub fn new(now: Instant, login: LoggedIn, config: SessionConfig) -> Result<Self, Error> {
         config.validate()?;
-        let connection = Connection::new(now, &login, &config);
+        let connection = Connection::new(now, &login, config.connection());
         let reserved = SessionConfig::RESERVED_SLOTS;
         let mut session = Self {
             session_type: login.session_type(),

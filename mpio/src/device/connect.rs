@@ -14,7 +14,7 @@ use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
 
 use super::{
     JoinError, MultipathDevice, MultipathDriver,
-    driver::Job,
+    job::Job,
     join::{Candidate, Opening},
 };
 use crate::{

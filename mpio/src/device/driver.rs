@@ -20,43 +20,15 @@ use iscsi_client::{
 
 use super::{
     info,
+    job::Job,
     join::{Candidate, Opening},
     outcome::outcome_of,
     shared::{Member, Shared, State},
 };
 use crate::{
-    core::{AttemptId, DownReason, IdentityCheck, Outcome, PathId, ProbeKind, ProbeReport},
+    core::{AttemptId, DownReason, IdentityCheck, Outcome, PathId, ProbeReport},
     path::{Path, PathLink, PathStatus},
 };
-
-/// Something for the driver to do.
-pub(super) enum Job<P> {
-    Probe(PathId, ProbeKind),
-    Fence(PathId),
-    Close(PathId),
-    /// A write whose caller is gone, to be seen to its end.
-    Finish(AttemptId, BoxFuture<'static, Result<(), Error>>),
-    /// A path that has joined: watch it.
-    Watch(PathId),
-    /// A path may lead to another unit than before.
-    Verify(PathId),
-    /// A path that could not be opened so far.
-    Open(Opening<P>),
-}
-
-impl<P> fmt::Debug for Job<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
-            Self::Fence(path) => write!(f, "Fence({path})"),
-            Self::Close(path) => write!(f, "Close({path})"),
-            Self::Finish(attempt, _) => write!(f, "Finish({attempt})"),
-            Self::Watch(path) => write!(f, "Watch({path})"),
-            Self::Verify(path) => write!(f, "Verify({path})"),
-            Self::Open(opening) => write!(f, "Open({})", opening.name),
-        }
-    }
-}
 
 /// How a job ended.
 enum Report<P> {

@@ -22,7 +22,7 @@ use iscsi_client::{
 
 use super::{
     MultipathDevice,
-    driver::Job,
+    job::Job,
     outcome::{refused, result_of},
     shared::{Order, Shared},
     ticket::{Deadline, Ticket},

@@ -1,22 +1,13 @@
-//! How a path comes to a device.
+//! Which paths may come to a device, and those that are still to be opened.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
 
-use super::{
-    driver::Job,
-    info,
-    shared::{Member, State},
-};
 use crate::{
-    core::{IdentityCheck, PathAttributes, PathId},
-    path::{Path, PathLink, PathStatus},
+    core::PathAttributes,
+    path::{Path, PathStatus},
 };
 
 /// Why a path does not belong to a device.
@@ -100,44 +91,6 @@ impl<P: Path> Candidate<P> {
             });
         }
         Ok(())
-    }
-}
-
-impl<P: Path> State<P> {
-    /// Makes a path part of the device, if it belongs there.
-    pub(super) fn join(
-        &mut self,
-        now: Instant,
-        candidate: Candidate<P>,
-    ) -> Result<PathId, JoinError> {
-        candidate.check(&self.info)?;
-        if self.core.is_closing() {
-            return Err(JoinError::Closed);
-        }
-        let Candidate {
-            attributes,
-            path,
-            status,
-        } = candidate;
-        let id = self.core.add_path(now, attributes);
-        let up = status.link == PathLink::Up;
-        self.insert(Member {
-            id,
-            path: Arc::new(path),
-            generation: status.generation,
-            up,
-            verified: up,
-            verifying: false,
-            verification: 0,
-        });
-        if up {
-            // Its identity was read through this very connection; if that was lost meanwhile, the
-            // generation tells the watch at once.
-            self.core.handle_path_up(now, id, IdentityCheck::Verified);
-        }
-        self.jobs.push(Job::Watch(id));
-        info::update(self);
-        Ok(id)
     }
 }
 

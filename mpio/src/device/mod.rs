@@ -5,7 +5,10 @@ mod driver;
 mod events;
 mod info;
 mod io;
+mod job;
 mod join;
+mod log;
+mod members;
 mod outcome;
 mod shared;
 mod ticket;
@@ -23,8 +26,9 @@ use iscsi_client::{
 
 pub use connect::{ConnectError, MultipathBuilder, PathFailure};
 pub use driver::MultipathDriver;
-pub use events::{DeviceEvent, EventReader};
+pub use events::EventReader;
 pub use join::JoinError;
+pub use log::DeviceEvent;
 pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};

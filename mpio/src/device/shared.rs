@@ -11,7 +11,7 @@ use std::{
 use iscsi_client::{device::DeviceInfo, logical_unit::Recall, runtime::Runtime};
 use smallvec::SmallVec;
 
-use super::{driver::Job, events::EventLog};
+use super::{job::Job, log::EventLog};
 use crate::{
     core::{
         Action, AttemptId, IoId, Multipath, PathId, Verdict,

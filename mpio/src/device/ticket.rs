@@ -14,7 +14,7 @@ use iscsi_client::{
 };
 
 use super::{
-    driver::Job,
+    job::Job,
     outcome::{DROPPED, UNREAD, outcome_of},
     shared::{Deferred, Order, Shared},
 };

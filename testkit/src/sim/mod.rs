@@ -21,14 +21,17 @@
 //! drop(listener);
 //! ```
 
+mod conn;
 mod executor;
 mod net;
 mod pipe;
 mod rng;
+mod state;
 mod stream;
 mod world;
 
 pub use executor::{SimConfig, SimHandle, SimRuntime};
-pub use net::{Link, SimNet};
+pub use net::SimNet;
 pub use rng::Rng;
+pub use state::Link;
 pub use stream::{SimListener, SimStream};

@@ -1,86 +1,30 @@
-//! The network: listeners, connection attempts, and the faults that strike them.
+//! What can be done to the network, and connection attempts.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     fmt,
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use iscsi_client::{bind::Bind, runtime::Dial};
+use iscsi_client::runtime::Dial;
 
 use super::{
-    pipe::Conn,
+    conn::{Conn, ConnId, Side},
+    state::{Dialing, Fault, Link, Listener},
     stream::{SimListener, SimStream},
     world::{Event, Shared, World},
 };
-
-pub(super) type ConnId = u64;
-
-/// Which end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Initiator = 0,
-    Target = 1,
-}
-
-impl Side {
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Initiator => Self::Target,
-            Self::Target => Self::Initiator,
-        }
-    }
-}
 
 /// Linux answers a lost SYN after one second; after a heal, that is how long a dial can still hang.
 const SYN_RETRY: Duration = Duration::from_secs(1);
 
 /// Where Linux gives up on unacknowledged data (`tcp_retries2` = 15) unless `TCP_USER_TIMEOUT` is set.
 const KERNEL_GIVES_UP: Duration = Duration::from_secs(924);
-
-/// A cable, or a bundle of them: every connection to a portal, or only those from one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    source: Option<IpAddr>,
-    portal: SocketAddr,
-}
-
-impl Link {
-    /// All connections to `portal`.
-    #[must_use]
-    pub const fn to(portal: SocketAddr) -> Self {
-        Self {
-            source: None,
-            portal,
-        }
-    }
-
-    /// The connections from the local address `source` to `portal`.
-    #[must_use]
-    pub const fn between(source: IpAddr, portal: SocketAddr) -> Self {
-        Self {
-            source: Some(source),
-            portal,
-        }
-    }
-
-    pub(super) fn carries(&self, source: IpAddr, portal: SocketAddr) -> bool {
-        self.portal == portal && self.source.is_none_or(|own| own == source)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    Cut,
-    Stall,
-    Refuse,
-}
 
 /// The network of a simulated world. Faults take effect at once, in the middle of anything.
 #[derive(Clone)]
@@ -179,85 +123,6 @@ impl SimNet {
 impl fmt::Debug for SimNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimNet").finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Listener {
-    pub(super) backlog: VecDeque<ConnId>,
-    pub(super) waker: Option<Waker>,
-}
-
-/// A connection attempt under way.
-struct Dialing {
-    source: SocketAddr,
-    portal: SocketAddr,
-    user_timeout: Duration,
-    waker: Option<Waker>,
-    result: Option<io::Result<ConnId>>,
-}
-
-#[derive(Default)]
-pub(super) struct Net {
-    pub(super) listeners: BTreeMap<SocketAddr, Listener>,
-    pub(super) conns: BTreeMap<ConnId, Conn>,
-    dials: BTreeMap<u64, Dialing>,
-    devices: Vec<(String, IpAddr)>,
-    hosts: BTreeMap<String, Vec<IpAddr>>,
-    faults: Vec<(Link, Fault)>,
-    last_port: u16,
-}
-
-impl Net {
-    pub(super) fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
-        self.hosts.get(host).cloned().ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no host {host:?} in this world"),
-            )
-        })
-    }
-
-    fn on(&self, link: Link) -> Vec<ConnId> {
-        let carried = |conn: &Conn| link.carries(conn.source.ip(), conn.portal);
-        self.conns
-            .iter()
-            .filter(|(_, conn)| carried(conn))
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    fn has(&self, fault: Fault, source: IpAddr, portal: SocketAddr) -> bool {
-        self.faults
-            .iter()
-            .any(|(link, f)| *f == fault && link.carries(source, portal))
-    }
-
-    pub(super) fn is_stalled(&self, source: IpAddr, portal: SocketAddr) -> bool {
-        self.has(Fault::Stall, source, portal)
-    }
-
-    fn local_address(&mut self, bind: &Bind, portal: SocketAddr) -> io::Result<SocketAddr> {
-        let ip = match bind {
-            Bind::Address(ip) => *ip,
-            Bind::Any => match self.devices.first() {
-                Some((_, ip)) => *ip,
-                None if portal.is_ipv4() => Ipv4Addr::new(10, 0, 0, 254).into(),
-                None => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe).into(),
-            },
-            Bind::Device(name) => {
-                let found = self.devices.iter().find(|(device, _)| **device == **name);
-                found
-                    .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
-                    .1
-            }
-            _ => return Err(io::ErrorKind::Unsupported.into()),
-        };
-        self.last_port = self.last_port.wrapping_add(1) | 0x8000;
-        Ok(SocketAddr::new(ip, self.last_port))
     }
 }
 

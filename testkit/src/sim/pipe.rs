@@ -1,9 +1,7 @@
-//! Connections: two bounded, in-order pipes, and what faults do to the bytes in them.
+//! How bytes move through connections, and what faults do to them.
 
 use std::{
-    collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
-    net::SocketAddr,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -12,84 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use iscsi_client::runtime::Progress;
 
 use super::{
-    net::{ConnId, Side},
+    conn::{Chunk, ConnId, End, Side},
     world::{Event, World},
 };
 
 /// The arrival time of what a stall holds back.
 const HELD: u64 = u64::MAX;
-
-struct Chunk {
-    at: u64,
-    data: Bytes,
-}
-
-/// One direction, kept at the end that reads.
-#[derive(Default)]
-struct End {
-    chunks: VecDeque<Chunk>,
-    /// Bytes written and not yet read; after a cut they stay here, unacknowledged for ever.
-    buffered: usize,
-    last_arrival: u64,
-    fin_at: Option<u64>,
-    rst_at: Option<u64>,
-    /// The other end will write no more.
-    writer_closed: bool,
-    /// This end's handle was dropped.
-    reader_gone: bool,
-    error: Option<io::ErrorKind>,
-    read_waker: Option<Waker>,
-    /// Of this end's writer, waiting for room at the other end.
-    write_waker: Option<Waker>,
-    sent: u64,
-    taken: u64,
-    last_receive: u64,
-}
-
-impl End {
-    /// Bytes that this end's kernel has taken in, whether read or not.
-    fn received(&self, now: u64) -> u64 {
-        let waiting = self.chunks.iter().filter(|chunk| chunk.at <= now);
-        self.taken + waiting.map(|chunk| chunk.data.len() as u64).sum::<u64>()
-    }
-
-    fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        let chunks = self.chunks.iter_mut().map(|chunk| &mut chunk.at);
-        chunks
-            .chain(self.fin_at.iter_mut())
-            .chain(self.rst_at.iter_mut())
-    }
-}
-
-pub(super) struct Conn {
-    pub(super) source: SocketAddr,
-    pub(super) portal: SocketAddr,
-    user_timeout: Duration,
-    blackholed: bool,
-    gives_up: bool,
-    ends: [End; 2],
-}
-
-impl Conn {
-    pub(super) fn new(source: SocketAddr, portal: SocketAddr, user_timeout: Duration) -> Self {
-        let ends = Default::default();
-        Self {
-            source,
-            portal,
-            user_timeout,
-            blackholed: false,
-            gives_up: false,
-            ends,
-        }
-    }
-
-    fn fail(&mut self, side: Side, error: io::ErrorKind, wakes: &mut Vec<Waker>) {
-        let end = &mut self.ends[side as usize];
-        end.error.get_or_insert(error);
-        wakes.extend(end.read_waker.take());
-        wakes.extend(end.write_waker.take());
-    }
-}
 
 impl World {
     pub(super) fn arrive(&mut self, id: ConnId, side: Side) {

@@ -12,7 +12,7 @@ use std::{
 use iscsi_client::runtime::{Progress, Transport};
 
 use super::{
-    net::{ConnId, Side},
+    conn::{ConnId, Side},
     world::Shared,
 };
 

@@ -11,8 +11,9 @@ use iscsi_client::runtime::BoxFuture;
 
 use super::{
     SimConfig,
-    net::{ConnId, Net, Side},
+    conn::{ConnId, Side},
     rng::{Rng, Trace},
+    state::Net,
 };
 
 /// What happens at a moment.

@@ -4,7 +4,6 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::identity::LogicalUnitIdentity;
 use crate::error::DecodeError;
 use crate::scsi::field::{self, array, be16};
 use crate::scsi::inquiry::Peripheral;
@@ -281,22 +280,6 @@ impl DeviceIdentification {
             designator.emit_into(&mut body);
         }
         super::emit(peripheral, super::DEVICE_IDENTIFICATION, &body)
-    }
-
-    /// The best name of the logical unit; see [`LogicalUnitIdentity`] for the ranking. Of equals,
-    /// the first. `None` where the page has none that is fit to tell logical units apart.
-    #[must_use]
-    pub fn logical_unit_identity(&self) -> Option<LogicalUnitIdentity> {
-        let mut best: Option<(u8, LogicalUnitIdentity)> = None;
-        for designator in &self.designators {
-            let Some((rank, identity)) = LogicalUnitIdentity::from_designator(designator) else {
-                continue;
-            };
-            if best.as_ref().is_none_or(|(best_rank, _)| rank > *best_rank) {
-                best = Some((rank, identity));
-            }
-        }
-        best.map(|(_, identity)| identity)
     }
 
     /// The target port group of the port that the command came through, where reported.

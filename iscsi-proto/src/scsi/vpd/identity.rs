@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::fmt::Write as _;
 
-use super::device_identification::{Association, Designator, DesignatorKind};
+use super::device_identification::{Association, Designator, DesignatorKind, DeviceIdentification};
 use crate::scsi::field::{array, byte, trim_padding};
 
 /// The kind of name that identifies a logical unit.
@@ -169,5 +169,23 @@ impl fmt::Display for LogicalUnitIdentity {
             }
             _ => self.bytes.iter().try_for_each(|b| write!(f, "{b:02x}")),
         }
+    }
+}
+
+impl DeviceIdentification {
+    /// The best name of the logical unit; see [`LogicalUnitIdentity`] for the ranking. Of equals,
+    /// the first. `None` where the page has none that is fit to tell logical units apart.
+    #[must_use]
+    pub fn logical_unit_identity(&self) -> Option<LogicalUnitIdentity> {
+        let mut best: Option<(u8, LogicalUnitIdentity)> = None;
+        for designator in &self.designators {
+            let Some((rank, identity)) = LogicalUnitIdentity::from_designator(designator) else {
+                continue;
+            };
+            if best.as_ref().is_none_or(|(best_rank, _)| rank > *best_rank) {
+                best = Some((rank, identity));
+            }
+        }
+        best.map(|(_, identity)| identity)
     }
 }
