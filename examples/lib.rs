@@ -1,1 +1,16 @@
-//! Shared by the examples.
+//! What the tools of this directory share. Each tool is one file beside this one; it reads its
+//! arguments, puts the pieces together and reports.
+
+pub mod args;
+pub mod clock;
+pub mod failure;
+pub mod histogram;
+pub mod load;
+pub mod paths;
+pub mod progress;
+pub mod reader;
+pub mod report;
+pub mod runtime;
+pub mod topology;
+pub mod usage;
+pub mod verify;

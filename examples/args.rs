@@ -1,0 +1,188 @@
+//! Arguments that several tools take.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use iscsi_client::bind::Bind;
+use iscsi_proto::text::DigestOffer;
+
+/// Which runtime everything lives on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeChoice {
+    /// tokio.
+    #[default]
+    Tokio,
+    /// smol.
+    Smol,
+}
+
+impl RuntimeChoice {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Smol => "smol",
+        }
+    }
+}
+
+/// A digest, to be offered as the only value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DigestChoice {
+    /// No digest.
+    #[default]
+    None,
+    /// CRC32C.
+    Crc32c,
+}
+
+impl From<DigestChoice> for DigestOffer {
+    fn from(choice: DigestChoice) -> Self {
+        match choice {
+            DigestChoice::None => Self::None,
+            DigestChoice::Crc32c => Self::RequireCrc32c,
+        }
+    }
+}
+
+/// A number of bytes: `4096`, `64k`, `1M`, `4g`, `1.5GiB`. The suffixes are powers of 1024.
+///
+/// # Errors
+///
+/// What a number of bytes looks like.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[number.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err("give a number of bytes, such as 4096, 64k, 1m or 4g".into()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole
+            .checked_mul(1 << shift)
+            .ok_or_else(|| "at most 2^64 - 1 bytes".into());
+    }
+    let fraction = number.parse::<f64>().ok().filter(|n| *n >= 0.0);
+    fraction
+        .map(|n| n * (1_u64 << shift) as f64)
+        .filter(|n| *n < u64::MAX as f64)
+        .map(|n| n as u64)
+        .ok_or_else(|| "give a number of bytes, such as 4096, 64k, 1m or 4g".into())
+}
+
+/// As [`bytes`], but at least 1.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub fn some_bytes(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|n| if n == 0 { Err("must not be 0".into()) } else { Ok(n) })
+}
+
+/// Seconds: `3`, `0.5`.
+///
+/// # Errors
+///
+/// What seconds look like.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok();
+    seconds
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .filter(|d| *d <= Duration::from_secs(1_000_000))
+        .ok_or_else(|| "give seconds, such as 3 or 0.5".into())
+}
+
+/// `yes` or `no`.
+///
+/// # Errors
+///
+/// If it is neither.
+pub fn yes_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("give yes or no".into()),
+    }
+}
+
+/// A network interface: the name of its device, or one of its addresses.
+///
+/// # Errors
+///
+/// If it can be neither.
+pub fn nic(text: &str) -> Result<Bind, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Bind::Address(address));
+    }
+    // The kernel's rule for names (dev_valid_name), so that a mistyped address is found here.
+    let fits = (1..16).contains(&text.len()) && text != "." && text != "..";
+    if fits && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
+        return Ok(Bind::Device(text.into()));
+    }
+    Err("give the name of a network device, such as eth1, or one of its addresses".into())
+}
+
+/// Where a LUN is and who we are, as both tools take it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LoginArgs {
+    /// Our iSCSI name; default: derived from this machine's id. Two processes of one name end each
+    /// other's sessions
+    #[arg(long, value_name = "IQN")]
+    pub initiator_name: Option<String>,
+    /// CHAP user name
+    #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
+    pub chap_user: Option<String>,
+    /// File with the CHAP secret; one line break at its end does not count
+    #[arg(long, value_name = "FILE", requires = "chap_user")]
+    pub chap_secret_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_and_without_suffix() {
+        for (text, n) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64k", 65_536),
+            ("1M", 1 << 20),
+            ("4GiB", 4 << 30),
+            ("1.5k", 1536),
+            ("2t", 2 << 40),
+        ] {
+            assert_eq!(bytes(text), Ok(n), "{text}");
+        }
+        for text in ["", "k", "-1", "1x", "1kk", "99999999999999999999", "20000000t", "nan", "inf"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert!(some_bytes("0").is_err());
+    }
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "-1", "nan", "inf", "1e30", "3s"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_nic_is_an_address_or_a_device() {
+        assert_eq!(nic("eth1"), Ok(Bind::Device("eth1".into())));
+        assert_eq!(
+            nic("10.0.0.1"),
+            Ok(Bind::Address("10.0.0.1".parse().unwrap()))
+        );
+        assert!(matches!(nic("fe80::1"), Ok(Bind::Address(_))));
+        for text in ["", "..", "a b", "10.0.0.1:80", "a-name-that-is-too-long", "a/b"] {
+            assert!(nic(text).is_err(), "{text}");
+        }
+    }
+}
