@@ -100,7 +100,10 @@ mod tests {
         }
         for (q, us) in [(0.5, 5000.0), (0.99, 9900.0), (0.999, 9990.0)] {
             let found = histogram.percentile(q).as_secs_f64() * 1e6;
-            assert!(found <= us && found > us * (1.0 - 1.0 / 64.0), "{q}: {found}");
+            assert!(
+                found <= us && found > us * (1.0 - 1.0 / 64.0),
+                "{q}: {found}"
+            );
         }
         assert_eq!(histogram.max(), Duration::from_millis(10));
         assert_eq!(histogram.count(), 10_000);

@@ -3,7 +3,9 @@
 
 pub mod args;
 pub mod clock;
+pub mod events;
 pub mod failure;
+pub mod faults;
 pub mod histogram;
 pub mod load;
 pub mod paths;
@@ -11,6 +13,5 @@ pub mod progress;
 pub mod reader;
 pub mod report;
 pub mod runtime;
-pub mod topology;
 pub mod usage;
 pub mod verify;

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use backend::Backend;
 use backend::Memory;
+pub use backend::{Backend, Via};
 use clap::ValueEnum;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use iscsi_client::runtime::Runtime;
@@ -112,7 +112,11 @@ pub async fn run(backend: &Backend, runtime: &dyn Runtime, load: &Load) -> Measu
         started,
         measure_from: Cell::new(measure_from),
         end,
-        random: Cell::new(load.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1)),
+        random: Cell::new(
+            load.seed
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(1),
+        ),
         sequence: Cell::new(0),
         issued: Cell::new(0),
         ops: Cell::new(0),
@@ -133,7 +137,10 @@ pub async fn run(backend: &Backend, runtime: &dyn Runtime, load: &Load) -> Measu
             }
         }
         // Completions look at the clock themselves; this is for a target that answers nothing.
-        if end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+        if end
+            .as_mut()
+            .is_some_and(|end| end.as_mut().poll(cx).is_ready())
+        {
             end = None;
             run.finish(clock::now());
         }
@@ -255,7 +262,7 @@ impl Run<'_> {
             let from = self.from.borrow();
             let latencies = self.latencies.take();
             *measured = Some(Measured {
-                used: Sample::now(self.backend).since(&from),
+                used: Some(Sample::now(self.backend).since(&from)),
                 elapsed: now.saturating_duration_since(from.at),
                 ops: self.ops.get(),
                 errors: self.errors.get(),
@@ -266,7 +273,9 @@ impl Run<'_> {
     }
 
     fn tick(&self) {
-        let t = clock::now().saturating_duration_since(self.started).as_secs_f64();
+        let t = clock::now()
+            .saturating_duration_since(self.started)
+            .as_secs_f64();
         let (ops, errors) = (self.ops.get(), self.errors.get());
         let line = format!("{{\"t\":{t:.3},\"ops\":{ops},\"errors\":{errors}}}\n");
         // A closed standard error is no reason to stop measuring.

@@ -32,10 +32,7 @@ where
     }
 }
 
-fn on_tokio<T, F>(
-    threads: usize,
-    start: impl FnOnce(Arc<dyn Runtime>) -> F,
-) -> Result<T, Failure>
+fn on_tokio<T, F>(threads: usize, start: impl FnOnce(Arc<dyn Runtime>) -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
@@ -47,7 +44,10 @@ where
         // The calling thread polls the future itself.
         builder.worker_threads(threads - 1);
     }
-    let runtime = builder.enable_all().build().map_err(|error| no_thread(&error))?;
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| no_thread(&error))?;
     let adapter = TokioRuntime::from_handle(runtime.handle().clone());
     runtime.block_on(start(Arc::new(adapter)))
 }

@@ -31,7 +31,9 @@ impl Expected {
     pub fn image(path: &Path) -> Result<Self, Failure> {
         let path_text = path.display();
         let file = File::open(path).map_err(|error| {
-            Failure::new(format_args!("cannot open {path_text}: {error}; check --verify-file"))
+            Failure::new(format_args!(
+                "cannot open {path_text}: {error}; check --verify-file"
+            ))
         })?;
         Ok(Self::Image {
             file,
