@@ -1,9 +1,8 @@
 //! Arguments that several tools take.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use iscsi_client::bind::Bind;
 use iscsi_proto::text::DigestOffer;
 
 /// Which runtime everything lives on.
@@ -116,24 +115,7 @@ pub fn yes_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A network interface: the name of its device, or one of its addresses.
-///
-/// # Errors
-///
-/// If it can be neither.
-pub fn nic(text: &str) -> Result<Bind, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Bind::Address(address));
-    }
-    // The kernel's rule for names (dev_valid_name), so that a mistyped address is found here.
-    let fits = (1..16).contains(&text.len()) && text != "." && text != "..";
-    if fits && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
-        return Ok(Bind::Device(text.into()));
-    }
-    Err("give the name of a network device, such as eth1, or one of its addresses".into())
-}
-
-/// Where a LUN is and who we are, as both tools take it.
+/// Who we are.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct LoginArgs {
     /// Our iSCSI name; default: derived from this machine's id. Two processes of one name end each
@@ -186,26 +168,6 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for text in ["", "-1", "nan", "inf", "1e30", "3s"] {
             assert!(seconds(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_nic_is_an_address_or_a_device() {
-        assert_eq!(nic("eth1"), Ok(Bind::Device("eth1".into())));
-        assert_eq!(
-            nic("10.0.0.1"),
-            Ok(Bind::Address("10.0.0.1".parse().unwrap()))
-        );
-        assert!(matches!(nic("fe80::1"), Ok(Bind::Address(_))));
-        for text in [
-            "",
-            "..",
-            "a b",
-            "10.0.0.1:80",
-            "a-name-that-is-too-long",
-            "a/b",
-        ] {
-            assert!(nic(text).is_err(), "{text}");
         }
     }
 }

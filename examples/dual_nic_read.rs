@@ -1,302 +1,254 @@
-//! Reads a LUN through several NICs at once, and keeps reading while a path is cut.
+//! Reads a LUN through several NICs at once, and keeps reading while cables are pulled.
 //!
-//! Without arguments it brings its own target with two portals on the loopback, cuts one path at
-//! 40 %, heals it at 70 %, and verifies every byte. With `--url` (or `--target` and `--portal`) it
-//! reads real storage and cuts nothing.
+//! Without arguments it brings its own target and pulls a cable by itself:
+//!
+//! ```text
+//! cargo run --release --example dual_nic_read
+//! cargo run --release --example dual_nic_read -- --url iscsi://10.0.1.1/iqn.2024-01.com.example:disk/0 \
+//!     --nic eth0 --nic eth1
+//! ```
 
-use std::{io::IsTerminal, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Parser;
 use iscsi_client::{bind::Bind, runtime::Runtime, session::SessionOptions, url::TargetUrl};
 use iscsi_examples::{
     args::{self, DigestChoice, LoginArgs, RuntimeChoice},
+    clock,
+    events::Narrator,
     failure::{Failure, parse_args, say},
-    paths,
-    progress::Progress,
+    faults::Demo,
+    paths::{self, Places},
+    progress::Bars,
     reader::{self, Plan, Readout},
     report::Report,
-    runtime, usage,
+    runtime::block_on,
     verify::Expected,
 };
-use iscsi_proto::{IscsiName, Portal, scsi::Lun};
-use iscsi_testkit::target::{LunConfig, TargetConfig, TcpTarget};
-use mpio::{MultipathBuilder, MultipathDevice};
+use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+use mpio::MultipathDevice;
 
-const DEMO_TARGET: &str = "iqn.2026-11.org.example.iscsi-mpio:demo";
-
-/// Read a LUN through several NICs at once.
+/// Reads a LUN through several NICs at once. Without --url or --portal it starts a target of its own
+/// on the loopback, cuts one of two paths at 40 %, heals it at 70 % and verifies every byte; with
+/// one of them it reads that storage and cuts nothing.
 #[derive(Debug, Parser)]
 #[command(name = "dual_nic_read", version)]
 struct Args {
-    /// A portal, target and LUN as iscsi://[user[%secret]@]host[:port]/iqn/lun (repeatable: portals
-    /// of one LUN)
+    /// A portal of the LUN, iscsi://[user[%secret]@]host[:port]/target/lun; repeatable
     #[arg(long, value_name = "URL", conflicts_with_all = ["portal", "target", "lun"])]
-    url: Vec<TargetUrl>,
-    /// host[:port] of the target (repeatable)
+    url: Vec<String>,
+    /// A portal of the target, HOST[:PORT]; repeatable
     #[arg(long, value_name = "PORTAL", requires = "target")]
     portal: Vec<Portal>,
-    /// The target's name
+    /// The target's iSCSI name
     #[arg(long, value_name = "IQN", requires = "portal")]
     target: Option<IscsiName>,
     /// The logical unit
-    #[arg(long, value_name = "LUN", requires = "target")]
-    lun: Option<Lun>,
-    /// A network device or a local address to log in from (repeatable: one path each)
-    #[arg(long, value_name = "DEVICE-or-ADDRESS", value_parser = args::nic)]
+    #[arg(long, value_name = "LUN", default_value = "0", requires = "portal")]
+    lun: Lun,
+    /// Network device or local address to connect from; repeatable. Each is used with each portal
+    #[arg(long, value_name = "DEVICE-or-ADDRESS")]
     nic: Vec<Bind>,
-    /// The first NIC reaches the first portal only, the second the second, and so on
+    /// Use the first NIC with the first portal only, the second with the second, and so on
     #[arg(long)]
     paired: bool,
     #[command(flatten)]
     login: LoginArgs,
-    /// Header digest
-    #[arg(long, value_enum, default_value_t)]
-    header_digest: DigestChoice,
-    /// Data digest
-    #[arg(long, value_enum, default_value_t)]
-    data_digest: DigestChoice,
-    /// Where to begin, in bytes
-    #[arg(long, value_name = "BYTES", value_parser = args::bytes, default_value = "0")]
+    /// Header digest [default: none, unless the target insists]
+    #[arg(long, value_name = "DIGEST")]
+    header_digest: Option<DigestChoice>,
+    /// Data digest [default: none, unless the target insists]
+    #[arg(long, value_name = "DIGEST")]
+    data_digest: Option<DigestChoice>,
+    /// First byte to read
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = args::bytes)]
     offset: u64,
-    /// How much to read; default: to the end
+    /// Bytes to read [default: to the end]
     #[arg(long, value_name = "BYTES", value_parser = args::some_bytes)]
     length: Option<u64>,
-    /// Bytes of one read
-    #[arg(long, value_name = "BYTES", value_parser = args::some_bytes, default_value = "1m")]
+    /// Bytes per read
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = args::some_bytes)]
     block_size: u64,
-    /// Reads under way at a time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Reads under way at a time, over all paths
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     queue_depth: u16,
-    /// Which runtime to use
-    #[arg(long, value_enum, default_value_t)]
-    runtime: RuntimeChoice,
-    /// Compare with this image of the device
+    /// Compare with this file, byte for byte at the same offsets
     #[arg(long, value_name = "FILE")]
     verify_file: Option<PathBuf>,
-    /// Size of the demonstration's LUN
-    #[arg(long, value_name = "BYTES", value_parser = args::some_bytes, default_value = "4g")]
-    size: u64,
-    /// Print one JSON object as the last line
+    /// Which async runtime to use
+    #[arg(long, value_enum, default_value_t)]
+    runtime: RuntimeChoice,
+    /// Print a line of JSON at the end
     #[arg(long)]
     json: bool,
+    /// Size of the LUN of the demonstration
+    #[arg(long, value_name = "BYTES", default_value = "4g", value_parser = args::some_bytes)]
+    size: u64,
 }
 
+/// One thread polls the reads and verifies, the other one moves the bytes.
+const THREADS: usize = 2;
+
+/// The most memory that the buffers of all reads may take.
+const MAX_BUFFERS: u64 = 4 << 30;
+
 fn main() -> ExitCode {
-    let args = match parse_args::<Args>() {
-        Ok(args) => args,
-        Err(failure) => return failure.report(),
-    };
-    let choice = args.runtime;
-    match runtime::block_on(choice, 2, |runtime| run(args, runtime)) {
+    match parse_args().and_then(|args| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-async fn run(args: Args, runtime: Arc<dyn Runtime>) -> Result<(), Failure> {
-    let demo = args.url.is_empty() && args.portal.is_empty();
-    if demo {
-        let target = Demo::start(args.size)?;
-        let builder = target.builder();
-        let expected = Expected::Pattern(target.seed());
-        return read(&args, runtime, &builder, expected, Some(&target)).await;
-    }
-    let expected = match &args.verify_file {
-        Some(path) => Expected::image(path)?,
-        None => Expected::Unknown,
-    };
-    let builder = builder(&args)?;
-    read(&args, runtime, &builder, expected, None).await
-}
-
-/// The device that the arguments describe.
-fn builder(args: &Args) -> Result<MultipathBuilder, Failure> {
-    let first = args.url.first();
-    let target = first.map(|url| &url.target).or(args.target.as_ref());
-    let target = target.ok_or_else(|| Failure::usage("give --url, or --target and --portal"))?;
-    let lun = first.map_or_else(|| args.lun.unwrap_or_default(), |url| url.lun);
-    if args
-        .url
-        .iter()
-        .any(|url| url.target != *target || url.lun != lun)
-    {
+fn run(args: &Args) -> Result<(), Failure> {
+    if args.block_size.saturating_mul(args.queue_depth.into()) > MAX_BUFFERS {
         return Err(Failure::usage(
-            "all --url must name the same target and LUN: they are paths of one disk",
+            "--block-size times --queue-depth is more than 4 GiB; lower one of them",
         ));
     }
-    let mut builder = MultipathBuilder::new(target.clone()).lun(lun);
-    let portals = args.url.iter().map(|url| &url.portal).chain(&args.portal);
-    for portal in portals {
-        builder = builder.portal(portal.clone());
-    }
-    for nic in &args.nic {
-        builder = builder.bind(nic.clone());
-    }
-    Ok(if args.paired {
-        builder.paired()
+    let urls = urls(args)?;
+    let mut demo = if urls.is_empty() {
+        Some(start_demo(args)?)
     } else {
-        builder
+        None
+    };
+    let places = match &demo {
+        Some(demo) => demo.places()?,
+        None => Places {
+            urls,
+            nics: args.nic.clone(),
+            paired: args.paired,
+        },
+    };
+    let mut expected = match (&args.verify_file, &demo) {
+        (Some(file), _) => Expected::image(file)?,
+        (None, Some(demo)) => Expected::Pattern(demo.seed()),
+        (None, None) => Expected::Unknown,
+    };
+    block_on(args.runtime, THREADS, |runtime| {
+        read_device(args, &places, demo.as_mut(), &mut expected, runtime)
     })
 }
 
-async fn read(
-    args: &Args,
-    runtime: Arc<dyn Runtime>,
-    builder: &MultipathBuilder,
-    mut expected: Expected,
-    demo: Option<&Demo>,
-) -> Result<(), Failure> {
+fn urls(args: &Args) -> Result<Vec<TargetUrl>, Failure> {
+    if let Some(target) = &args.target {
+        let url = |portal: &Portal| TargetUrl::new(portal.clone(), target.clone(), args.lun);
+        return Ok(args.portal.iter().map(url).collect());
+    }
+    paths::parse_urls(&args.url)
+}
+
+fn start_demo(args: &Args) -> Result<Demo, Failure> {
+    if !args.nic.is_empty() || args.paired || args.login.chap_user.is_some() {
+        return Err(Failure::usage(
+            "--nic, --paired and --chap-user are for real storage: name it with --url or --portal",
+        ));
+    }
+    Demo::start(args.size)
+}
+
+fn session_options(args: &Args) -> SessionOptions {
     let mut options = SessionOptions::default();
-    options.offer = options
-        .offer
-        .with_header_digest(args.header_digest.into())
-        .with_data_digest(args.data_digest.into());
-    let url = args.url.first();
-    let initiator = paths::initiator(&args.login, url, options, Arc::clone(&runtime))?;
-    let device = builder.connect_spawned(&initiator).await?;
-    let plan = plan(args, &device)?;
-    if !args.json {
-        say(format_args!("{}", device.topology()))?;
+    if let Some(digest) = args.header_digest {
+        options.offer = options.offer.with_header_digest(digest.into());
     }
-    let progress = std::io::stderr()
-        .is_terminal()
-        .then(|| Progress::new(&device, plan.length));
-    let readout = reader::read(&device, &*runtime, &plan, &mut expected, |bytes| {
-        if let Some(demo) = demo {
-            demo.disturb(bytes, plan.length);
-        }
-        if let Some(progress) = &progress {
-            progress.update(&device, bytes);
-        }
-    })
-    .await;
-    if let Some(progress) = &progress {
-        progress.finish();
+    if let Some(digest) = args.data_digest {
+        options.offer = options.offer.with_data_digest(digest.into());
     }
-    let report = Report::new(&device, &readout, expected.is_known());
-    let topology = device.topology();
-    device.close().await;
-    conclude(args, &report, topology, readout)
+    options
 }
 
-fn plan(args: &Args, device: &MultipathDevice) -> Result<Plan, Failure> {
-    let info = device.info();
-    let block = u64::from(info.block_size);
-    for (name, value) in [
-        ("--offset", args.offset),
-        ("--length", args.length.unwrap_or_default()),
-        ("--block-size", args.block_size),
-    ] {
-        if value % block != 0 {
-            return Err(Failure::usage(format_args!(
-                "{name} {value} is not a multiple of the device's block size: use multiples of {block}"
-            )));
-        }
+async fn read_device(
+    args: &Args,
+    places: &Places,
+    demo: Option<&mut Demo>,
+    expected: &mut Expected,
+    runtime: Arc<dyn Runtime>,
+) -> Result<(), Failure> {
+    let options = session_options(args);
+    let initiator = paths::initiator(
+        "dual-nic-read",
+        &args.login,
+        &places.urls,
+        options,
+        Arc::clone(&runtime),
+    )?;
+    if demo.is_some() {
+        say("a target of our own, with two portals on the loopback and one path to each:\n")?;
     }
-    let rest = info.size.saturating_sub(args.offset);
+    let device = paths::open_device(&initiator, places).await?;
+    let plan = plan(args, device.info().size);
+    let outcome = match plan {
+        Ok(plan) => {
+            say(format_args!("{}", device.topology()))?;
+            let readout = observe(&device, &*runtime, &plan, expected, demo).await;
+            report(args, &device, readout, expected)
+        }
+        Err(failure) => Err(failure),
+    };
+    device.close().await;
+    outcome
+}
+
+fn plan(args: &Args, size: u64) -> Result<Plan, Failure> {
+    let rest = size.checked_sub(args.offset).filter(|rest| *rest > 0);
+    let rest = rest.ok_or_else(|| {
+        Failure::new(format_args!(
+            "--offset is behind the end of the device: give less than {size}"
+        ))
+    })?;
     let length = args.length.unwrap_or(rest);
-    if length == 0 || length > rest {
-        return Err(Failure::usage(format_args!(
-            "{length} bytes at {} do not fit a device of {} bytes: lower --offset or --length",
-            args.offset, info.size
+    if length > rest {
+        return Err(Failure::new(format_args!(
+            "only {rest} bytes lie behind --offset: give that as --length, or less"
         )));
     }
     Ok(Plan {
         offset: args.offset,
         length,
-        block_size: usize::try_from(args.block_size.min(length)).unwrap_or(usize::MAX),
+        block_size: args.block_size as usize,
         queue_depth: args.queue_depth.into(),
     })
 }
 
-fn conclude(
+/// Reads, draws, tells what happens, and has the cable pulled.
+async fn observe(
+    device: &MultipathDevice,
+    runtime: &dyn Runtime,
+    plan: &Plan,
+    expected: &mut Expected,
+    mut demo: Option<&mut Demo>,
+) -> Readout {
+    let mut bars = Bars::new(plan.length);
+    let mut narrator = Narrator::new(device);
+    let started: Instant = clock::now();
+    let watch = |done: u64| {
+        let fault = demo
+            .as_mut()
+            .and_then(|demo| demo.advance(done, plan.length));
+        let at = clock::now().saturating_duration_since(started);
+        for line in narrator.lines(device).chain(fault) {
+            bars.note(&format!("{:8.3} s  {line}", at.as_secs_f64()));
+        }
+        if bars.is_due() {
+            bars.draw(done, &device.snapshot());
+        }
+    };
+    let readout = reader::read(device, runtime, plan, expected, watch).await;
+    bars.draw(readout.bytes, &device.snapshot());
+    bars.finish();
+    readout
+}
+
+fn report(
     args: &Args,
-    report: &Report,
-    topology: mpio::Topology,
+    device: &MultipathDevice,
     readout: Readout,
+    expected: &Expected,
 ) -> Result<(), Failure> {
+    let report = Report::new(device, &readout, expected.is_known());
+    say(&report)?;
     if args.json {
-        let line = serde_json::to_string(report).map_err(Failure::new)?;
-        say(line)?;
-    } else {
-        say(report.with_topology(topology))?;
-        say(format_args!("peak memory {} KiB", usage::peak_memory_kib()))?;
+        say(report.json())?;
     }
-    match readout.first_error.or(readout.mismatch) {
-        Some(failure) => Err(failure),
-        None => Ok(()),
-    }
-}
-
-/// The demonstration's own target: two portals on the loopback, one of which is cut on the way.
-struct Demo {
-    target: TcpTarget,
-    size: u64,
-    cut: std::cell::Cell<Cut>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    NotYet,
-    Now,
-    Healed,
-}
-
-/// The portal that is cut.
-const VICTIM: usize = 1;
-
-impl Demo {
-    const ADDRESSES: [[u8; 4]; 2] = [[127, 0, 0, 1], [127, 0, 0, 2]];
-
-    fn start(size: u64) -> Result<Self, Failure> {
-        if size % 4096 != 0 {
-            return Err(Failure::usage("--size must be a multiple of 4096"));
-        }
-        let mut config = TargetConfig::new(DEMO_TARGET).with_lun(LunConfig::new(0, size));
-        for (address, tag) in Self::ADDRESSES.into_iter().zip(1..) {
-            config = config.with_portal((IpAddr::from(address), 0).into(), tag);
-        }
-        let target = TcpTarget::start(config).map_err(|error| {
-            Failure::new(format_args!(
-                "cannot listen on 127.0.0.1 and 127.0.0.2: {error}; is the loopback up?"
-            ))
-        })?;
-        Ok(Self {
-            target,
-            size,
-            cut: std::cell::Cell::new(Cut::NotYet),
-        })
-    }
-
-    fn seed(&self) -> u64 {
-        self.target.core().config().luns[0].seed
-    }
-
-    /// One path from each of the two addresses to the portal there.
-    fn builder(&self) -> MultipathBuilder {
-        let name = DEMO_TARGET.parse().expect("a valid name");
-        let mut builder = MultipathBuilder::new(name).paired();
-        for (index, address) in Self::ADDRESSES.into_iter().enumerate() {
-            builder = builder
-                .portal(self.target.portal(index).into())
-                .bind(Bind::Address(address.into()));
-        }
-        builder
-    }
-
-    /// Cuts one path at 40 % and heals it at 70 %.
-    fn disturb(&self, bytes: u64, length: u64) {
-        let percent = bytes.saturating_mul(100) / length.min(self.size);
-        match self.cut.get() {
-            Cut::NotYet if percent >= 40 => {
-                self.target.cut(VICTIM);
-                self.cut.set(Cut::Now);
-            }
-            Cut::Now if percent >= 70 => {
-                self.target.heal(VICTIM);
-                self.cut.set(Cut::Healed);
-            }
-            _ => {}
-        }
-    }
+    readout.first_error.or(readout.mismatch).map_or(Ok(()), Err)
 }

@@ -6,7 +6,8 @@ use std::{
     process::ExitCode,
 };
 
-use iscsi_client::error::{Error, LoginError};
+use iscsi_client::error::{Error, LoginError, LoginFailure};
+use iscsi_proto::PeerIncompatible;
 
 /// Something went wrong.
 pub const FAILED: u8 = 1;
@@ -69,7 +70,13 @@ impl fmt::Display for Failure {
 
 impl From<LoginError> for Failure {
     fn from(error: LoginError) -> Self {
-        Self::new(format_args!("{error}. {}", error.advice()))
+        let message = format!("{error}. {}", error.advice());
+        match error.failure() {
+            LoginFailure::Protocol(iscsi_proto::Error::PeerIncompatible(
+                PeerIncompatible::DigestRefused,
+            )) => Self::with_status(message, UNSUPPORTED),
+            _ => Self::new(message),
+        }
     }
 }
 

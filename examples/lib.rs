@@ -3,7 +3,9 @@
 
 pub mod args;
 pub mod clock;
+pub mod events;
 pub mod failure;
+pub mod faults;
 pub mod histogram;
 pub mod load;
 pub mod paths;

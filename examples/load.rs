@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use backend::Backend;
 use backend::Memory;
+pub use backend::{Backend, Via};
 use clap::ValueEnum;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use iscsi_client::runtime::Runtime;

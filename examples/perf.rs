@@ -1,108 +1,104 @@
-//! A closed-loop load generator: a fixed number of I/Os always under way, each with memory of its
-//! own; prints one JSON line. It can stand beside the same program on another library.
+//! A closed-loop load generator: keeps a number of I/Os in flight and prints one line of JSON with
+//! rates, latencies and what they cost.
+//!
+//! ```text
+//! cargo run --release --example perf -- --url iscsi://10.0.0.1/iqn.2024-01.com.example:disk/0 \
+//!     --op randread --bs 4k --qd 32 --secs 3
+//! ```
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use futures_util::future::try_join_all;
 use iscsi_client::{
-    initiator::Initiator, isid::SessionSlot, logical_unit::LogicalUnit, runtime::Runtime,
-    session::SessionOptions, url::TargetUrl,
+    bind::Bind, initiator::Initiator, isid::SessionSlot, logical_unit::LogicalUnit,
+    runtime::Runtime, session::SessionOptions, url::TargetUrl,
 };
 use iscsi_examples::{
     args::{self, DigestChoice, LoginArgs, RuntimeChoice},
     failure::{Failure, parse_args, say},
-    load::{self, Backend, Limit, Load, Measured, Op},
-    paths, runtime, usage,
+    load::{self, Backend, Limit, Load, Measured, Op, Via},
+    paths,
+    report::round,
+    runtime::block_on,
+    usage,
 };
-use mpio::MultipathBuilder;
 use serde::Serialize;
 
-/// Measure reads and writes of a LUN.
+/// Keeps I/Os in flight against a LUN and prints one line of JSON. Writes destroy what is there.
 #[derive(Debug, Parser)]
 #[command(name = "perf", version)]
 struct Args {
-    /// iscsi://[user[%secret]@]host[:port]/iqn/lun (repeatable: paths of one LUN)
+    /// iscsi://[user[%secret]@]host[:port]/target/lun; several are paths to one LUN
     #[arg(long, value_name = "URL", required = true)]
-    url: Vec<TargetUrl>,
-    #[command(flatten)]
-    login: LoginArgs,
-    /// What to do
+    url: Vec<String>,
+    /// What to do; read and write are sequential
     #[arg(long, value_enum, default_value_t)]
     op: Op,
     /// Bytes per I/O
-    #[arg(long, value_name = "BYTES", value_parser = args::some_bytes, default_value = "4096")]
+    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = args::some_bytes)]
     bs: u64,
-    /// I/Os under way, over all paths
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2016))]
+    /// I/Os in flight, over all paths
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=2016))]
     qd: u16,
-    /// Seconds to measure
-    #[arg(long, value_name = "S", value_parser = args::seconds, default_value = "3")]
+    /// Measured seconds
+    #[arg(long, value_name = "S", default_value = "3", value_parser = args::seconds)]
     secs: Duration,
-    /// A number of I/Os instead of a time; no warm-up then
-    #[arg(long, value_name = "N")]
+    /// A fixed number of I/Os instead, without a warm-up
+    #[arg(long, value_name = "N", conflicts_with = "secs")]
     ops: Option<u64>,
-    /// Seconds before measuring
-    #[arg(long, value_name = "S", value_parser = args::seconds, default_value = "0.3")]
+    /// Seconds before the measured interval
+    #[arg(long, value_name = "S", default_value = "0.3", value_parser = args::seconds)]
     warmup: Duration,
-    /// Bytes from the beginning that are used
-    #[arg(long, value_name = "BYTES", value_parser = args::some_bytes, default_value = "1g")]
+    /// Range used, from the beginning of the LUN
+    #[arg(long, value_name = "BYTES", default_value = "1g", value_parser = args::some_bytes)]
     span: u64,
-    /// Where random begins
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// With --op mixed, how many of a hundred read
-    #[arg(long, value_name = "P", default_value_t = 70, value_parser = clap::value_parser!(u64).range(0..=100))]
-    mixed_read_pct: u64,
-    /// Header digest
+    /// Of mixed, how many percent read
+    #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(..=100))]
+    mixed_read_pct: u8,
+    /// Header digest, offered as the only value
     #[arg(long, value_enum, default_value_t)]
     header_digest: DigestChoice,
-    /// Data digest
+    /// Data digest, offered as the only value
     #[arg(long, value_enum, default_value_t)]
     data_digest: DigestChoice,
-    /// InitialR2T to offer
-    #[arg(long, value_name = "yes|no", value_parser = args::yes_no, default_value = "no")]
+    /// Whether to offer that writes wait for R2T
+    #[arg(long, value_name = "yes|no", default_value = "no", value_parser = args::yes_no, action = clap::ArgAction::Set)]
     initial_r2t: bool,
-    /// ImmediateData to offer
-    #[arg(long, value_name = "yes|no", value_parser = args::yes_no, default_value = "yes")]
+    /// Whether to offer immediate data
+    #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = args::yes_no, action = clap::ArgAction::Set)]
     immediate: bool,
-    /// Milliseconds between lines of progress on standard error
+    /// Print {"t":s,"ops":n,"errors":n} to standard error this often
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     interval_ms: Option<u64>,
-    /// Which runtime to use
+    /// Which async runtime to use
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeChoice,
-    /// Everything on one thread (the default)
+    /// Run everything on the main thread; the default
     #[arg(long, conflicts_with = "threads")]
     single_thread: bool,
-    /// Threads altogether
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threads: usize,
-    /// Through which interface
+    /// Threads in all; with more than one the sessions have threads of their own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Through which layer; session compares with other initiators
     #[arg(long, value_enum, default_value_t)]
     via: Via,
+    #[command(flatten)]
+    login: LoginArgs,
 }
 
-/// Which interface of the SDK the load uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Via {
-    /// A logical unit over its session.
-    #[default]
-    Session,
-    /// A multipath device.
-    Multipath,
-    /// A multipath device behind `dyn BlockDevice`.
-    Dyn,
-}
-
-/// The JSON line.
+/// The line. Field names and units are those of the load generators that it stands beside.
 #[derive(Debug, Serialize)]
 struct Line {
     #[serde(rename = "impl")]
-    implementation: String,
+    implementation: &'static str,
     version: &'static str,
     op: &'static str,
-    bs: u64,
-    qd: u16,
+    bs: usize,
+    qd: usize,
     paths: usize,
     hd: u8,
     dd: u8,
@@ -122,60 +118,62 @@ struct Line {
     nvcsw: i64,
     nivcsw: i64,
     maxrss_kib: u64,
+    runtime: &'static str,
+    threads: u16,
+    via: &'static str,
     copied_bytes_per_byte: f64,
+    socket_calls_per_io: f64,
     per_path_ops: Vec<u64>,
     failovers: u64,
 }
 
+/// The most memory that the buffers may take.
+const MAX_BUFFERS: u64 = 4 << 30;
+
 fn main() -> ExitCode {
-    let args = match parse_args::<Args>() {
-        Ok(args) => args,
-        Err(failure) => return failure.report(),
-    };
-    let (choice, threads) = (args.runtime, args.threads);
-    match runtime::block_on(choice, threads, |runtime| run(args, runtime)) {
+    match parse_args().and_then(|args: Args| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-async fn run(args: Args, runtime: Arc<dyn Runtime>) -> Result<(), Failure> {
-    let backend = open(&args, Arc::clone(&runtime)).await?;
-    let size = backend.size();
-    if args.bs > size {
-        return Err(Failure::usage(format_args!(
-            "--bs {} does not fit a device of {size} bytes",
-            args.bs
-        )));
+fn run(args: &Args) -> Result<(), Failure> {
+    if args.bs.saturating_mul(args.qd.into()) > MAX_BUFFERS {
+        return Err(Failure::usage(
+            "--bs times --qd is more than 4 GiB; lower one of them",
+        ));
     }
-    let limit = args.ops.map_or(
-        Limit::Time {
-            warmup: args.warmup,
-            measured: args.secs,
-        },
-        Limit::Ops,
-    );
-    let load = Load {
-        op: args.op,
-        block_size: usize::try_from(args.bs).map_err(Failure::usage)?,
-        queue_depth: args.qd.into(),
-        mixed_read_pct: args.mixed_read_pct,
-        span: args.span.min(size),
-        seed: args.seed,
-        limit,
-        interval: args.interval_ms.map(Duration::from_millis),
-    };
-    let measured = load::run(&backend, &*runtime, &load).await;
-    let line = line(&args, &backend, &measured);
-    backend.close().await;
-    say(serde_json::to_string(&line).map_err(Failure::new)?)?;
-    match measured.first_error {
-        Some(failure) => Err(failure),
-        None => Ok(()),
-    }
+    let urls = paths::parse_urls(&args.url)?;
+    let threads = args.threads.into();
+    block_on(args.runtime, threads, |runtime| {
+        measure(args, &urls, runtime)
+    })
 }
 
-async fn open(args: &Args, runtime: Arc<dyn Runtime>) -> Result<Backend, Failure> {
+async fn measure(
+    args: &Args,
+    urls: &[TargetUrl],
+    runtime: Arc<dyn Runtime>,
+) -> Result<(), Failure> {
+    // Two of them at a time are usual, and of one name they would end each other's sessions.
+    let tool = format!("perf-{}", std::process::id());
+    let options = session_options(args);
+    let initiator = paths::initiator(&tool, &args.login, urls, options, Arc::clone(&runtime))?;
+    let units = open(&initiator, urls).await?;
+    let backend = Backend::new(args.via, units, &runtime)?;
+    let outcome = match load(args, &backend) {
+        Ok(load) => {
+            let measured = load::run(&backend, &*runtime, &load).await;
+            say(line(args, &backend, &load, &measured))
+                .and_then(|()| measured.first_error.map_or(Ok(()), Err))
+        }
+        Err(failure) => Err(failure),
+    };
+    backend.close().await;
+    outcome
+}
+
+fn session_options(args: &Args) -> SessionOptions {
     let mut options = SessionOptions::default();
     options.queue_depth = options.queue_depth.max(args.qd);
     options.offer = options
@@ -184,99 +182,101 @@ async fn open(args: &Args, runtime: Arc<dyn Runtime>) -> Result<Backend, Failure
         .with_data_digest(args.data_digest.into())
         .with_initial_r2t(args.initial_r2t)
         .with_immediate_data(args.immediate);
-    let url = args.url.first();
-    let initiator = paths::initiator(&args.login, url, options.clone(), runtime)?;
-    if args.via == Via::Session {
-        return Ok(Backend::Session(
-            units(&args.url, &options, &initiator).await?,
-        ));
+    options
+}
+
+async fn open(initiator: &Initiator, urls: &[TargetUrl]) -> Result<Vec<LogicalUnit>, Failure> {
+    let units = (0..).zip(urls).map(|(number, url)| {
+        let slot = SessionSlot {
+            number,
+            ..SessionSlot::default()
+        };
+        paths::open_unit(initiator, url, Bind::Any, slot)
+    });
+    try_join_all(units).await
+}
+
+fn load(args: &Args, backend: &Backend) -> Result<Load, Failure> {
+    let info = backend.info();
+    if args.bs % u64::from(info.block_size.max(1)) != 0 {
+        return Err(Failure::usage(format_args!(
+            "--bs must be a multiple of the LUN's blocks of {} bytes",
+            info.block_size
+        )));
     }
-    let url = url.ok_or_else(|| Failure::usage("give --url"))?;
-    let mut builder = MultipathBuilder::new(url.target.clone()).lun(url.lun);
-    for url in &args.url {
-        builder = builder.portal(url.portal.clone());
+    let span = args.span.min(info.size);
+    if span < args.bs {
+        return Err(Failure::usage(format_args!(
+            "--bs is larger than --span or the LUN ({} bytes); lower it",
+            info.size
+        )));
     }
-    let device = builder.connect_spawned(&initiator).await?;
-    let sessions = paths::sessions(&device);
-    Ok(match args.via {
-        Via::Dyn => Backend::Dyn(Arc::new(device.clone()), device, sessions),
-        Via::Session | Via::Multipath => Backend::Multipath(device, sessions),
+    Ok(Load {
+        op: args.op,
+        block_size: args.bs as usize,
+        queue_depth: args.qd.into(),
+        mixed_read_pct: args.mixed_read_pct.into(),
+        span,
+        seed: args.seed,
+        limit: args.ops.map_or(
+            Limit::Time {
+                warmup: args.warmup,
+                measured: args.secs,
+            },
+            Limit::Ops,
+        ),
+        interval: args.interval_ms.map(Duration::from_millis),
     })
 }
 
-async fn units(
-    urls: &[TargetUrl],
-    options: &SessionOptions,
-    initiator: &Initiator,
-) -> Result<Vec<LogicalUnit>, Failure> {
-    let mut units = Vec::new();
-    for (portal, url) in (0..).zip(urls) {
-        let slot = SessionSlot {
-            portal,
-            ..SessionSlot::default()
-        };
-        let mut to = url
-            .session_target(options.clone())
-            .map_err(Failure::usage)?;
-        to.authentication = None;
-        let session = initiator.connect_spawned(&to.with_slot(slot)).await?;
-        units.push(LogicalUnit::open(session, url.lun).await?);
-    }
-    Ok(units)
-}
-
-fn line(args: &Args, backend: &Backend, measured: &Measured) -> Line {
-    let secs = measured.elapsed.as_secs_f64();
-    let per_io = |time: f64| {
-        if measured.ops > 0 {
-            time * 1e6 / measured.ops as f64
-        } else {
-            0.0
-        }
-    };
-    let us = |time: Duration| time.as_secs_f64() * 1e6;
-    let latencies = &measured.latencies;
-    let used = measured.used.as_ref();
-    let resources = used.map(|used| used.usage).unwrap_or_default();
-    let (user, sys) = (resources.user.as_secs_f64(), resources.system.as_secs_f64());
-    let iops = if secs > 0.0 {
-        measured.ops as f64 / secs
-    } else {
-        0.0
-    };
-    let digest = |choice| u8::from(choice == DigestChoice::Crc32c);
-    let via = args.via.to_possible_value();
-    let via = via.as_ref().map_or("", |value| value.get_name());
-    let share = |used: &load::Sample| used.copied as f64 / used.moved.max(1) as f64;
-    Line {
-        implementation: format!("iscsi-mpio-{}-{via}", args.runtime.name()),
+fn line(args: &Args, backend: &Backend, load: &Load, measured: &Measured) -> String {
+    let seconds = measured.elapsed.as_secs_f64().max(1e-9);
+    let ios = measured.ops.max(1) as f64;
+    let used = measured.used.clone();
+    let usage = used.as_ref().map(|used| used.usage).unwrap_or_default();
+    let (user, system) = (usage.user.as_secs_f64(), usage.system.as_secs_f64());
+    let micros = |time: Duration| round(time.as_secs_f64() * 1e6, 2);
+    let percentile = |q| micros(measured.latencies.percentile(q));
+    let ratio = |a: u64, b: u64| round(a as f64 / b.max(1) as f64, 6);
+    let line = Line {
+        implementation: "iscsi-mpio",
         version: env!("CARGO_PKG_VERSION"),
         op: args.op.name(),
-        bs: args.bs,
-        qd: args.qd,
+        bs: load.block_size,
+        qd: load.queue_depth,
         paths: args.url.len(),
-        hd: digest(args.header_digest),
-        dd: digest(args.data_digest),
+        hd: (args.header_digest == DigestChoice::Crc32c).into(),
+        dd: (args.data_digest == DigestChoice::Crc32c).into(),
         ops: measured.ops,
         errors: measured.errors,
-        secs,
-        iops,
-        mbps: iops * args.bs as f64 / 1e6,
-        p50_us: us(latencies.percentile(0.5)),
-        p99_us: us(latencies.percentile(0.99)),
-        p999_us: us(latencies.percentile(0.999)),
-        max_us: us(latencies.max()),
-        user_s: user,
-        sys_s: sys,
-        cpu_us_per_io: per_io(user + sys),
-        user_us_per_io: per_io(user),
-        nvcsw: resources.voluntary_switches,
-        nivcsw: resources.involuntary_switches,
+        secs: round(seconds, 4),
+        iops: round(measured.ops as f64 / seconds, 1),
+        mbps: round(
+            measured.ops as f64 * load.block_size as f64 / seconds / 1e6,
+            2,
+        ),
+        p50_us: percentile(0.5),
+        p99_us: percentile(0.99),
+        p999_us: percentile(0.999),
+        max_us: micros(measured.latencies.max()),
+        user_s: round(user, 4),
+        sys_s: round(system, 4),
+        cpu_us_per_io: round((user + system) * 1e6 / ios, 3),
+        user_us_per_io: round(user * 1e6 / ios, 3),
+        nvcsw: usage.voluntary_switches,
+        nivcsw: usage.involuntary_switches,
         maxrss_kib: usage::peak_memory_kib(),
-        copied_bytes_per_byte: used.map_or(0.0, share),
-        per_path_ops: used.map(|used| used.path_ops.clone()).unwrap_or_default(),
-        failovers: backend
-            .multipath()
-            .map_or(0, |device| device.snapshot().counters.failovers),
-    }
+        runtime: args.runtime.name(),
+        threads: args.threads,
+        via: args.via.name(),
+        copied_bytes_per_byte: used
+            .as_ref()
+            .map_or(0.0, |used| ratio(used.copied, used.moved)),
+        socket_calls_per_io: used
+            .as_ref()
+            .map_or(0.0, |used| ratio(used.socket_calls, measured.ops)),
+        failovers: backend.failovers(),
+        per_path_ops: used.map(|used| used.path_ops).unwrap_or_default(),
+    };
+    serde_json::to_string(&line).unwrap_or_default()
 }

@@ -1,71 +1,143 @@
-//! What the load runs against: a LUN over one or several sessions, or a multipath device.
+//! What the load goes to.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use clap::ValueEnum;
 use iscsi_client::{
     buf::{ReadBuf, WriteBuf},
-    device::{BlockDevice, ReadOptions, WriteOptions},
-    error::Error,
+    device::{BlockDevice, DeviceInfo, ReadOptions, WriteOptions},
+    error::{Error, ErrorKind, Outcome},
     logical_unit::LogicalUnit,
-    session::Session,
+    runtime::Runtime,
+    session::{Payload, ScsiRequest, Session},
 };
-use mpio::MultipathDevice;
+use iscsi_proto::scsi::{Cdb, Lun, ScsiStatus};
+use mpio::{
+    MultipathDevice, Path,
+    core::{Config, PathAttributes},
+};
 
 use super::{Load, Op};
+use crate::failure::Failure;
 
-/// The way to the LUN.
+/// Through which layer the load goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// SCSI commands to the sessions; with several paths each slot keeps to one.
+    #[default]
+    Session,
+    /// A multipath device.
+    Multipath,
+    /// The same as `Arc<dyn BlockDevice>`.
+    Dyn,
+}
+
+impl Via {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Multipath => "multipath",
+            Self::Dyn => "dyn",
+        }
+    }
+}
+
+/// What the load goes to.
 #[derive(Debug)]
-pub enum Backend {
-    /// The un-boxed methods of [`LogicalUnit`]; slots are dealt out over the paths.
-    Session(Vec<LogicalUnit>),
-    /// The un-boxed methods of [`MultipathDevice`].
-    Multipath(MultipathDevice, Vec<Session>),
-    /// The multipath device as `dyn BlockDevice`, which boxes a future per I/O.
-    Dyn(Arc<dyn BlockDevice>, MultipathDevice, Vec<Session>),
+pub struct Backend {
+    layer: Layer,
+    sessions: Vec<Session>,
+    info: Arc<DeviceInfo>,
+    multipath: Option<MultipathDevice>,
+}
+
+#[derive(Debug)]
+enum Layer {
+    Session(Vec<(Session, Lun)>),
+    Multipath(MultipathDevice),
+    Dyn(Arc<dyn BlockDevice>),
 }
 
 impl Backend {
+    /// Joins paths to one logical unit, of which there is one at least.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be joined.
+    pub fn new(
+        via: Via,
+        paths: Vec<LogicalUnit>,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Result<Self, Failure> {
+        let first = paths
+            .first()
+            .ok_or_else(|| Failure::usage("give at least one --url"))?;
+        let info = first.info();
+        let sessions: Vec<Session> = paths.iter().map(|path| path.session().clone()).collect();
+        let multipath = match via {
+            Via::Session => None,
+            Via::Multipath | Via::Dyn => {
+                let named = paths
+                    .iter()
+                    .map(|path| (PathAttributes::new(path.name()), path.clone()));
+                let joined = MultipathDevice::new(Arc::clone(runtime), Config::default(), named);
+                let (device, driver) = joined.map_err(Failure::new)?;
+                runtime.spawn(Box::pin(driver));
+                Some(device)
+            }
+        };
+        let raw = || {
+            paths
+                .iter()
+                .map(|path| (path.session().clone(), path.lun()))
+                .collect()
+        };
+        let layer = match (&multipath, via) {
+            (Some(device), Via::Dyn) => Layer::Dyn(Arc::new(device.clone())),
+            (Some(device), _) => Layer::Multipath(device.clone()),
+            (None, _) => Layer::Session(raw()),
+        };
+        Ok(Self {
+            layer,
+            sessions,
+            info,
+            multipath,
+        })
+    }
+
+    /// Size and block size.
+    #[must_use]
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
     /// The sessions, one per path.
     #[must_use]
-    pub fn sessions(&self) -> Vec<Session> {
-        match self {
-            Self::Session(units) => units.iter().map(|unit| unit.session().clone()).collect(),
-            Self::Multipath(_, sessions) | Self::Dyn(_, _, sessions) => sessions.clone(),
-        }
+    pub fn sessions(&self) -> &[Session] {
+        &self.sessions
     }
 
-    /// The multipath device, if there is one.
+    /// How often the I/O of a lost path went elsewhere.
     #[must_use]
-    pub const fn multipath(&self) -> Option<&MultipathDevice> {
-        match self {
-            Self::Session(_) => None,
-            Self::Multipath(device, _) | Self::Dyn(_, device, _) => Some(device),
-        }
+    pub fn failovers(&self) -> u64 {
+        let device = self.multipath.as_ref();
+        device.map_or(0, |device| device.snapshot().counters.failovers)
     }
 
-    /// Size in bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::Session(units) => units.first().map_or(0, |unit| unit.info().size),
-            Self::Multipath(device, _) | Self::Dyn(_, device, _) => device.info().size,
-        }
-    }
-
-    /// Closes everything in good order.
+    /// Logs out.
     pub async fn close(self) {
-        match self {
-            Self::Session(units) => {
-                for unit in units {
-                    unit.session().close().await;
-                }
-            }
-            Self::Multipath(device, _) | Self::Dyn(_, device, _) => device.close().await,
+        if let Some(device) = self.multipath {
+            device.close().await;
+        }
+        for session in self.sessions {
+            session.close().await;
         }
     }
 
-    /// One I/O, with the memory of its slot.
+    /// One I/O of `slot`, with its memory.
     pub(super) async fn execute(
         &self,
         slot: usize,
@@ -74,54 +146,149 @@ impl Backend {
         memory: &mut Memory,
     ) -> Result<(), Error> {
         if write {
-            let buf = WriteBuf::from(memory.write.clone());
-            let options = WriteOptions::default();
-            return match self {
-                Self::Session(units) => {
-                    units[slot % units.len()]
-                        .write(offset, buf, options)
-                        .await
-                        .result
-                }
-                Self::Multipath(device, _) => device.write(offset, buf, options).await.result,
-                Self::Dyn(device, _, _) => device.write(offset, buf, options).await.result,
-            };
+            let buf = std::mem::take(&mut memory.write);
+            let (result, buf) = self.write(slot, offset, buf).await;
+            memory.write = buf;
+            result
+        } else {
+            let buf = std::mem::take(&mut memory.read);
+            let (result, buf) = self.read(slot, offset, buf).await;
+            memory.read = buf;
+            result
         }
-        let buf = ReadBuf::from(std::mem::take(&mut memory.read));
-        let options = ReadOptions::default();
-        let done = match self {
-            Self::Session(units) => units[slot % units.len()].read(offset, buf, options).await,
-            Self::Multipath(device, _) => device.read(offset, buf, options).await,
-            Self::Dyn(device, _, _) => device.read(offset, buf, options).await,
+    }
+
+    async fn read(&self, slot: usize, offset: u64, buf: ReadBuf) -> (Result<(), Error>, ReadBuf) {
+        let done = match &self.layer {
+            Layer::Session(paths) => {
+                let (lba, blocks) = self.blocks(offset, buf.len());
+                let (result, payload) = raw(
+                    paths,
+                    slot,
+                    Cdb::read16(lba, blocks, false),
+                    Payload::In(buf),
+                )
+                .await;
+                let buf = match payload {
+                    Payload::In(buf) => buf,
+                    _ => ReadBuf::default(),
+                };
+                return (result, buf);
+            }
+            Layer::Multipath(device) => device.read(offset, buf, ReadOptions::default()).await,
+            Layer::Dyn(device) => device.read(offset, buf, ReadOptions::default()).await,
         };
-        memory.read = done.buf.into_bytes_mut().unwrap_or_default();
-        done.result
+        (done.result, done.buf)
+    }
+
+    async fn write(
+        &self,
+        slot: usize,
+        offset: u64,
+        buf: WriteBuf,
+    ) -> (Result<(), Error>, WriteBuf) {
+        let done = match &self.layer {
+            Layer::Session(paths) => {
+                let (lba, blocks) = self.blocks(offset, buf.len());
+                let (result, payload) = raw(
+                    paths,
+                    slot,
+                    Cdb::write16(lba, blocks, false),
+                    Payload::Out(buf),
+                )
+                .await;
+                let buf = match payload {
+                    Payload::Out(buf) => buf,
+                    _ => WriteBuf::default(),
+                };
+                return (result, buf);
+            }
+            Layer::Multipath(device) => device.write(offset, buf, WriteOptions::default()).await,
+            Layer::Dyn(device) => device.write(offset, buf, WriteOptions::default()).await,
+        };
+        (done.result, done.buf)
+    }
+
+    fn blocks(&self, offset: u64, len: usize) -> (u64, u32) {
+        let size = u64::from(self.info.block_size).max(1);
+        (offset / size, (len as u64 / size) as u32)
     }
 }
 
-/// The memory of one slot, made once.
+/// A command past the logical unit, which would repeat what a raw command must not hide.
+async fn raw(
+    paths: &[(Session, Lun)],
+    slot: usize,
+    cdb: Cdb,
+    payload: Payload,
+) -> (Result<(), Error>, Payload) {
+    let (session, lun) = &paths[slot % paths.len()];
+    let expected = match &payload {
+        Payload::In(buf) => buf.len(),
+        Payload::Out(buf) => buf.len(),
+        Payload::None => 0,
+    };
+    let done = session.execute(ScsiRequest::new(*lun, cdb, payload)).await;
+    let result = done.result.and_then(|response| {
+        if response.status == ScsiStatus::Good && response.transferred as usize == expected {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Refused, Outcome::Executed);
+        Err(match response.sense {
+            Some(sense) => error.with_sense(sense),
+            None => error,
+        })
+    });
+    (result, done.payload)
+}
+
+/// The memory of one slot.
 #[derive(Debug)]
 pub(super) struct Memory {
-    read: BytesMut,
-    write: Bytes,
+    read: ReadBuf,
+    write: WriteBuf,
 }
 
 impl Memory {
     pub(super) fn new(load: &Load) -> Self {
+        let fits = |wanted: bool| if wanted { load.block_size } else { 0 };
         let reads = !matches!(load.op, Op::Write | Op::RandWrite);
         let writes = !matches!(load.op, Op::Read | Op::RandRead);
-        let bytes = |wanted: bool| if wanted { load.block_size } else { 0 };
-        let mut content = BytesMut::zeroed(bytes(writes));
-        content
-            .iter_mut()
-            .zip(0_u8..)
-            .for_each(|(byte, value)| *byte = value);
-        // Never unique again, so that a clone per write is a counter and nothing else.
-        let write = content.freeze();
-        let _shared = write.clone();
         Self {
-            read: BytesMut::zeroed(bytes(reads)),
-            write,
+            read: aligned(fits(reads)).into(),
+            write: Bytes::from(aligned(fits(writes))).into(),
+        }
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// `len` bytes that begin at a page: what a program would hand in that also does direct I/O, and what
+/// every implementation in a comparison has to get alike.
+fn aligned(len: usize) -> BytesMut {
+    if len == 0 {
+        return BytesMut::new();
+    }
+    let mut bytes = BytesMut::zeroed(len + PAGE - 1);
+    bytes.fill(0xa5);
+    let skip = bytes.as_ptr().align_offset(PAGE).min(PAGE - 1);
+    bytes.advance(skip);
+    bytes.truncate(len);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_begins_at_a_page_and_stays_there() {
+        for len in [1, 512, 4096, 1 << 20] {
+            let bytes = aligned(len);
+            let at = bytes.as_ptr();
+            assert_eq!((bytes.len(), at.align_offset(PAGE)), (len, 0));
+            let back = ReadBuf::from(bytes).into_bytes_mut().unwrap();
+            assert_eq!(back.as_ptr(), at);
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Sample {
     pub copied: u64,
     /// Payload bytes that were read or written.
     pub moved: u64,
+    /// Calls of the sockets' reads and writes.
+    pub socket_calls: u64,
     /// SCSI commands answered, per path.
     pub path_ops: Vec<u64>,
 }
@@ -24,14 +26,16 @@ impl Sample {
     /// As of now.
     #[must_use]
     pub fn now(backend: &Backend) -> Self {
-        let sessions = backend.sessions();
-        let stats = || sessions.iter().map(|session| session.stats());
+        let stats = || backend.sessions().iter().map(|session| session.stats());
         Self {
             at: clock::now(),
             usage: Usage::now(),
             copied: stats().map(|stats| stats.copied_bytes()).sum(),
             moved: stats()
                 .map(|stats| stats.bytes_read + stats.bytes_written)
+                .sum(),
+            socket_calls: stats()
+                .map(|stats| stats.read_calls + stats.write_calls)
                 .sum(),
             path_ops: stats().map(|stats| stats.ios).collect(),
         }
@@ -43,6 +47,7 @@ impl Sample {
         self.usage = self.usage.since(start.usage);
         self.copied = self.copied.saturating_sub(start.copied);
         self.moved = self.moved.saturating_sub(start.moved);
+        self.socket_calls = self.socket_calls.saturating_sub(start.socket_calls);
         for (ops, before) in self.path_ops.iter_mut().zip(&start.path_ops) {
             *ops = ops.saturating_sub(*before);
         }

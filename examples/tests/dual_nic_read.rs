@@ -1,112 +1,261 @@
-//! The example as its user runs it: what it prints, and what it says of bad input.
+//! `dual_nic_read` from the outside: what it prints, and how it ends.
 
-use std::process::{Command, Output};
+#[path = "common/mod.rs"]
+mod common;
 
-use iscsi_testkit::target::{ChapConfig, LunConfig, TargetConfig, TcpTarget};
+use std::fs;
 
-const TARGET: &str = "iqn.2026-11.org.example.iscsi-mpio:tested";
+use common::{SIZE, TARGET, failure_of, run, stdout, target, url};
+use iscsi_testkit::pattern;
+use serde_json::Value;
 
-/// Runs `cargo run --example dual_nic_read`, which cargo has built along with this test.
-fn run(args: &[&str]) -> Output {
-    let exe = std::env::current_exe().expect("this test's path");
-    let profile = exe
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/profile");
-    Command::new(profile.join("examples").join("dual_nic_read"))
-        .args(args)
-        .output()
-        .expect("cargo builds the examples with the tests")
+const TOOL: &str = "dual_nic_read";
+
+/// A file that is removed at the end.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn new(name: &str, content: &[u8]) -> Self {
+        let name = format!("iscsi-examples-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
 }
 
-/// The one line on standard error, and the exit status.
-fn refusal(args: &[&str]) -> (String, Option<i32>) {
-    let output = run(args);
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
-    assert!(stderr.starts_with("error: "), "{stderr}");
-    (stderr, output.status.code())
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
 }
 
-fn config() -> TargetConfig {
-    TargetConfig::new(TARGET)
-        .with_portal("127.0.0.1:0".parse().unwrap(), 1)
-        .with_lun(LunConfig::new(0, 8 << 20))
+fn keys(line: &str) -> Vec<&str> {
+    let mut keys: Vec<&str> = Vec::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("\":") {
+        keys.extend(before.rsplit('"').next());
+        rest = after;
+    }
+    keys
 }
 
 #[test]
-fn the_demonstration_loses_a_path_and_the_caller_notices_nothing() {
+fn the_demonstration_loses_a_path_and_no_byte_under_either_runtime() {
     for runtime in ["tokio", "smol"] {
-        let output = run(&["--json", "--size", "512m", "--runtime", runtime]);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        let line = stdout.lines().last().expect("a line of JSON");
-        let report: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(report["errors"], 0);
-        assert_eq!(report["verified"], true);
-        assert_eq!(report["bytes_read"], 512 << 20);
-        assert_eq!(report["device"]["size_bytes"], 512 << 20);
-        assert_eq!(report["device"]["block_size"], 512);
-        assert!(report["failovers"].as_u64().unwrap() >= 1, "{line}");
-        let paths = report["paths"].as_array().unwrap();
-        assert_eq!(paths.len(), 2);
-        for path in paths {
-            assert!(path["bytes"].as_u64().unwrap() > 0, "{line}");
-            assert!(path["portal"].is_string() && path["source"].is_string());
-        }
+        let output = run(TOOL, &["--size", "64m", "--json", "--runtime", runtime]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{runtime}: {text}");
+        let line = text.lines().last().unwrap();
+        let path = ["portal", "source", "state", "ios", "bytes"];
+        let mut expected = vec![
+            "device",
+            "wwid",
+            "size_bytes",
+            "block_size",
+            "bytes_read",
+            "seconds",
+        ];
+        expected.extend([
+            "mib_per_s",
+            "errors",
+            "verified",
+            "failovers",
+            "longest_stall_ms",
+            "paths",
+        ]);
+        expected.extend(path);
+        expected.extend(path);
+        assert_eq!(keys(line), expected);
+        let json: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(json["device"]["size_bytes"], 64 << 20);
+        assert_eq!(json["bytes_read"], 64 << 20);
+        assert_eq!(json["errors"], 0);
+        assert_eq!(json["verified"], true);
+        assert!(json["failovers"].as_u64().unwrap() >= 1, "{line}");
+        let bytes = |path: usize| json["paths"][path]["bytes"].as_u64().unwrap();
+        assert!(bytes(0) > 0 && bytes(1) > 0, "{line}");
+        assert_eq!(bytes(0) + bytes(1), 64 << 20);
     }
 }
 
 #[test]
-fn bad_input_gets_one_line_that_says_what_to_do() {
-    let open = TcpTarget::start(config()).unwrap();
-    let chap = ChapConfig::new("somebody", b"a secret of enough bytes");
-    let target = TcpTarget::start(config().with_chap(chap)).unwrap();
-    let portal = target.portal(0).to_string();
-    let secret = std::env::temp_dir().join(format!("dual-nic-secret-{}", std::process::id()));
-    std::fs::write(&secret, "a wrong secret, but long enough\n").unwrap();
-    let secret_file = secret.to_str().unwrap();
-    let wrong_name = format!(
-        "iscsi://{}/iqn.2026-11.org.example:nobody/0",
-        open.portal(0)
-    );
-    let url = format!("iscsi://{portal}/{TARGET}/0");
-    let chap = ["--chap-user", "somebody", "--chap-secret-file", secret_file];
+fn a_lun_is_read_and_compared_with_a_file() {
+    let target = target(None);
+    let url = url(&target, "0");
+    let mut image = vec![0; SIZE as usize];
+    pattern::fill(1, 0, &mut image);
+    let good = TempFile::new("good", &image);
+    image[5 << 20] ^= 1;
+    let bad = TempFile::new("bad", &image);
+    let args = |file| {
+        [
+            "--url",
+            &url,
+            "--verify-file",
+            file,
+            "--json",
+            "--queue-depth",
+            "3",
+        ]
+        .to_vec()
+    };
 
-    let (line, status) = refusal(&["--url", &wrong_name]);
-    assert!(line.contains("not found") && status == Some(1), "{line}");
-    let (line, status) = refusal(&[&["--url", &url][..], &chap[..]].concat());
+    let output = run(TOOL, &args(good.path()));
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    let json: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&json["verified"], &json["bytes_read"]),
+        (&true.into(), &SIZE.into())
+    );
+    assert_eq!(json["paths"][0]["source"], "127.0.0.1");
+
+    let line = failure_of(TOOL, &args(bad.path()), 1);
+    assert!(line.contains("wrong data at byte 5242880 "), "{line}");
+}
+
+#[test]
+fn without_anything_to_compare_with_nothing_is_said_to_be_verified() {
+    let target = target(None);
+    let portal = target.portal(0).to_string();
+    let args = [
+        "--portal", &portal, "--target", TARGET, "--lun", "1", "--json",
+    ];
+    let output = run(
+        TOOL,
+        &[&args[..], &["--offset", "1m", "--length", "2m"]].concat(),
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    let json: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(json["verified"], Value::Null);
+    assert_eq!(json["bytes_read"], 2 << 20);
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_status_2() {
+    let url = "iscsi://10.0.0.1/iqn.2026-01.example:disk/0";
+    for args in [
+        &["--no-such-option"][..],
+        &["--url", "http://10.0.0.1/"],
+        &["--url", url, "--portal", "10.0.0.1", "--target", TARGET],
+        &["--portal", "10.0.0.1"],
+        &["--target", TARGET],
+        &["--portal", "10.0.0.1", "--target", "disk"],
+        &["--url", url, "--runtime", "async-std"],
+        &["--url", url, "--queue-depth", "0"],
+        &["--url", url, "--block-size", "0"],
+        &["--url", url, "--block-size", "4g", "--queue-depth", "2"],
+        &["--url", url, "--chap-user", "me"],
+        &["--url", url, "--header-digest", "md5"],
+        &["--url", url, "--nic", "10.0.0.300"],
+        &["--nic", "eth0"],
+    ] {
+        failure_of(TOOL, args, 2);
+    }
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let secret = "open-sesame-open";
+    for args in [
+        ["--url", &format!("iscsi://me%{secret}@10.0.0.1/disk/0")],
+        ["--url", &format!("iscsi://me%{secret}/@10.0.0.1/disk/0")],
+    ] {
+        let line = failure_of(TOOL, &args, 2);
+        assert!(!line.contains("sesame"), "{line}");
+    }
+    let target = target(Some(("me", "another-secret-1")));
+    let file = TempFile::new("secret", secret.as_bytes());
+    let url = url(&target, "0");
+    let args = [
+        "--url",
+        &url,
+        "--chap-user",
+        "me",
+        "--chap-secret-file",
+        file.path(),
+    ];
+    let line = failure_of(TOOL, &args, 1);
     assert!(
-        line.contains("authentication") && status == Some(1),
+        line.contains("secret") && !line.contains("sesame"),
         "{line}"
     );
-    assert!(!line.contains("wrong secret"), "{line}");
-    let (line, status) = refusal(&["--url", &url]);
-    assert!(status == Some(1), "{line}");
+}
 
-    std::fs::write(&secret, "a secret of enough bytes\n").unwrap();
-    let missing = format!("iscsi://{portal}/{TARGET}/7");
-    let (line, status) = refusal(&[&["--url", &missing][..], &chap[..]].concat());
-    assert!(line.contains("LUN") && status == Some(1), "{line}");
-    let misaligned = [&["--url", &url, "--length", "1000"][..], &chap[..]].concat();
-    let (line, status) = refusal(&misaligned);
-    assert!(line.contains("multiple") && status == Some(2), "{line}");
-    let good = run(&[&["--url", &url, "--json"][..], &chap[..]].concat());
-    assert!(good.status.success());
+#[test]
+fn chap_takes_the_secret_from_a_file_or_a_url() {
+    let target = target(Some(("me", "open-sesame-open")));
+    let file = TempFile::new("chap", b"open-sesame-open\n");
+    let plain = url(&target, "0");
+    let output = run(
+        TOOL,
+        &[
+            "--url",
+            &plain,
+            "--chap-user",
+            "me",
+            "--chap-secret-file",
+            file.path(),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let with_secret = plain.replace("iscsi://", "iscsi://me%open-sesame-open@");
+    let output = run(TOOL, &["--url", &with_secret]);
+    assert_eq!(output.status.code(), Some(0));
+}
 
-    drop(target);
-    let (line, status) = refusal(&[&["--url", &url][..], &chap[..]].concat());
-    assert!(line.contains("refused") && status == Some(1), "{line}");
-    std::fs::remove_file(&secret).unwrap();
-
-    for args in [
-        &["--url", "http://nowhere/"][..],
-        &["--nonsense"],
-        &["--portal", "127.0.0.1"],
-        &["--chap-user", "somebody"],
+#[test]
+fn what_goes_wrong_with_a_target_is_one_line_that_says_what_to_do() {
+    let target = target(None);
+    let portal = target.portal(0).to_string();
+    let (lun0, lun1) = (url(&target, "0"), url(&target, "1"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let refused = format!("iscsi://{closed}/{TARGET}/0");
+    let no_lun = url(&target, "7");
+    let no_target = format!("iscsi://{portal}/iqn.2026-01.example:other/0");
+    let missing = "/nonexistent/secret";
+    for (args, says) in [
+        (&["--url", &*refused][..], "nothing listens"),
+        (&["--url", &no_target], "discovery lists those that exist"),
+        (&["--url", &no_lun], "check the LUN"),
+        (
+            &["--url", &lun0, "--url", &lun1],
+            "check the target's LUN mapping",
+        ),
+        (&["--url", &lun0, "--nic", "no-such-nic"], "local interface"),
+        (
+            &["--url", &lun0, "--length", "1000"],
+            "use multiples of 512",
+        ),
+        (
+            &["--url", &lun0, "--block-size", "1000"],
+            "use multiples of 512",
+        ),
+        (&["--url", &lun0, "--offset", "8m"], "give less than"),
+        (&["--url", &lun0, "--length", "9m"], "give that as --length"),
+        (&["--url", &lun0, "--verify-file", missing], "--verify-file"),
+        (
+            &[
+                "--url",
+                &lun0,
+                "--chap-user",
+                "me",
+                "--chap-secret-file",
+                missing,
+            ],
+            "--chap-secret-file",
+        ),
     ] {
-        let (line, status) = refusal(args);
-        assert_eq!(status, Some(2), "{line}");
+        let line = failure_of(TOOL, args, 1);
+        assert!(line.contains(says), "{args:?}: {line}");
     }
+    assert_eq!(target.core().violations(), []);
 }
