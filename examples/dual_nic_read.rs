@@ -25,7 +25,7 @@ use iscsi_examples::{
     runtime::block_on,
     verify::Expected,
 };
-use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun, text::DigestOffer};
 use mpio::MultipathDevice;
 
 /// Reads a LUN through several NICs at once. Without --url or --portal it starts a target of its own
@@ -146,13 +146,17 @@ fn start_demo(args: &Args) -> Result<Demo, Failure> {
     Demo::start(args.size)
 }
 
-fn session_options(args: &Args) -> SessionOptions {
+/// An option wins over a URL, the first URL over the others: the paths of a disk are alike.
+fn session_options(args: &Args, urls: &[TargetUrl]) -> SessionOptions {
     let mut options = SessionOptions::default();
-    if let Some(digest) = args.header_digest {
-        options.offer = options.offer.with_header_digest(digest.into());
+    let in_url = |digest: fn(&TargetUrl) -> Option<DigestOffer>| urls.iter().find_map(digest);
+    let header = args.header_digest.map(DigestOffer::from);
+    if let Some(digest) = header.or_else(|| in_url(|url| url.header_digest)) {
+        options.offer = options.offer.with_header_digest(digest);
     }
-    if let Some(digest) = args.data_digest {
-        options.offer = options.offer.with_data_digest(digest.into());
+    let data = args.data_digest.map(DigestOffer::from);
+    if let Some(digest) = data.or_else(|| in_url(|url| url.data_digest)) {
+        options.offer = options.offer.with_data_digest(digest);
     }
     options
 }
@@ -164,7 +168,7 @@ async fn read_device(
     expected: &mut Expected,
     runtime: Arc<dyn Runtime>,
 ) -> Result<(), Failure> {
-    let options = session_options(args);
+    let options = session_options(args, &places.urls);
     let initiator = paths::initiator(
         "dual-nic-read",
         &args.login,

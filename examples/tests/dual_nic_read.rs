@@ -6,7 +6,10 @@ mod common;
 use std::fs;
 
 use common::{SIZE, TARGET, failure_of, run, stdout, target, url};
-use iscsi_testkit::pattern;
+use iscsi_testkit::{
+    pattern,
+    target::{DigestPolicy, LunConfig, TargetConfig, TcpTarget},
+};
 use serde_json::Value;
 
 const TOOL: &str = "dual_nic_read";
@@ -207,6 +210,28 @@ fn chap_takes_the_secret_from_a_file_or_a_url() {
     let with_secret = plain.replace("iscsi://", "iscsi://me%open-sesame-open@");
     let output = run(TOOL, &["--url", &with_secret]);
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn digests_come_from_an_option_or_from_the_url() {
+    let required = DigestPolicy::Require;
+    let config = TargetConfig::new(TARGET)
+        .with_portal("127.0.0.1:0".parse().unwrap(), 1)
+        .with_lun(LunConfig::new(0, SIZE));
+    let strict = TcpTarget::start(config.clone().with_digests(required, required)).unwrap();
+    let never = DigestPolicy::Never;
+    let lax = TcpTarget::start(config.with_digests(never, never)).unwrap();
+    let (strict_url, lax_url) = (url(&strict, "0"), url(&lax, "0"));
+    // By default the target decides.
+    for url in [&strict_url, &lax_url] {
+        assert_eq!(run(TOOL, &["--url", url]).status.code(), Some(0), "{url}");
+    }
+    failure_of(TOOL, &["--url", &lax_url, "--header-digest", "crc32c"], 1);
+    failure_of(
+        TOOL,
+        &["--url", &format!("{lax_url}?data_digest=crc32c")],
+        1,
+    );
 }
 
 #[test]

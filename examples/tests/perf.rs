@@ -86,6 +86,35 @@ fn what_was_written_is_there() {
 }
 
 #[test]
+fn writes_may_be_solicited_or_not() {
+    let target = target(None);
+    let url = url(&target, "0");
+    for (r2t, immediate) in [("yes", "no"), ("yes", "yes"), ("no", "no")] {
+        let args = [
+            "--url",
+            &url,
+            "--op",
+            "randwrite",
+            "--ops",
+            "50",
+            "--span",
+            "4m",
+        ];
+        let offer = [
+            "--bs",
+            "64k",
+            "--initial-r2t",
+            r2t,
+            "--immediate",
+            immediate,
+        ];
+        let json = measure(&[&args[..], &offer[..]].concat());
+        assert_eq!(json["ops"], 50);
+    }
+    assert_eq!(target.core().violations(), []);
+}
+
+#[test]
 fn a_run_by_time_leaves_the_warm_up_out() {
     let target = target(None);
     let url = url(&target, "0");
