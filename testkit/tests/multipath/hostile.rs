@@ -4,6 +4,8 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    task::Poll,
     time::Duration,
 };
 
@@ -85,7 +87,7 @@ async fn work(
     };
     for _ in 0..40 {
         let options = WriteOptions::default();
-        match rng.below(8) {
+        match rng.below(9) {
             // Its caller leaves in the middle, or at once.
             0 => {
                 let (_, buf) = block.next();
@@ -116,13 +118,35 @@ async fn work(
                 second.result.expect("no error");
                 block.acknowledged(number);
             }
-            3 | 4 => {
+            // Its caller has something else to do before it looks again.
+            3 => {
+                let (number, buf) = block.next();
+                let mut write = std::pin::pin!(device.write(block.at, buf, options));
+                let mut done = None;
+                for _ in 0..4 {
+                    if done.is_none() {
+                        let polled = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
+                        done = match polled {
+                            Poll::Ready(done) => Some(done),
+                            Poll::Pending => None,
+                        };
+                        world.sim.sleep(MS * rng.below(4000) as u32).await;
+                    }
+                }
+                let done = match done {
+                    Some(done) => done,
+                    None => write.await,
+                };
+                done.result.expect("no error");
+                block.acknowledged(number);
+            }
+            4 | 5 => {
                 let (number, buf) = block.next();
                 let write = device.write(block.at, buf, options).await;
                 write.result.expect("no error");
                 block.acknowledged(number);
             }
-            5 => {
+            6 => {
                 let buf = ReadBuf::zeroed(65536);
                 let read = device.read(1 << 20, buf, ReadOptions::default());
                 let sleep = std::pin::pin!(world.sim.sleep(MS * rng.below(2000) as u32));
