@@ -21,4 +21,4 @@ pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
     MultipathDriver, PathFailure, Topology,
 };
-pub use path::{Path, PathLink, PathStatus};
+pub use path::{LocalEnd, Path, PathLink, PathStatus};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use iscsi_client::{
+    bind::Bind,
     buf::{Completion, ReadBuf, WriteBuf},
     device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
     error::{Error, ErrorKind, LoginFailure},
@@ -15,7 +16,7 @@ use iscsi_client::{
 
 use crate::{
     core::{DownReason, IdentityCheck, ProbeKind, ProbeResult},
-    path::{Path, PathLink, PathStatus},
+    path::{LocalEnd, Path, PathLink, PathStatus},
 };
 
 /// How long the identity may take to be read after a login. A target that needs longer than this for
@@ -110,6 +111,16 @@ impl Path for LogicalUnit {
         if BlockDevice::close(self).await.is_ok() {
             self.session().close().await;
         }
+    }
+
+    fn local_end(&self) -> Option<LocalEnd> {
+        let bind = self.session().bind().clone();
+        // All of the loopback is one device, and has no cable to share.
+        if matches!(&bind, Bind::Address(address) if address.is_loopback()) {
+            return None;
+        }
+        let device = bind.device()?;
+        Some(LocalEnd { bind, device })
     }
 
     fn warning(&self) -> Option<Arc<str>> {

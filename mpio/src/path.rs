@@ -8,6 +8,7 @@ use std::{
 };
 
 use iscsi_client::{
+    bind::Bind,
     buf::{Completion, ReadBuf, WriteBuf},
     device::{DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
     error::Error,
@@ -126,4 +127,26 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// Something about this path that an operator should know though it works, for instance that it
     /// could not be bound to its NIC.
     fn warning(&self) -> Option<Arc<str>>;
+
+    /// Its local end, where it was given one and the device behind it is known and has a cable. Asked
+    /// once, when the path joins.
+    fn local_end(&self) -> Option<LocalEnd>;
+}
+
+/// Where a path begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalEnd {
+    /// What the path was told to use.
+    pub bind: Bind,
+    /// The network device that this is.
+    pub device: Arc<str>,
+}
+
+impl LocalEnd {
+    /// Whether two paths that were told different local ends share a cable all the same, which is
+    /// seldom what an administrator meant.
+    #[must_use]
+    pub fn shares_cable_with(&self, other: &Self) -> bool {
+        self.device == other.device && self.bind != other.bind
+    }
 }

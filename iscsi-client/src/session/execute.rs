@@ -86,7 +86,7 @@ pub struct QueueFull {
     pub request: Box<ScsiRequest>,
 }
 
-/// A SCSI command on its way; see [`Session::execute`].
+/// A SCSI command on its way; see [`Session::execute`](super::Session::execute).
 ///
 /// # Cancel safety
 ///

@@ -70,7 +70,7 @@ impl Drop for Request {
     }
 }
 
-/// A ping on its way; see [`Session::ping`].
+/// A ping on its way; see [`Session::ping`](super::Session::ping).
 ///
 /// # Cancel safety
 ///

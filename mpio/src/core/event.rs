@@ -121,6 +121,14 @@ pub enum Event {
         /// Which.
         path: PathId,
     },
+    /// Two paths that were given different local ends leave through one network device: one cable
+    /// takes both away, and their bandwidths do not add up.
+    SharedDevice {
+        /// The path that joined.
+        path: PathId,
+        /// The one that was there.
+        with: PathId,
+    },
     /// The I/O of a path that was lost, or is suspected, goes elsewhere now. Once per loss.
     Failover {
         /// The lost path.
@@ -184,6 +192,9 @@ impl fmt::Display for Event {
             Self::PathRemoved { path } => write!(f, "{path} removed"),
             Self::IdentityMismatch { path } => {
                 write!(f, "{path} leads to another logical unit and is kept out")
+            }
+            Self::SharedDevice { path, with } => {
+                write!(f, "{path} and {with} leave through one network device")
             }
             Self::Failover { from, to } => write!(f, "failover from {from} to {to}"),
             Self::GroupSwitched {

@@ -274,6 +274,7 @@ fn open(
         status.generation = generation;
         let attributes = PathAttributes::new(path.name());
         Ok(Candidate {
+            local_end: path.local_end(),
             attributes,
             path,
             status,

@@ -7,7 +7,7 @@ use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
 
 use crate::{
     core::PathAttributes,
-    path::{Path, PathStatus},
+    path::{LocalEnd, Path, PathStatus},
 };
 
 /// Why a path does not belong to a device.
@@ -60,6 +60,8 @@ pub(super) struct Candidate<P> {
     pub(super) attributes: PathAttributes,
     pub(super) path: P,
     pub(super) status: PathStatus,
+    /// Looked up before the device's lock is taken: it asks the operating system.
+    pub(super) local_end: Option<LocalEnd>,
 }
 
 impl<P: Path> Candidate<P> {

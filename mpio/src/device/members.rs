@@ -9,8 +9,8 @@ use super::{
     shared::{Member, State},
 };
 use crate::{
-    core::{IdentityCheck, PathId},
-    path::{Path, PathLink},
+    core::{Event, IdentityCheck, PathId},
+    path::{LocalEnd, Path, PathLink},
 };
 
 impl<P: Path> State<P> {
@@ -28,12 +28,15 @@ impl<P: Path> State<P> {
             attributes,
             path,
             status,
+            local_end,
         } = candidate;
+        let sharing = self.shares_cable(local_end.as_ref());
         let id = self.core.add_path(now, attributes);
         let up = status.link == PathLink::Up;
         self.insert(Member {
             id,
             path: Arc::new(path),
+            local_end,
             generation: status.generation,
             up,
             verified: up,
@@ -46,7 +49,22 @@ impl<P: Path> State<P> {
             self.core.handle_path_up(now, id, IdentityCheck::Verified);
         }
         self.jobs.push(Job::Watch(id));
+        if let Some(with) = sharing {
+            self.log.push(now, Event::SharedDevice { path: id, with });
+            self.news = true;
+        }
         info::update(self);
         Ok(id)
+    }
+
+    /// A member that begins at the same device, though it was told another local end.
+    pub(super) fn shares_cable(&self, local_end: Option<&LocalEnd>) -> Option<PathId> {
+        let local_end = local_end?;
+        let mut members = self.members.iter().flatten();
+        let shares = |member: &&Member<P>| {
+            let other = member.local_end.as_ref();
+            other.is_some_and(|other| other.shares_cable_with(local_end))
+        };
+        members.find(shares).map(|member| member.id)
     }
 }

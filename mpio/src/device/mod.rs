@@ -84,6 +84,7 @@ impl<P: Path> MultipathDevice<P> {
         let candidates = paths.into_iter().map(|(attributes, path)| Candidate {
             attributes,
             status: path.status(),
+            local_end: path.local_end(),
             path,
         });
         Self::assemble(runtime, config, candidates.collect())
@@ -126,6 +127,7 @@ impl<P: Path> MultipathDevice<P> {
         let candidate = Candidate {
             attributes,
             status: path.status(),
+            local_end: path.local_end(),
             path,
         };
         self.shared().act(|state, now| state.join(now, candidate))
@@ -161,13 +163,25 @@ impl<P: Path> MultipathDevice<P> {
         let snapshot = self.snapshot();
         let (info, missing, paths) = self.shared().look(|state| {
             let members = state.members.iter().flatten();
-            let paths: Vec<_> = members.map(|member| Arc::clone(&member.path)).collect();
+            let paths: Vec<_> = members
+                .map(|member| {
+                    let device = state
+                        .shares_cable(member.local_end.as_ref())
+                        .and(member.local_end.as_ref());
+                    let shared = device.map(|end| Arc::clone(&end.device));
+                    (Arc::clone(&member.path), shared)
+                })
+                .collect();
             (Arc::clone(&state.info), state.missing.clone(), paths)
         });
-        let warnings = paths
-            .iter()
-            .filter_map(|path| Some((path.name(), path.warning()?)))
-            .collect();
+        let mut warnings = Vec::new();
+        for (path, shared) in paths {
+            warnings.extend(path.warning().map(|warning| (path.name(), warning)));
+            warnings.extend(shared.map(|device| {
+                let warning = format!("leaves through {device}, and so does another local end");
+                (path.name(), warning.into())
+            }));
+        }
         Topology {
             info,
             snapshot,

@@ -17,7 +17,7 @@ use crate::{
         Action, AttemptId, IoId, Multipath, PathId, Verdict,
         arena::{Arena, Key},
     },
-    path::Path,
+    path::{LocalEnd, Path},
 };
 
 /// Recalls that are kept for use again: as many as requests are usually under way.
@@ -56,6 +56,7 @@ pub(super) struct Mailbox<P> {
 pub(super) struct Member<P> {
     pub(super) id: PathId,
     pub(super) path: Arc<P>,
+    pub(super) local_end: Option<LocalEnd>,
     /// Of the last status that the core was told.
     pub(super) generation: u64,
     /// That status was `Up`.

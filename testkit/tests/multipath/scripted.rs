@@ -19,9 +19,10 @@ use iscsi_client::{
 };
 use iscsi_testkit::sim::{SimHandle, SimRuntime};
 use mpio::{
-    MultipathDevice, Path, PathLink, PathStatus,
+    LocalEnd, MultipathDevice, Path, PathLink, PathStatus,
     core::{
-        Config, DownReason, IdentityCheck, PathAttributes, PathSnapshot, ProbeKind, ProbeResult,
+        Config, DownReason, Event, IdentityCheck, PathAttributes, PathSnapshot, ProbeKind,
+        ProbeResult,
     },
 };
 
@@ -47,6 +48,7 @@ struct Script {
     stuck: AtomicBool,
     /// Writes that were begun and are neither done nor dropped.
     writes: AtomicU64,
+    local_end: Mutex<Option<LocalEnd>>,
 }
 
 impl Script {
@@ -63,6 +65,7 @@ impl Script {
             other_unit: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             writes: AtomicU64::new(0),
+            local_end: Mutex::new(None),
         })
     }
 
@@ -192,6 +195,10 @@ impl Path for Scripted {
     fn warning(&self) -> Option<Arc<str>> {
         None
     }
+
+    fn local_end(&self) -> Option<LocalEnd> {
+        self.0.local_end.lock().unwrap().clone()
+    }
 }
 
 struct World {
@@ -314,4 +321,41 @@ fn the_longest_timeout_is_none() {
         let read = world.device.read(0, ReadBuf::zeroed(512), options).await;
         read.result.unwrap();
     });
+}
+
+/// Two addresses of one NIC are one cable: an event, and a line in the topology.
+#[test]
+fn local_ends_that_share_a_cable_are_told() {
+    let world = world().spawn();
+    let mut events = world.device.events();
+    let add = |bind: &str, device: &str| {
+        let script = Script::new(world.sim.handle());
+        *script.local_end.lock().unwrap() = Some(LocalEnd {
+            bind: bind.parse().unwrap(),
+            device: device.into(),
+        });
+        let path = Scripted(script);
+        let attributes = PathAttributes::new(bind);
+        world.device.add_path(attributes, path).unwrap()
+    };
+    let mut told = || -> Vec<_> {
+        std::iter::from_fn(|| events.try_next().map(|event| event.event)).collect()
+    };
+    let first = add("10.0.0.1", "eth0");
+    add("eth1", "eth1");
+    // The same local end, to another portal: that is meant so.
+    add("10.0.0.1", "eth0");
+    assert!(
+        !told()
+            .iter()
+            .any(|event| matches!(event, Event::SharedDevice { .. }))
+    );
+    assert!(!world.device.topology().to_string().contains("warning"));
+    let path = add("10.0.0.2", "eth0");
+    let shared = Event::SharedDevice { path, with: first };
+    assert!(told().contains(&shared));
+    let topology = world.device.topology().to_string();
+    let warnings: Vec<_> = topology.lines().filter(|l| l.contains("warning")).collect();
+    assert_eq!(warnings.len(), 3, "{topology}");
+    assert!(warnings.iter().all(|line| line.contains("eth0")));
 }
