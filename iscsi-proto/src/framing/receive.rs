@@ -181,7 +181,9 @@ impl Receiver {
             _ => None,
         };
         let room = self.scratch.len() - self.end;
-        let ahead = if self.large {
+        // A segment without a home is read into scratch, so that must be large.
+        let homeless = matches!(&self.phase, Phase::Payload(_)) && payload.is_none();
+        let ahead = if self.large && !homeless {
             room.min(READ_AHEAD_LARGE)
         } else {
             room

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    Event, Session, Then,
+    Deferred, Event, Session, Then,
     command::{TaskError, TaskErrorKind},
     tasks::{Kind, Task, after},
 };
@@ -27,7 +27,7 @@ impl Session {
     /// with an unknown outcome as soon as no staged PDU names its memory, and an ABORT TASK goes
     /// out; late data of it is checked and discarded. [`Event::TaskDead`] follows when the target is
     /// done with it. A tag that is not in use is ignored.
-    pub fn abandon(&mut self, _now: Instant, itt: InitiatorTaskTag) {
+    pub fn abandon(&mut self, now: Instant, itt: InitiatorTaskTag) {
         let Some(task) = self.tasks.get_mut(itt) else {
             return;
         };
@@ -40,7 +40,7 @@ impl Session {
             return;
         }
         self.connection.receiver.revoke(itt);
-        self.want_abort(itt);
+        self.want_abort(now, itt);
         let error = TaskError::unknown(TaskErrorKind::Abandoned, false);
         self.finish(itt, Err(error), Then::Keep);
     }
@@ -51,10 +51,15 @@ impl Session {
         self.finish(itt, Err(TaskError::not_executed(kind)), Then::Free);
     }
 
-    pub(super) fn want_abort(&mut self, itt: InitiatorTaskTag) {
+    /// Queues an ABORT TASK. Until it is staged the command's own deadline watches over it: a target
+    /// that does not read would otherwise keep both for ever.
+    pub(super) fn want_abort(&mut self, now: Instant, itt: InitiatorTaskTag) {
+        let deadline = after(now, self.config.task_management_timeout);
         if let Some(task) = self.tasks.get_mut(itt) {
             if !task.aborting {
                 task.aborting = true;
+                task.deadline = deadline;
+                self.deadlines.add(deadline);
                 self.aborts.push_back(itt);
             }
         }
@@ -79,6 +84,9 @@ impl Session {
         };
         self.aborts.pop_front();
         self.deadlines.add(deadline);
+        if let Some(task) = self.tasks.get_mut(of) {
+            task.deadline = None;
+        }
         let header = TaskManagementRequest {
             immediate: true,
             function: TaskManagementFunction::AbortTask,
@@ -112,7 +120,11 @@ impl Session {
             // come before this one.
             TaskManagementResponseCode::FunctionComplete
             | TaskManagementResponseCode::TaskDoesNotExist => {
-                let kind = TaskErrorKind::TimedOut;
+                let kind = match self.tasks.get(of) {
+                    Some(task) if task.abandoned => TaskErrorKind::Abandoned,
+                    _ => TaskErrorKind::TimedOut,
+                };
+                self.tasks.note_aborted(of);
                 self.finish(of, Err(TaskError::unknown(kind, true)), Then::Free);
                 Ok(())
             }
@@ -138,8 +150,17 @@ impl Session {
         self.requests.clear();
         self.aborts.clear();
         self.ping_replies.clear();
-        for deferred in core::mem::take(&mut self.deferred) {
-            self.report(deferred.itt, deferred.result, deferred.then);
+        for Deferred { itt, result, then } in core::mem::take(&mut self.deferred) {
+            let unsent = self
+                .tasks
+                .get(itt)
+                .and_then(|task| task.begin)
+                .is_some_and(|begin| begin >= sent);
+            let result = match result {
+                Err(error) if unsent => Err(TaskError::not_executed(error.kind)),
+                known => known,
+            };
+            self.report(itt, result, then);
         }
         let kind = TaskErrorKind::ConnectionLost(error);
         let tags: Vec<_> = self.tasks.tags().collect();

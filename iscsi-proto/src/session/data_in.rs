@@ -8,6 +8,7 @@ use crate::{
     error::{Error, PeerMisbehaved},
     framing::Destination,
     pdu::DataIn,
+    scsi::status::ScsiStatus,
 };
 
 impl Session {
@@ -16,13 +17,21 @@ impl Session {
     pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
         let task = match self.tasks.get_mut(data.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
-            _ => return Err(PeerMisbehaved::UnknownTask(data.itt).into()),
+            _ => {
+                self.tasks.expect_straggler(data.itt)?;
+                return Ok(Destination::Discard);
+            }
         };
         if task.expected_in() == 0 {
             return Err(PeerMisbehaved::UnknownTask(data.itt).into());
         }
-        // A asks for a SNACK, which ErrorRecoveryLevel 0 does not have; status comes with F only.
-        if data.acknowledge || (data.status.is_some() && !data.is_final) {
+        // A asks for a SNACK, which ErrorRecoveryLevel 0 does not have; status comes with F only, and
+        // CHECK CONDITION never: its sense data needs a response of its own (section 11.7.3).
+        let bad_status = match data.status {
+            Some(status) => !data.is_final || status == ScsiStatus::CheckCondition,
+            None => false,
+        };
+        if data.acknowledge || bad_status {
             return Err(PeerMisbehaved::Flags.into());
         }
         if data.data_sn != task.data_sn {
@@ -60,7 +69,7 @@ impl Session {
             return Ok(());
         };
         self.connection.accept_status(data.stat_sn)?;
-        let Some(task) = self.tasks.get(data.itt) else {
+        let Some(task) = self.tasks.get(data.itt).filter(|task| !task.finished) else {
             return Ok(());
         };
         let answer = Answer {

@@ -90,8 +90,9 @@ pub struct Session {
     requests: VecDeque<InitiatorTaskTag>,
     /// Text that waits with them (a text exchange has one request at a time).
     text_out: Vec<u8>,
-    /// The tag that the target's last continuation carried.
+    /// The tag that the target's last continuation carried, and the LUN that goes with it.
     text_ttt: TargetTransferTag,
+    text_lun: Lun,
     /// Commands whose abort is wanted.
     aborts: VecDeque<InitiatorTaskTag>,
     ping_replies: VecDeque<PingReply>,
@@ -99,7 +100,9 @@ pub struct Session {
     deferred: Vec<Deferred>,
     deadlines: EarliestDeadline,
     events: VecDeque<Event>,
-    logout: Option<LogoutReason>,
+    logout: Option<Logout>,
+    /// The last ping of the keepalive.
+    own_ping: Option<InitiatorTaskTag>,
     closed: bool,
     bytes_in: u64,
     last_ping: Option<core::time::Duration>,
@@ -111,6 +114,15 @@ struct Deferred {
     itt: InitiatorTaskTag,
     result: Result<Response, TaskError>,
     then: Then,
+}
+
+/// How far a logout is.
+#[derive(Clone, Copy, Debug)]
+enum Logout {
+    /// Commands are still under way.
+    Wanted(LogoutReason),
+    /// The request is staged; its task has the deadline.
+    Staged,
 }
 
 /// What becomes of a task's slot once `CommandDone` is out.
@@ -144,12 +156,14 @@ impl Session {
             requests: VecDeque::new(),
             text_out: Vec::new(),
             text_ttt: TargetTransferTag::RESERVED,
+            text_lun: Lun::ZERO,
             aborts: VecDeque::new(),
             ping_replies: VecDeque::new(),
             deferred: Vec::new(),
             deadlines: EarliestDeadline::default(),
             events: VecDeque::with_capacity(usize::from(config.max_tasks)),
             logout: None,
+            own_ping: None,
             closed: false,
             bytes_in: 0,
             last_ping: None,
@@ -230,8 +244,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::QueueFull`] while another exchange is under way, or if `text` is longer than
-    /// one PDU may be.
+    /// [`SubmitError::QueueFull`] while another exchange is under way; [`ApiMisuse::OutOfRange`] if
+    /// `text` is longer than the one PDU that it goes into.
     pub fn text(&mut self, now: Instant, text: &[u8]) -> Result<InitiatorTaskTag, SubmitError> {
         if self.is_closing() {
             return Err(SubmitError::Closing);
@@ -240,7 +254,10 @@ impl Session {
             .tasks
             .iter()
             .any(|task| matches!(task.kind, Kind::Text { .. }));
-        if busy || text.len() > self.parameters.max_xmit_data_segment_length as usize {
+        if text.len() > self.parameters.max_xmit_data_segment_length as usize {
+            return Err(ApiMisuse::OutOfRange.into());
+        }
+        if busy {
             return Err(SubmitError::QueueFull);
         }
         let deadline = after(now, self.config.text_timeout);
@@ -248,24 +265,18 @@ impl Session {
             gathered: Vec::new(),
         };
         let itt = self.insert_request(kind, deadline)?;
+        self.text_ttt = TargetTransferTag::RESERVED;
+        self.text_lun = Lun::ZERO;
         self.text_out.clear();
         self.text_out.extend_from_slice(text);
         Ok(itt)
     }
 
-    /// Asks for a logout: nothing new is accepted, what was submitted runs to its end, then the
-    /// Logout Request goes out and [`Event::LoggedOut`] follows its answer.
-    pub fn logout(&mut self, now: Instant, reason: LogoutReason) {
-        if self.is_closing() {
-            return;
-        }
-        self.logout = Some(reason);
-        let deadline = after(now, self.config.logout_timeout);
-        let task = Task::new(Kind::Logout, no_command(), deadline);
-        // The reserved slots always have room for the one logout; were they full of unanswered
-        // aborts, their own deadlines would end the connection.
-        if self.tasks.insert(task).is_some() {
-            self.deadlines.add(deadline);
+    /// Asks for a logout: nothing new is accepted, what was submitted runs to its end, however long
+    /// that takes, then the Logout Request goes out and [`Event::LoggedOut`] follows its answer.
+    pub const fn logout(&mut self, _now: Instant, reason: LogoutReason) {
+        if !self.is_closing() {
+            self.logout = Some(Logout::Wanted(reason));
         }
     }
 
@@ -367,7 +378,6 @@ impl Session {
         let Some(task) = self.tasks.get_mut(itt) else {
             return;
         };
-        task.deadline = None;
         if task.reported {
             if then == Then::Free {
                 self.tasks.remove(itt);
@@ -376,6 +386,9 @@ impl Session {
             return;
         }
         task.finished = then == Then::Free;
+        if task.finished {
+            task.deadline = None;
+        }
         self.connection.bursts.retain(|burst| burst.itt != itt);
         if task.named_until > sent {
             // The later verdict replaces an earlier one that still waits: an abandoned write whose

@@ -120,6 +120,9 @@ impl Session {
             Some(Kind::Ping { sent, own }) => (*sent, *own),
             _ => return Err(PeerMisbehaved::UnknownTask(pdu.itt).into()),
         };
+        if self.requests.contains(&pdu.itt) {
+            return Err(PeerMisbehaved::Phase.into());
+        }
         if !segment.is_empty() {
             return Err(PeerMisbehaved::NopData.into());
         }
@@ -145,9 +148,14 @@ impl Session {
         let Kind::Text { gathered } = &mut task.kind else {
             return Err(PeerMisbehaved::UnknownTask(pdu.itt).into());
         };
-        // F says that this was all, a tag that more is to come: one without the other contradicts.
-        let more = pdu.ttt != TargetTransferTag::RESERVED;
-        if pdu.is_final == more || (pdu.is_final && pdu.cont) {
+        // One request, one response: ours still waits to be sent.
+        if self.requests.contains(&pdu.itt) {
+            return Err(PeerMisbehaved::Phase.into());
+        }
+        // Without F there is more, and a tag to ask for it by. With F the tag means nothing: "the
+        // initiator MUST ignore" it (section 11.10.4).
+        let more = !pdu.is_final;
+        if (more && pdu.ttt == TargetTransferTag::RESERVED) || (pdu.is_final && pdu.cont) {
             return Err(PeerMisbehaved::Flags.into());
         }
         // An empty continuation makes no progress, so it must not be answered for ever.
@@ -165,11 +173,11 @@ impl Session {
         gathered.extend_from_slice(segment);
         if more {
             self.text_ttt = pdu.ttt;
+            self.text_lun = pdu.lun;
             self.requests.push_back(pdu.itt);
             return Ok(());
         }
         let result = Ok(core::mem::take(gathered));
-        self.text_ttt = TargetTransferTag::RESERVED;
         self.tasks.remove(pdu.itt);
         self.events.push_back(Event::TextDone {
             itt: pdu.itt,
@@ -194,9 +202,14 @@ impl Session {
     fn handle_async_message(&mut self, pdu: &AsyncMessage, segment: &[u8]) -> Result<(), Error> {
         self.connection.accept_status(pdu.stat_sn)?;
         match pdu.event {
-            // "Log out within Parameter3 seconds", and "I drop you", with Parameter2 as Time2Wait.
-            // Leaving at once satisfies all three.
-            AsyncEvent::LogoutRequested | AsyncEvent::ConnectionDrop | AsyncEvent::SessionDrop => {
+            // "Log out within Parameter3 seconds". Leaving at once is the blunt way to do so: what is
+            // under way ends unknown. A Logout behind it would spare callers that, and belongs here
+            // once the driver can tell such a session from one that its user closed.
+            AsyncEvent::LogoutRequested => Err(Error::DropRequested {
+                wait: Duration::ZERO,
+            }),
+            // "I drop you", with Parameter2 as Time2Wait.
+            AsyncEvent::ConnectionDrop | AsyncEvent::SessionDrop => {
                 let wait = Duration::from_secs(u64::from(pdu.parameter2));
                 Err(Error::DropRequested { wait })
             }
@@ -244,7 +257,6 @@ impl Session {
             }
             Kind::Text { .. } => {
                 self.tasks.remove(itt);
-                self.text_ttt = TargetTransferTag::RESERVED;
                 self.events.push_back(Event::TextDone {
                     itt,
                     result: Err(error),

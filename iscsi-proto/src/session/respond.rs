@@ -6,7 +6,7 @@ use super::{
     tasks::Task,
 };
 use crate::{
-    error::{Error, PeerMisbehaved},
+    error::Error,
     pdu::{Residual, ScsiResponse, ServiceResponse},
     scsi::{sense::SenseData, status::ScsiStatus},
 };
@@ -27,7 +27,7 @@ impl Session {
         self.connection.accept_status(pdu.stat_sn)?;
         let task = match self.tasks.get(pdu.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
-            _ => return Err(PeerMisbehaved::UnknownTask(pdu.itt).into()),
+            _ => return Ok(self.tasks.expect_straggler(pdu.itt)?),
         };
         let result = match pdu.response {
             ServiceResponse::CompletedAtTarget => {

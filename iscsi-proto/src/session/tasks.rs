@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::command::{Command, DataLength};
 use crate::{
+    error::PeerMisbehaved,
     ids::InitiatorTaskTag,
     serial::{CmdSn, DataSn, R2tSn},
     time::Instant,
@@ -120,6 +121,8 @@ impl Task {
 struct Slot {
     /// Of the task that is or will be here, 20 bits.
     generation: u32,
+    /// The last task here that the target declared aborted.
+    aborted: Option<InitiatorTaskTag>,
     task: Option<Task>,
 }
 
@@ -142,6 +145,7 @@ impl Tasks {
             slots: (0..all)
                 .map(|_| Slot {
                     generation,
+                    aborted: None,
                     task: None,
                 })
                 .collect(),
@@ -192,6 +196,23 @@ impl Tasks {
         self.free.push(itt.slot() as u16);
         self.commands -= u16::from(task.is_command());
         Some(task)
+    }
+
+    /// The target says that it has aborted `itt`. An answer that was on its way inside the target may
+    /// follow all the same; it harms nobody, since the memory is long given back.
+    pub(super) fn note_aborted(&mut self, itt: InitiatorTaskTag) {
+        if let Some(slot) = self.slots.get_mut(itt.slot()) {
+            slot.aborted = Some(itt);
+        }
+    }
+
+    /// What a PDU for `itt` means when there is no such task: a straggler of an aborted one, or
+    /// misbehaviour.
+    pub(super) fn expect_straggler(&self, itt: InitiatorTaskTag) -> Result<(), PeerMisbehaved> {
+        match self.slots.get(itt.slot()) {
+            Some(slot) if slot.aborted == Some(itt) => Ok(()),
+            _ => Err(PeerMisbehaved::UnknownTask(itt)),
+        }
     }
 
     /// All tags in use, in no particular order.

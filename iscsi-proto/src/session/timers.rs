@@ -38,10 +38,14 @@ impl Session {
             .keepalive
             .wants_ping(now, self.connection.last_receive())
         {
+            // The clock runs whether or not another ping leaves: one that was never answered has
+            // asked already, and its slot is not to be lost once per interval.
             self.connection.keepalive.note_pinged(now);
-            // Without a free slot there are unanswered functions with deadlines of their own.
-            if self.queue_ping(now, true).is_err() {
-                return Ok(());
+            let asked = self
+                .own_ping
+                .is_some_and(|itt| self.tasks.get(itt).is_some());
+            if !asked {
+                self.own_ping = self.queue_ping(now, true).ok();
             }
         }
         if self.deadlines.get().is_some_and(|deadline| now >= deadline) {
@@ -68,7 +72,9 @@ impl Session {
                     self.drop_unsent(itt, TaskErrorKind::TimedOut);
                 }
                 // Its CommandDone follows the answer to the abort, or its own if that comes first.
-                Kind::Command => self.want_abort(itt),
+                // The abort itself could not be sent all that time.
+                Kind::Command if task.aborting => return Err(TimedOut::Command.into()),
+                Kind::Command => self.want_abort(now, itt),
                 Kind::Abort { .. } => return Err(TimedOut::TaskManagement.into()),
                 Kind::Text { .. } => return Err(TimedOut::Text.into()),
                 Kind::Logout => return Err(TimedOut::Logout.into()),

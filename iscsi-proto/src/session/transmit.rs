@@ -1,6 +1,9 @@
 //! What is staged next, and how.
 
-use super::{Session, data_out, tasks::Kind};
+use super::{
+    Logout, Session, data_out, no_command,
+    tasks::{Kind, Task, after},
+};
 use crate::{
     connection::{Burst, Payload},
     framing::{DataRef, DataStore},
@@ -23,7 +26,7 @@ impl Session {
             || self.stage_request(now, store)
             || self.stage_data_out(store)
             || self.stage_command(store)
-            || self.stage_logout(store)
+            || self.stage_logout(now, store)
     }
 
     fn stage_ping_reply(&mut self, store: &impl DataStore) -> bool {
@@ -79,7 +82,7 @@ impl Session {
                     immediate: false,
                     is_final: true,
                     cont: false,
-                    lun: Lun::ZERO,
+                    lun: self.text_lun,
                     itt,
                     ttt: self.text_ttt,
                     cmd_sn,
@@ -220,19 +223,21 @@ impl Session {
     }
 
     /// The logout, once everything that was submitted has ended.
-    fn stage_logout(&mut self, store: &impl DataStore) -> bool {
-        let Some(reason) = self.logout else {
+    fn stage_logout(&mut self, now: Instant, store: &impl DataStore) -> bool {
+        let Some(Logout::Wanted(reason)) = self.logout else {
             return false;
         };
         if self.tasks.commands() > 0 {
             return false;
         }
-        let waiting = self.tasks.tags().find(|itt| {
-            self.tasks
-                .get(*itt)
-                .is_some_and(|task| matches!(task.kind, Kind::Logout) && task.begin.is_none())
-        });
-        let Some(itt) = waiting else { return false };
+        let deadline = after(now, self.config.logout_timeout);
+        let task = Task::new(Kind::Logout, no_command(), deadline);
+        // All slots taken by requests that were not answered: the next answer frees one.
+        let Some(itt) = self.tasks.insert(task) else {
+            return false;
+        };
+        self.deadlines.add(deadline);
+        self.logout = Some(Logout::Staged);
         let header = LogoutRequest {
             immediate: true,
             reason,

@@ -201,3 +201,95 @@ fn a_deadline_in_the_queue_is_not_executed() {
         (TaskErrorKind::TimedOut, Execution::NotExecuted)
     );
 }
+
+/// A target that talks but does not read: the abort itself cannot leave.
+#[test]
+fn a_deadline_holds_though_the_abort_cannot_be_sent() {
+    for abandoned in [false, true] {
+        let config = SessionConfig {
+            nop_interval: None,
+            ..SessionConfig::default()
+        };
+        let mut h = Harness::with(parameters(), config);
+        let mut command =
+            Command::new(Lun::new(1), Cdb::write16(0, 1, false), DataLength::Out(512));
+        command.deadline = Some(h.now.saturating_add(Duration::from_secs(1)));
+        let itt = h.session.submit(h.now, &command).unwrap();
+        h.memory.0.insert(itt.0, vec![0; 512]);
+        // Staged to the limit, and nothing of it taken by the transport.
+        assert!(h.session.poll_transmit(h.now, 100, &h.memory));
+        if abandoned {
+            h.session.abandon(h.now, itt);
+        }
+        let mut ended = None;
+        for _ in 0..100 {
+            let Some(due) = h.session.poll_timeout() else {
+                break;
+            };
+            h.now = due;
+            ended = h.session.handle_timeout(h.now).err();
+            if ended.is_some() {
+                break;
+            }
+            assert!(h.session.poll_transmit(h.now, 100, &h.memory));
+        }
+        assert_eq!(ended, Some(TimedOut::Command.into()), "{abandoned}");
+        h.session.handle_closed(TimedOut::Command.into());
+        let error = h.done(itt).unwrap_err();
+        assert_eq!(
+            (error.execution, error.is_dead),
+            (Execution::NotExecuted, true),
+            "not a byte has left"
+        );
+    }
+}
+
+#[test]
+fn an_abandoned_write_is_called_abandoned_though_its_abort_is_answered_first() {
+    let mut h = Harness::new();
+    let itt = h.write(1024);
+    assert!(h.session.poll_transmit(h.now, 600, &h.memory));
+    h.session.handle_transmitted(h.now, 48).unwrap();
+    h.session.abandon(h.now, itt);
+    assert!(h.session.poll_transmit(h.now, 100_000, &h.memory));
+    // The answer cannot really come before the abort has left; a target may still claim so.
+    let abort = InitiatorTaskTag(itt.0 + 1);
+    let response = answer(&mut h, abort, TaskManagementResponseCode::FunctionComplete);
+    h.feed(response, &[]).unwrap();
+    let rest = h.session.transmit_pieces().map(|piece| match piece {
+        TransmitPiece::Inline(bytes) => bytes.len(),
+        TransmitPiece::Data(data) => data.len as usize,
+    });
+    let rest = rest.sum();
+    h.session.handle_transmitted(h.now, rest).unwrap();
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.kind, error.is_dead),
+        (TaskErrorKind::Abandoned, true)
+    );
+}
+
+/// Row H96: the answers of a task that the target has just declared dead.
+#[test]
+fn late_answers_of_an_aborted_command_are_ignored() {
+    let mut h = Harness::new();
+    let (read, write) = (h.read(1024), h.write(4096));
+    h.sent();
+    for itt in [read, write] {
+        h.session.abandon(h.now, itt);
+        assert!(h.done(itt).is_err());
+        h.memory.0.remove(&itt.0);
+        let request = abort_in(&h.sent());
+        let code = TaskManagementResponseCode::FunctionComplete;
+        let response = answer(&mut h, request.itt, code);
+        h.feed(response, &[]).unwrap();
+        assert_eq!(h.events(), [Event::TaskDead { itt }]);
+    }
+    let data = h.data_in(read, 0, 0, 512);
+    h.feed(data.emit(), &[1; 512]).unwrap();
+    let r2t = h.r2t(write, 0, 1024, 512);
+    h.feed(r2t.emit(), &[]).unwrap();
+    h.good(read).unwrap();
+    h.good(write).unwrap();
+    assert!(h.events().is_empty() && h.sent().is_empty());
+}

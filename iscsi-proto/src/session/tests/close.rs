@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    error::PeerMisbehaved,
     pdu::{LogoutReason, LogoutResponse, LogoutResponseCode},
     session::{Execution, SubmitError},
 };
@@ -98,4 +99,72 @@ fn every_command_ends_exactly_once_wherever_the_connection_breaks() {
         want.sort();
         assert_eq!(ended, want, "{written} bytes written");
     }
+}
+
+/// The same for a command that was abandoned: its memory was still named, so its end was not
+/// reported yet, and now it is known that nothing of it has left.
+#[test]
+fn an_abandoned_write_that_never_left_is_not_executed() {
+    let mut h = Harness::new();
+    let tags = [h.write(512), h.write(512)];
+    assert!(h.session.poll_transmit(h.now, 100_000, &h.memory));
+    h.session.handle_transmitted(h.now, 48 + 512).unwrap();
+    h.session.abandon(h.now, tags[1]);
+    assert!(h.events().is_empty(), "its memory is still named");
+    h.session.handle_closed(Error::Closed);
+    let ended = h.events().into_iter().find_map(|event| match event {
+        Event::CommandDone {
+            itt,
+            result: Err(error),
+        } if itt == tags[1] => Some((error.execution, error.is_dead)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((Execution::NotExecuted, true)));
+}
+
+#[test]
+fn an_answer_to_a_logout_that_was_not_sent_ends_the_connection() {
+    let mut h = Harness::new();
+    h.read(512);
+    h.sent();
+    h.session.logout(h.now, LogoutReason::CloseSession);
+    let response = LogoutResponse {
+        response: LogoutResponseCode::Closed,
+        itt: InitiatorTaskTag(1),
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        time2wait: 0,
+        time2retain: 0,
+    };
+    assert_eq!(
+        h.feed(response.emit(), &[]),
+        Err(PeerMisbehaved::UnknownTask(response.itt).into())
+    );
+}
+
+/// Every slot may be taken by commands and unanswered aborts when the logout is asked for.
+#[test]
+fn a_logout_for_which_there_is_no_slot_yet_is_not_forgotten() {
+    let config = SessionConfig {
+        max_tasks: 64,
+        nop_interval: None,
+        ..SessionConfig::default()
+    };
+    let mut h = Harness::with(parameters(), config);
+    let pings: Vec<_> = core::iter::from_fn(|| h.session.ping(h.now).ok()).collect();
+    h.sent();
+    h.session.logout(h.now, LogoutReason::CloseSession);
+    assert!(h.sent().is_empty());
+    let pong = crate::pdu::NopIn {
+        lun: Lun::ZERO,
+        itt: pings[0],
+        ttt: TargetTransferTag::RESERVED,
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    };
+    h.feed(pong.emit(), &[]).unwrap();
+    assert!(matches!(&h.sent()[..], [(Pdu::LogoutRequest(_), _)]));
 }

@@ -1,6 +1,7 @@
 //! Full feature phase against PDUs written by hand, in virtual time.
 
 mod abort;
+mod async_message;
 mod close;
 mod digests;
 mod nop;

@@ -112,3 +112,31 @@ fn any_traffic_counts_as_an_answer() {
         h.session.handle_timeout(h.now).unwrap();
     }
 }
+
+/// A target that never answers but pings by itself is alive, if rude. Its unanswered pings must not
+/// use up the task slots, which commands and aborts need.
+#[test]
+fn unanswered_pings_do_not_pile_up() {
+    let mut h = Harness::new();
+    let mut pings = 0;
+    for _ in 0..1000 {
+        h.advance(Duration::from_secs(5));
+        h.session.handle_timeout(h.now).unwrap();
+        pings += h.sent().len();
+        h.advance(Duration::from_secs(1));
+        let window = ping_in(&h, InitiatorTaskTag::RESERVED, u32::MAX);
+        h.feed(window.emit(), &[]).unwrap();
+    }
+    assert_eq!(pings, 1, "one is on its way already");
+    for _ in 0..SessionConfig::default().max_tasks {
+        h.read(512);
+    }
+}
+
+#[test]
+fn an_answer_to_a_ping_that_was_not_sent_ends_the_connection() {
+    let mut h = Harness::new();
+    let itt = h.session.ping(h.now).unwrap();
+    let pong = ping_in(&h, itt, u32::MAX);
+    assert_eq!(h.feed(pong.emit(), &[]), Err(PeerMisbehaved::Phase.into()));
+}

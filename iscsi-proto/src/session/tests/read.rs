@@ -284,3 +284,37 @@ fn a_segment_beyond_our_limit_is_refused_by_its_header() {
         .into()
     );
 }
+
+/// What nobody wants is not worth a system call per 512 bytes.
+#[test]
+fn a_large_segment_that_is_discarded_is_read_in_large_pieces() {
+    let mut h = Harness::new();
+    let itt = h.read(128 * 1024);
+    h.sent();
+    let bytes = encode(h.data_in(itt, 0, 0, 65536).emit(), &[1; 65536], false);
+    h.feed_bytes(&bytes[..1000]).unwrap();
+    h.session.abandon(h.now, itt);
+    let plan = h.session.recv_plan();
+    assert!(plan.payload.is_none() && plan.scratch.len() >= 32 * 1024);
+    h.feed_bytes(&bytes[1000..]).unwrap();
+    let header = h.data_in(itt, 1, 65536, 65536).emit();
+    h.feed_bytes(&encode(header, &[1; 65536], false)[..48])
+        .unwrap();
+    assert!(h.session.recv_plan().scratch.len() >= 32 * 1024);
+}
+
+/// Row H77: CHECK CONDITION has sense data, so it comes in a response of its own (section 11.7.3).
+#[test]
+fn check_condition_in_a_data_in_ends_the_connection() {
+    let mut h = Harness::new();
+    let itt = h.read(512);
+    h.sent();
+    let pdu = DataIn {
+        is_final: true,
+        status: Some(ScsiStatus::CheckCondition),
+        stat_sn: h.next_stat_sn(),
+        ..h.data_in(itt, 0, 0, 512)
+    };
+    let error = h.feed(pdu.emit(), &[0; 512]).unwrap_err();
+    assert_eq!(error, PeerMisbehaved::Flags.into());
+}

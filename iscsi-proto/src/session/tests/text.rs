@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
-    error::{DecodeError, PeerMisbehaved, TimedOut},
+    error::{ApiMisuse, DecodeError, PeerMisbehaved, TimedOut},
     pdu::TextResponse,
+    session::SubmitError,
 };
 
 fn answer(h: &mut Harness, itt: InitiatorTaskTag, ttt: u32, is_final: bool) -> Bhs {
@@ -51,12 +52,70 @@ fn continuations_are_asked_for_with_the_targets_tag_and_joined() {
     assert_eq!(h.events(), [Event::TextDone { itt, result }]);
 }
 
+/// Section 11.10.4: "the initiator MUST ignore the Target Transfer Tag in the Text Response when the
+/// F bit is set to 1".
+#[test]
+fn the_tag_of_the_last_answer_means_nothing() {
+    let mut h = Harness::new();
+    let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    h.sent();
+    let last = answer(&mut h, itt, 5, true);
+    h.feed(last, b"a=b\0").unwrap();
+    let result = Ok(b"a=b\0".to_vec());
+    assert_eq!(h.events(), [Event::TextDone { itt, result }]);
+    h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    let sent = h.sent();
+    let [(Pdu::TextRequest(request), _)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(request.ttt, TargetTransferTag::RESERVED);
+}
+
+/// Section 11.10.4: a target that hands out a tag says with which LUN it goes.
+#[test]
+fn a_continuation_names_the_lun_that_came_with_the_tag() {
+    let mut h = Harness::new();
+    let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    h.sent();
+    let mut more = answer(&mut h, itt, 5, false);
+    more.as_bytes_mut()[8..16].copy_from_slice(&Lun::new(3).to_wire());
+    h.feed(more, b"a=").unwrap();
+    let sent = h.sent();
+    let [(Pdu::TextRequest(request), _)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(request.lun, Lun::new(3));
+}
+
+/// One request, one response: a second one would make us ask twice.
+#[test]
+fn an_answer_to_what_was_not_sent_ends_the_connection() {
+    let mut h = Harness::new();
+    let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    let early = answer(&mut h, itt, 5, false);
+    assert_eq!(h.feed(early, b"a="), Err(PeerMisbehaved::Phase.into()));
+
+    let mut h = Harness::new();
+    let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    h.sent();
+    let more = answer(&mut h, itt, 5, false);
+    h.feed(more, b"a=").unwrap();
+    let again = answer(&mut h, itt, 5, false);
+    assert_eq!(h.feed(again, b"b"), Err(PeerMisbehaved::Phase.into()));
+}
+
+#[test]
+fn text_that_fits_no_request_is_refused_for_good() {
+    let mut h = Harness::new();
+    let error = h.session.text(h.now, &[b'a'; 513]).unwrap_err();
+    assert_eq!(error, SubmitError::Misuse(ApiMisuse::OutOfRange));
+}
+
 /// Row H39.
 #[test]
 fn contradictions_and_empty_continuations_end_the_connection() {
     for (ttt, is_final, data, want) in [
-        (5, true, &b"a"[..], PeerMisbehaved::Flags),
-        (u32::MAX, false, b"a", PeerMisbehaved::Flags),
+        (u32::MAX, false, &b"a"[..], PeerMisbehaved::Flags),
         (5, false, b"", PeerMisbehaved::Stalled(1)),
     ] {
         let mut h = Harness::new();
