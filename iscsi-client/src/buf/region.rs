@@ -28,7 +28,8 @@ pub trait MemRegion: Send + Sync + 'static {
     /// [`MemError`] where the range is not there; `dst` is unspecified then.
     fn load(&self, offset: u64, dst: &mut [u8]) -> Result<(), MemError>;
 
-    /// Copies `src` to `offset`. Must not block on I/O: it is called by a session's driver.
+    /// Copies `src` to `offset`. Must not block on I/O: it is called in the task that awaits the read,
+    /// after the last byte was verified, and never once that future is dropped.
     ///
     /// # Errors
     ///

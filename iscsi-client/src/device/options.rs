@@ -5,8 +5,10 @@ use std::time::Duration;
 macro_rules! with_timeout {
     ($name:ident) => {
         impl $name {
-            /// Sets the time after which the request fails with
-            /// [`ErrorKind::Timeout`](crate::error::ErrorKind::Timeout).
+            /// Sets the time after which the request is given up with
+            /// [`ErrorKind::Timeout`](crate::error::ErrorKind::Timeout). The failure comes once it is
+            /// known what became of the command, so later by the target's answer to an abort or, if it
+            /// gives none, by the time allowed for one (5 s on a session with default options).
             #[must_use]
             pub const fn with_timeout(mut self, timeout: Duration) -> Self {
                 self.timeout = Some(timeout);

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Outcome},
     runtime::Runtime,
-    session::{Executed, Payload, ScsiRequest, Session},
+    session::{Executed, Payload, ScsiRequest, Session, clamp_timeout},
 };
 
 /// The longest pause between repeats of one command.
@@ -179,9 +179,7 @@ impl Commander {
 
     /// When a request that starts now is over.
     pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        // A caller may well say `Duration::MAX`, which is beyond the clock.
-        self.now() + timeout.unwrap_or(self.options.timeout).min(YEAR)
+        self.now() + clamp_timeout(timeout.unwrap_or(self.options.timeout))
     }
 
     /// What is out of date, bits of [`stale`]. A login makes everything so: whoever answers after it

@@ -53,12 +53,22 @@ impl Default for SessionOptions {
 /// were abandoned keep theirs until the target has confirmed the abort.
 pub(super) const MAX_QUEUE_DEPTH: u16 = 2016;
 
+/// A caller may well say `Duration::MAX` for "never", which added to a clock is a panic.
+pub(crate) fn clamp_timeout(timeout: Duration) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    timeout.min(YEAR)
+}
+
 impl SessionOptions {
     /// The options within their ranges.
     pub(crate) fn clamped(mut self) -> Self {
         self.queue_depth = self.queue_depth.clamp(1, MAX_QUEUE_DEPTH);
         // As many again for abandoned commands that the target has not yet confirmed dead.
         self.core.max_tasks = self.queue_depth.saturating_mul(2).max(16);
+        self.replacement_timeout = self.replacement_timeout.map(clamp_timeout);
+        self.close_timeout = clamp_timeout(self.close_timeout);
+        self.connect_timeout = clamp_timeout(self.connect_timeout);
+        self.login.timeout = clamp_timeout(self.login.timeout);
         self
     }
 }

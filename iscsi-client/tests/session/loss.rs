@@ -247,3 +247,25 @@ fn a_command_past_its_deadline_is_aborted_and_the_session_lives_on() {
     });
     assert_eq!(session.stats().logins, 1);
 }
+
+/// "For ever" is a duration that callers do write.
+#[test]
+fn the_longest_durations_are_no_overflow() {
+    let world = World::new(1);
+    let mut options = SessionOptions::default();
+    options.command_timeout = Some(Duration::MAX);
+    options.replacement_timeout = Some(Duration::MAX);
+    options.close_timeout = Duration::MAX;
+    options.connect_timeout = Duration::MAX;
+    options.login.timeout = Duration::MAX;
+    options.core.nop_interval = Some(Duration::MAX);
+    options.core.nop_timeout = Duration::MAX;
+    let session = world.connect(options);
+    world.sim.block_on(async {
+        let seen = session.status().generation;
+        world.sim.net().reset(link());
+        session.changed(seen).await;
+        assert_pattern(session.execute(read(0, 1)).await, 0);
+        session.close().await;
+    });
+}
