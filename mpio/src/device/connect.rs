@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use iscsi_client::{
     bind::Bind,
-    error::Error,
+    error::{Error, LoginError},
     initiator::{Initiator, SessionTarget},
     isid::SessionSlot,
     logical_unit::{LogicalUnit, LogicalUnitOptions},
@@ -52,7 +52,7 @@ impl fmt::Display for ConnectError {
                 f.write_str("no path could be opened")?;
                 let mut separator = ": ";
                 for failure in failures {
-                    write!(f, "{separator}{}: {:#}", failure.path, failure.error)?;
+                    write!(f, "{separator}{failure}")?;
                     separator = "; ";
                 }
                 Ok(())
@@ -64,6 +64,23 @@ impl fmt::Display for ConnectError {
 
 /// The causes are in the text already.
 impl StdError for ConnectError {}
+
+impl fmt::Display for PathFailure {
+    /// Path and cause. A login that failed knows better what to do about it than its error's kind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let login = self
+            .error
+            .source()
+            .and_then(|e| e.downcast_ref::<LoginError>());
+        match login {
+            Some(login) => {
+                let advice = login.advice().trim_end_matches('.');
+                write!(f, "{}: {login} ({advice})", self.path)
+            }
+            None => write!(f, "{}: {:#}", self.path, self.error),
+        }
+    }
+}
 
 impl From<JoinError> for ConnectError {
     fn from(error: JoinError) -> Self {
@@ -139,7 +156,10 @@ impl MultipathBuilder {
         self
     }
 
-    /// Another LUN than 0.
+    /// Another LUN than 0. Two devices with the same target cannot be open through one initiator at
+    /// a time, even for two LUNs: the second finds its sessions'
+    /// [slots](iscsi_client::isid::SessionSlot) in use. [`MultipathDevice::new`] takes logical units
+    /// over sessions of the caller's own, which LUNs may share.
     pub const fn lun(mut self, lun: Lun) -> Self {
         self.lun = lun;
         self
@@ -165,7 +185,9 @@ impl MultipathBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: not one path, or paths to different logical units.
+    /// [`ConnectError`]: not one path, or paths to different logical units. Right after another
+    /// device with this target was dropped, or a LUN was not found, the sessions may not have logged
+    /// out yet and the slots be in use still; [`MultipathDevice::close`] waits for that.
     ///
     /// # Cancel safety
     ///
