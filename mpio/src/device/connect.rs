@@ -114,6 +114,7 @@ pub struct MultipathBuilder {
     config: Config,
     unit: LogicalUnitOptions,
     pairing: Pairing,
+    session_number: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +134,7 @@ impl MultipathBuilder {
             config: Config::default(),
             unit: LogicalUnitOptions::default(),
             pairing: Pairing::All,
+            session_number: 0,
         }
     }
 
@@ -156,12 +158,19 @@ impl MultipathBuilder {
         self
     }
 
-    /// Another LUN than 0. Two devices with the same target cannot be open through one initiator at
-    /// a time, even for two LUNs: the second finds its sessions'
-    /// [slots](iscsi_client::isid::SessionSlot) in use. [`MultipathDevice::new`] takes logical units
-    /// over sessions of the caller's own, which LUNs may share.
+    /// Another LUN than 0. A second device of the same target needs another
+    /// [`session_number`](Self::session_number), or its sessions are refused
+    /// ([`LoginFailure::SessionExists`](iscsi_client::error::LoginFailure::SessionExists)).
     pub const fn lun(mut self, lun: Lun) -> Self {
         self.lun = lun;
+        self
+    }
+
+    /// Sets the sessions of this device apart from those of another one with the same target, for
+    /// another of its LUNs say: each device has sessions of its own, and towards one target they
+    /// need numbers of their own. Keep it over restarts; it is part of the ISIDs. Default 0.
+    pub const fn session_number(mut self, number: u16) -> Self {
+        self.session_number = number;
         self
     }
 
@@ -266,7 +275,7 @@ impl MultipathBuilder {
             let slot = SessionSlot {
                 bind: position(bind),
                 portal: position(portal),
-                number: 0,
+                number: self.session_number,
             };
             let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
                 .with_bind(binds[bind].clone())
