@@ -176,7 +176,7 @@ impl From<LoginError> for Error {
             LoginFailure::Protocol(
                 ProtoError::Decode(_) | ProtoError::PeerMisbehaved(_) | ProtoError::ApiMisuse(_),
             ) => ErrorKind::Protocol,
-            LoginFailure::SessionExists => ErrorKind::Protocol,
+            LoginFailure::SessionExists => ErrorKind::Busy,
             LoginFailure::Discovery(error) => error.kind(),
             LoginFailure::Closed => ErrorKind::Closed,
             _ => ErrorKind::Transport,

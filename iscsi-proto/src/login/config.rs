@@ -54,7 +54,7 @@ pub enum CredentialError {
     #[error("CHAP secret must have 1 to 255 bytes")]
     Secret,
     /// The secret is shorter than 96 bits (section 9.2.1).
-    #[error("CHAP secret is shorter than 12 bytes")]
+    #[error("CHAP secret is shorter than 12 bytes: set a longer one here and at the target")]
     WeakSecret,
 }
 

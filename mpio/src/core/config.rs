@@ -37,7 +37,7 @@ impl PathSelector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failback {
-    /// When an operator says so (`Multipath::fail_back`).
+    /// When an operator says so ([`MultipathDevice::fail_back`](crate::MultipathDevice::fail_back)).
     Manual,
     /// At once.
     Immediate,

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use iscsi_client::{
     bind::Bind,
-    error::Error,
+    error::{Error, LoginError},
     initiator::{Initiator, SessionTarget},
     isid::SessionSlot,
     logical_unit::{LogicalUnit, LogicalUnitOptions},
@@ -52,7 +52,7 @@ impl fmt::Display for ConnectError {
                 f.write_str("no path could be opened")?;
                 let mut separator = ": ";
                 for failure in failures {
-                    write!(f, "{separator}{}: {:#}", failure.path, failure.error)?;
+                    write!(f, "{separator}{failure}")?;
                     separator = "; ";
                 }
                 Ok(())
@@ -64,6 +64,23 @@ impl fmt::Display for ConnectError {
 
 /// The causes are in the text already.
 impl StdError for ConnectError {}
+
+impl fmt::Display for PathFailure {
+    /// Path and cause. A login that failed knows better what to do about it than its error's kind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let login = self
+            .error
+            .source()
+            .and_then(|e| e.downcast_ref::<LoginError>());
+        match login {
+            Some(login) => {
+                let advice = login.advice().trim_end_matches('.');
+                write!(f, "{}: {login} ({advice})", self.path)
+            }
+            None => write!(f, "{}: {:#}", self.path, self.error),
+        }
+    }
+}
 
 impl From<JoinError> for ConnectError {
     fn from(error: JoinError) -> Self {
@@ -97,6 +114,7 @@ pub struct MultipathBuilder {
     config: Config,
     unit: LogicalUnitOptions,
     pairing: Pairing,
+    session_number: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +134,7 @@ impl MultipathBuilder {
             config: Config::default(),
             unit: LogicalUnitOptions::default(),
             pairing: Pairing::All,
+            session_number: 0,
         }
     }
 
@@ -139,9 +158,19 @@ impl MultipathBuilder {
         self
     }
 
-    /// Another LUN than 0.
+    /// Another LUN than 0. A second device of the same target needs another
+    /// [`session_number`](Self::session_number), or its sessions are refused
+    /// ([`LoginFailure::SessionExists`](iscsi_client::error::LoginFailure::SessionExists)).
     pub const fn lun(mut self, lun: Lun) -> Self {
         self.lun = lun;
+        self
+    }
+
+    /// Sets the sessions of this device apart from those of another one with the same target, for
+    /// another of its LUNs say: each device has sessions of its own, and towards one target they
+    /// need numbers of their own. Keep it over restarts; it is part of the ISIDs. Default 0.
+    pub const fn session_number(mut self, number: u16) -> Self {
+        self.session_number = number;
         self
     }
 
@@ -165,7 +194,9 @@ impl MultipathBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: not one path, or paths to different logical units.
+    /// [`ConnectError`]: not one path, or paths to different logical units. Right after another
+    /// device with this target was dropped, or a LUN was not found, the sessions may not have logged
+    /// out yet and the slots be in use still; [`MultipathDevice::close`] waits for that.
     ///
     /// # Cancel safety
     ///
@@ -244,7 +275,7 @@ impl MultipathBuilder {
             let slot = SessionSlot {
                 bind: position(bind),
                 portal: position(portal),
-                number: 0,
+                number: self.session_number,
             };
             let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
                 .with_bind(binds[bind].clone())

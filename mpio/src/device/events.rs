@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{log::DeviceEvent, shared::Shared};
 use crate::path::Path;
 
-/// Reads the events of a device, from its making on. Each reader sees all of them, as far as they
+/// Reads the events of a device, from the reader's making on. Each reader sees all of them, as far as they
 /// are kept (the last 1024). It does not keep the device open.
 #[derive(Debug)]
 pub struct EventReader<P: Path> {

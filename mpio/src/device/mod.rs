@@ -197,7 +197,7 @@ impl<P: Path> MultipathDevice<P> {
             .look(|state| state.member(path).map(|member| Arc::clone(&member.path)))
     }
 
-    /// What happens from now on.
+    /// What happens from now on. Events name paths by id; [`snapshot`](Self::snapshot) has the names.
     #[must_use]
     pub fn events(&self) -> EventReader<P> {
         let seen = self.shared().look(|state| state.log.last());

@@ -52,8 +52,8 @@ impl SimNet {
         Ok(SimListener::new(&self.shared, address))
     }
 
-    /// Gives the world a network device that [`Bind::Device`] finds; the first one is also where
-    /// [`Bind::Any`] leaves from.
+    /// Gives the world a network device that [`Bind::Device`](iscsi_client::bind::Bind::Device) finds; the first one is also where
+    /// [`Bind::Any`](iscsi_client::bind::Bind::Any) leaves from.
     pub fn add_device(&self, name: &str, address: IpAddr) {
         self.shared
             .with(|world| world.net.devices.push((name.into(), address)));
