@@ -170,6 +170,12 @@ impl From<LoginError> for Error {
     /// For an I/O that waited for a login: nothing was sent.
     fn from(error: LoginError) -> Self {
         let kind = match &error.failure {
+            // Class 3 is a target that cannot now, 2/6 one with too many connections.
+            LoginFailure::Protocol(ProtoError::LoginRejected(status))
+                if matches!((status.class, status.detail), (3, _) | (2, 6)) =>
+            {
+                ErrorKind::Transport
+            }
             LoginFailure::Protocol(ProtoError::LoginRejected(_)) => ErrorKind::Auth,
             LoginFailure::Protocol(ProtoError::PeerIncompatible(_)) => ErrorKind::Auth,
             LoginFailure::Protocol(ProtoError::TimedOut(_)) => ErrorKind::Timeout,
@@ -228,5 +234,15 @@ mod tests {
     #[test]
     fn a_target_that_is_out_of_resources_is_tried_again() {
         assert!(rejected(3, 2).is_transient());
+    }
+
+    /// An I/O that fails meanwhile must not send anybody to look for a wrong secret.
+    #[test]
+    fn a_target_that_cannot_serve_us_now_has_not_refused_us() {
+        for (class, detail) in [(3, 0), (3, 1), (3, 2), (2, 6)] {
+            let kind = Error::from(rejected(class, detail)).kind();
+            assert_eq!(kind, ErrorKind::Transport, "{class}/{detail}");
+        }
+        assert_eq!(Error::from(rejected(2, 2)).kind(), ErrorKind::Auth);
     }
 }
