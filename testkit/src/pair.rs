@@ -152,6 +152,8 @@ impl Pair {
         let mut login = Login::new(login, now, &mut |bytes| rng.fill(bytes));
         while login.is_pending() {
             now = now.saturating_add(rng.duration(&config.latency));
+            // A target that answers nothing is no endless loop.
+            login.handle_timeout(now)?;
             let out = login.transmit();
             let n = out.len().min(rng.below(config.cut as u64) as usize + 1);
             let room = connection.input();
@@ -236,6 +238,9 @@ impl Pair {
             }
             if self.step()? {
                 continue;
+            }
+            if self.target.is_closed() && self.to_initiator.due().is_none() {
+                return Err(self.closed(Error::Closed));
             }
             let next = [
                 self.to_target.due(),

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use iscsi_proto::{
-    Isid,
+    Error, Isid,
     login::{Authentication, ChapCredentials, LoginConfig, Secret},
+    pdu::LogoutReason,
     scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
     session::{Command, DataLength, Event, Execution},
     text::{DigestOffer, OperationalOffer},
@@ -204,4 +205,14 @@ fn what_was_not_executed_is_not_on_the_medium() {
             }
         }
     }
+}
+
+#[test]
+fn the_initiator_learns_that_the_target_has_closed() {
+    let mut pair = Pair::log_in(PairConfig::new(1), target(), login()).unwrap();
+    let until = pair.now().saturating_add(Duration::from_secs(1));
+    pair.session.logout(pair.now(), LogoutReason::CloseSession);
+    let event = pair.drive(until).unwrap();
+    assert!(matches!(event, Some(Event::LoggedOut { .. })), "{event:?}");
+    assert_eq!(pair.drive(until), Err(Error::Closed));
 }

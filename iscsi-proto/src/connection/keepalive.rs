@@ -40,7 +40,7 @@ impl Keepalive {
                 .is_some_and(|interval| now >= last_receive.saturating_add(interval))
     }
 
-    pub(crate) fn is_overdue(&self, now: Instant, _last_receive: Instant) -> bool {
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.waiting_since
             .is_some_and(|since| now >= since.saturating_add(self.timeout))
     }

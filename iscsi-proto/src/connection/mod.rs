@@ -168,7 +168,7 @@ impl Connection {
         {
             return Err(TimedOut::Pdu.into());
         }
-        if self.keepalive.is_overdue(now, self.last_receive) {
+        if self.keepalive.is_overdue(now) {
             return Err(TimedOut::Nop.into());
         }
         Ok(())
