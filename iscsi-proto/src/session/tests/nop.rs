@@ -139,6 +139,7 @@ fn an_answer_to_a_ping_that_was_not_sent_ends_the_connection() {
     let itt = h.session.ping(h.now).unwrap();
     let pong = ping_in(&h, itt, u32::MAX);
     assert_eq!(h.feed(pong.emit(), &[]), Err(PeerMisbehaved::Phase.into()));
+}
 
 /// A Text Request waits for the command window; a ping is immediate and must not wait behind it, or
 /// the keepalive ends a connection that it never asked.
