@@ -165,6 +165,7 @@ impl Session {
         let kind = TaskErrorKind::ConnectionLost(error);
         let tags: Vec<_> = self.tasks.tags().collect();
         for itt in tags {
+            self.connection.receiver.revoke(itt);
             let Some(task) = self.tasks.remove(itt) else {
                 continue;
             };

@@ -378,6 +378,11 @@ impl Session {
         let Some(task) = self.tasks.get_mut(itt) else {
             return;
         };
+        // The target's own answer waits among the deferred ones. It is the last word, and a "task
+        // does not exist" behind it says nothing new.
+        if task.finished {
+            return;
+        }
         if task.reported {
             if then == Then::Free {
                 self.tasks.remove(itt);

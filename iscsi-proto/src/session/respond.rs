@@ -74,7 +74,8 @@ pub(super) fn judge(task: &Task, answer: Answer) -> Result<Response, TaskError> 
     let there = if expected_in > 0 {
         task.received
     } else {
-        task.solicited
+        // Not what was asked for: no target can have taken what was never staged.
+        task.staged_out
     };
     let good = matches!(answer.status, ScsiStatus::Good | ScsiStatus::ConditionMet);
     if good && there < moved && !task.abandoned {

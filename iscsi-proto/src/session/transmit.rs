@@ -48,12 +48,21 @@ impl Session {
     }
 
     fn stage_request(&mut self, now: Instant, store: &impl DataStore) -> bool {
-        let Some(&itt) = self.requests.front() else {
+        // A text waits for the window; pings do not wait behind it.
+        let closed = self.window.open() == 0;
+        let may_go = |itt: &InitiatorTaskTag| {
+            let kind = self.tasks.get(*itt).map(|task| &task.kind);
+            !(closed && matches!(kind, Some(Kind::Text { .. })))
+        };
+        let Some(at) = self.requests.iter().position(may_go) else {
+            return false;
+        };
+        let Some(&itt) = self.requests.get(at) else {
             return false;
         };
         let exp_stat_sn = self.connection.exp_stat_sn();
         let Some(task) = self.tasks.get_mut(itt) else {
-            self.requests.pop_front();
+            self.requests.remove(at);
             return true;
         };
         match &mut task.kind {
@@ -96,7 +105,7 @@ impl Session {
             }
             Kind::Command | Kind::Abort { .. } | Kind::Logout => {}
         }
-        self.requests.pop_front();
+        self.requests.remove(at);
         true
     }
 

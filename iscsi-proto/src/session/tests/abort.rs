@@ -293,3 +293,37 @@ fn late_answers_of_an_aborted_command_are_ignored() {
     h.good(write).unwrap();
     assert!(h.events().is_empty() && h.sent().is_empty());
 }
+
+/// The verdict is the target's answer, also while a staged PDU still names the memory.
+#[test]
+fn an_answer_to_the_abort_does_not_replace_the_commands_own_answer() {
+    let mut h = Harness::new();
+    let cdb = Cdb::write16(0, 1, false);
+    let mut command = Command::new(Lun::new(1), cdb, DataLength::Out(512));
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(1)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.memory.0.insert(itt.0, pattern(0, 512));
+    // Of the command and its data only the header leaves.
+    assert!(h.session.poll_transmit(h.now, 4096, &h.memory));
+    h.session.handle_transmitted(h.now, 48).unwrap();
+    h.advance(Duration::from_millis(1));
+    h.session.handle_timeout(h.now).unwrap();
+    assert!(h.session.poll_transmit(h.now, 4096, &h.memory));
+    let mut refused = h.response(itt);
+    refused.status = ScsiStatus::Busy;
+    h.feed(refused.emit(), &[]).unwrap();
+    let abort = h
+        .session
+        .tasks
+        .tags()
+        .find(|tag| *tag != itt)
+        .expect("an abort under way");
+    let gone = answer(&mut h, abort, TaskManagementResponseCode::TaskDoesNotExist);
+    h.feed(gone, &[]).unwrap();
+    let rest = h.session.connection.plan.pending() as usize;
+    h.session.handle_transmitted(h.now, rest).unwrap();
+    assert_eq!(
+        h.done(itt).map(|response| response.status),
+        Ok(ScsiStatus::Busy)
+    );
+}

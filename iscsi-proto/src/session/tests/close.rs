@@ -168,3 +168,17 @@ fn a_logout_for_which_there_is_no_slot_yet_is_not_forgotten() {
     h.feed(pong.emit(), &[]).unwrap();
     assert!(matches!(&h.sent()[..], [(Pdu::LogoutRequest(_), _)]));
 }
+
+#[test]
+fn after_the_end_no_plan_names_the_memory_of_a_command() {
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    h.sent();
+    let data = h.data_in(itt, 0, 0, 1024);
+    let bytes = encode(data.emit(), &[1; 1024], false);
+    h.feed_bytes(&bytes[..100]).unwrap();
+    assert!(h.session.recv_plan().payload.is_some());
+    h.session.handle_closed(Error::Closed);
+    assert!(h.done(itt).is_err());
+    assert_eq!(h.session.recv_plan().payload, None);
+}

@@ -140,3 +140,26 @@ fn an_answer_to_a_ping_that_was_not_sent_ends_the_connection() {
     let pong = ping_in(&h, itt, u32::MAX);
     assert_eq!(h.feed(pong.emit(), &[]), Err(PeerMisbehaved::Phase.into()));
 }
+
+/// A Text Request waits for the command window; a ping is immediate and must not wait behind it, or
+/// the keepalive ends a connection that it never asked.
+#[test]
+fn a_closed_window_holds_no_ping_back() {
+    let mut h = Harness::new();
+    for _ in 0..32 {
+        h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
+    }
+    h.sent();
+    let text = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    assert!(h.sent().is_empty(), "the window is closed");
+    let itt = h.session.ping(h.now).unwrap();
+    assert_eq!(ping_out(&mut h).itt, itt);
+    h.max_cmd_sn = h.max_cmd_sn.wrapping_add(1);
+    let news = ping_in(&h, InitiatorTaskTag::RESERVED, u32::MAX);
+    h.feed(news.emit(), &[]).unwrap();
+    let sent = h.sent();
+    assert!(
+        matches!(&sent[..], [(Pdu::TextRequest(request), _)] if request.itt == text),
+        "{sent:?}"
+    );
+}

@@ -194,3 +194,17 @@ fn data_for_older_commands_goes_before_new_commands() {
         [(Pdu::DataOut(_), _), (Pdu::ScsiCommand(_), _)]
     ));
 }
+
+/// GOOD may not vouch for bytes that were asked for and never left us.
+#[test]
+fn good_before_the_data_that_was_asked_for_was_sent_is_not_passed_on() {
+    let mut h = Harness::new();
+    let itt = h.write(2048);
+    h.sent();
+    let r2t = h.r2t(itt, 0, 1024, 1024);
+    h.feed(r2t.emit(), &[]).unwrap();
+    h.good(itt).unwrap();
+    let error = h.done(itt).unwrap_err();
+    let (received, expected) = (1024, 2048);
+    assert_eq!(error.kind, TaskErrorKind::ShortData { received, expected });
+}
