@@ -203,7 +203,13 @@ impl Driver {
             .core
             .poll_timeout()
             .map(|due| self.ops.shared.runtime_time(due));
-        let due = due.into_iter().chain(self.close_by).min();
+        // What was received may have made room in the core for a command that waits for it.
+        if !busy && self.ops.admit(&mut link.core, now) {
+            return Step::Again;
+        }
+        let waiting = self.ops.earliest_deadline();
+        let waiting = waiting.map(|due| self.ops.shared.runtime_time(due));
+        let due = due.into_iter().chain(waiting).chain(self.close_by).min();
         // A target that talks without end keeps us from sleeping, not from looking at the clock.
         if busy && due.is_none_or(|due| due > at) {
             return Step::Yield;

@@ -78,6 +78,21 @@ impl Ops {
             }
         }
         self.batch.submitted = submitted;
+        self.admit(core, now);
+        self.revoke(Some(core), now);
+    }
+
+    /// Submits waiting commands as far as the core has room, and ends those whose time is over.
+    /// Whether there were any.
+    pub(super) fn admit(&mut self, core: &mut Core, now: iscsi_proto::Instant) -> bool {
+        let before = self.waiting.len();
+        if before == 0 {
+            return false;
+        }
+        self.fail_waiting(|command| {
+            let over = command.deadline.is_some_and(|deadline| deadline <= now);
+            over.then(|| Error::not_executed(ErrorKind::Timeout))
+        });
         while let Some((op, work)) = self.waiting.pop_front() {
             let Work::Command { command, held } = work else {
                 continue;
@@ -88,7 +103,7 @@ impl Ops {
                 break;
             }
         }
-        self.revoke(Some(core), now);
+        self.waiting.len() < before
     }
 
     /// Gives the memory back if the core is full.

@@ -234,3 +234,65 @@ fn handles_and_futures_can_cross_threads() {
     sends::<iscsi_client::session::Driver>();
     sends::<iscsi_client::session::Ping>();
 }
+
+/// Sixteen dropped commands hold all tasks of the core until the target has confirmed their aborts. A
+/// command that waits for one of these gets it as soon as the answers are in, which come all at once,
+/// and is not left until something else happens.
+#[test]
+fn a_command_that_waits_for_the_core_is_sent_when_the_aborts_are_answered() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        let mut options = SessionOptions::default();
+        options.queue_depth = 1;
+        options.core.nop_interval = None;
+        let session = world.connect(options);
+        let link = iscsi_testkit::sim::Link::to(crate::support::address());
+        world.sim.block_on(async {
+            world.sim.net().stall(link);
+            for _ in 0..16 {
+                let mut dropped = session.execute(read(0, 1));
+                assert!(poll_once(&mut dropped).await.is_pending());
+                world.sim.sleep(Duration::from_millis(5)).await;
+                drop(dropped);
+                world.sim.sleep(Duration::from_millis(5)).await;
+            }
+            let mut waiting = session.execute(read(8, 1));
+            assert!(poll_once(&mut waiting).await.is_pending());
+            world.sim.sleep(Duration::from_millis(5)).await;
+            world.sim.net().heal(link);
+            let begin = world.sim.elapsed();
+            assert_pattern(waiting.await, 8);
+            assert!(world.sim.elapsed() - begin < Duration::from_secs(1));
+        });
+        world.assert_clean();
+    }
+}
+
+/// Its own deadline ends it all the same.
+#[test]
+fn a_command_that_waits_for_the_core_ends_at_its_deadline() {
+    let world = World::new(1);
+    let mut options = SessionOptions::default();
+    options.queue_depth = 1;
+    options.core.nop_interval = None;
+    options.core.task_management_timeout = Duration::from_secs(60);
+    let session = world.connect(options);
+    let link = iscsi_testkit::sim::Link::to(crate::support::address());
+    world.sim.block_on(async {
+        world.sim.net().stall(link);
+        for _ in 0..16 {
+            let mut dropped = session.execute(read(0, 1));
+            assert!(poll_once(&mut dropped).await.is_pending());
+            world.sim.sleep(Duration::from_millis(5)).await;
+            drop(dropped);
+            world.sim.sleep(Duration::from_millis(5)).await;
+        }
+        let begin = world.sim.elapsed();
+        let timeout = Some(Duration::from_millis(300));
+        let error = session.execute(read(8, 1).with_timeout(timeout)).await;
+        let error = error.result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(error.outcome(), Outcome::NotExecuted);
+        assert!(world.sim.elapsed() - begin < Duration::from_secs(1));
+    });
+}
