@@ -36,8 +36,9 @@ struct Args {
         default_value = "iqn.2026-01.example.iscsi-mpio:target"
     )]
     name: String,
-    /// A logical unit: size and, if not 512, block size; several are numbered from 0
-    #[arg(long, value_name = "BYTES[,BLOCK]", default_value = "1g", value_parser = unit)]
+    /// A logical unit: size, block size if not 512, and `thin` for a thin provisioned one; several are
+    /// numbered from 0
+    #[arg(long, value_name = "BYTES[,BLOCK][,thin]", default_value = "1g", value_parser = unit)]
     lun: Vec<Unit>,
     /// Who may log in: user name, and a file with the secret; one line break at its end does not count
     #[arg(long, value_name = "USER:FILE", value_parser = credentials)]
@@ -51,12 +52,20 @@ struct Args {
 struct Unit {
     size: u64,
     block: u32,
+    thin: bool,
 }
 
 fn unit(text: &str) -> Result<Unit, String> {
-    let (size, block) = text.split_once(',').unwrap_or((text, "512"));
-    let size = args::some_bytes(size)?;
-    let block = args::some_bytes(block)?;
+    let mut words = text.split(',');
+    let size = args::some_bytes(words.next().unwrap_or_default())?;
+    let (mut block, mut thin) = (512, false);
+    for word in words {
+        if word == "thin" {
+            thin = true;
+            continue;
+        }
+        block = args::some_bytes(word)?;
+    }
     let block = u32::try_from(block)
         .ok()
         .filter(|block| block.is_power_of_two() && (512..=4096).contains(block))
@@ -66,7 +75,7 @@ fn unit(text: &str) -> Result<Unit, String> {
             "the size must be a multiple of the block size, {block}"
         ));
     }
-    Ok(Unit { size, block })
+    Ok(Unit { size, block, thin })
 }
 
 fn credentials(text: &str) -> Result<(String, PathBuf), String> {
@@ -101,7 +110,11 @@ fn config(args: &Args) -> Result<TargetConfig, Failure> {
     }
     for (unit, number) in args.lun.iter().zip(0..) {
         let lun = LunConfig::new(number, unit.size).with_block_size(unit.block);
-        config = config.with_lun(lun);
+        config = config.with_lun(if unit.thin {
+            lun.with_thin_provisioning()
+        } else {
+            lun
+        });
     }
     if let Some((user, file)) = &args.chap {
         config = config.with_chap(ChapConfig::new(user, &secret(file)?));
@@ -114,7 +127,7 @@ fn introduce(target: &TcpTarget, args: &Args) -> Result<(), Failure> {
     let user = user.map_or(String::new(), |(user, _)| format!("{user}%SECRET@"));
     say(format_args!("target {}", args.name))?;
     for (unit, number) in args.lun.iter().zip(0..) {
-        let Unit { size, block } = unit;
+        let Unit { size, block, .. } = unit;
         say(format_args!(
             "lun {number}: {size} bytes, blocks of {block}"
         ))?;
