@@ -6,7 +6,7 @@ use crate::target::lun::LogicalUnit;
 /// The most blocks of a COMPARE AND WRITE (VPD B0).
 pub(super) const MAX_COMPARE_BLOCKS: u8 = 128;
 /// The most blocks of a WRITE SAME (VPD B0).
-pub(super) const MAX_SAME_BLOCKS: u32 = 1 << 16;
+pub(super) const MAX_SAME_BLOCKS: u32 = 65_535;
 
 /// A range of blocks that lies on the unit.
 #[derive(Clone, Copy, Debug)]
