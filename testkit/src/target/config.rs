@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use iscsi_proto::text::TaskReporting;
+
 /// Which digests a target agrees to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DigestPolicy {
@@ -89,6 +91,12 @@ pub struct LunConfig {
     pub naa: [u8; 16],
     /// Whether the unit refuses writes (07/27/00). Default no.
     pub read_only: bool,
+    /// Whether the unit is thin provisioned: it takes UNMAP, and what is deallocated reads as zeros
+    /// (LBPME and LBPRZ). Its computed content is mapped at first. Default no.
+    pub thin: bool,
+    /// How many bytes of written blocks are kept, at most; a write beyond ends with 07/27/07 (SPACE
+    /// ALLOCATION FAILED WRITE PROTECT). Blocks that are deallocated do not count. Default 4 GiB.
+    pub write_space: u64,
 }
 
 impl LunConfig {
@@ -106,7 +114,16 @@ impl LunConfig {
             serial: format!("TESTKIT{number:08}"),
             naa,
             read_only: false,
+            thin: false,
+            write_space: 4 << 30,
         }
+    }
+
+    /// Makes the unit thin provisioned.
+    #[must_use]
+    pub const fn with_thin_provisioning(mut self) -> Self {
+        self.thin = true;
+        self
     }
 
     /// Sets the logical block size.
@@ -154,6 +171,10 @@ pub struct Limits {
     pub time2wait: u16,
     /// The longest transfer of one command, VPD 0xB0. Default 16 MiB.
     pub max_transfer_length: u32,
+    /// The most that is agreed to of TaskReporting: this and whatever asks less. Default RFC3720.
+    pub task_reporting: TaskReporting,
+    /// The highest iSCSIProtocolLevel that is agreed to. Default 1.
+    pub protocol_level: u8,
 }
 
 impl Default for Limits {
@@ -171,6 +192,8 @@ impl Default for Limits {
             ping_every: 0,
             time2wait: 0,
             max_transfer_length: 16 * 1024 * 1024,
+            task_reporting: TaskReporting::Rfc3720,
+            protocol_level: 1,
         }
     }
 }
