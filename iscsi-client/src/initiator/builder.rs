@@ -7,7 +7,10 @@ use iscsi_proto::{
     name::IscsiName,
 };
 
-use super::{Initiator, Inner};
+use super::{
+    Initiator, Inner,
+    limiter::{Limiter, LoginRate},
+};
 use crate::{runtime::Runtime, session::SessionOptions};
 
 /// Builds an [`Initiator`].
@@ -18,6 +21,7 @@ pub struct InitiatorBuilder {
     pub(super) alias: Option<Arc<str>>,
     pub(super) authentication: Authentication,
     pub(super) options: SessionOptions,
+    pub(super) login_rate: LoginRate,
 }
 
 impl InitiatorBuilder {
@@ -42,16 +46,25 @@ impl InitiatorBuilder {
         self
     }
 
+    /// How many logins are under way at a time and how fast they follow each other.
+    #[must_use]
+    pub const fn login_rate(mut self, rate: LoginRate) -> Self {
+        self.login_rate = rate;
+        self
+    }
+
     /// The initiator.
     #[must_use]
     pub fn build(self) -> Initiator {
+        let limiter = Limiter::new(Arc::clone(&self.runtime), self.login_rate);
         Initiator(Arc::new(Inner {
             runtime: self.runtime,
             name: self.name,
             alias: self.alias,
             authentication: self.authentication,
             options: Arc::new(self.options.clamped()),
-            isids: Arc::default(),
+            table: Arc::default(),
+            limiter: Arc::new(limiter),
         }))
     }
 }

@@ -18,7 +18,10 @@ use iscsi_proto::{
 use crate::{
     bind::{Bind, BindError, scope_id},
     error::{LoginError, LoginFailure},
-    isid::IsidLease,
+    initiator::{
+        limiter::{Limiter, Pace},
+        table::Lease,
+    },
     runtime::{BoxFuture, Dial, Runtime, Transport},
     tap::{self, TappedConnection},
 };
@@ -38,8 +41,9 @@ pub(crate) struct Connector {
     moved: Option<Portal>,
     /// A narrower offer that this target needs; see [`LoginConfig::narrowed_after`].
     narrowed: Option<LoginConfig>,
+    limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
-    lease: Option<IsidLease>,
+    lease: Option<Lease>,
 }
 
 /// What a login is made from.
@@ -49,6 +53,16 @@ pub(crate) struct Spec {
     pub(crate) bind: Bind,
     pub(crate) login: LoginConfig,
     pub(crate) options: Arc<SessionOptions>,
+}
+
+impl Spec {
+    fn dial(&self, address: SocketAddr) -> Dial {
+        let mut dial = Dial::new(address);
+        dial.bind = self.bind.clone();
+        dial.options = self.options.socket.clone();
+        dial.timeout = self.options.connect_timeout;
+        dial
+    }
 }
 
 /// A connection in full feature phase.
@@ -69,23 +83,44 @@ impl Connector {
     pub(crate) const fn new(
         runtime: Arc<dyn Runtime>,
         spec: Arc<Spec>,
-        lease: Option<IsidLease>,
+        limiter: Arc<Limiter>,
+        lease: Option<Lease>,
     ) -> Self {
         Self {
             runtime,
             spec,
             moved: None,
             narrowed: None,
+            limiter,
             lease,
         }
     }
 
-    /// A login that can be awaited by whoever owns the result.
-    pub(crate) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
+    /// The portal as configured.
+    pub(super) fn portal(&self) -> &Portal {
+        &self.spec.portal
+    }
+
+    /// A connection without a login, as the last login had one.
+    pub(super) fn bare(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Transport>>> {
+        self.runtime.connect(&self.spec.dial(address))
+    }
+
+    /// A login that replaces one that was lost; see [`log_in`](Self::log_in).
+    pub(super) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
+        self.log_in(Pace::Again)
+    }
+
+    /// A login that can be awaited by whoever owns the result, once its turn has come.
+    pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
+        let turn = self.limiter.turn(pace);
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
         let login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
-        Box::pin(async move { connect(&runtime, &spec, login, portal).await })
+        Box::pin(async move {
+            let _permit = turn.await;
+            connect(&runtime, &spec, login, portal).await
+        })
     }
 
     /// Starts the next login where the last successful one ended.
@@ -191,11 +226,10 @@ async fn attempt(
     portal: &Portal,
     address: SocketAddr,
 ) -> Result<Arrival, LoginFailure> {
-    let mut dial = Dial::new(address);
-    dial.bind = spec.bind.clone();
-    dial.options = spec.options.socket.clone();
-    dial.timeout = spec.options.connect_timeout;
-    let transport = runtime.connect(&dial).await.map_err(connect_failure)?;
+    let transport = runtime
+        .connect(&spec.dial(address))
+        .await
+        .map_err(connect_failure)?;
     let (mut transport, tap) = match &spec.options.tap {
         None => (transport, None),
         Some(tap) => {

@@ -149,7 +149,6 @@ impl Execute {
         };
         let submitted = this
             .session
-            .shared
             .submit(Class::Command, &mut None, &mut work, None);
         this.stage = match (submitted, work) {
             (Submitted::Taken(op), _) => Stage::Running(op),
@@ -276,7 +275,6 @@ impl Execute {
         } else {
             let waker = Some(cx.waker());
             self.session
-                .shared
                 .submit(Class::Command, &mut ticket, &mut work, waker)
         };
         match (submitted, work) {

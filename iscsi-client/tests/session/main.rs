@@ -5,9 +5,12 @@ mod flood;
 mod io;
 mod login;
 mod loss;
+mod mass;
+mod nexus;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;
+mod shared;
 mod support;
 mod tap;
 #[path = "../support/trace.rs"]

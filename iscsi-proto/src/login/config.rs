@@ -22,6 +22,20 @@ pub enum Authentication {
     Chap(ChapCredentials),
 }
 
+impl Authentication {
+    /// Whether a login with either would prove the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Chap(one), Self::Chap(two)) => {
+                one.name == two.name && one.secret.is_same(&two.secret)
+            }
+            (Self::None | Self::Chap(_), _) => false,
+        }
+    }
+}
+
 /// A CHAP algorithm (RFC 7143 section 12.1.3 and the IANA registry "PPP Authentication Algorithms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

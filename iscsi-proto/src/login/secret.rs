@@ -6,7 +6,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 /// A CHAP secret. It is overwritten when the last clone is dropped, `Debug` does not show it, and it
-/// has neither `Display` nor a comparison. Clones share one copy in memory.
+/// has neither `Display` nor `==`. Clones share one copy in memory.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
@@ -27,6 +27,13 @@ impl Secret {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether both are the same secret, found out in a time that depends on their lengths only.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
 
     /// The bytes, for the hash and nothing else.

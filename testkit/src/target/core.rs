@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use iscsi_proto::ids::{Isid, LoginStatus};
+use iscsi_proto::{
+    Instant,
+    ids::{Isid, LoginStatus},
+};
 
 use super::{
     Violation,
@@ -23,6 +26,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// More logins than a test looks at.
+const MAX_ATTEMPTS: usize = 10_000;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,6 +54,18 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Bytes sent, headers and all.
     pub bytes_out: u64,
+}
+
+/// A login as it began: the first Login Request of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginAttempt {
+    /// When it was received: in a simulation since the world began, over TCP since the target did.
+    pub at: Duration,
+    /// The portal's index.
+    pub portal: usize,
+    /// The session that it is for.
+    pub isid: Isid,
 }
 
 /// One counter per field of [`Counters`], in its order.
@@ -156,6 +174,7 @@ pub struct TargetCore {
     /// Nexuses that had a session before: they find another unit attention than new ones.
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
+    attempts: Mutex<Vec<LoginAttempt>>,
     pub(super) answers: Answers,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
@@ -187,6 +206,7 @@ impl TargetCore {
             sessions: Mutex::default(),
             known: Mutex::default(),
             violations: Mutex::default(),
+            attempts: Mutex::default(),
             answers: Answers::default(),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
@@ -231,6 +251,12 @@ impl TargetCore {
     #[must_use]
     pub fn violations(&self) -> Vec<(usize, Violation)> {
         lock(&self.violations).clone()
+    }
+
+    /// The logins that began so far, whatever became of them; the first ten thousand are kept.
+    #[must_use]
+    pub fn login_attempts(&self) -> Vec<LoginAttempt> {
+        lock(&self.attempts).clone()
     }
 
     /// Sessions in full feature phase.
@@ -283,6 +309,14 @@ impl TargetCore {
         let mut violations = lock(&self.violations);
         if violations.len() < MAX_VIOLATIONS {
             violations.push((portal, violation));
+        }
+    }
+
+    pub(super) fn login_began(&self, portal: usize, now: Instant, isid: Isid) {
+        let mut attempts = lock(&self.attempts);
+        if attempts.len() < MAX_ATTEMPTS {
+            let at = now.saturating_duration_since(Instant::ZERO);
+            attempts.push(LoginAttempt { at, portal, isid });
         }
     }
 

@@ -33,7 +33,7 @@ mod sim;
 mod tcp;
 mod violation;
 
-pub use self::core::{Closer, Counters, TargetCore};
+pub use self::core::{Closer, Counters, LoginAttempt, TargetCore};
 pub use answer::Answer;
 pub use config::{ChapConfig, DigestPolicy, Limits, LunConfig, PortalConfig, TargetConfig};
 pub use conn::TargetConnection;
