@@ -7,7 +7,7 @@ use crate::{
     ids::TargetPortalGroupTag,
     login::config::LoginConfig,
     text::{
-        Digest, Key, OperationalOffer, Parameters, SessionType,
+        Digest, Key, OperationalOffer, Parameters, SessionType, TaskReporting, TaskReportingOffer,
         codec::{MAX_SEGMENT, TextBuf},
         keys::Rule,
         negotiate::{self, Answer, Value, Wish, parse_number},
@@ -49,9 +49,11 @@ const OFFERED: &[Key] = &[
     Key::DataPDUInOrder,
     Key::DataSequenceInOrder,
     Key::ErrorRecoveryLevel,
+    Key::TaskReporting,
+    Key::IScsiProtocolLevel,
 ];
 
-/// Whether section 13 calls the key irrelevant in a discovery session.
+/// Whether section 13, or RFC 7144 section 7.1.1, calls the key irrelevant in a discovery session.
 const fn irrelevant_in_discovery(key: Key) -> bool {
     matches!(
         key,
@@ -63,6 +65,8 @@ const fn irrelevant_in_discovery(key: Key) -> bool {
             | Key::MaxOutstandingR2T
             | Key::DataPDUInOrder
             | Key::DataSequenceInOrder
+            | Key::TaskReporting
+            | Key::IScsiProtocolLevel
     )
 }
 
@@ -123,8 +127,8 @@ impl Negotiation {
             Key::MaxOutstandingR2T => Wish::Number(offer.max_outstanding_r2t.into()),
             Key::DataPDUInOrder | Key::DataSequenceInOrder => Wish::Boolean(true),
             Key::ErrorRecoveryLevel => Wish::Number(0),
-            Key::TaskReporting => Wish::List(&["RFC3720"]),
-            Key::IScsiProtocolLevel => Wish::Number(1),
+            Key::TaskReporting => Wish::List(offer.task_reporting.list()),
+            Key::IScsiProtocolLevel => Wish::Number(offer.protocol_level.into()),
             _ => return None,
         })
     }
@@ -138,7 +142,9 @@ impl Negotiation {
         for key in OFFERED.iter().copied() {
             let irrelevant =
                 self.session_type == SessionType::Discovery && irrelevant_in_discovery(key);
-            if irrelevant || self.seen.contains(key) {
+            let silent = key == Key::TaskReporting
+                && self.offer.task_reporting == TaskReportingOffer::Silent;
+            if irrelevant || silent || self.seen.contains(key) {
                 continue;
             }
             match self.wish(key) {
@@ -224,8 +230,9 @@ impl Negotiation {
 
     /// NotUnderstood, Irrelevant and Reject all leave the default in force (section 6.2).
     fn refused(&self, key: Key) -> Result<(), Error> {
+        let digest = matches!(key, Key::HeaderDigest | Key::DataDigest);
         match self.wish(key) {
-            Some(Wish::List(list)) if !list.contains(&"None") => {
+            Some(Wish::List(list)) if digest && !list.contains(&"None") => {
                 Err(PeerIncompatible::DigestRefused.into())
             }
             _ => Ok(()),
@@ -302,6 +309,12 @@ impl Negotiation {
             (Key::ErrorRecoveryLevel, Value::Number(n)) => {
                 p.error_recovery_level = u8::try_from(n).unwrap_or_default();
             }
+            (Key::TaskReporting, Value::Choice(name)) => {
+                p.task_reporting = TaskReporting::from_name(name).unwrap_or_default();
+            }
+            (Key::IScsiProtocolLevel, Value::Number(n)) => {
+                p.protocol_level = u8::try_from(n).unwrap_or_default();
+            }
             _ => {}
         }
     }
@@ -371,6 +384,7 @@ fn default_value(defaults: &Parameters, key: Key) -> Option<Value<'static>> {
         Key::DataPDUInOrder => Value::Boolean(defaults.data_pdu_in_order),
         Key::DataSequenceInOrder => Value::Boolean(defaults.data_sequence_in_order),
         Key::ErrorRecoveryLevel => Value::Number(defaults.error_recovery_level.into()),
+        Key::IScsiProtocolLevel => Value::Number(defaults.protocol_level.into()),
         _ => return None,
     })
 }

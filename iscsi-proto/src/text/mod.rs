@@ -21,5 +21,5 @@ pub mod send_targets;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz_text;
 pub use keys::{Key, SessionType};
-pub use offer::{DigestOffer, OfferError, OperationalOffer};
-pub use parameters::{Digest, Parameters};
+pub use offer::{DigestOffer, OfferError, OperationalOffer, TaskReportingOffer};
+pub use parameters::{Digest, Parameters, TaskReporting};

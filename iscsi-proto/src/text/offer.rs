@@ -44,6 +44,35 @@ impl DigestOffer {
     }
 }
 
+/// Which kinds of task reporting are offered (RFC 7143 section 13.23), in order of preference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TaskReportingOffer {
+    /// The key is not sent, so that the default, `RFC3720`, holds; a target that brings the key up
+    /// itself gets that too. The default, since no initiator in wide use sends the key, and a target
+    /// that was never tested with it is not worth finding.
+    #[default]
+    Silent,
+    /// `RFC3720`.
+    Rfc3720,
+    /// `ResponseFence,RFC3720`.
+    PreferResponseFence,
+    /// `FastAbort,ResponseFence,RFC3720`.
+    PreferFastAbort,
+}
+
+impl TaskReportingOffer {
+    /// What we take, best first.
+    #[must_use]
+    pub const fn list(self) -> &'static [&'static str] {
+        match self {
+            Self::Silent | Self::Rfc3720 => &["RFC3720"],
+            Self::PreferResponseFence => &["ResponseFence", "RFC3720"],
+            Self::PreferFastAbort => &["FastAbort", "ResponseFence", "RFC3720"],
+        }
+    }
+}
+
 /// A value outside the range of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} must be between {min} and {max}, not {value}")]
@@ -95,6 +124,8 @@ pub struct OperationalOffer {
     pub(crate) default_time2wait: u16,
     pub(crate) default_time2retain: u16,
     pub(crate) max_outstanding_r2t: u16,
+    pub(crate) task_reporting: TaskReportingOffer,
+    pub(crate) protocol_level: u8,
 }
 
 impl Default for OperationalOffer {
@@ -111,6 +142,8 @@ impl Default for OperationalOffer {
             default_time2wait: 0,
             default_time2retain: 0,
             max_outstanding_r2t: 4,
+            task_reporting: TaskReportingOffer::default(),
+            protocol_level: 2,
         }
     }
 }
@@ -207,6 +240,29 @@ impl OperationalOffer {
     /// MaxOutstandingR2T, 1 to 65535. Default 4.
     pub fn with_max_outstanding_r2t(mut self, count: u16) -> Result<Self, OfferError> {
         self.max_outstanding_r2t = check_u16(Key::MaxOutstandingR2T, count)?;
+        Ok(self)
+    }
+
+    /// TaskReporting. Default: not sent.
+    #[must_use]
+    pub const fn with_task_reporting(mut self, offer: TaskReportingOffer) -> Self {
+        self.task_reporting = offer;
+        self
+    }
+
+    /// iSCSIProtocolLevel, 0 to 2: the newest standard that is offered, 1 for RFC 7143 and 2 for RFC
+    /// 7144. The smaller level of both sides holds. Default 2, as the initiator of FreeBSD sends it to
+    /// every target; one that does not know the key says so, and level 1 holds.
+    pub const fn with_protocol_level(mut self, level: u8) -> Result<Self, OfferError> {
+        if level > 2 {
+            return Err(OfferError {
+                key: Key::IScsiProtocolLevel,
+                value: level as u32,
+                min: 0,
+                max: 2,
+            });
+        }
+        self.protocol_level = level;
         Ok(self)
     }
 

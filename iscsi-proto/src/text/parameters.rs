@@ -14,6 +14,42 @@ pub enum Digest {
     Crc32c,
 }
 
+/// How task management functions that concern many tasks are reported (RFC 7143 section 13.23).
+///
+/// In the order of what they ask of the two sides, so that they can be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskReporting {
+    /// As RFC 3720 had it: the initiator answers every R2T of an aborted task (section 4.2.3.3).
+    #[default]
+    Rfc3720,
+    /// Responses of the aborted tasks never overtake the function's response (section 4.2.2.3.3).
+    ResponseFence,
+    /// The target ends the tasks at once, says so by asynchronous events, and waits for no data
+    /// (section 4.2.3.4).
+    FastAbort,
+}
+
+impl TaskReporting {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Rfc3720, Self::ResponseFence, Self::FastAbort];
+
+    /// The value on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rfc3720 => "RFC3720",
+            Self::ResponseFence => "ResponseFence",
+            Self::FastAbort => "FastAbort",
+        }
+    }
+
+    /// The one with this name; case matters.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|one| one.name() == name)
+    }
+}
+
 /// The operational parameters of a connection and its session, after negotiation.
 ///
 /// [`Default`] gives the values that hold when a key is not negotiated at all (RFC 7143 section 13).
@@ -52,6 +88,12 @@ pub struct Parameters {
     pub data_sequence_in_order: bool,
     /// 0, 1 or 2 (section 7.1.5).
     pub error_recovery_level: u8,
+    /// How functions that concern many tasks are reported.
+    pub task_reporting: TaskReporting,
+    /// iSCSIProtocolLevel (RFC 7144 section 7.1.1): 1 is RFC 7143; 2 adds RFC 7144, with QUERY TASK,
+    /// QUERY TASK SET, I_T NEXUS RESET and QUERY ASYNCHRONOUS EVENT, command priority and the status
+    /// qualifier. 0 claims nothing. Never above what we offered.
+    pub protocol_level: u8,
     /// The portal group that we logged in to, where the target told.
     pub target_portal_group_tag: Option<TargetPortalGroupTag>,
     /// The target's name for humans; text of the peer, at most 255 bytes without control
@@ -77,6 +119,8 @@ impl Default for Parameters {
             data_pdu_in_order: true,
             data_sequence_in_order: true,
             error_recovery_level: 0,
+            task_reporting: TaskReporting::Rfc3720,
+            protocol_level: 1,
             target_portal_group_tag: None,
             target_alias: None,
         }

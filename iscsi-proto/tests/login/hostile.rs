@@ -295,7 +295,7 @@ fn a_key_is_said_once() {
         fails(operational(normal()), out_of_turn, twice);
     }
     // It wants an answer and goes on without one.
-    fails(operational(normal()), "iSCSIProtocolLevel=2", twice);
+    fails(operational(normal()), "TaskReporting=RFC3720", twice);
 }
 
 /// H40 to H44 as they reach the login; the functions have their own tables.

@@ -4,7 +4,7 @@ use crate::support::{Script, normal, operational};
 use iscsi_proto::{
     Error, PeerIncompatible,
     login::LoginConfig,
-    text::{Digest, DigestOffer, OperationalOffer, Parameters},
+    text::{Digest, DigestOffer, OperationalOffer, Parameters, TaskReporting, TaskReportingOffer},
 };
 
 const WORDS: [&str; 3] = ["NotUnderstood", "Irrelevant", "Reject"];
@@ -15,6 +15,7 @@ fn config() -> LoginConfig {
         .with_header_digest(DigestOffer::PreferCrc32c)
         .with_data_digest(DigestOffer::PreferCrc32c)
         .with_immediate_data(false)
+        .with_task_reporting(TaskReportingOffer::PreferFastAbort)
         .with_max_connections(9)
         .and_then(|o| o.with_max_burst_length(1024))
         .and_then(|o| o.with_first_burst_length(1024))
@@ -44,6 +45,8 @@ fn after_a_refusal_the_default_holds() {
         "DataPDUInOrder",
         "DataSequenceInOrder",
         "ErrorRecoveryLevel",
+        "TaskReporting",
+        "iSCSIProtocolLevel",
         "MaxRecvDataSegmentLength",
         "InitiatorAlias",
     ];
@@ -73,6 +76,10 @@ fn without_an_answer_the_stricter_of_offer_and_default_holds() {
     assert_eq!((p.max_burst_length, p.first_burst_length), (1024, 1024));
     assert_eq!((p.default_time2wait, p.default_time2retain), (99, 20));
     assert_eq!(p.max_xmit_data_segment_length, 8192);
+    assert_eq!(
+        (p.task_reporting, p.protocol_level),
+        (TaskReporting::Rfc3720, 1)
+    );
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use crate::support::{CHALLENGE, Script, discovery, normal, operational, with_chap};
 use iscsi_proto::{
-    Error, Instant, LoginStatus, TargetPortalGroupTag, Tsih,
+    Error, Instant, LoginStatus, PeerMisbehaved, TargetPortalGroupTag, Tsih,
     login::{ChapAlgorithm, LoginOutcome},
     pdu::Stage,
     serial::StatSn,
-    text::{Digest, DigestOffer, OperationalOffer, SessionType},
+    text::{Digest, DigestOffer, OperationalOffer, SessionType, TaskReporting, TaskReportingOffer},
 };
 
 /// What a target with narrower limits than ours answers.
@@ -50,7 +50,7 @@ fn without_credentials_both_stages_are_passed_and_every_key_is_explicit() {
         "MaxRecvDataSegmentLength=262144 HeaderDigest=None,CRC32C DataDigest=None,CRC32C \
          MaxConnections=1 InitialR2T=No ImmediateData=Yes MaxBurstLength=1048576 \
          FirstBurstLength=262144 DefaultTime2Wait=0 DefaultTime2Retain=0 MaxOutstandingR2T=4 \
-         DataPDUInOrder=Yes DataSequenceInOrder=Yes ErrorRecoveryLevel=0 "
+         DataPDUInOrder=Yes DataSequenceInOrder=Yes ErrorRecoveryLevel=0 iSCSIProtocolLevel=2 "
     );
     let cmd_sn = script.cmd_sn();
     script.answer(ANSWERS).unwrap();
@@ -303,12 +303,12 @@ fn our_text_respects_a_small_limit_of_the_target() {
 fn keys_that_the_target_brings_up_are_answered() {
     let mut script = operational(normal());
     let keys = "IFMarker=Yes OFMarkInt=2048 headerdigest=None X-foo=1 \
-        TaskReporting=FastAbort,RFC3720 iSCSIProtocolLevel=2";
+        TaskReporting=FastAbort,RFC3720";
     script.answer_with(keys, |h| h.transit = false).unwrap();
     assert_eq!(
         script.said,
         "IFMarker=No OFMarkInt=Reject headerdigest=NotUnderstood X-foo=NotUnderstood \
-         TaskReporting=RFC3720 iSCSIProtocolLevel=1 "
+         TaskReporting=RFC3720 "
     );
     script.answer(ANSWERS).unwrap();
     script.complete();
@@ -328,6 +328,59 @@ fn a_key_that_the_target_settles_early_is_not_offered_again() {
     assert_eq!(script.said.matches("MaxBurstLength").count(), 1);
     script.answer("").unwrap();
     assert_eq!(script.complete().parameters().max_burst_length, 65_536);
+}
+
+/// RFC 7143 section 13.23 and RFC 7144 section 7.1.1.
+#[test]
+fn task_reporting_and_protocol_level_are_what_both_sides_want() {
+    use TaskReportingOffer as Offer;
+    for (offer, sent, answer, agreed) in [
+        (
+            Offer::PreferFastAbort,
+            Some("FastAbort,ResponseFence,RFC3720"),
+            "TaskReporting=ResponseFence iSCSIProtocolLevel=2",
+            (TaskReporting::ResponseFence, 2),
+        ),
+        (
+            Offer::PreferFastAbort,
+            Some("FastAbort,ResponseFence,RFC3720"),
+            "TaskReporting=FastAbort iSCSIProtocolLevel=0",
+            (TaskReporting::FastAbort, 0),
+        ),
+        (
+            Offer::PreferResponseFence,
+            Some("ResponseFence,RFC3720"),
+            "TaskReporting=NotUnderstood iSCSIProtocolLevel=NotUnderstood",
+            (TaskReporting::Rfc3720, 1),
+        ),
+        (
+            Offer::Rfc3720,
+            Some("RFC3720"),
+            "TaskReporting=Reject iSCSIProtocolLevel=1",
+            (TaskReporting::Rfc3720, 1),
+        ),
+        (Offer::Silent, None, "", (TaskReporting::Rfc3720, 1)),
+    ] {
+        let offer = OperationalOffer::default().with_task_reporting(offer);
+        let mut script = operational(normal().with_offer(offer));
+        assert_eq!(script.value("TaskReporting"), sent);
+        assert_eq!(script.value("iSCSIProtocolLevel"), Some("2"));
+        script.answer(answer).unwrap();
+        let p = script.complete().parameters().clone();
+        assert_eq!((p.task_reporting, p.protocol_level), agreed, "{answer}");
+    }
+    let modest = OperationalOffer::default().with_protocol_level(1).unwrap();
+    let mut script = operational(normal().with_offer(modest));
+    let more = script.answer("iSCSIProtocolLevel=2");
+    assert_eq!(more, Err(PeerMisbehaved::BadValue.into()));
+    let mut script = operational(normal());
+    let more = script.answer("TaskReporting=RFC3720,FastAbort");
+    assert_eq!(more, Err(PeerMisbehaved::DuplicateKey.into()));
+    let error = OperationalOffer::default().with_protocol_level(3);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "iSCSIProtocolLevel must be between 0 and 2, not 3"
+    );
 }
 
 /// C-05, C-06.

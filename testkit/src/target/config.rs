@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use iscsi_proto::text::TaskReporting;
+
 /// Which digests a target agrees to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DigestPolicy {
@@ -154,6 +156,10 @@ pub struct Limits {
     pub time2wait: u16,
     /// The longest transfer of one command, VPD 0xB0. Default 16 MiB.
     pub max_transfer_length: u32,
+    /// The most that is agreed to of TaskReporting: this and whatever asks less. Default RFC3720.
+    pub task_reporting: TaskReporting,
+    /// The highest iSCSIProtocolLevel that is agreed to. Default 1.
+    pub protocol_level: u8,
 }
 
 impl Default for Limits {
@@ -171,6 +177,8 @@ impl Default for Limits {
             ping_every: 0,
             time2wait: 0,
             max_transfer_length: 16 * 1024 * 1024,
+            task_reporting: TaskReporting::Rfc3720,
+            protocol_level: 1,
         }
     }
 }

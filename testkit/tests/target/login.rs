@@ -4,6 +4,7 @@ use iscsi_proto::{
     InitiatorTaskTag, LoginStatus, TargetTransferTag,
     pdu::{Pdu, Stage, TextRequest},
     scsi::Lun,
+    text::TaskReporting,
 };
 use iscsi_testkit::target::{ChapConfig, DigestPolicy, TargetConfig, TargetCore};
 use md5::{Digest, Md5};
@@ -138,6 +139,8 @@ fn a_wrong_name_or_a_missing_one_is_refused() {
 fn keys_get_the_answer_of_their_rule() {
     let mut config = config().with_digests(DigestPolicy::Never, DigestPolicy::Require);
     config.limits.time2wait = 3;
+    config.limits.task_reporting = TaskReporting::ResponseFence;
+    config.limits.protocol_level = 2;
     let core = core(config);
     let mut script = Script::direct(&core);
     let offer = [
@@ -153,6 +156,8 @@ fn keys_get_the_answer_of_their_rule() {
         ("MaxConnections", "8"),
         ("ErrorRecoveryLevel", "2"),
         ("DefaultTime2Wait", "1"),
+        ("TaskReporting", "FastAbort,ResponseFence,RFC3720"),
+        ("iSCSIProtocolLevel", "31"),
         ("IFMarker", "No"),
         ("X-com.example.unknown", "1"),
     ];
@@ -168,6 +173,8 @@ fn keys_get_the_answer_of_their_rule() {
         ("MaxConnections", "1"),
         ("ErrorRecoveryLevel", "0"),
         ("DefaultTime2Wait", "3"),
+        ("TaskReporting", "ResponseFence"),
+        ("iSCSIProtocolLevel", "2"),
         ("IFMarker", "No"),
         ("X-com.example.unknown", "NotUnderstood"),
         ("MaxRecvDataSegmentLength", "262144"),

@@ -2,7 +2,7 @@
 //!
 //! Ranges come from the key tables of the library; the results are worked out here once more.
 
-use iscsi_proto::text::{Key, codec::TextBuf, keys::Rule};
+use iscsi_proto::text::{Key, TaskReporting, codec::TextBuf, keys::Rule};
 
 use super::{super::config::TargetConfig, buffers::Digests};
 
@@ -17,6 +17,8 @@ pub(super) struct Negotiated {
     pub(super) initial_r2t: bool,
     pub(super) immediate_data: bool,
     pub(super) max_outstanding_r2t: u32,
+    pub(super) task_reporting: TaskReporting,
+    pub(super) protocol_level: u8,
 }
 
 impl Default for Negotiated {
@@ -29,6 +31,8 @@ impl Default for Negotiated {
             initial_r2t: true,
             immediate_data: true,
             max_outstanding_r2t: 1,
+            task_reporting: TaskReporting::Rfc3720,
+            protocol_level: 1,
         }
     }
 }
@@ -77,10 +81,13 @@ impl Negotiated {
         let choice = match key {
             Key::HeaderDigest => config.header_digest.choose(offer),
             Key::DataDigest => config.data_digest.choose(offer),
-            Key::TaskReporting => offer
-                .split(',')
-                .find(|o| *o == "RFC3720")
-                .map(|_| "RFC3720"),
+            Key::TaskReporting => {
+                let allowed = |one: &TaskReporting| *one <= config.limits.task_reporting;
+                let mut offered = offer.split(',').filter_map(TaskReporting::from_name);
+                let choice = offered.find(allowed);
+                self.task_reporting = choice.unwrap_or_default();
+                choice.map(TaskReporting::name)
+            }
             _ => None,
         };
         let crc32c = choice == Some("CRC32C");
@@ -129,7 +136,11 @@ impl Negotiated {
             }
             Key::MaxConnections => 1,
             Key::DefaultTime2Wait => offered.max(limits.time2wait.into()),
-            Key::IScsiProtocolLevel => offered.min(1),
+            Key::IScsiProtocolLevel => {
+                let level = offered.min(limits.protocol_level.into());
+                self.protocol_level = u8::try_from(level).unwrap_or_default();
+                level
+            }
             // ErrorRecoveryLevel, DefaultTime2Retain.
             _ => 0,
         })

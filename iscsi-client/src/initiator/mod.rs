@@ -1,10 +1,13 @@
 //! The initiator: who we are, towards every target.
 
+mod builder;
+mod target;
+
 use std::sync::Arc;
 
 use iscsi_proto::{
     ApiMisuse, Error as CoreError,
-    login::{Authentication, ChapCredentials, LoginConfig},
+    login::{Authentication, LoginConfig},
     name::IscsiName,
     portal::Portal,
 };
@@ -12,7 +15,7 @@ use iscsi_proto::{
 use crate::{
     bind::Bind,
     error::{LoginError, LoginFailure},
-    isid::{IsidLease, IsidTable, SessionSlot},
+    isid::{IsidLease, IsidTable},
     runtime::Runtime,
     session::{
         self, Driver, Session, SessionOptions,
@@ -20,6 +23,8 @@ use crate::{
         tether::Identity,
     },
 };
+
+pub use self::{builder::InitiatorBuilder, target::SessionTarget};
 
 /// The initiator: made once by a program, and the origin of all its sessions. Clones are the same.
 ///
@@ -37,113 +42,6 @@ struct Inner {
     authentication: Authentication,
     options: Arc<SessionOptions>,
     isids: Arc<IsidTable>,
-}
-
-/// Builds an [`Initiator`].
-#[derive(Debug)]
-pub struct InitiatorBuilder {
-    runtime: Arc<dyn Runtime>,
-    name: IscsiName,
-    alias: Option<Arc<str>>,
-    authentication: Authentication,
-    options: SessionOptions,
-}
-
-impl InitiatorBuilder {
-    /// Authenticates by CHAP, unless a [`SessionTarget`] says otherwise.
-    #[must_use]
-    pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
-        self.authentication = Authentication::Chap(credentials);
-        self
-    }
-
-    /// A name for humans, which some targets show.
-    #[must_use]
-    pub fn alias(mut self, alias: &str) -> Self {
-        self.alias = Some(alias.into());
-        self
-    }
-
-    /// Options of every session, unless a [`SessionTarget`] says otherwise.
-    #[must_use]
-    pub fn options(mut self, options: SessionOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// The initiator.
-    #[must_use]
-    pub fn build(self) -> Initiator {
-        Initiator(Arc::new(Inner {
-            runtime: self.runtime,
-            name: self.name,
-            alias: self.alias,
-            authentication: self.authentication,
-            options: Arc::new(self.options.clamped()),
-            isids: Arc::default(),
-        }))
-    }
-}
-
-/// With whom to open a session, and from where.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SessionTarget {
-    /// The target's name.
-    pub target: IscsiName,
-    /// One of its portals.
-    pub portal: Portal,
-    /// The local end.
-    pub bind: Bind,
-    /// What makes this session differ from others with the same target; see [`SessionSlot`].
-    pub slot: SessionSlot,
-    /// Instead of the initiator's.
-    pub authentication: Option<Authentication>,
-    /// Instead of the initiator's.
-    pub options: Option<SessionOptions>,
-}
-
-impl SessionTarget {
-    /// The only session with `target`, through `portal`, from anywhere.
-    #[must_use]
-    pub fn new(target: IscsiName, portal: Portal) -> Self {
-        Self {
-            target,
-            portal,
-            bind: Bind::Any,
-            slot: SessionSlot::default(),
-            authentication: None,
-            options: None,
-        }
-    }
-
-    /// From this local end.
-    #[must_use]
-    pub fn with_bind(mut self, bind: Bind) -> Self {
-        self.bind = bind;
-        self
-    }
-
-    /// In this slot.
-    #[must_use]
-    pub const fn with_slot(mut self, slot: SessionSlot) -> Self {
-        self.slot = slot;
-        self
-    }
-
-    /// With credentials of its own.
-    #[must_use]
-    pub fn with_authentication(mut self, authentication: Authentication) -> Self {
-        self.authentication = Some(authentication);
-        self
-    }
-
-    /// With options of its own.
-    #[must_use]
-    pub fn with_options(mut self, options: SessionOptions) -> Self {
-        self.options = Some(options);
-        self
-    }
 }
 
 impl Initiator {

@@ -1,0 +1,57 @@
+//! What is set once, before there is an initiator.
+
+use std::sync::Arc;
+
+use iscsi_proto::{
+    login::{Authentication, ChapCredentials},
+    name::IscsiName,
+};
+
+use super::{Initiator, Inner};
+use crate::{runtime::Runtime, session::SessionOptions};
+
+/// Builds an [`Initiator`].
+#[derive(Debug)]
+pub struct InitiatorBuilder {
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) name: IscsiName,
+    pub(super) alias: Option<Arc<str>>,
+    pub(super) authentication: Authentication,
+    pub(super) options: SessionOptions,
+}
+
+impl InitiatorBuilder {
+    /// Authenticates by CHAP, unless a [`SessionTarget`] says otherwise.
+    #[must_use]
+    pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
+        self.authentication = Authentication::Chap(credentials);
+        self
+    }
+
+    /// A name for humans, which some targets show.
+    #[must_use]
+    pub fn alias(mut self, alias: &str) -> Self {
+        self.alias = Some(alias.into());
+        self
+    }
+
+    /// Options of every session, unless a [`SessionTarget`] says otherwise.
+    #[must_use]
+    pub fn options(mut self, options: SessionOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The initiator.
+    #[must_use]
+    pub fn build(self) -> Initiator {
+        Initiator(Arc::new(Inner {
+            runtime: self.runtime,
+            name: self.name,
+            alias: self.alias,
+            authentication: self.authentication,
+            options: Arc::new(self.options.clamped()),
+            isids: Arc::default(),
+        }))
+    }
+}

@@ -1,0 +1,134 @@
+//! What a command descriptor block asks for, and the answers that need no medium.
+//!
+//! Decoded and built by hand on purpose: the initiator's SCSI types are the thing under test, and one
+//! misreading of SPC-4 in both places would cancel out.
+
+mod capacity;
+mod inquiry;
+mod medium;
+mod report_luns;
+
+use super::lun::LogicalUnit;
+use capacity::{read_capacity_10, read_capacity_16};
+use inquiry::inquiry;
+use medium::{medium, synchronize};
+use report_luns::report_luns;
+
+/// Sense key, additional sense code and qualifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::target) struct Sense(
+    pub(in crate::target) u8,
+    pub(in crate::target) u8,
+    pub(in crate::target) u8,
+);
+
+impl Sense {
+    pub(in crate::target) const INVALID_OPCODE: Self = Self(0x05, 0x20, 0x00);
+    pub(in crate::target) const INVALID_FIELD: Self = Self(0x05, 0x24, 0x00);
+    pub(in crate::target) const LBA_OUT_OF_RANGE: Self = Self(0x05, 0x21, 0x00);
+    pub(in crate::target) const NO_SUCH_LUN: Self = Self(0x05, 0x25, 0x00);
+    pub(in crate::target) const WRITE_PROTECTED: Self = Self(0x07, 0x27, 0x00);
+
+    /// Fixed format, current error (SPC-4 section 4.5.3).
+    pub(in crate::target) const fn to_bytes(self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        bytes[0] = 0x70;
+        bytes[2] = self.0;
+        bytes[7] = 10;
+        bytes[12] = self.1;
+        bytes[13] = self.2;
+        bytes
+    }
+}
+
+/// What a command does.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::target) enum Action {
+    /// GOOD, no data.
+    Good,
+    /// Parameter data, already cut to the allocation length.
+    Data(Vec<u8>),
+    /// Medium to initiator: byte offset and length.
+    Read(u64, u32),
+    /// Initiator to medium: byte offset and length.
+    Write(u64, u32),
+    /// CHECK CONDITION.
+    Fail(Sense),
+    /// Another status, without sense data.
+    Status(u8),
+}
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::target) enum End {
+    Good,
+    Check(Sense),
+    Status(u8),
+}
+
+/// The numbers of the LUNs, for REPORT LUNS, and the longest transfer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::target) struct Inventory<'a> {
+    pub(in crate::target) luns: &'a [std::sync::Arc<LogicalUnit>],
+    pub(in crate::target) max_transfer_length: u32,
+}
+
+fn be16(cdb: &[u8; 16], at: usize) -> u32 {
+    u32::from(u16::from_be_bytes([cdb[at], cdb[at + 1]]))
+}
+
+fn be32(cdb: &[u8; 16], at: usize) -> u32 {
+    be16(cdb, at) << 16 | be16(cdb, at + 2)
+}
+
+fn be64(cdb: &[u8; 16], at: usize) -> u64 {
+    u64::from(be32(cdb, at)) << 32 | u64::from(be32(cdb, at + 4))
+}
+
+/// Whether a pending unit attention lets this command pass (SPC-4 section 6: INQUIRY, REPORT LUNS,
+/// REQUEST SENSE).
+pub(in crate::target) const fn ignores_unit_attention(opcode: u8) -> bool {
+    matches!(opcode, 0x12 | 0xa0 | 0x03)
+}
+
+/// Decodes `cdb`, addressed to `lun` (`None`: no such unit).
+pub(in crate::target) fn decode(
+    cdb: &[u8; 16],
+    lun: Option<&LogicalUnit>,
+    inventory: Inventory<'_>,
+) -> Action {
+    match (cdb[0], lun) {
+        (0xa0, _) => report_luns(cdb, inventory),
+        (0x12, lun) => inquiry(cdb, lun, inventory),
+        (0x03, lun) => {
+            let sense = if lun.is_some() {
+                Sense(0, 0, 0)
+            } else {
+                Sense::NO_SUCH_LUN
+            };
+            data(sense.to_bytes().to_vec(), u32::from(cdb[4]))
+        }
+        (_, None) => Action::Fail(Sense::NO_SUCH_LUN),
+        (0x00, Some(_)) => Action::Good,
+        (0x25, Some(lun)) => read_capacity_10(lun),
+        (0x9e, Some(lun)) if cdb[1] & 0x1f == 0x10 => read_capacity_16(cdb, lun),
+        (0x28 | 0x2a, Some(lun)) => medium(
+            cdb[0] == 0x2a,
+            lun,
+            be32(cdb, 2).into(),
+            be16(cdb, 7),
+            inventory,
+        ),
+        (0x88 | 0x8a, Some(lun)) => {
+            medium(cdb[0] == 0x8a, lun, be64(cdb, 2), be32(cdb, 10), inventory)
+        }
+        (0x35, Some(lun)) => synchronize(lun, be32(cdb, 2).into(), be16(cdb, 7)),
+        (0x91, Some(lun)) => synchronize(lun, be64(cdb, 2), be32(cdb, 10)),
+        (_, Some(_)) => Action::Fail(Sense::INVALID_OPCODE),
+    }
+}
+
+fn data(mut bytes: Vec<u8>, allocation_length: u32) -> Action {
+    bytes.truncate(allocation_length as usize);
+    Action::Data(bytes)
+}
