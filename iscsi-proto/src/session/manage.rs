@@ -116,6 +116,14 @@ pub struct TaskManagementAnswer {
     pub additional: [u8; 3],
 }
 
+impl TaskManagementAnswer {
+    /// What a QUERY TASK says of a command that the target does not have.
+    pub const ABSENT: Self = Self {
+        response: Code::FunctionComplete,
+        additional: [0; 3],
+    };
+}
+
 /// Which commands a function on several of them is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -224,10 +232,7 @@ impl Session {
         if function == Function::AbortTask {
             self.drop_unsent(of, TaskErrorKind::Terminated(function));
         }
-        let result = Ok(TaskManagementAnswer {
-            response: Code::FunctionComplete,
-            additional: [0; 3],
-        });
+        let result = Ok(TaskManagementAnswer::ABSENT);
         self.events
             .push_back(Event::TaskManagementDone { itt, result });
     }
