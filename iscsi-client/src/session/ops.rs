@@ -75,7 +75,7 @@ impl Ops {
             match work {
                 command @ Work::Command { .. } => self.waiting.push_back((op, command)),
                 request => {
-                    if let Err(finished) = self.request(core, now, op, request) {
+                    if let Some(finished) = self.request(core, now, op, request) {
                         self.finish(op, finished);
                     }
                 }
@@ -93,7 +93,7 @@ impl Ops {
         now: iscsi_proto::Instant,
         op: OpId,
         work: Work,
-    ) -> Result<(), Finished> {
+    ) -> Option<Finished> {
         let submitted = match &work {
             Work::Ping(deadline) => core.ping(now, *deadline),
             Work::Text(text) => core.text(now, text),
@@ -101,7 +101,7 @@ impl Ops {
             Work::Renegotiate(length) => core.renegotiate(now, *length),
             Work::Query(of, deadline) => {
                 let Some(itt) = self.tag(*of) else {
-                    return Err(Finished::Managed(Ok(TaskManagementAnswer::ABSENT)));
+                    return Some(Finished::Managed(Ok(TaskManagementAnswer::ABSENT)));
                 };
                 core.task_management(now, TaskManagement::QueryTask(itt), *deadline)
             }
@@ -109,10 +109,12 @@ impl Ops {
             Work::Command { .. } => Err(SubmitError::Closing),
         };
         match submitted {
-            Ok(itt) => self.store.insert(itt, op, Held::None),
-            Err(error) => return Err(work.fail(outcome::submit_error(error))),
+            Ok(itt) => {
+                self.store.insert(itt, op, Held::None);
+                None
+            }
+            Err(error) => Some(work.fail(outcome::submit_error(error))),
         }
-        Ok(())
     }
 
     /// The tag of a command that is in the core.

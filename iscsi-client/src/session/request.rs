@@ -33,7 +33,7 @@ enum Stage {
     Running(OpId),
     Refused(Error),
     /// Known without asking.
-    Known(Finished),
+    Known(TaskManagementAnswer),
     Over,
 }
 
@@ -64,7 +64,7 @@ impl Request {
                 polled.map(Ok)
             }
             Stage::Refused(error) => Poll::Ready(Err(error)),
-            Stage::Known(finished) => Poll::Ready(Ok(finished)),
+            Stage::Known(answer) => Poll::Ready(Ok(Finished::Managed(Ok(answer)))),
             Stage::Over => panic!("request polled after completion"),
         }
     }
@@ -158,7 +158,7 @@ impl ManageTasks {
     pub(super) fn absent(session: &Arc<Tether>) -> Self {
         Self(Request {
             session: Arc::clone(session),
-            stage: Stage::Known(Finished::Managed(Ok(TaskManagementAnswer::ABSENT))),
+            stage: Stage::Known(TaskManagementAnswer::ABSENT),
         })
     }
 }
