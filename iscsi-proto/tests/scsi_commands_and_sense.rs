@@ -269,3 +269,39 @@ fn the_sense_segment_starts_with_its_length() {
     segment.extend_from_slice(&[1, 2, 3]);
     assert_eq!(SenseData::parse_data_segment(&segment), Ok(Some(sense)));
 }
+
+#[test]
+fn request_sense_asks_for_either_format() {
+    assert_eq!(
+        Cdb::request_sense(false, 252).as_bytes(),
+        [0x03, 0, 0, 0, 252, 0]
+    );
+    assert_eq!(Cdb::request_sense(true, 18).bytes[1], 0x01);
+    assert_eq!(Cdb::request_sense(true, 18).to_string(), "REQUEST SENSE");
+}
+
+#[test]
+fn progress_and_field_pointers_are_read_from_both_formats() {
+    let mut fixed = SenseData::fixed(SenseKey::NotReady, AdditionalSenseCode::BECOMING_READY)
+        .as_bytes()
+        .to_vec();
+    assert_eq!(SenseData::parse(&fixed).unwrap().progress(), None);
+    fixed[15..18].copy_from_slice(&[0x80, 0x40, 0]);
+    let sense = SenseData::parse(&fixed).unwrap();
+    assert_eq!(
+        (sense.progress(), sense.field_pointer()),
+        (Some(0x4000), None)
+    );
+    fixed[7] = 9; // ADDITIONAL SENSE LENGTH ends before the last byte of it
+    assert_eq!(SenseData::parse(&fixed).unwrap().progress(), None);
+
+    let illegal = [0x72, 5, 0x24, 0, 0, 0, 0, 8, 2, 6, 0, 0, 0xcb, 0, 2, 0];
+    let sense = SenseData::parse(&illegal).unwrap();
+    let pointer = sense.field_pointer().unwrap();
+    assert_eq!((pointer.in_cdb, pointer.byte), (true, 2));
+    assert_eq!((pointer.bit, sense.progress()), (Some(3), None));
+    let another = [0x72, 0, 0, 0, 0, 0, 0, 8, 0x0a, 6, 2, 4, 1, 0, 0x12, 0x34];
+    assert_eq!(SenseData::parse(&another).unwrap().progress(), Some(0x1234));
+    let short = [0x72, 5, 0x24, 0, 0, 0, 0, 7, 2, 5, 0, 0, 0xcb, 0, 2];
+    assert_eq!(SenseData::parse(&short).unwrap().field_pointer(), None);
+}

@@ -3,11 +3,12 @@
 
 use iscsi_proto::DecodeError;
 use iscsi_proto::scsi::vpd::{
-    BlockLimits, DeviceIdentification, SupportedPages, UnitSerialNumber, needed_length,
+    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning,
+    ProvisioningType, RotationRate, SupportedPages, UnitSerialNumber, needed_length,
 };
 use iscsi_proto::scsi::{
-    AdditionalSenseCode, Capacity, Lun, ReadCapacity10, ReadCapacity16, ReportLuns, SenseData,
-    SenseKey, StandardInquiry,
+    AccessState, AdditionalSenseCode, Capacity, DiskModes, Lun, ReadCapacity10, ReadCapacity16,
+    ReportLuns, SenseData, SenseKey, SetTargetPortGroups, StandardInquiry, TargetPortGroups,
 };
 
 const fn truncated(length: u32, needed: u32) -> DecodeError {
@@ -282,4 +283,132 @@ fn h111_block_limits_of_zero_or_that_contradict_each_other_are_not_reported() {
         limits.optimal_transfer_length_granularity.map(|l| l.get()),
         Some(16)
     );
+}
+
+/// Two groups with one port each; length-only header.
+const GROUPS: [u8; 28] = [
+    0, 0, 0, 24, // RETURN DATA LENGTH
+    0x80, 0xcf, 0, 1, 0, 2, 0, 1, 0, 0, 0, 1, //
+    0x02, 0xcf, 0x82, 6, 0, 1, 0, 1, 0, 0, 0, 2,
+];
+
+#[test]
+fn a_list_of_port_groups_that_ends_anywhere_keeps_whole_groups_and_says_so() {
+    for end in 0..GROUPS.len() {
+        match TargetPortGroups::parse(&GROUPS[..end]) {
+            Err(error) => assert_eq!(error, truncated(end as u32, 4)),
+            Ok(list) => {
+                assert_eq!(list.groups.len(), end.saturating_sub(4) / 12, "{end}");
+                assert!(list.truncated);
+                assert_eq!(list.needed_length(), 28);
+            }
+        }
+    }
+    let whole = TargetPortGroups::parse(&GROUPS).unwrap();
+    assert!(!whole.truncated);
+    assert_eq!(whole.group(0x8206).unwrap().state, AccessState::Standby);
+    assert_eq!(whole.group(3), None);
+}
+
+#[test]
+fn port_group_lengths_are_believed_downwards_only() {
+    let mut list = GROUPS;
+    list[..4].copy_from_slice(&u32::MAX.to_be_bytes());
+    let parsed = TargetPortGroups::parse(&list).unwrap();
+    assert_eq!((parsed.groups.len(), parsed.truncated), (2, true));
+    assert_eq!(parsed.needed_length(), u32::MAX);
+    list[..4].copy_from_slice(&12_u32.to_be_bytes());
+    let parsed = TargetPortGroups::parse(&list).unwrap();
+    assert_eq!((parsed.groups.len(), parsed.truncated), (1, false));
+    // A port count that reaches past the list takes its own group with it, and nothing else.
+    let mut list = GROUPS;
+    list[11] = 255;
+    let parsed = TargetPortGroups::parse(&list).unwrap();
+    assert_eq!((parsed.groups.len(), parsed.truncated), (0, true));
+    let mut list = GROUPS;
+    list[23] = 2;
+    let parsed = TargetPortGroups::parse(&list).unwrap();
+    assert_eq!((parsed.groups.len(), parsed.truncated), (1, true));
+    // No port at all is legal, and no step stands still.
+    let parsed = TargetPortGroups::parse(&[[0, 0, 0, 80].as_slice(), &[0; 80]].concat()).unwrap();
+    assert_eq!((parsed.groups.len(), parsed.truncated), (10, false));
+}
+
+#[test]
+fn a_header_of_port_groups_that_no_standard_has_is_an_error_and_a_cut_one_is_not() {
+    for format in 2..8_u8 {
+        let list = [0, 0, 0, 4, format << 4, 0, 0, 0];
+        let error = TargetPortGroups::parse(&list).unwrap_err();
+        assert_eq!(error, DecodeError::Scsi { offset: 4 });
+    }
+    let cut = TargetPortGroups::parse(&[0, 0, 0, 4, 0x10, 30]).unwrap();
+    assert!(cut.truncated && cut.groups.is_empty());
+    assert_eq!(cut.implicit_transition_time, Some(30));
+    let empty = TargetPortGroups::parse(&[0; 4]).unwrap();
+    assert_eq!(empty, TargetPortGroups::default());
+    let error = SetTargetPortGroups::parse(&[0; 7]).unwrap_err();
+    assert_eq!(error, DecodeError::Scsi { offset: 4 });
+    assert_eq!(SetTargetPortGroups::parse(&[0; 3]), Err(truncated(3, 4)));
+}
+
+#[test]
+fn a_provisioning_page_that_ends_anywhere_reports_what_came() {
+    let whole = [
+        0, 0xb2, 0, 24, 9, 0xe5, 2, 0, // the fixed part, and an NAA of the pool
+        1, 3, 0, 16, 0x60, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+    ];
+    for end in 4..=whole.len() {
+        let page = LogicalBlockProvisioning::parse(&whole[..end]).unwrap();
+        let complete = end == whole.len();
+        assert_eq!(page.truncated, !complete, "{end}");
+        assert_eq!(page.group.is_some(), complete);
+        assert_eq!(page.unmap && page.write_same_16, end > 5);
+        assert_eq!(page.provisioning == ProvisioningType::Thin, end > 6);
+        assert_eq!(page.reads_zeros(), end > 5);
+    }
+    // DP without a descriptor; a descriptor that claims more than is there.
+    let page = LogicalBlockProvisioning::parse(&[0, 0xb2, 0, 4, 0, 1, 0, 0]).unwrap();
+    assert!(page.truncated && page.group.is_none());
+    let mut lying = whole;
+    lying[11] = 17;
+    let page = LogicalBlockProvisioning::parse(&lying).unwrap();
+    assert!(page.truncated && page.group.is_none());
+    assert_eq!(
+        LogicalBlockProvisioning::parse(&[0, 0xb1, 0, 0]),
+        Err(DecodeError::WrongVpdPage {
+            expected: 0xb2,
+            found: 0xb1
+        })
+    );
+}
+
+#[test]
+fn a_rotation_rate_is_no_number_where_the_standard_has_none() {
+    let rate = |value: u16| {
+        let [high, low] = value.to_be_bytes();
+        let page = BlockDeviceCharacteristics::parse(&[0, 0xb1, 0, 2, high, low]);
+        page.unwrap().rotation
+    };
+    assert_eq!(rate(0), RotationRate::NotReported);
+    assert_eq!(rate(1), RotationRate::NonRotating);
+    assert_eq!(rate(7200), RotationRate::Rpm(7200));
+    for reserved in [2, 0x400, 0xffff] {
+        assert_eq!(rate(reserved), RotationRate::Unknown(reserved));
+    }
+}
+
+#[test]
+fn mode_data_that_lies_about_its_lengths_invents_no_page() {
+    // A block descriptor length past the data; a page length past the data; endless empty pages.
+    let far = [0, 30, 0, 0x90, 0, 0, 0xff, 0xff, 0x08, 0x12, 4, 0];
+    let modes = DiskModes::parse10(&far).unwrap();
+    assert_eq!((modes.write_cache, modes.control), (None, None));
+    assert!(modes.write_protected && modes.dpo_fua);
+    let long = [0, 30, 0, 0, 0, 0, 0, 0, 0x0a, 0xff, 0xff, 0xff, 0xff, 0xff];
+    assert_eq!(DiskModes::parse10(&long).unwrap().control, None);
+    let empty = [&[0xff, 0xff, 0, 0, 0, 0, 0, 0][..], &[1, 0].repeat(4000)].concat();
+    assert_eq!(DiskModes::parse10(&empty).unwrap(), DiskModes::default());
+    // MODE DATA LENGTH ends the data before the page does.
+    let short = [0, 9, 0, 0, 0, 0, 0, 0, 0x08, 0x02, 4, 0];
+    assert_eq!(DiskModes::parse10(&short).unwrap().write_cache, None);
 }

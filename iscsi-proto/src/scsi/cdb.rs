@@ -8,6 +8,7 @@ use core::fmt;
 
 pub(crate) mod opcode {
     pub(crate) const TEST_UNIT_READY: u8 = 0x00;
+    pub(crate) const REQUEST_SENSE: u8 = 0x03;
     pub(crate) const READ_6: u8 = 0x08;
     pub(crate) const WRITE_6: u8 = 0x0a;
     pub(crate) const INQUIRY: u8 = 0x12;
@@ -20,6 +21,8 @@ pub(crate) mod opcode {
     pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub(crate) const REPORT_LUNS: u8 = 0xa0;
+    pub(crate) const MAINTENANCE_IN: u8 = 0xa3;
+    pub(crate) const MAINTENANCE_OUT: u8 = 0xa4;
     pub(crate) const READ_12: u8 = 0xa8;
     pub(crate) const WRITE_12: u8 = 0xaa;
 }
@@ -71,6 +74,18 @@ impl Cdb {
     #[must_use]
     pub const fn test_unit_ready() -> Self {
         Self::from_bytes([0; 16])
+    }
+
+    /// REQUEST SENSE for at most `allocation_length` bytes of sense data, 252 of which are enough for
+    /// everything. `descriptor` asks for the descriptor format, which a device may ignore. The answer
+    /// is parsed by [`SenseData::parse`](super::SenseData::parse).
+    #[must_use]
+    pub const fn request_sense(descriptor: bool, allocation_length: u8) -> Self {
+        let mut bytes = [0; 16];
+        bytes[0] = opcode::REQUEST_SENSE;
+        bytes[1] = if descriptor { 1 } else { 0 };
+        bytes[4] = allocation_length;
+        Self::from_bytes(bytes)
     }
 
     /// INQUIRY for the standard data.
@@ -370,7 +385,15 @@ impl fmt::Display for Cdb {
             Command::SynchronizeCache { lba, blocks, .. } => {
                 write!(f, "SYNCHRONIZE CACHE({len}) LBA {lba} blocks {blocks}")
             }
-            Command::Other(opcode) => write!(f, "command {opcode:#04x}"),
+            Command::Other(opcode) => match (opcode, self.bytes[1] & 0x1f) {
+                (opcode::REQUEST_SENSE, _) => f.write_str("REQUEST SENSE"),
+                (0x1a | 0x5a, _) => {
+                    write!(f, "MODE SENSE({len}) page {:#04x}", self.bytes[2] & 0x3f)
+                }
+                (opcode::MAINTENANCE_IN, 0x0a) => f.write_str("REPORT TARGET PORT GROUPS"),
+                (opcode::MAINTENANCE_OUT, 0x0a) => f.write_str("SET TARGET PORT GROUPS"),
+                _ => write!(f, "command {opcode:#04x}"),
+            },
         }
     }
 }

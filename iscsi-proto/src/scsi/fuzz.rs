@@ -3,7 +3,10 @@
 use alloc::string::ToString;
 
 use super::inquiry::Peripheral;
-use super::vpd::{BlockLimits, DeviceIdentification, SupportedPages, UnitSerialNumber};
+use super::vpd::{
+    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning,
+    SupportedPages, UnitSerialNumber,
+};
 use super::*;
 
 /// Runs every parser of this module over `bytes`.
@@ -15,6 +18,8 @@ use super::*;
 pub fn fuzz_all(bytes: &[u8]) {
     fuzz_sense(bytes);
     fuzz_vpd(bytes);
+    fuzz_modes(bytes);
+    fuzz_target_port_groups(bytes);
 
     if let Ok(inquiry) = StandardInquiry::parse(bytes) {
         let again = StandardInquiry {
@@ -60,6 +65,8 @@ fn fuzz_sense(bytes: &[u8]) {
     if let Ok(sense) = SenseData::parse(bytes) {
         assert!(bytes.starts_with(sense.as_bytes()));
         assert!(sense.as_bytes().len() <= SenseData::MAX_LEN);
+        let specific = sense.sense_key_specific().is_some();
+        assert!(specific || sense.field_pointer().is_none());
         let through_segment = SenseData::parse_data_segment(&sense.to_data_segment());
         let again = through_segment
             .expect("it parsed before")
@@ -101,6 +108,23 @@ fn fuzz_vpd(bytes: &[u8]) {
         };
         assert_eq!(BlockLimits::parse(&page.emit(disk)), Ok(again));
     }
+    if let Ok(page) = BlockDeviceCharacteristics::parse(bytes) {
+        let again = BlockDeviceCharacteristics {
+            truncated: false,
+            ..page
+        };
+        assert_eq!(
+            BlockDeviceCharacteristics::parse(&page.emit(disk)),
+            Ok(again)
+        );
+    }
+    if let Ok(page) = LogicalBlockProvisioning::parse(bytes) {
+        let again = LogicalBlockProvisioning {
+            truncated: false,
+            ..page.clone()
+        };
+        assert_eq!(LogicalBlockProvisioning::parse(&page.emit(disk)), Ok(again));
+    }
     if let Ok(page) = DeviceIdentification::parse(bytes) {
         let held: usize = page.designators.iter().map(|d| d.bytes.len() + 4).sum();
         assert!(held + 4 <= bytes.len());
@@ -112,6 +136,35 @@ fn fuzz_vpd(bytes: &[u8]) {
             ..page.clone()
         };
         assert_eq!(DeviceIdentification::parse(&page.emit(disk)), Ok(again));
+    }
+}
+
+fn fuzz_modes(bytes: &[u8]) {
+    if let Ok(modes) = DiskModes::parse(bytes) {
+        assert_eq!(DiskModes::parse(&modes.emit()), Ok(modes));
+    }
+    if let Ok(modes) = DiskModes::parse10(bytes) {
+        assert_eq!(DiskModes::parse10(&modes.emit10()), Ok(modes));
+    }
+}
+
+fn fuzz_target_port_groups(bytes: &[u8]) {
+    if let Ok(list) = TargetPortGroups::parse(bytes) {
+        let held: usize = list.groups.iter().map(|g| 8 + 4 * g.ports.len()).sum();
+        assert!(held + 4 <= bytes.len());
+        let again = TargetPortGroups::parse(&list.emit()).expect("it parsed before");
+        assert_eq!(again.groups, list.groups);
+        assert_eq!(
+            again.implicit_transition_time,
+            list.implicit_transition_time
+        );
+        assert!(!again.truncated);
+        let announced = (list.needed_length() as usize) > bytes.len();
+        assert!(list.truncated || !announced);
+    }
+    if let Ok(set) = SetTargetPortGroups::parse(bytes) {
+        assert_eq!(set.groups.len(), bytes.len() / 4 - 1);
+        assert_eq!(SetTargetPortGroups::parse(&set.emit()), Ok(set));
     }
 }
 
@@ -158,6 +211,19 @@ mod tests {
             ],
             truncated: false,
         };
+        let modes = DiskModes {
+            write_cache: Some(true),
+            control: Some(ControlMode::default()),
+            ..DiskModes::default()
+        };
+        let groups = TargetPortGroups {
+            groups: vec![TargetPortGroup {
+                group: 7,
+                ports: vec![1, 2],
+                ..TargetPortGroup::default()
+            }],
+            ..TargetPortGroups::default()
+        };
         vec![
             SenseData::fixed(key, code)
                 .with_information(77)
@@ -186,6 +252,24 @@ mod tests {
             .emit(disk),
             page83.emit(disk),
             BlockLimits::default().emit(disk),
+            BlockDeviceCharacteristics::default().emit(disk),
+            LogicalBlockProvisioning {
+                group: Some(Designator::uuid([9; 16])),
+                ..Default::default()
+            }
+            .emit(disk),
+            modes.emit(),
+            modes.emit10(),
+            groups.emit(),
+            TargetPortGroups {
+                implicit_transition_time: Some(9),
+                ..groups
+            }
+            .emit(),
+            SetTargetPortGroups {
+                groups: vec![(7, AccessState::Standby)],
+            }
+            .emit(),
             ReadCapacity10 {
                 last_lba: 2047,
                 block_length: 512,

@@ -127,6 +127,17 @@ pub enum SenseFormat {
     Descriptor,
 }
 
+/// Where an ILLEGAL REQUEST found its fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FieldPointer {
+    /// C/D: in the CDB, else in the parameter list.
+    pub in_cdb: bool,
+    /// FIELD POINTER: the first byte of the field.
+    pub byte: u16,
+    /// BIT POINTER: the leftmost bit of the field, where BPV marks it valid.
+    pub bit: Option<u8>,
+}
+
 /// Decoded sense data together with the bytes that it came from, so that a host which passes SCSI
 /// through can hand its guest exactly what the device said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -343,6 +354,54 @@ impl SenseData {
         self.deferred
     }
 
+    /// How far a device has come that is becoming ready or formatting, in 65536ths; `None` where it
+    /// does not say (SPC-4 section 4.5.2.4.4).
+    #[must_use]
+    pub fn progress(&self) -> Option<u16> {
+        let progresses = matches!(self.key, SenseKey::NoSense | SenseKey::NotReady);
+        match self.sense_key_specific() {
+            Some([_, high, low]) if progresses => Some(u16::from_be_bytes([high, low])),
+            // The progress of something that has a sense key of its own, which fixed format has no
+            // place for.
+            _ if self.format == SenseFormat::Descriptor => {
+                descriptor(self.usable(), 0x0a, 8).and_then(|found| be16(found, 6))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which byte of the CDB or of the parameter list an ILLEGAL REQUEST is about; `None` where the
+    /// device does not say (SPC-4 section 4.5.2.4.2).
+    #[must_use]
+    pub fn field_pointer(&self) -> Option<FieldPointer> {
+        let is_one = self.key == SenseKey::IllegalRequest;
+        let [flags, high, low] = self.sense_key_specific().filter(|_| is_one)?;
+        Some(FieldPointer {
+            in_cdb: flags & 0x40 != 0,
+            byte: u16::from_be_bytes([high, low]),
+            bit: (flags & 0x08 != 0).then_some(flags & 0x07),
+        })
+    }
+
+    /// SENSE KEY SPECIFIC, only where the device marked it valid (SKSV).
+    #[must_use]
+    pub fn sense_key_specific(&self) -> Option<[u8; 3]> {
+        let usable = self.usable();
+        let bytes: [u8; 3] = match self.format {
+            SenseFormat::Fixed => field::array(usable, 15)?,
+            SenseFormat::Descriptor => field::array(descriptor(usable, 0x02, 8)?, 4)?,
+        };
+        (bytes[0] & 0x80 != 0).then_some(bytes)
+    }
+
+    /// What ADDITIONAL SENSE LENGTH says to be there, as far as it is.
+    fn usable(&self) -> &[u8] {
+        match byte(&self.raw, 7) {
+            Some(additional) => field::clamp(&self.raw, 8 + usize::from(additional)).0,
+            None => &self.raw,
+        }
+    }
+
     /// The layout that the device chose.
     #[must_use]
     pub const fn format(&self) -> SenseFormat {
@@ -366,16 +425,25 @@ fn fixed_information(usable: &[u8]) -> Option<u64> {
     }
 }
 
-/// Looks for the information descriptor (type 00h). Every step goes at least two bytes forward.
+/// The information descriptor.
 fn descriptor_information(usable: &[u8]) -> Option<u64> {
+    let found = descriptor(usable, 0x00, 12)?;
+    if byte(found, 2)? & 0x80 == 0 {
+        return None;
+    }
+    be64(found, 4)
+}
+
+/// Looks for the first descriptor of a type, which counts only with its length of `len` bytes at
+/// least. Every step goes at least two bytes forward.
+fn descriptor(usable: &[u8], kind: u8, len: usize) -> Option<&[u8]> {
     let mut rest = usable.get(8..)?;
     loop {
-        let length = usize::from(byte(rest, 1)?);
-        if byte(rest, 0)? == 0 {
-            let valid = length >= 10 && byte(rest, 2)? & 0x80 != 0;
-            return if valid { be64(rest, 4) } else { None };
+        let length = 2 + usize::from(byte(rest, 1)?);
+        if byte(rest, 0)? == kind {
+            return if length >= len { rest.get(..len) } else { None };
         }
-        rest = rest.get(2 + length..)?;
+        rest = rest.get(length..)?;
     }
 }
 

@@ -162,6 +162,12 @@ pub struct LunConfig {
     pub naa: [u8; 16],
     /// Whether the unit refuses writes (07/27/00). Default no.
     pub read_only: bool,
+    /// Whether the unit is thin provisioned: it takes UNMAP, and what is deallocated reads as zeros
+    /// (LBPME and LBPRZ). Its computed content is mapped at first. Default no.
+    pub thin: bool,
+    /// How many bytes of written blocks are kept, at most; a write beyond ends with 07/27/07 (SPACE
+    /// ALLOCATION FAILED WRITE PROTECT). Blocks that are deallocated do not count. Default 4 GiB.
+    pub write_space: u64,
 }
 
 impl LunConfig {
@@ -179,7 +185,16 @@ impl LunConfig {
             serial: format!("TESTKIT{number:08}"),
             naa,
             read_only: false,
+            thin: false,
+            write_space: 4 << 30,
         }
+    }
+
+    /// Makes the unit thin provisioned.
+    #[must_use]
+    pub const fn with_thin_provisioning(mut self) -> Self {
+        self.thin = true;
+        self
     }
 
     /// Sets the logical block size.

@@ -18,6 +18,7 @@ use super::{
     answer::{Answer, Answers},
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
+    scsi::{End, Purpose},
 };
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
@@ -133,10 +134,20 @@ impl Session {
         self.has_attention.store(true, Ordering::Release);
     }
 
-    /// Writes, unless the session has ended or the unit was reset since `generation`.
-    pub(super) fn write(&self, lun: &LogicalUnit, at: u64, data: &[u8], generation: u32) -> bool {
+    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
+    /// since `generation`.
+    pub(super) fn carry_out(
+        &self,
+        lun: &LogicalUnit,
+        purpose: Purpose,
+        data: &[u8],
+        generation: u32,
+    ) -> Option<End> {
         let alive = lock(&self.alive);
-        *alive && lun.write(at, data, generation)
+        if !*alive {
+            return None;
+        }
+        purpose.carry_out(lun, data, generation)
     }
 
     fn end(&self) -> bool {

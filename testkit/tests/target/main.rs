@@ -1,5 +1,6 @@
 //! The target itself, against an initiator that sends exactly what a test says.
 
+mod blocks;
 mod in_the_simulator;
 mod login;
 mod over_tcp;

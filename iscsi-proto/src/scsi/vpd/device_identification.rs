@@ -190,7 +190,7 @@ impl Designator {
     }
 
     /// Splits the first descriptor off `data`; `None` where it reaches past the end.
-    fn split_first(data: &[u8]) -> Option<(Self, &[u8])> {
+    pub(super) fn split_first(data: &[u8]) -> Option<(Self, &[u8])> {
         let [codes, kinds, _, length] = array::<{ Self::HEADER }>(data, 0)?;
         let end = Self::HEADER + usize::from(length);
         let bytes = data.get(Self::HEADER..end)?.to_vec();
@@ -214,7 +214,7 @@ impl Designator {
         Some((designator, data.get(end..)?))
     }
 
-    fn emit_into(&self, page: &mut Vec<u8>) {
+    pub(super) fn emit_into(&self, page: &mut Vec<u8>) {
         let association = match self.association {
             Association::LogicalUnit => 0,
             Association::TargetPort => 1,

@@ -6,18 +6,22 @@
 //! to ask for.
 
 pub mod block_limits;
+pub mod characteristics;
 pub mod device_identification;
 pub mod identity;
+pub mod provisioning;
 pub mod supported_pages;
 pub mod unit_serial;
 
 use alloc::vec::Vec;
 
 pub use block_limits::BlockLimits;
+pub use characteristics::{BlockDeviceCharacteristics, RotationRate};
 pub use device_identification::{
     Association, CodeSet, Designator, DesignatorKind, DeviceIdentification,
 };
 pub use identity::{IdentityKind, LogicalUnitIdentity};
+pub use provisioning::{LogicalBlockProvisioning, ProvisioningType};
 pub use supported_pages::SupportedPages;
 pub use unit_serial::UnitSerialNumber;
 
@@ -33,6 +37,10 @@ pub const UNIT_SERIAL_NUMBER: u8 = 0x80;
 pub const DEVICE_IDENTIFICATION: u8 = 0x83;
 /// Block Limits.
 pub const BLOCK_LIMITS: u8 = 0xb0;
+/// Block Device Characteristics.
+pub const BLOCK_DEVICE_CHARACTERISTICS: u8 = 0xb1;
+/// Logical Block Provisioning.
+pub const LOGICAL_BLOCK_PROVISIONING: u8 = 0xb2;
 
 const HEADER: usize = 4;
 
