@@ -19,14 +19,14 @@ pub enum Authentication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChapAlgorithm {
-    /// 5. The standard demands it of every implementation, and most targets know nothing else. Broken
-    /// as a hash; what is known against it does not yet recover a secret of 96 random bits.
+    /// Number 5, which the standard demands of every implementation; most targets know nothing else.
+    /// Broken as a hash, though what is known against it does not recover a secret of 96 random bits.
     Md5,
-    /// 6.
+    /// Number 6.
     Sha1,
-    /// 7.
+    /// Number 7.
     Sha256,
-    /// 8.
+    /// Number 8.
     Sha3_256,
 }
 

@@ -67,7 +67,7 @@ struct InFlight {
 /// A state can only be made of what the state before it left behind, so that there is no way to
 /// `Complete` around the security stage.
 enum State {
-    Security(Security, Negotiation),
+    Security(Box<Security>, Negotiation),
     Operational(SecurityDone, Negotiation),
     Redirected(Redirection),
     Complete(Box<LoggedIn>),
@@ -140,7 +140,7 @@ impl Login {
             unsent: text,
             want_transit,
             received: Accumulator::new(config.limits.max_text),
-            state: State::Security(security, Negotiation::new(&config)),
+            state: State::Security(Box::new(security), Negotiation::new(&config)),
             config: Box::new(config),
         };
         login.queue_request();
