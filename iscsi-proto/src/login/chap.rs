@@ -140,13 +140,20 @@ impl Challenge {
     pub(super) fn answer(
         self,
         credentials: &ChapCredentials,
-        dice: &Dice,
+        dice: Option<&Dice>,
         text: &mut TextBuf,
     ) -> Result<Answered, Error> {
-        let own = dice.bytes.get(..self.algorithm.digest_len());
-        let own = own.unwrap_or(&dice.bytes);
+        let mutual = match (&credentials.target, dice) {
+            (None, _) => None,
+            (Some(target), Some(dice)) => {
+                let own = dice.bytes.get(..self.algorithm.digest_len());
+                Some((target, dice.identifier, own.unwrap_or(&dice.bytes)))
+            }
+            // Nothing was drawn to ask the target with, so it cannot prove anything.
+            (Some(_), None) => return Err(PeerIncompatible::TargetProofMissing.into()),
+        };
         // Section 9.2.1: an answer to our own challenge is what we want of the target.
-        if credentials.target.is_some() && own == self.challenge {
+        if mutual.is_some_and(|(_, _, own)| own == self.challenge) {
             return Err(PeerMisbehaved::ChapReflection.into());
         }
         let respond = |identifier, secret: &[u8], challenge: &[u8]| {
@@ -156,10 +163,10 @@ impl Challenge {
         let hash = respond(self.identifier, secret, &self.challenge);
         text.push(Key::ChapN.name(), credentials.name());
         text.push_binary(Key::ChapR.name(), &hash);
-        let ours = credentials.target.as_ref().map(|target| {
-            text.push(Key::ChapI.name(), dice.identifier);
+        let ours = mutual.map(|(target, identifier, own)| {
+            text.push(Key::ChapI.name(), identifier);
             text.push_binary(Key::ChapC.name(), own);
-            let response = respond(dice.identifier, target.secret.expose(), own);
+            let response = respond(identifier, target.secret.expose(), own);
             let name = target.name.clone();
             (own.to_vec(), Expected { name, response })
         });
@@ -297,7 +304,7 @@ mod tests {
             let challenge = keys(algorithm, "0x5a", challenge).check(ChapAlgorithm::ALL);
             let answered = challenge
                 .unwrap()
-                .answer(&credentials(), &dice(), &mut text);
+                .answer(&credentials(), Some(&dice()), &mut text);
             let answered = answered.unwrap();
             assert_eq!(hash.len(), 2 * answered.algorithm.digest_len());
             assert!(answered.ours.is_none());
@@ -312,7 +319,9 @@ mod tests {
             let number = algorithm.number().to_string();
             let challenge = keys(&number, "1", HEX).check(ChapAlgorithm::ALL).unwrap();
             let mut text = TextBuf::new();
-            let answered = challenge.answer(&mutual(), &dice(), &mut text).unwrap();
+            let answered = challenge
+                .answer(&mutual(), Some(&dice()), &mut text)
+                .unwrap();
             let (own, _) = answered.ours.unwrap();
             assert_eq!(own, &[0xc5; MAX_DIGEST][..algorithm.digest_len()]);
             let text = String::from_utf8(text.as_bytes().to_vec()).unwrap();
@@ -322,7 +331,9 @@ mod tests {
             let back = format!("0x{}", "c5".repeat(algorithm.digest_len()));
             let reflected = keys(&number, "1", &back).check(ChapAlgorithm::ALL).unwrap();
             let mut text = TextBuf::new();
-            let error = reflected.answer(&mutual(), &dice(), &mut text).unwrap_err();
+            let error = reflected
+                .answer(&mutual(), Some(&dice()), &mut text)
+                .unwrap_err();
             assert_eq!(error, PeerMisbehaved::ChapReflection.into());
             assert!(text.is_empty(), "nothing that depends on a secret is said");
         }
@@ -331,7 +342,7 @@ mod tests {
     #[test]
     fn only_the_exact_answer_proves_the_target() {
         let challenge = keys("5", "1", HEX).check(ChapAlgorithm::ALL).unwrap();
-        let answered = challenge.answer(&mutual(), &dice(), &mut TextBuf::new());
+        let answered = challenge.answer(&mutual(), Some(&dice()), &mut TextBuf::new());
         let (_, expected) = answered.unwrap().ours.unwrap();
         // MD5 of 07, the secret and sixteen times c5, again by hashlib.
         let right = "0x8216d8fecb10ff0d0c1f2252e510db77";

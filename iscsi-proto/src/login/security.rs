@@ -90,7 +90,8 @@ pub(super) struct Challenges {
 #[derive(Debug)]
 pub(super) struct Security {
     step: Step,
-    dice: Dice,
+    /// With mutual CHAP only.
+    dice: Option<Dice>,
     pub(super) challenges: Challenges,
 }
 
@@ -125,9 +126,13 @@ impl Security {
             Authentication::Chap(_) => "CHAP,None",
         };
         text.push(Key::AuthMethod.name(), methods);
+        let mutual = match &config.authentication {
+            Authentication::Chap(credentials) => credentials.is_mutual(),
+            Authentication::None => false,
+        };
         let security = Self {
             step: Step::Method,
-            dice: Dice::throw(entropy),
+            dice: mutual.then(|| Dice::throw(entropy)),
             challenges: Challenges::default(),
         };
         (security, methods == "None")
@@ -214,7 +219,7 @@ impl Security {
             algorithm,
             theirs,
             ours,
-        } = challenge.answer(credentials, &self.dice, text)?;
+        } = challenge.answer(credentials, self.dice.as_ref(), text)?;
         self.challenges.theirs = Some(theirs);
         Ok(match ours {
             None => Step::Verdict(algorithm),
