@@ -1,7 +1,10 @@
 //! The target itself, against an initiator that sends exactly what a test says.
 
+mod alua;
+mod attentions;
 mod in_the_simulator;
 mod login;
+mod modes;
 mod over_tcp;
 mod reads;
 mod script;

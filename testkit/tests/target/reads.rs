@@ -80,7 +80,7 @@ fn errors_come_with_sense_data() {
     let mut script = Script::direct(&core).logged_in(&[]);
     let last = u32::try_from((1u64 << 20) / 4096).unwrap();
     for (lun, cdb, sense) in [
-        (0, vec![0x5a], (5, 0x20, 0)),
+        (0, vec![0xff], (5, 0x20, 0)),
         (1, rw10(0x28, last, 1).to_vec(), (5, 0x21, 0)),
         (9, vec![0x00], (5, 0x25, 0)),
         (0, vec![0x12, 1, 0x99, 0, 255], (5, 0x24, 0)),
@@ -105,7 +105,7 @@ fn inquiries_tell_who_the_unit_is() {
         script.data().0
     };
     assert_eq!(&inquiry(0, None)[8..16], b"RUSTSDK ");
-    assert_eq!(inquiry(0, Some(0x00))[4..], [0x00, 0x80, 0x83, 0xb0]);
+    assert_eq!(inquiry(0, Some(0x00))[4..], [0x00, 0x80, 0x83, 0xb0, 0xb1]);
     assert_eq!(&inquiry(1, Some(0x80))[4..], b"TESTKIT00000001");
     let (zero, one) = (inquiry(0, Some(0x83)), inquiry(1, Some(0x83)));
     assert_eq!(zero[..8], [0, 0x83, 0, zero[3], 1, 3, 0, 16]);

@@ -3,16 +3,23 @@
 //! Decoded and built by hand on purpose: the initiator's SCSI types are the thing under test, and one
 //! misreading of SPC-4 in both places would cancel out.
 
+pub(in crate::target) mod alua;
 mod capacity;
+mod characteristics;
 mod inquiry;
 mod medium;
+mod mode;
 mod report_luns;
+mod request_sense;
 
 use super::lun::LogicalUnit;
+use alua::Alua;
 use capacity::{read_capacity_10, read_capacity_16};
 use inquiry::inquiry;
 use medium::{medium, synchronize};
+use mode::mode_sense;
 use report_luns::report_luns;
+pub(in crate::target) use request_sense::request_sense;
 
 /// Sense key, additional sense code and qualifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +73,17 @@ pub(in crate::target) enum End {
     Status(u8),
 }
 
-/// The numbers of the LUNs, for REPORT LUNS, and the longest transfer.
+/// What a command may have to know of the target besides its unit: the LUNs, the longest transfer,
+/// and the port that it came through.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::target) struct Inventory<'a> {
     pub(in crate::target) luns: &'a [std::sync::Arc<LogicalUnit>],
     pub(in crate::target) max_transfer_length: u32,
+    pub(in crate::target) alua: &'a Alua,
+    /// The target's name, and the port's relative identifier and group.
+    pub(in crate::target) name: &'a str,
+    pub(in crate::target) port: u16,
+    pub(in crate::target) group: u16,
 }
 
 fn be16(cdb: &[u8; 16], at: usize) -> u32 {
@@ -106,12 +119,14 @@ pub(in crate::target) fn decode(
             } else {
                 Sense::NO_SUCH_LUN
             };
-            data(sense.to_bytes().to_vec(), u32::from(cdb[4]))
+            request_sense(cdb, sense)
         }
         (_, None) => Action::Fail(Sense::NO_SUCH_LUN),
         (0x00, Some(_)) => Action::Good,
         (0x25, Some(lun)) => read_capacity_10(lun),
         (0x9e, Some(lun)) if cdb[1] & 0x1f == 0x10 => read_capacity_16(cdb, lun),
+        (0xa3, Some(_)) if cdb[1] & 0x1f == 0x0a => inventory.alua.report(cdb),
+        (0x1a | 0x5a, Some(lun)) => mode_sense(cdb, lun),
         (0x28 | 0x2a, Some(lun)) => medium(
             cdb[0] == 0x2a,
             lun,
