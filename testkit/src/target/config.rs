@@ -99,6 +99,12 @@ pub struct LunConfig {
     pub fua: bool,
     /// MEDIUM ROTATION RATE of VPD 0xB1. Default 1: it does not rotate.
     pub rotation_rate: u16,
+    /// Whether the unit is thin provisioned: it takes UNMAP, and what is deallocated reads as zeros
+    /// (LBPME and LBPRZ). Its computed content is mapped at first. Default no.
+    pub thin: bool,
+    /// How many bytes of written blocks are kept, at most; a write beyond ends with 07/27/07 (SPACE
+    /// ALLOCATION FAILED WRITE PROTECT). Blocks that are deallocated do not count. Default 4 GiB.
+    pub write_space: u64,
 }
 
 impl LunConfig {
@@ -119,7 +125,16 @@ impl LunConfig {
             write_cache: true,
             fua: false,
             rotation_rate: 1,
+            thin: false,
+            write_space: 4 << 30,
         }
+    }
+
+    /// Makes the unit thin provisioned.
+    #[must_use]
+    pub const fn with_thin_provisioning(mut self) -> Self {
+        self.thin = true;
+        self
     }
 
     /// Sets the logical block size.

@@ -18,7 +18,10 @@ use super::{
     answer::{Answer, Answers},
     config::TargetConfig,
     lun::LogicalUnit,
-    scsi::alua::{Alua, PortState},
+    scsi::{
+        End, Purpose,
+        alua::{Alua, PortState},
+    },
 };
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
@@ -139,10 +142,20 @@ impl Session {
         self.has_attention.store(true, Ordering::Release);
     }
 
-    /// Writes, unless the session has ended or the unit was reset since `generation`.
-    pub(super) fn write(&self, lun: &LogicalUnit, at: u64, data: &[u8], generation: u32) -> bool {
+    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
+    /// since `generation`.
+    pub(super) fn carry_out(
+        &self,
+        lun: &LogicalUnit,
+        purpose: Purpose,
+        data: &[u8],
+        generation: u32,
+    ) -> Option<End> {
         let alive = lock(&self.alive);
-        *alive && lun.write(at, data, generation)
+        if !*alive {
+            return None;
+        }
+        purpose.carry_out(lun, data, generation)
     }
 
     fn end(&self) -> bool {
@@ -282,6 +295,25 @@ impl TargetCore {
                 self.raise_attention(lun.config.number, 0x2a, 0x06);
             }
         }
+    }
+
+    /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
+    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        if let Err(sense) = self.alua.apply(list) {
+            return Some(End::Check(sense));
+        }
+        for session in lock(&self.sessions).values() {
+            if !Arc::ptr_eq(session, by) {
+                for lun in &self.luns {
+                    session.add_attention(lun.config.number, 0x2a, 0x06);
+                }
+            }
+        }
+        Some(End::Good)
     }
 
     /// The state of target port group `tpgt`, optimized where nothing else was said; `None` without

@@ -125,3 +125,49 @@ fn every_state_lets_pass_what_it_should_and_every_nexus_is_told_once() {
     assert_eq!(core.port_state(7), None);
     assert_eq!(core.violations(), []);
 }
+
+fn set(script: &mut Script<Direct>, list: &[u8]) -> (u8, Vec<u8>) {
+    let mut cdb = [0; 12];
+    (cdb[0], cdb[1], cdb[9]) = (0xa4, 0x0a, list.len() as u8);
+    script.command(0, &cdb, list.len() as u32, Direction::Write, list);
+    script.status()
+}
+
+#[test]
+fn set_target_port_groups_changes_all_it_names_or_nothing_and_tells_the_others() {
+    let core = alua(|_| ());
+    let mut script = Script::direct(&core).logged_in(&[]);
+    let mut other = Script::direct(&core);
+    other.isid.0[5] = 2;
+    let mut other = other.logged_in(&[]);
+    let bad: [&[u8]; 5] = [
+        &[0, 0, 0, 0, 1, 0, 0, 1, 0xf, 0, 0, 2], // transitioning
+        &[0, 0, 0, 0, 1, 0, 0, 1, 0x4, 0, 0, 2], // logical block dependent
+        &[0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 9],   // no such group
+        &[0, 0, 0, 0, 1, 0],
+        &[0, 0],
+    ];
+    for list in bad {
+        let (status, sense) = set(&mut script, list);
+        assert_eq!((status, sense[2]), (2, 5), "{list:x?}");
+        let expected = if list.len() == 12 { 0x26 } else { 0x1a };
+        assert_eq!(sense[12], expected, "{list:x?}");
+        assert_eq!(core.port_state(1), Some(PortState::Optimized));
+    }
+    let list = [0, 0, 0, 0, 1, 0, 0, 1, 2, 0, 0, 2];
+    assert_eq!(set(&mut script, &list).0, 0);
+    assert_eq!(core.port_state(1), Some(PortState::NonOptimized));
+    assert_eq!(core.port_state(2), Some(PortState::Standby));
+    assert_eq!(report(&mut script, 0)[9], 1, "status: set by command");
+    script.read_blocks(0, 1);
+    assert_eq!(failure(&mut other, &[0; 6]), (2, 6, 0x2a, 6));
+    assert_eq!(core.violations(), []);
+}
+
+#[test]
+fn a_target_that_changes_states_by_itself_only_takes_no_orders() {
+    let core = alua(|alua| alua.explicit = false);
+    let mut script = Script::direct(&core).logged_in(&[]);
+    let (status, sense) = set(&mut script, &[0, 0, 0, 0, 1, 0, 0, 1]);
+    assert_eq!((status, sense[2], sense[12]), (2, 5, 0x20));
+}

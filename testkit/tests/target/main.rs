@@ -2,6 +2,7 @@
 
 mod alua;
 mod attentions;
+mod blocks;
 mod in_the_simulator;
 mod login;
 mod modes;

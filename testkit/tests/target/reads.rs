@@ -105,7 +105,10 @@ fn inquiries_tell_who_the_unit_is() {
         script.data().0
     };
     assert_eq!(&inquiry(0, None)[8..16], b"RUSTSDK ");
-    assert_eq!(inquiry(0, Some(0x00))[4..], [0x00, 0x80, 0x83, 0xb0, 0xb1]);
+    assert_eq!(
+        inquiry(0, Some(0x00))[4..],
+        [0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2]
+    );
     assert_eq!(&inquiry(1, Some(0x80))[4..], b"TESTKIT00000001");
     let (zero, one) = (inquiry(0, Some(0x83)), inquiry(1, Some(0x83)));
     assert_eq!(zero[..8], [0, 0x83, 0, zero[3], 1, 3, 0, 16]);

@@ -12,7 +12,7 @@ use super::{
         Violation,
         core::Count,
         lun::LogicalUnit,
-        scsi::{self, Action, End, Inventory, Sense},
+        scsi::{self, Action, End, Inventory, Purpose, Sense},
     },
     full::FullFeature,
     task::{Receive, Send, Sequence, Source, Task, Work},
@@ -152,7 +152,7 @@ impl FullFeature {
         let length = command.expected_data_transfer_length;
         let wrong = match action {
             Action::Read(..) | Action::Data(_) => command.write || !command.read && length > 0,
-            Action::Write(..) => command.read || !command.write,
+            Action::Take(..) => command.read || !command.write,
             Action::Good => (command.read || command.write) && length > 0,
             Action::Fail(_) | Action::Status(_) => command.read && command.write,
         };
@@ -170,13 +170,14 @@ impl FullFeature {
                 return (Work::Respond(End::Status(status), 0), residual(expected, 0));
             }
             Action::Good => return (Work::Respond(End::Good, 0), residual(expected, 0)),
-            Action::Write(at, length) => {
-                // Less data than the CDB wants, or the wrong direction: nothing is written.
-                if length > expected || !command.write {
-                    return fail(Sense::INVALID_FIELD);
-                }
-                let write = self.receive(command, at, length, data);
-                return (Work::Receive(write), residual(expected, length));
+            Action::Take(..) if !command.write => return fail(Sense::INVALID_FIELD),
+            Action::Take(length, purpose) => {
+                let work = match purpose.usable(length, expected) {
+                    None => Work::Respond(End::Check(Sense::INVALID_INFORMATION_UNIT), 0),
+                    Some(0) => Work::Respond(End::Good, 0),
+                    Some(usable) => Work::Receive(self.receive(command, purpose, usable, data)),
+                };
+                return (work, residual(expected, length));
             }
             Action::Data(bytes) => {
                 let length = bytes.len() as u32;
@@ -204,7 +205,13 @@ impl FullFeature {
         )
     }
 
-    fn receive(&self, command: &ScsiCommand, at: u64, length: u32, data: &[u8]) -> Receive {
+    fn receive(
+        &self,
+        command: &ScsiCommand,
+        purpose: Purpose,
+        length: u32,
+        data: &[u8],
+    ) -> Receive {
         let mut buf = vec![0; length as usize];
         let immediate = data.len().min(buf.len());
         buf[..immediate].copy_from_slice(&data[..immediate]);
@@ -227,7 +234,7 @@ impl FullFeature {
         };
         let r2ts = std::collections::VecDeque::new();
         Receive {
-            at,
+            purpose,
             buf,
             received,
             unsolicited,

@@ -11,7 +11,10 @@ use iscsi_proto::{
 };
 
 use super::{
-    super::{lun::LogicalUnit, scsi::End},
+    super::{
+        lun::LogicalUnit,
+        scsi::{End, Purpose},
+    },
     full::FullFeature,
     wire::Wire,
 };
@@ -52,10 +55,9 @@ pub(super) struct Send {
     pub(super) data_sn: u32,
 }
 
-/// A write whose data is on its way.
+/// A command whose data is on its way.
 pub(super) struct Receive {
-    /// Byte offset on the unit.
-    pub(super) at: u64,
+    pub(super) purpose: Purpose,
     pub(super) buf: Vec<u8>,
     pub(super) received: u32,
     /// The unsolicited sequence, while it is open.
@@ -132,16 +134,21 @@ impl FullFeature {
             Work::Send(_) => self.send_data(wire, index),
             Work::Receive(write) => {
                 let (data, r2ts) = (std::mem::take(&mut write.buf), write.r2t_sn);
-                let (at, generation) = (write.at, task.generation);
-                let written = match (&task.unit, &self.session) {
-                    (Some(unit), Some(session)) => session.write(unit, at, &data, generation),
-                    _ => false,
+                let (purpose, generation) = (write.purpose, task.generation);
+                let end = match (&task.unit, &self.session) {
+                    (Some(_), Some(session)) if purpose == Purpose::PortGroups => {
+                        self.core.set_port_groups(session, &data)
+                    }
+                    (Some(unit), Some(session)) => {
+                        session.carry_out(unit, purpose, &data, generation)
+                    }
+                    _ => None,
                 };
-                task.work = Work::Respond(End::Good, r2ts);
-                if !written {
+                match end {
+                    Some(end) => task.work = Work::Respond(end, r2ts),
                     // Reset, or the session was taken over, while the data was under way: such a
                     // command is never answered (SAM-5 section 5.8).
-                    self.end_task(index);
+                    None => self.end_task(index),
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Mutex;
 
-use super::{Action, Sense, be32, data};
+use super::{Action, Purpose, Sense, be32, data};
 use crate::target::{config::PortalConfig, core::lock};
 
 /// The state of a target port group (SPC-4 section 5.15.2.4).
@@ -157,14 +157,12 @@ impl Alua {
     }
 
     /// REPORT TARGET PORT GROUPS.
-    pub(super) fn report(&self, cdb: &[u8; 16]) -> Action {
-        let Some(config) = &self.config else {
-            return Action::Fail(Sense::INVALID_OPCODE);
-        };
+    pub(super) fn report(&self, cdb: &[u8; 16]) -> Result<Action, Sense> {
+        let config = self.config.as_ref().ok_or(Sense::INVALID_OPCODE)?;
         let extended = match cdb[1] >> 5 {
             0 => false,
             1 if config.extended_header => true,
-            _ => return Action::Fail(Sense::INVALID_FIELD),
+            _ => return Err(Sense::INVALID_FIELD),
         };
         let mut bytes = vec![0; 4];
         if extended {
@@ -184,6 +182,48 @@ impl Alua {
         }
         let length = bytes.len() as u32 - 4;
         bytes[..4].copy_from_slice(&length.to_be_bytes());
-        data(bytes, be32(cdb, 6))
+        Ok(data(bytes, be32(cdb, 6)))
+    }
+
+    /// SET TARGET PORT GROUPS.
+    pub(super) fn set_command(&self, cdb: &[u8; 16]) -> Result<Action, Sense> {
+        let explicit = |config: &AluaConfig| config.explicit;
+        if !self.config.as_ref().is_some_and(explicit) {
+            return Err(Sense::INVALID_OPCODE);
+        }
+        match be32(cdb, 6) {
+            0 => Ok(Action::Good),
+            // No list of all groups that there could be is longer.
+            length if length <= 4 + 4 * 65536 => Ok(Action::Take(length, Purpose::PortGroups)),
+            _ => Err(Sense::INVALID_FIELD),
+        }
+    }
+
+    /// Carries out a parameter list: all of it or nothing.
+    pub(in crate::target) fn apply(&self, list: &[u8]) -> Result<(), Sense> {
+        if list.len() < 4 || list.len() % 4 != 0 {
+            return Err(Sense::PARAMETER_LIST_LENGTH);
+        }
+        let mut changes = Vec::new();
+        for descriptor in list[4..].chunks_exact(4) {
+            let number = u16::from_be_bytes([descriptor[2], descriptor[3]]);
+            // What a device only reports cannot be asked for.
+            let state = match descriptor[0] & 0x0f {
+                0x0 => PortState::Optimized,
+                0x1 => PortState::NonOptimized,
+                0x2 => PortState::Standby,
+                0x3 => PortState::Unavailable,
+                0xe => PortState::Offline,
+                _ => return Err(Sense::INVALID_FIELD_IN_LIST),
+            };
+            if self.state(number).is_none() {
+                return Err(Sense::INVALID_FIELD_IN_LIST);
+            }
+            changes.push((number, state));
+        }
+        for (number, state) in changes {
+            self.change(number, state, 1);
+        }
+        Ok(())
     }
 }

@@ -14,5 +14,8 @@ pub(super) fn read_capacity_16(cdb: &[u8; 16], lun: &LogicalUnit) -> Action {
     let mut bytes = (lun.blocks() - 1).to_be_bytes().to_vec();
     bytes.extend(lun.config.block_size.to_be_bytes());
     bytes.resize(32, 0);
+    if lun.config.thin {
+        bytes[14] = 0xc0; // LBPME, LBPRZ
+    }
     data(bytes, be32(cdb, 10))
 }

@@ -1,7 +1,7 @@
 //! INQUIRY: standard data and vital product data.
 
 use super::characteristics::block_device_characteristics;
-use super::{Action, Inventory, Sense, be16, data};
+use super::{Action, Inventory, Sense, be16, data, provisioning};
 use crate::target::lun::LogicalUnit;
 
 /// SPC-4 section 6.6 and the VPD pages of section 7.8.
@@ -23,11 +23,12 @@ pub(super) fn inquiry(
     };
     let page = match (cdb[1] & 1, cdb[2]) {
         (0, 0) => return data(standard_inquiry(inventory), allocation_length),
-        (1, 0x00) => vec![0x00, 0x80, 0x83, 0xb0, 0xb1],
+        (1, 0x00) => vec![0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2],
         (1, 0x80) => lun.config.serial.clone().into_bytes(),
         (1, 0x83) => device_identification(lun, inventory),
-        (1, 0xb0) => block_limits(lun, inventory.max_transfer_length),
+        (1, 0xb0) => provisioning::block_limits(lun, inventory.max_transfer_length),
         (1, 0xb1) => block_device_characteristics(lun),
+        (1, 0xb2) => provisioning::logical_block_provisioning(lun),
         _ => return Action::Fail(Sense::INVALID_FIELD),
     };
     let mut bytes = vec![0, cdb[2]];
@@ -76,15 +77,5 @@ fn device_identification(lun: &LogicalUnit, inventory: Inventory<'_>) -> Vec<u8>
     name.resize((name.len() / 4 + 1) * 4, 0);
     page.extend([0x53, 0x98, 0, name.len() as u8]);
     page.extend(name);
-    page
-}
-
-/// SBC-3 section 6.5.3.
-fn block_limits(lun: &LogicalUnit, max_transfer_length: u32) -> Vec<u8> {
-    let mut page = vec![0; 60];
-    let blocks = max_transfer_length / lun.config.block_size;
-    page[2..4].copy_from_slice(&1u16.to_be_bytes()); // optimal granularity
-    page[4..8].copy_from_slice(&blocks.to_be_bytes());
-    page[8..12].copy_from_slice(&blocks.min(2048).to_be_bytes());
     page
 }

@@ -6,18 +6,22 @@
 pub(in crate::target) mod alua;
 mod capacity;
 mod characteristics;
+mod defects;
 mod inquiry;
 mod medium;
 mod mode;
+mod provisioning;
+mod purpose;
 mod report_luns;
 mod request_sense;
+mod unmap;
 
 use super::lun::LogicalUnit;
 use alua::Alua;
 use capacity::{read_capacity_10, read_capacity_16};
 use inquiry::inquiry;
-use medium::{medium, synchronize};
 use mode::mode_sense;
+pub(in crate::target) use purpose::Purpose;
 use report_luns::report_luns;
 pub(in crate::target) use request_sense::request_sense;
 
@@ -35,6 +39,12 @@ impl Sense {
     pub(in crate::target) const LBA_OUT_OF_RANGE: Self = Self(0x05, 0x21, 0x00);
     pub(in crate::target) const NO_SUCH_LUN: Self = Self(0x05, 0x25, 0x00);
     pub(in crate::target) const WRITE_PROTECTED: Self = Self(0x07, 0x27, 0x00);
+    pub(in crate::target) const SPACE_ALLOCATION_FAILED: Self = Self(0x07, 0x27, 0x07);
+    pub(in crate::target) const PARAMETER_LIST_LENGTH: Self = Self(0x05, 0x1a, 0x00);
+    pub(in crate::target) const INVALID_FIELD_IN_LIST: Self = Self(0x05, 0x26, 0x00);
+    /// INVALID FIELD IN COMMAND INFORMATION UNIT: what the initiator announced to transfer.
+    pub(in crate::target) const INVALID_INFORMATION_UNIT: Self = Self(0x05, 0x0e, 0x03);
+    pub(in crate::target) const MISCOMPARE: Self = Self(0x0e, 0x1d, 0x00);
 
     /// Fixed format, current error (SPC-4 section 4.5.3).
     pub(in crate::target) const fn to_bytes(self) -> [u8; 18] {
@@ -57,8 +67,8 @@ pub(in crate::target) enum Action {
     Data(Vec<u8>),
     /// Medium to initiator: byte offset and length.
     Read(u64, u32),
-    /// Initiator to medium: byte offset and length.
-    Write(u64, u32),
+    /// So many bytes from the initiator, and what they are for.
+    Take(u32, Purpose),
     /// CHECK CONDITION.
     Fail(Sense),
     /// Another status, without sense data.
@@ -123,24 +133,50 @@ pub(in crate::target) fn decode(
         }
         (_, None) => Action::Fail(Sense::NO_SUCH_LUN),
         (0x00, Some(_)) => Action::Good,
-        (0x25, Some(lun)) => read_capacity_10(lun),
-        (0x9e, Some(lun)) if cdb[1] & 0x1f == 0x10 => read_capacity_16(cdb, lun),
-        (0xa3, Some(_)) if cdb[1] & 0x1f == 0x0a => inventory.alua.report(cdb),
-        (0x1a | 0x5a, Some(lun)) => mode_sense(cdb, lun),
-        (0x28 | 0x2a, Some(lun)) => medium(
-            cdb[0] == 0x2a,
-            lun,
-            be32(cdb, 2).into(),
-            be16(cdb, 7),
-            inventory,
-        ),
-        (0x88 | 0x8a, Some(lun)) => {
-            medium(cdb[0] == 0x8a, lun, be64(cdb, 2), be32(cdb, 10), inventory)
+        (_, Some(lun)) => {
+            let action = decode_for(cdb, lun, inventory);
+            action.unwrap_or_else(Action::Fail)
         }
-        (0x35, Some(lun)) => synchronize(lun, be32(cdb, 2).into(), be16(cdb, 7)),
-        (0x91, Some(lun)) => synchronize(lun, be64(cdb, 2), be32(cdb, 10)),
-        (_, Some(_)) => Action::Fail(Sense::INVALID_OPCODE),
     }
+}
+
+/// The commands that need a logical unit.
+fn decode_for(
+    cdb: &[u8; 16],
+    lun: &LogicalUnit,
+    inventory: Inventory<'_>,
+) -> Result<Action, Sense> {
+    match cdb[0] {
+        0x08 | 0x28 | 0xa8 | 0x88 => medium::read(cdb, lun, inventory),
+        0x0a | 0x2a | 0xaa | 0x8a | 0x2e | 0xae | 0x8e => medium::write(cdb, lun, inventory),
+        0x2f | 0xaf | 0x8f => medium::verify(cdb, lun, inventory),
+        0x89 => medium::compare_and_write(cdb, lun, inventory),
+        0x8b => medium::or_write(cdb, lun, inventory),
+        0x34 | 0x90 | 0x35 | 0x91 => medium::cache(cdb, lun),
+        0x41 | 0x93 => medium::write_same(cdb, lun),
+        0x42 => unmap::unmap(cdb, lun),
+        0x1a | 0x5a => Ok(mode_sense(cdb, lun)),
+        0x1b => start_stop_unit(cdb),
+        0x25 => Ok(read_capacity_10(lun)),
+        0x37 | 0xb7 => Ok(defects::read_defect_data(cdb)),
+        0x9e => match cdb[1] & 0x1f {
+            0x10 => Ok(read_capacity_16(cdb, lun)),
+            0x12 => unmap::get_lba_status(cdb, lun),
+            _ => Err(Sense::INVALID_FIELD),
+        },
+        0xa3 if cdb[1] & 0x1f == 0x0a => inventory.alua.report(cdb),
+        0xa4 if cdb[1] & 0x1f == 0x0a => inventory.alua.set_command(cdb),
+        _ => Err(Sense::INVALID_OPCODE),
+    }
+}
+
+/// A medium that cannot be removed cannot be loaded or ejected either (LOEJ). There is nothing to spin
+/// up or down.
+const fn start_stop_unit(cdb: &[u8; 16]) -> Result<Action, Sense> {
+    if cdb[4] & 0x02 != 0 {
+        return Err(Sense::INVALID_FIELD);
+    }
+    Ok(Action::Good)
 }
 
 fn data(mut bytes: Vec<u8>, allocation_length: u32) -> Action {
