@@ -3,9 +3,9 @@
 //! Variants carry numbers, never text: they are compared in tests, given to every waiter of a
 //! connection, and must not become a way for a target to put bytes into somebody's log.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
-use crate::ids::{InitiatorTaskTag, LoginStatus};
+use crate::ids::{InitiatorTaskTag, LoginStatus, TargetPortalGroupTag};
 
 /// Bytes that are not a PDU, a text or a SCSI structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -221,6 +221,32 @@ pub enum PeerIncompatible {
     /// No protocol version in common.
     #[error("no protocol version in common")]
     Version,
+    /// Mutual CHAP: the target gave another name than expected, or does not know its secret.
+    #[error("target failed to authenticate itself")]
+    TargetNotAuthentic,
+    /// Mutual CHAP: the target accepted us and did not answer our challenge.
+    #[error("target did not answer our challenge")]
+    TargetProofMissing,
+    /// Another portal group than the configured one serves the portal.
+    #[error("portal group {expected} is required, and the target named {}", Named(*found))]
+    PortalGroup {
+        /// What was configured.
+        expected: TargetPortalGroupTag,
+        /// What the target said; `None` if it said nothing.
+        found: Option<TargetPortalGroupTag>,
+    },
+}
+
+/// A portal group, or that there was none.
+struct Named(Option<TargetPortalGroupTag>);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(tag) => tag.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 /// A call that the caller should not have made; nothing was sent.
@@ -236,6 +262,17 @@ pub enum ApiMisuse {
     /// A value outside its documented range.
     #[error("configuration value out of range")]
     OutOfRange,
+    /// Moving tasks between connections needs ErrorRecoveryLevel 2 (TASK REASSIGN, and the logout
+    /// reason "remove the connection for recovery"); these sessions have level 0.
+    #[error("not possible at ErrorRecoveryLevel 0")]
+    ErrorRecoveryLevel,
+    /// A command priority or a task management function of RFC 7144 on a session whose target did
+    /// not agree to `iSCSIProtocolLevel` 2.
+    #[error("needs iSCSIProtocolLevel 2, which this target did not agree to")]
+    ProtocolLevel,
+    /// A task management function on a task that is not, or no longer, under way.
+    #[error("no such task under way")]
+    UnknownTask,
     /// More bytes reported as received or sent than the plan had room for.
     #[error("more bytes reported than planned")]
     PlanOverrun,
@@ -293,11 +330,14 @@ pub enum Error {
     /// The byte stream ended or failed.
     #[error("connection closed")]
     Closed,
-    /// The target asked us to leave (Async Message 1, 2 or 3), or answered our logout.
-    #[error("target asked to drop the connection; it may be tried again after {wait:?}")]
+    /// The target said that it drops the connection or the session (Async Message 2 or 3).
+    #[error("the target drops the connection; it may be tried again after {wait:?}")]
     DropRequested {
         /// Time2Wait of the message, as received.
         wait: Duration,
+        /// Time2Retain of the message, as received: how long after that the target keeps the tasks,
+        /// for sessions that can reassign them.
+        retain: Duration,
     },
 }
 

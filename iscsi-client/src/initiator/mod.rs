@@ -45,8 +45,8 @@ const CLOSE_SLACK: Duration = Duration::from_secs(1);
 /// The initiator: made once by a program, and the origin of all its sessions. Clones are the same.
 ///
 /// It holds what must be the same, or must differ, over all sessions: the name, credentials, which
-/// sessions are open and under which ISIDs, and how fast logins follow each other. There is no process-global state; two initiators of different names in
-/// one process are two hosts to a target.
+/// sessions are open and under which ISIDs, and how fast logins follow each other. There is no
+/// process-global state; two initiators of different names in one process are two hosts to a target.
 #[derive(Clone, Debug)]
 pub struct Initiator(Arc<Inner>);
 

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::{pdu::AsyncMessage, portal::Portal, scsi::sense::SenseData};
+use iscsi_proto::{
+    pdu::AsyncMessage,
+    portal::Portal,
+    scsi::{lun::Lun, sense::SenseData},
+    session::Rung,
+};
 
 use crate::error::{Error, LoginError};
 
@@ -49,14 +54,15 @@ pub enum DownReason {
     /// Another initiator logs in again and again under our name and ISID, which ends our session
     /// each time (RFC 7143 section 6.3.5): after three sessions in a row that the target ended in
     /// silence, each within ten seconds of its login, while another connection to it, without a
-    /// login, stayed open. The next login waits for 30 to 60 s, and the
-    /// session is back once the other one is gone. Give every initiator a name of its own.
+    /// login, stayed open. The next login waits for 30 to 60 s, and the session is back once the
+    /// other one is gone. Give every initiator a name of its own.
     ///
     /// A target that takes every login and closes each of these connections in good order, but not
-    /// the others, looks the same from here.
-    /// Commands meanwhile get an error with
+    /// the others, looks the same from here. Commands meanwhile get an error with
     /// [`LoginFailure::NexusTaken`](crate::error::LoginFailure::NexusTaken) as its source.
     NexusTaken,
+    /// The target asked for a logout, and the session has logged out.
+    LogoutRequested,
     /// [`Session::reconnect`](super::Session::reconnect) was called.
     Requested,
 }
@@ -104,7 +110,21 @@ pub enum SessionEventKind {
         /// The delay before the next login.
         retry_in: Duration,
     },
-    /// The target said something on its own account.
+    /// A command was not answered in time, and this is done about it now.
+    CommandLate {
+        /// Its logical unit.
+        lun: Lun,
+        /// The step of the timeout ladder.
+        rung: Rung,
+    },
+    /// The target wants a logout. New commands wait or fail, as while the session is down; those under
+    /// way get some time; then comes `Down`, and a new login.
+    LogoutRequested {
+        /// How long the target waits for it.
+        within: Duration,
+    },
+    /// The target said something on its own account (RFC 7143 section 11.9). What has to be done about
+    /// it is done by the session.
     Async {
         /// The message.
         message: AsyncMessage,

@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// A CHAP secret. It is overwritten when the last clone is dropped, `Debug` does not show it, and it
@@ -29,11 +30,9 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// Whether both are the same secret, found out in a time that depends on their lengths only.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        use subtle::ConstantTimeEq;
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+    /// Whether both hold the same bytes; takes as long whether they do or not.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// The bytes, for the hash and nothing else.

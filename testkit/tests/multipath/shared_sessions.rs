@@ -1,14 +1,21 @@
 //! Devices for several LUNs of one target, and several sessions for one path.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use iscsi_client::device::BlockDeviceExt;
+use iscsi_client::{
+    device::BlockDeviceExt,
+    initiator::{Initiator, SessionTarget},
+    session::Session,
+};
 use iscsi_proto::scsi::lun::Lun;
 use iscsi_testkit::{
     pattern,
     target::{LunConfig, SimTarget, TargetConfig},
 };
-use mpio::{MultipathBuilder, MultipathDevice, core::Config};
+use mpio::{
+    MultipathBuilder, MultipathDevice,
+    core::{Config, DownReason},
+};
 
 use crate::support::{LUN_SIZE, TARGET, World, paths, portal, target_config};
 
@@ -216,4 +223,35 @@ fn devices_that_wait_for_a_portal_share_its_session_when_it_comes() {
     world.sim.block_on(two.close());
     world.sim.block_on(check(&one, 1));
     world.end(one);
+}
+
+/// A clone of this host, whose sessions have the same names, on one of the paths.
+#[test]
+fn a_path_whose_nexus_another_host_takes_says_so_and_costs_no_error() {
+    for seed in 0..5 {
+        let world = World::new(seed);
+        let device = connect(&world, &world.builder(Config::default()));
+        let name = "iqn.2026-01.example:host".parse().unwrap();
+        let clone = Initiator::builder(name, Arc::new(world.sim.handle())).build();
+        let to = SessionTarget::new(TARGET.parse().unwrap(), portal(0).into());
+        let named = |session: &Session| session.stats().nexus_taken > 0;
+        world.sim.block_on(async {
+            let theirs = clone.session(&to).await.unwrap();
+            let ours = paths(&device)[0].id;
+            let ours = device.path(ours).unwrap().session().clone();
+            assert_eq!(ours.isid(), theirs.isid());
+            let mut told = false;
+            for _ in 0..1200 {
+                check(&device, 1).await;
+                world.sim.sleep(Duration::from_millis(100)).await;
+                told |= paths(&device)[0].down == Some(DownReason::NexusTaken);
+            }
+            assert!(named(&ours) || named(&theirs));
+            assert_eq!(told, named(&ours), "the path says what its session says");
+            theirs.close().await;
+            assert!(world.all_usable(&device).await);
+        });
+        drop(clone);
+        world.end(device);
+    }
 }
