@@ -335,13 +335,11 @@ impl TargetCore {
         }
     }
 
-    /// LOGICAL UNIT RESET: aborts every task of the unit, tells every nexus but the one that asked.
-    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>) {
+    /// LOGICAL UNIT RESET: aborts every task of the unit, and tells every nexus, the one that asked too
+    /// (SAM-5 sections 5.14 and 6.3.3; unlike a change of parameters, a reset excepts nobody).
+    pub(super) fn reset_unit(&self, lun: &LogicalUnit) {
         lun.reset();
-        for session in lock(&self.sessions)
-            .values()
-            .filter(|other| !Arc::ptr_eq(other, by))
-        {
+        for session in lock(&self.sessions).values() {
             // BUS DEVICE RESET FUNCTION OCCURRED.
             session.add_attention(lun.config.number, 0x29, 0x03);
         }
