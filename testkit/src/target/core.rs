@@ -18,6 +18,7 @@ use super::{
     answer::{Answer, Answers},
     config::TargetConfig,
     lun::LogicalUnit,
+    reservations::Refusal,
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -26,6 +27,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// RESERVATION CONFLICT.
+pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,7 +105,7 @@ pub type Closer = Arc<dyn Fn() + Send + Sync>;
 /// A session; with one connection each, which is all this target grants.
 pub(super) struct Session {
     pub(super) tsih: u16,
-    nexus: Nexus,
+    pub(super) nexus: Nexus,
     /// Whether its tasks may still take effect. Held while a write lands, so that a reinstatement
     /// waits for that write and no later one lands.
     alive: Mutex<bool>,
@@ -142,9 +146,8 @@ impl Session {
         self.has_attention.store(true, Ordering::Release);
     }
 
-    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
-    /// since `generation`.
-    pub(super) fn carry_out(
+    /// Does what concerns the medium alone.
+    fn carry_out(
         &self,
         lun: &LogicalUnit,
         purpose: Purpose,
@@ -297,8 +300,54 @@ impl TargetCore {
         }
     }
 
+    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
+    /// since `generation`.
+    pub(super) fn carry_out(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        purpose: Purpose,
+        data: &[u8],
+        generation: u32,
+    ) -> Option<End> {
+        match purpose {
+            Purpose::PortGroups => self.set_port_groups(by, data),
+            Purpose::Reserve { action, scope_type } => {
+                self.reserve(by, lun, (action, scope_type), data)
+            }
+            _ => by.carry_out(lun, purpose, data, generation),
+        }
+    }
+
+    /// PERSISTENT RESERVE OUT: whoever loses by it is told.
+    fn reserve(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        (action, scope_type): (u8, u8),
+        list: &[u8],
+    ) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        let changed = lun.reservations(|r| r.change(&by.nexus, action, scope_type, list));
+        let notices = match changed {
+            Ok(notices) => notices,
+            Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
+            Err(Refusal::Check(sense)) => return Some(End::Check(sense)),
+        };
+        let sessions = lock(&self.sessions);
+        for (nexus, asc, ascq) in notices {
+            if let Some(session) = sessions.get(&nexus) {
+                session.add_attention(lun.config.number, asc, ascq);
+            }
+        }
+        Some(End::Good)
+    }
+
     /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
-    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+    fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
         let alive = lock(&by.alive);
         if !*alive {
             return None;

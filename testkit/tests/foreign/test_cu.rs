@@ -183,7 +183,8 @@ fn target(unit: LunConfig) -> TargetConfig {
 
 #[test]
 fn a_thin_unit_with_blocks_of_512_ends_each_test_as_listed() {
-    let unit = LunConfig::new(0, 1 << 30).with_thin_provisioning();
+    let mut unit = LunConfig::new(0, 1 << 30).with_thin_provisioning();
+    unit.fua = true;
     compare("thin, 512", &["ALL"], &serve(target(unit)), 2);
 }
 
