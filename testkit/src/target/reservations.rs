@@ -128,8 +128,9 @@ impl Reservations {
         let Some((holder, kind)) = &self.holder else {
             return false;
         };
+        // Who asked for a reservation of all registrants is no more than one of them.
         let passes = access == Access::Free
-            || holder == nexus
+            || (holder == nexus && !kind.all_registrants())
             || (kind.for_registrants() && self.key_of(nexus).is_some())
             || (access == Access::Read && kind.reads_pass());
         !passes
