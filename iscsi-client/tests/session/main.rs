@@ -1,6 +1,9 @@
 //! Sessions against the testkit's target in a simulated world.
 
 mod cancel;
+mod chap;
+mod credentials;
+mod discovery;
 mod flood;
 mod io;
 mod login;
