@@ -46,7 +46,7 @@ pub use login_info::LoginInfo;
 pub use options::SessionOptions;
 pub(crate) use options::clamp_timeout;
 pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
-pub use request::Ping;
+pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
 pub use work::Payload;

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::AluaConfig;
+
 use iscsi_proto::text::TaskReporting;
 
 /// Which digests a target agrees to.
@@ -162,6 +164,12 @@ pub struct LunConfig {
     pub naa: [u8; 16],
     /// Whether the unit refuses writes (07/27/00). Default no.
     pub read_only: bool,
+    /// Whether the Caching mode page says that there is a volatile cache. Default yes.
+    pub write_cache: bool,
+    /// Whether the unit says that it honours FUA (DPOFUA). Default no.
+    pub fua: bool,
+    /// MEDIUM ROTATION RATE of VPD 0xB1. Default 1: it does not rotate.
+    pub rotation_rate: u16,
     /// Whether the unit is thin provisioned: it takes UNMAP, and what is deallocated reads as zeros
     /// (LBPME and LBPRZ). Its computed content is mapped at first. Default no.
     pub thin: bool,
@@ -185,6 +193,9 @@ impl LunConfig {
             serial: format!("TESTKIT{number:08}"),
             naa,
             read_only: false,
+            write_cache: true,
+            fua: false,
+            rotation_rate: 1,
             thin: false,
             write_space: 4 << 30,
         }
@@ -303,6 +314,8 @@ pub struct TargetConfig {
     /// Whether new nexuses find a unit attention (29/00, or 29/07 after a re-login) on every LUN.
     /// Default yes.
     pub unit_attention: bool,
+    /// Asymmetric access; `None`: the target does not know it. Default none.
+    pub alua: Option<AluaConfig>,
     /// The seed of CHAP challenges and of the first StatSN.
     pub seed: u64,
 }
@@ -321,6 +334,7 @@ impl TargetConfig {
             limits: Limits::default(),
             login: LoginConduct::default(),
             unit_attention: true,
+            alua: None,
             seed: 0,
         }
     }
@@ -343,6 +357,13 @@ impl TargetConfig {
     #[must_use]
     pub fn with_chap(mut self, chap: ChapConfig) -> Self {
         self.chap = Some(chap);
+        self
+    }
+
+    /// Has asymmetric access: the portals of one target portal group tag are one group.
+    #[must_use]
+    pub fn with_alua(mut self, alua: AluaConfig) -> Self {
+        self.alua = Some(alua);
         self
     }
 

@@ -18,7 +18,10 @@ use super::{
     answer::{Answer, Answers},
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
-    scsi::{End, Purpose},
+    scsi::{
+        End, Purpose,
+        alua::{Alua, PortState},
+    },
 };
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
@@ -129,8 +132,21 @@ impl Session {
         Some((asc, ascq))
     }
 
+    /// Clears a unit attention of all units.
+    pub(super) fn forget_attention(&self, asc: u8, ascq: u8) {
+        let mut attentions = lock(&self.attentions);
+        attentions.retain(|(_, code, qualifier)| (*code, *qualifier) != (asc, ascq));
+        self.has_attention
+            .store(!attentions.is_empty(), Ordering::Release);
+    }
+
+    /// One that is pending already is not queued again (SAM-5 section 5.14.1).
     fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
-        lock(&self.attentions).push((lun, asc, ascq));
+        let mut attentions = lock(&self.attentions);
+        if !attentions.contains(&(lun, asc, ascq)) {
+            attentions.push((lun, asc, ascq));
+        }
+        drop(attentions);
         self.has_attention.store(true, Ordering::Release);
     }
 
@@ -168,6 +184,7 @@ pub struct TargetCore {
     /// An initiator's CHAP challenge that is to be reflected.
     pub(super) to_reflect: Mutex<Option<Vec<u8>>>,
     pub(super) answers: Answers,
+    pub(super) alua: Alua,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
 }
@@ -202,6 +219,7 @@ impl TargetCore {
             login_answers: Mutex::default(),
             to_reflect: Mutex::default(),
             answers: Answers::default(),
+            alua: Alua::new(config.alua.as_ref(), &config.portals),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
             config,
@@ -292,6 +310,50 @@ impl TargetCore {
     /// `answer`, in place of carrying them out; 0 times ends that. Unit attentions come first.
     pub fn answer(&self, number: u16, cdb: &[u8], answer: Answer, times: u32) {
         self.answers.prepare(number, cdb, answer, times);
+    }
+
+    /// Establishes a unit attention of LUN `number` for every nexus: each of them finds it once.
+    pub fn raise_attention(&self, number: u16, asc: u8, ascq: u8) {
+        for session in lock(&self.sessions).values() {
+            session.add_attention(number, asc, ascq);
+        }
+    }
+
+    /// Puts target port group `tpgt` into a state, as a target does by itself: every nexus finds a
+    /// unit attention (2A/06) on every LUN. Without effect where there is no such
+    /// group, or no asymmetric access.
+    pub fn set_port_state(&self, tpgt: u16, state: PortState) {
+        if self.alua.set(tpgt, state) {
+            for lun in &self.luns {
+                self.raise_attention(lun.config.number, 0x2a, 0x06);
+            }
+        }
+    }
+
+    /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
+    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        if let Err(sense) = self.alua.apply(list) {
+            return Some(End::Check(sense));
+        }
+        for session in lock(&self.sessions).values() {
+            if !Arc::ptr_eq(session, by) {
+                for lun in &self.luns {
+                    session.add_attention(lun.config.number, 0x2a, 0x06);
+                }
+            }
+        }
+        Some(End::Good)
+    }
+
+    /// The state of target port group `tpgt`, optimized where nothing else was said; `None` without
+    /// such a group.
+    #[must_use]
+    pub fn port_state(&self, tpgt: u16) -> Option<PortState> {
+        self.alua.state(tpgt)
     }
 
     /// Reads the medium of LUN `number` past the protocol, as a test's own look at the disk.

@@ -40,6 +40,7 @@ pub use config::{
     TargetConfig,
 };
 pub use conn::TargetConnection;
+pub use scsi::alua::{AluaConfig, PortState};
 pub use sim::SimTarget;
 pub use tcp::TcpTarget;
 pub use violation::Violation;
