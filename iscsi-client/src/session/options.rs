@@ -9,7 +9,11 @@ use iscsi_proto::{
 };
 
 use super::redirect::RedirectPolicy;
-use crate::{credentials::CredentialProvider, runtime::SocketOptions, tap::Tap};
+use crate::{
+    credentials::CredentialProvider,
+    runtime::{Dialer, SocketOptions},
+    tap::Tap,
+};
 
 /// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
 #[derive(Clone, Debug)]
@@ -26,7 +30,8 @@ pub struct SessionOptions {
     pub replacement_timeout: Option<Duration>,
     /// Time to close in good order, logout included, before the connection is cut. Default 6 s.
     pub close_timeout: Duration,
-    /// Time for a TCP connection to a portal. Default 5 s.
+    /// Time for a connection to an address of a portal, and for the portal's name to be resolved.
+    /// Default 5 s.
     pub connect_timeout: Duration,
     /// Gives the credentials of each login, in place of those that are set. Default `None`.
     pub credentials: Option<Arc<dyn CredentialProvider>>,
@@ -54,6 +59,9 @@ pub struct SessionOptions {
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
+    /// Opens the session's connections instead of the runtime; see
+    /// [`Dialer`]. Default `None`.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Watches the session's connections; see [`tap`](crate::tap). Default `None`.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -75,6 +83,7 @@ impl Default for SessionOptions {
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
+            dialer: None,
             tap: None,
         }
     }

@@ -3,9 +3,12 @@
 mod cancel;
 mod chap;
 mod credentials;
+mod dialer;
 mod discovery;
 mod flood;
 mod io;
+#[path = "../support/layers.rs"]
+mod layers;
 mod login;
 mod loss;
 #[path = "../support/pcapng.rs"]
