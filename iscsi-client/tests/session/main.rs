@@ -3,8 +3,11 @@
 mod cancel;
 mod flood;
 mod io;
+mod ladder;
 mod login;
 mod loss;
+mod manage;
+mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;

@@ -18,11 +18,15 @@ use super::{
     answer::{Answer, Answers},
     config::TargetConfig,
     lun::LogicalUnit,
+    on_demand::OnDemand,
     scsi::{End, Purpose},
 };
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// CDBs that are remembered.
+const MAX_EXTENDED_CDBS: usize = 1000;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,6 +76,7 @@ pub(super) struct Portal {
     /// Class and detail; 0 refuses nothing.
     login_refusal: AtomicU16,
     delay_nanos: AtomicU64,
+    pub(super) on_demand: OnDemand,
 }
 
 impl Portal {
@@ -121,7 +126,14 @@ impl Session {
         Some((asc, ascq))
     }
 
-    fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
+    /// The same, and it stays.
+    pub(super) fn next_attention(&self, lun: u16) -> Option<(u8, u8)> {
+        let attentions = lock(&self.attentions);
+        let next = attentions.iter().find(|(number, ..)| *number == lun)?;
+        Some((next.1, next.2))
+    }
+
+    pub(super) fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
         lock(&self.attentions).push((lun, asc, ascq));
         self.has_attention.store(true, Ordering::Release);
     }
@@ -157,6 +169,7 @@ pub struct TargetCore {
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
     pub(super) answers: Answers,
+    extended_cdbs: Mutex<Vec<Vec<u8>>>,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
 }
@@ -174,6 +187,7 @@ impl TargetCore {
             counters: Default::default(),
             login_refusal: AtomicU16::new(0),
             delay_nanos: AtomicU64::new(0),
+            on_demand: OnDemand::default(),
         };
         Arc::new(Self {
             portals: config.portals.iter().zip(addresses).map(portal).collect(),
@@ -188,6 +202,7 @@ impl TargetCore {
             known: Mutex::default(),
             violations: Mutex::default(),
             answers: Answers::default(),
+            extended_cdbs: Mutex::default(),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
             config,
@@ -335,16 +350,43 @@ impl TargetCore {
         }
     }
 
-    /// LOGICAL UNIT RESET: aborts every task of the unit, tells every nexus but the one that asked.
-    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>) {
+    /// Aborts every task of the unit, and tells every nexus but the one that asked, with this additional
+    /// sense code and qualifier.
+    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>, (asc, ascq): (u8, u8)) {
         lun.reset();
         for session in lock(&self.sessions)
             .values()
             .filter(|other| !Arc::ptr_eq(other, by))
         {
-            // BUS DEVICE RESET FUNCTION OCCURRED.
-            session.add_attention(lun.config.number, 0x29, 0x03);
+            session.add_attention(lun.config.number, asc, ascq);
         }
+    }
+
+    /// Closes the connections of all sessions but this one, as a cold reset does.
+    pub(super) fn drop_others(&self, by: &Arc<Session>) {
+        let others: Vec<_> = lock(&self.sessions)
+            .values()
+            .filter(|other| !Arc::ptr_eq(other, by))
+            .cloned()
+            .collect();
+        for session in others {
+            session.end();
+            (session.closer)();
+        }
+    }
+
+    /// Remembers a CDB of more than 16 bytes, for a test to look at.
+    pub(super) fn note_extended_cdb(&self, begin: &[u8; 16], rest: &[u8]) {
+        let mut cdbs = lock(&self.extended_cdbs);
+        if cdbs.len() < MAX_EXTENDED_CDBS {
+            cdbs.push([begin, rest].concat());
+        }
+    }
+
+    /// The CDBs of more than 16 bytes that came so far, the first thousand of them.
+    #[must_use]
+    pub fn extended_cdbs(&self) -> Vec<Vec<u8>> {
+        lock(&self.extended_cdbs).clone()
     }
 }
 

@@ -3,6 +3,7 @@
 mod blocks;
 mod in_the_simulator;
 mod login;
+mod management;
 mod over_tcp;
 mod reads;
 mod script;
