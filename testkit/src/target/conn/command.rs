@@ -41,7 +41,7 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
-        let (action, qualifier) = self.decide(command, unit.as_deref());
+        let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let (work, residual) = self.start(command, action, data);
         let generation = unit.as_ref().map_or(0, |unit| unit.generation());
@@ -125,7 +125,12 @@ impl FullFeature {
     }
 
     /// What is done, and the status qualifier that goes with it.
-    fn decide(&self, command: &ScsiCommand, unit: Option<&LogicalUnit>) -> (Action, u16) {
+    fn decide(
+        &self,
+        wire: &Wire,
+        command: &ScsiCommand,
+        unit: Option<&LogicalUnit>,
+    ) -> (Action, u16) {
         let attention = unit
             .zip(self.session.as_ref())
             .filter(|_| !scsi::ignores_unit_attention(command.cdb[0]));
@@ -134,6 +139,13 @@ impl FullFeature {
         {
             return (Action::Fail(Sense(0x06, asc, ascq)), 0);
         }
+        if let Some(action) = self.report_attention(command, unit) {
+            return (action, 0);
+        }
+        let portal = &self.core.portals[wire.portal];
+        if let Some(sense) = self.core.alua.gate(portal.tpgt, &command.cdb) {
+            return (Action::Fail(sense), 0);
+        }
         let number = unit.map(|unit| unit.config.number);
         if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {
             return action;
@@ -141,8 +153,33 @@ impl FullFeature {
         let inventory = Inventory {
             luns: &self.core.luns,
             max_transfer_length: self.core.config.limits.max_transfer_length,
+            alua: &self.core.alua,
+            name: &self.core.config.name,
+            port: wire.portal as u16 + 1,
+            group: portal.tpgt,
         };
         (scsi::decode(&command.cdb, unit, inventory), 0)
+    }
+
+    /// The two commands that look at pending unit attentions: REQUEST SENSE reports one and clears
+    /// it, REPORT LUNS clears the one about its own list (SPC-4 sections 6.33, 6.39).
+    fn report_attention(
+        &self,
+        command: &ScsiCommand,
+        unit: Option<&LogicalUnit>,
+    ) -> Option<Action> {
+        let session = self.session.as_ref()?;
+        match command.cdb[0] {
+            0x03 => {
+                let (asc, ascq) = session.take_attention(unit?.config.number)?;
+                Some(scsi::request_sense(&command.cdb, Sense(0x06, asc, ascq)))
+            }
+            0xa0 => {
+                session.forget_attention(0x3f, 0x0e);
+                None
+            }
+            _ => None,
+        }
     }
 
     fn judge_direction(&self, wire: &Wire, command: &ScsiCommand, action: &Action) {
