@@ -1,9 +1,12 @@
 //! Sessions against the testkit's target in a simulated world.
 
 mod cancel;
+mod dialer;
 mod flood;
 mod io;
 mod ladder;
+#[path = "../support/layers.rs"]
+mod layers;
 mod login;
 mod loss;
 mod manage;

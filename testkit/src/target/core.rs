@@ -19,6 +19,7 @@ use super::{
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
     on_demand::OnDemand,
+    reservations::Refusal,
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -30,6 +31,9 @@ const MAX_VIOLATIONS: usize = 1000;
 
 /// CDBs that are remembered.
 const MAX_EXTENDED_CDBS: usize = 1000;
+
+/// RESERVATION CONFLICT.
+pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
 
 /// Enough for tests of long texts, and no leak in one that runs for hours.
 const MAX_LOGIN_ANSWERS: usize = 4096;
@@ -114,7 +118,7 @@ pub type Closer = Arc<dyn Fn() + Send + Sync>;
 /// A session; with one connection each, which is all this target grants.
 pub(super) struct Session {
     pub(super) tsih: u16,
-    nexus: Nexus,
+    pub(super) nexus: Nexus,
     /// Whether its tasks may still take effect. Held while a write lands, so that a reinstatement
     /// waits for that write and no later one lands.
     alive: Mutex<bool>,
@@ -162,9 +166,8 @@ impl Session {
         self.has_attention.store(true, Ordering::Release);
     }
 
-    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
-    /// since `generation`.
-    pub(super) fn carry_out(
+    /// Does what concerns the medium alone.
+    fn carry_out(
         &self,
         lun: &LogicalUnit,
         purpose: Purpose,
@@ -345,8 +348,54 @@ impl TargetCore {
         }
     }
 
+    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
+    /// since `generation`.
+    pub(super) fn carry_out(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        purpose: Purpose,
+        data: &[u8],
+        generation: u32,
+    ) -> Option<End> {
+        match purpose {
+            Purpose::PortGroups => self.set_port_groups(by, data),
+            Purpose::Reserve { action, scope_type } => {
+                self.reserve(by, lun, (action, scope_type), data)
+            }
+            _ => by.carry_out(lun, purpose, data, generation),
+        }
+    }
+
+    /// PERSISTENT RESERVE OUT: whoever loses by it is told.
+    fn reserve(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        (action, scope_type): (u8, u8),
+        list: &[u8],
+    ) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        let changed = lun.reservations(|r| r.change(&by.nexus, action, scope_type, list));
+        let notices = match changed {
+            Ok(notices) => notices,
+            Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
+            Err(Refusal::Check(sense)) => return Some(End::Check(sense)),
+        };
+        let sessions = lock(&self.sessions);
+        for (nexus, asc, ascq) in notices {
+            if let Some(session) = sessions.get(&nexus) {
+                session.add_attention(lun.config.number, asc, ascq);
+            }
+        }
+        Some(End::Good)
+    }
+
     /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
-    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+    fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
         let alive = lock(&by.alive);
         if !*alive {
             return None;
@@ -445,13 +494,15 @@ impl TargetCore {
         }
     }
 
-    /// Aborts every task of the unit, and tells every nexus but the one that asked, with this additional
-    /// sense code and qualifier.
+    /// Aborts every task of the unit, and tells every nexus with this additional sense code and
+    /// qualifier. A reset excepts nobody, not even the one that asked (SAM-5 sections 5.14 and 6.3.3);
+    /// who has commands cleared knows it.
     pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>, (asc, ascq): (u8, u8)) {
         lun.reset();
+        let was_reset = asc == 0x29;
         for session in lock(&self.sessions)
             .values()
-            .filter(|other| !Arc::ptr_eq(other, by))
+            .filter(|session| was_reset || !Arc::ptr_eq(session, by))
         {
             session.add_attention(lun.config.number, asc, ascq);
         }

@@ -29,6 +29,7 @@ mod gate;
 mod lun;
 mod medium;
 mod on_demand;
+mod reservations;
 mod scsi;
 mod sim;
 mod tcp;

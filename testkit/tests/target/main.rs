@@ -9,6 +9,7 @@ mod management;
 mod modes;
 mod over_tcp;
 mod reads;
+mod reservations;
 mod script;
 mod strictness;
 mod writes;
