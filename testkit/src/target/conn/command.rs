@@ -148,7 +148,7 @@ impl FullFeature {
         }
         let reserved = unit.zip(self.session.as_ref());
         if reserved.is_some_and(|(unit, by)| unit.conflicts(&by.nexus, &command.cdb)) {
-            return Action::Status(RESERVATION_CONFLICT);
+            return (Action::Status(RESERVATION_CONFLICT), 0);
         }
         let number = unit.map(|unit| unit.config.number);
         if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {
