@@ -7,10 +7,13 @@ mod dialer;
 mod discovery;
 mod flood;
 mod io;
+mod ladder;
 #[path = "../support/layers.rs"]
 mod layers;
 mod login;
 mod loss;
+mod manage;
+mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;
