@@ -23,6 +23,7 @@ use crate::{
     session::{
         self, Driver, Session, SessionOptions,
         connect::{Connected, Connector, Spec},
+        reflection::Challenges,
         tether::{Identity, Seed},
     },
 };
@@ -56,6 +57,8 @@ struct Inner {
     name: IscsiName,
     alias: Option<Arc<str>>,
     authentication: Authentication,
+    discovery: Option<Authentication>,
+    challenges: Arc<Challenges>,
     options: Arc<SessionOptions>,
     table: Arc<SessionTable>,
     limiter: Arc<Limiter>,
@@ -71,6 +74,7 @@ impl Initiator {
             name,
             alias: None,
             authentication: Authentication::None,
+            discovery: None,
             options: SessionOptions::default(),
             login_rate: LoginRate::default(),
         }
@@ -295,7 +299,7 @@ impl Initiator {
     ) -> Result<(Session, Driver), LoginError> {
         let inner = &*self.0;
         let options = options.unwrap_or_else(|| Arc::clone(&inner.options));
-        let mut login = login.with_offer(options.offer).with_limits(options.login);
+        let mut login = options.configure(login);
         if let Some(alias) = &inner.alias {
             login = login.with_initiator_alias(alias);
         }
@@ -311,6 +315,7 @@ impl Initiator {
             bind,
             login,
             options: Arc::clone(&options),
+            challenges: Arc::clone(&inner.challenges),
         });
         let runtime = Arc::clone(&inner.runtime);
         let limiter = Arc::clone(&inner.limiter);
@@ -324,8 +329,11 @@ impl Initiator {
         session::establish(runtime, identity, options, connector, connected)
     }
 
-    /// What the initiator's sessions authenticate with.
-    pub(crate) fn authentication(&self) -> &Authentication {
-        &self.0.authentication
+    /// What discovery authenticates with, and whether it must.
+    pub(crate) fn discovery_authentication(&self) -> (&Authentication, bool) {
+        match &self.0.discovery {
+            Some(own) => (own, true),
+            None => (&self.0.authentication, false),
+        }
     }
 }

@@ -13,8 +13,8 @@
 //!
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
 //! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
-//! moves bytes while it is up, `connect` brings it up, `backoff` says when, `nexus`
-//! whether somebody else has our place.
+//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way,
+//! `backoff` says when, `nexus` whether somebody else has our place.
 
 mod alarm;
 mod backoff;
@@ -23,11 +23,14 @@ mod driver;
 mod execute;
 pub(crate) mod handle;
 mod link;
+mod login_info;
 mod nexus;
 mod ops;
 mod options;
 mod outcome;
 mod queue;
+mod redirect;
+pub(crate) mod reflection;
 mod request;
 mod slot;
 mod state;
@@ -41,8 +44,10 @@ use std::sync::Arc;
 pub use driver::Driver;
 pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
 pub use handle::Session;
+pub use login_info::LoginInfo;
 pub use options::SessionOptions;
 pub(crate) use options::clamp_timeout;
+pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
 pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
