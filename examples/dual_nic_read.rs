@@ -8,10 +8,16 @@
 //!     --nic eth0 --nic eth1
 //! ```
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
+use std::{fs::File, io::BufWriter, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Parser;
-use iscsi_client::{bind::Bind, runtime::Runtime, session::SessionOptions, url::TargetUrl};
+use iscsi_client::{
+    bind::Bind,
+    runtime::Runtime,
+    session::SessionOptions,
+    tap::{PayloadCapture, PcapNg, PcapOptions, Tap},
+    url::TargetUrl,
+};
 use iscsi_examples::{
     args::{self, DigestChoice, LoginArgs, RuntimeChoice},
     clock,
@@ -75,6 +81,12 @@ struct Args {
     /// Compare with this file, byte for byte at the same offsets
     #[arg(long, value_name = "FILE")]
     verify_file: Option<PathBuf>,
+    /// Write what is sent and received to this file, for Wireshark; CHAP responses are overwritten
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Leave the data out of --pcap: headers and text only
+    #[arg(long, requires = "pcap")]
+    pcap_headers_only: bool,
     /// Which async runtime to use
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeChoice,
@@ -85,6 +97,8 @@ struct Args {
     #[arg(long, value_name = "BYTES", default_value = "4g", value_parser = args::some_bytes)]
     size: u64,
 }
+
+type Capture = PcapNg<BufWriter<File>>;
 
 /// One thread polls the reads and verifies, the other one moves the bytes.
 const THREADS: usize = 2;
@@ -168,7 +182,9 @@ async fn read_device(
     expected: &mut Expected,
     runtime: Arc<dyn Runtime>,
 ) -> Result<(), Failure> {
-    let options = session_options(args, &places.urls);
+    let mut options = session_options(args, &places.urls);
+    let capture = capture(args)?;
+    options.tap = capture.clone().map(|capture| capture as Arc<dyn Tap>);
     let initiator = paths::initiator(
         "dual-nic-read",
         &args.login,
@@ -190,7 +206,27 @@ async fn read_device(
         Err(failure) => Err(failure),
     };
     device.close().await;
+    if let Some(capture) = capture {
+        // Last words of the sessions included, and not on the way of the JSON.
+        eprintln!("capture: {}", capture.flush());
+    }
     outcome
+}
+
+/// The file of `--pcap`, created at once so that a wrong name is told before anything is read.
+fn capture(args: &Args) -> Result<Option<Arc<Capture>>, Failure> {
+    let Some(file) = &args.pcap else {
+        return Ok(None);
+    };
+    let mut options = PcapOptions::default();
+    if args.pcap_headers_only {
+        options.payload = PayloadCapture::HeadersOnly;
+    }
+    let capture = PcapNg::create_with(file, options).map_err(|error| {
+        let shown = file.display();
+        Failure::new(format_args!("cannot write {shown}: {error}; check --pcap"))
+    })?;
+    Ok(Some(Arc::new(capture)))
 }
 
 fn plan(args: &Args, size: u64) -> Result<Plan, Failure> {

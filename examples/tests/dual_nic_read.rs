@@ -284,3 +284,29 @@ fn what_goes_wrong_with_a_target_is_one_line_that_says_what_to_do() {
     }
     assert_eq!(target.core().violations(), []);
 }
+
+#[test]
+fn a_capture_is_written_where_it_is_asked_for() {
+    let target = target(None);
+    let url = url(&target, "0");
+    let file = TempFile::new("capture", b"");
+    let args = ["--url", &url, "--pcap", file.path(), "--pcap-headers-only"];
+    let output = run(TOOL, &args);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let line = text.lines().last().unwrap();
+    let bytes = fs::read(file.path()).unwrap();
+    let said = format!("connections in {} bytes", bytes.len());
+    assert!(
+        line.starts_with("capture: ") && line.ends_with(&said),
+        "{line}"
+    );
+    assert!(bytes.starts_with(&0x0a0d_0d0a_u32.to_le_bytes()));
+    let at = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(at(b"SessionType=Normal") && at(TARGET.as_bytes()));
+    assert!((bytes.len() as u64) < SIZE / 10);
+
+    let args = ["--url", &url, "--pcap", "/no/such/directory/capture"];
+    let line = failure_of(TOOL, &args, 1);
+    assert!(line.contains("check --pcap"), "{line}");
+}

@@ -11,6 +11,7 @@
 //! * [`bind`] and [`runtime`]: the network card, and all that is needed of the world. The features
 //!   `tokio` and `smol` bring an adapter each; neither is on by default.
 //! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
+//! * [`tap`]: watching what is sent and received; captures for Wireshark.
 //! * [`blocking`]: for hosts without a runtime.
 //!
 //! Nothing here keeps process-global state or spawns a task that was not asked for.
@@ -26,6 +27,7 @@ pub mod isid;
 pub mod logical_unit;
 pub mod runtime;
 pub mod session;
+pub mod tap;
 pub mod url;
 
 /// The code in the README compiles.

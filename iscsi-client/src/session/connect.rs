@@ -20,6 +20,7 @@ use crate::{
     error::{LoginError, LoginFailure},
     isid::IsidLease,
     runtime::{BoxFuture, Dial, Runtime, Transport},
+    tap::{self, TappedConnection},
 };
 
 use super::options::SessionOptions;
@@ -84,7 +85,7 @@ impl Connector {
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
         let login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
-        Box::pin(async move { connect(&*runtime, &spec, login, portal).await })
+        Box::pin(async move { connect(&runtime, &spec, login, portal).await })
     }
 
     /// Starts the next login where the last successful one ended.
@@ -114,7 +115,7 @@ enum Arrival {
 }
 
 async fn connect(
-    runtime: &dyn Runtime,
+    runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: LoginConfig,
     mut portal: Portal,
@@ -143,13 +144,13 @@ async fn connect(
 
 /// Tries all addresses of a portal, in order, until one gives a definite answer.
 async fn arrive(
-    runtime: &dyn Runtime,
+    runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: &LoginConfig,
     portal: &Portal,
 ) -> Result<Arrival, LoginError> {
     let fail = |failure| LoginError::new(portal.clone(), failure);
-    let addresses = resolve(runtime, portal)
+    let addresses = resolve(&**runtime, portal)
         .await
         .map_err(|e| fail(LoginFailure::Resolve(e.into())))?;
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
@@ -184,7 +185,7 @@ async fn arrive(
 
 /// One connection to one address, and one login over it.
 async fn attempt(
-    runtime: &dyn Runtime,
+    runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: &LoginConfig,
     portal: &Portal,
@@ -194,9 +195,25 @@ async fn attempt(
     dial.bind = spec.bind.clone();
     dial.options = spec.options.socket.clone();
     dial.timeout = spec.options.connect_timeout;
-    let mut transport = runtime.connect(&dial).await.map_err(connect_failure)?;
-    let failure = match log_in(runtime, &mut *transport, login.clone()).await {
+    let transport = runtime.connect(&dial).await.map_err(connect_failure)?;
+    let (mut transport, tap) = match &spec.options.tap {
+        None => (transport, None),
+        Some(tap) => {
+            let connection = TappedConnection {
+                local: transport.local_addr(),
+                remote: address,
+                bind: &spec.bind,
+                portal,
+                target: login.target_name(),
+            };
+            tap::wrap(&**tap, runtime, transport, &connection)
+        }
+    };
+    let failure = match log_in(&**runtime, &mut *transport, login.clone()).await {
         Ok(LoginOutcome::Complete(logged_in)) => {
+            if let Some(tap) = tap {
+                tap.logged_in(runtime.now(), &logged_in);
+            }
             return Ok(Arrival::Connected(Box::new(Connected {
                 logged_in,
                 transport,

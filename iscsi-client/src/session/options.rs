@@ -1,10 +1,10 @@
 //! What a session may use and how long it may take.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
 
-use crate::runtime::SocketOptions;
+use crate::{runtime::SocketOptions, tap::Tap};
 
 /// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct SessionOptions {
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
+    /// Watches the session's connections; see [`tap`](crate::tap). Default `None`.
+    pub tap: Option<Arc<dyn Tap>>,
 }
 
 impl Default for SessionOptions {
@@ -45,6 +47,7 @@ impl Default for SessionOptions {
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
+            tap: None,
         }
     }
 }

@@ -5,5 +5,10 @@ mod flood;
 mod io;
 mod login;
 mod loss;
+#[path = "../support/pcapng.rs"]
+mod pcapng;
 mod redirect;
 mod support;
+mod tap;
+#[path = "../support/trace.rs"]
+mod trace;
