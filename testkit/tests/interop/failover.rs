@@ -82,3 +82,45 @@ fn the_target_is_killed_and_restarted(kind: Kind) {
         }
     });
 }
+
+/// tgtd stops listening on a portal; its connections, which it would keep, are deleted as well. Those
+/// of the other portal go with them, so for a moment there is no path at all.
+#[test]
+fn tgtd_takes_a_portal_away_and_gives_it_back() {
+    let Some(peer) = Peer::start(Kind::Tgtd, Setup::default()) else {
+        return;
+    };
+    let (tgtd, portal) = (peer.tgtd(), peer.portals()[1]);
+    block_on(On::Smol, |runtime| {
+        let peer = &peer;
+        async move {
+            let device = connect(&runtime, builder(peer, peer.portals())).await;
+            under_load(&runtime, &device, |rounds| {
+                let (runtime, device) = (&runtime, &device);
+                async move {
+                    tgtd.admin(&format!(
+                        "--op delete --mode portal --param portal={portal}"
+                    ));
+                    let connections = tgtd.connections();
+                    assert_eq!(connections.len(), 2, "one for each path");
+                    for (sid, cid) in connections {
+                        tgtd.admin(&format!(
+                            "--op delete --mode conn --tid 1 --sid {sid} --cid {cid}"
+                        ));
+                    }
+                    until(&**runtime, "both went", || {
+                        device.snapshot().counters.failovers >= 1
+                    })
+                    .await;
+                    until(&**runtime, "one is back", || usable(device) == 1).await;
+                    progress(runtime, &rounds).await;
+                    assert_eq!(usable(device), 1);
+                    tgtd.admin(&format!("--op new --mode portal --param portal={portal}"));
+                    until(&**runtime, "both are back", || usable(device) == 2).await;
+                }
+            })
+            .await;
+            device.close().await;
+        }
+    });
+}

@@ -14,4 +14,5 @@ mod failover;
 mod login;
 mod namespaces;
 mod segments;
+mod table;
 mod tasks;

@@ -11,7 +11,10 @@ use iscsi_client::{
 
 use crate::harness::{Image, Kind, On, Peer, Setup, block_on, open, sleep};
 
-each_peer!(a_dropped_request_is_aborted_and_the_session_lives_on);
+#[test]
+fn a_dropped_request_is_aborted_by_tgtd_and_the_session_lives_on() {
+    a_dropped_request_is_aborted_and_the_session_lives_on(Kind::Tgtd);
+}
 
 fn a_dropped_request_is_aborted_and_the_session_lives_on(kind: Kind) {
     const SIZE: u64 = 64 << 20;

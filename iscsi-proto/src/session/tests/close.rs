@@ -89,7 +89,7 @@ fn a_target_that_counts_the_logout_in_exp_cmd_sn_has_logged_us_out() {
         response: LogoutResponseCode::Closed,
         itt: request.itt,
         stat_sn: h.next_stat_sn(),
-        exp_cmd_sn: request.cmd_sn.next(),
+        exp_cmd_sn: CmdSn(request.cmd_sn.0 + 1),
         max_cmd_sn: CmdSn(h.max_cmd_sn),
         time2wait: 0,
         time2retain: 0,

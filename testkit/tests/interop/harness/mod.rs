@@ -27,7 +27,7 @@ mod tgtd;
 pub(crate) use self::{
     cable::Cable,
     content::Image,
-    daemon::Place,
+    daemon::{Place, run_tool},
     load::{WORKERS, connect, progress, under_load, usable},
     namespaces::{Network, PORTAL, ip},
     peer::{Auth, Kind, Limits, Peer, Setup, USER},
