@@ -16,3 +16,4 @@ mod namespaces;
 mod segments;
 mod table;
 mod tasks;
+mod wire;

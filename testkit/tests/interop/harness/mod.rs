@@ -23,6 +23,7 @@ mod peer;
 mod run;
 mod temp;
 mod tgtd;
+mod trace;
 
 pub(crate) use self::{
     cable::Cable,
@@ -30,6 +31,9 @@ pub(crate) use self::{
     daemon::{Place, run_tool},
     load::{WORKERS, connect, progress, under_load, usable},
     namespaces::{Network, PORTAL, ip},
+    need::have,
     peer::{Auth, Kind, Limits, Peer, Setup, USER},
     run::{On, block_on, initiator, initiator_named, lun, open, sleep, until},
+    temp::TempDir,
+    trace::Trace,
 };
