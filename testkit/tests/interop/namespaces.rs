@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    net::UdpSocket,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -13,12 +14,12 @@ use iscsi_client::runtime::Runtime;
 use mpio::{MultipathBuilder, MultipathDevice};
 
 use crate::harness::{
-    Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, ip, progress, under_load,
-    until, usable,
+    Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some, ip, progress,
+    under_load, until, usable,
 };
 
 /// Which part runs in the host's namespace, and what it has to know: the part, the target's name,
-/// the LUN and the switch's namespace, with blanks between.
+/// the LUN, and the namespaces of the switch and of the target, with blanks between.
 const PART: &str = "ISCSI_INTEROP_PART";
 
 /// How the two NICs of the host are told apart.
@@ -68,7 +69,13 @@ fn run(kind: Kind, part: &str, sysctls: Sysctls) {
         .args(["--exact", "namespaces::host", "--nocapture"])
         .env(
             PART,
-            format!("{part} {} {} {}", peer.target(), peer.lun(), network.switch),
+            format!(
+                "{part} {} {} {} {}",
+                peer.target(),
+                peer.lun(),
+                network.switch,
+                network.storage
+            ),
         )
         .stdin(Stdio::null())
         .output()
@@ -90,7 +97,7 @@ const DONE: &str = "the part in the host's namespace is done";
 fn host() {
     let Ok(told) = env::var(PART) else { return };
     let words: Vec<_> = told.split(' ').collect();
-    let [part, target, lun, switch] = words[..] else {
+    let [part, target, lun, switch, storage] = words[..] else {
         panic!("{PART}={told}")
     };
     let on = if part == "share" { On::Tokio } else { On::Smol };
@@ -100,9 +107,14 @@ fn host() {
             .lun(lun.parse().expect("a LUN"))
             .bind("nic1".parse().expect("a device"))
             .bind("nic2".parse().expect("a device"));
-        let device = connect(&runtime, builder).await;
+        let device = match part {
+            "one-only" => connect_some(&runtime, builder).await,
+            _ => connect(&runtime, builder).await,
+        };
         match part {
-            "share" => share(&runtime, &device).await,
+            "share" => share(&runtime, &device, storage).await,
+            "one-only" => one_only(&device),
+            "lose-one" => lose_one(&runtime, &device, storage).await,
             "pull-nics" => {
                 let down = |nic| format!("link set nic{nic} down");
                 let up = |nic| format!("link set nic{nic} up");
@@ -118,6 +130,17 @@ fn host() {
         device.close().await;
     });
     println!("{DONE}");
+}
+
+/// What happens in any network after a while: the target has forgotten where our addresses are, and
+/// asks; and we have forgotten where the target is, when something on this host sends from the
+/// address of `nic2`, bound to nothing, which the routing table sends through `nic1`.
+fn forget(storage: &str) {
+    ip(&format!("-n {storage} neigh flush dev nic"));
+    ip("neigh flush dev nic1");
+    let socket = UdpSocket::bind("10.123.45.2:0").expect("an address of ours");
+    let sent = socket.send_to(b"anything", PORTAL);
+    sent.expect("a route");
 }
 
 /// Bytes that a NIC has carried, `tx` or `rx`.
@@ -136,11 +159,14 @@ fn counters() -> [u64; 4] {
     ]
 }
 
-async fn share(runtime: &Arc<dyn Runtime>, device: &MultipathDevice) {
+async fn share(runtime: &Arc<dyn Runtime>, device: &MultipathDevice, storage: &str) {
     let before = counters();
     under_load(runtime, device, |rounds| async move {
         // 64 KiB each way in every round.
-        until(&**runtime, "the load goes on", || rounds.get() >= 1000).await;
+        for goal in (100..=1000).step_by(100) {
+            until(&**runtime, "the load goes on", || rounds.get() >= goal).await;
+            forget(storage);
+        }
     })
     .await;
     let after = counters();
@@ -152,6 +178,31 @@ async fn share(runtime: &Arc<dyn Runtime>, device: &MultipathDevice) {
         assert!(total > 60_000_000, "the load went over the network");
         assert!((40..=60).contains(&percent), "{direction}: {pair:?}");
     }
+}
+
+/// The second path was not to be had; the first one serves.
+fn one_only(device: &MultipathDevice) {
+    let missing = device.topology().missing;
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].0.starts_with("nic2"), "{missing:?}");
+    assert_eq!(usable(device), 1);
+}
+
+/// A path goes though no cable was touched; the caller sees no error all the same.
+async fn lose_one(runtime: &Arc<dyn Runtime>, device: &MultipathDevice, storage: &str) {
+    under_load(runtime, device, |rounds| async move {
+        let before = device.snapshot().counters.failovers;
+        let mut next = 0;
+        until(&**runtime, "a path is lost", || {
+            if rounds.get() >= next {
+                forget(storage);
+                next = rounds.get() + 50;
+            }
+            device.snapshot().counters.failovers > before
+        })
+        .await;
+    })
+    .await;
 }
 
 async fn pull(
@@ -174,12 +225,10 @@ async fn pull(
             ip(&up(cable));
             until(&**runtime, "the path is back", || usable(device) == 2).await;
             let before = carried(cable, "tx");
-            let goal = rounds.get() + 40;
-            until(&**runtime, "the load goes on", || rounds.get() >= goal).await;
-            assert!(
-                carried(cable, "tx") - before > 500_000,
-                "it carries its part again"
-            );
+            until(&**runtime, "it carries its part again", || {
+                carried(cable, "tx") - before > 500_000
+            })
+            .await;
         }
     })
     .await;
@@ -209,4 +258,32 @@ fn a_pulled_cable_costs_no_error_with_tgtd() {
 #[test]
 fn a_pulled_cable_costs_no_error_with_istgt() {
     run(Kind::Istgt, "pull-ports", AS_DOCUMENTED);
+}
+
+/// Why `docs/networking.md` says what it says: each of these is one setting away from it.
+#[test]
+fn strict_reverse_path_filtering_keeps_the_second_nic_out() {
+    let sysctls = Sysctls {
+        rp_filter: 1,
+        ..AS_DOCUMENTED
+    };
+    run(Kind::Tgtd, "one-only", sysctls);
+}
+
+#[test]
+fn a_nic_that_answers_for_the_other_ones_address_takes_its_path_away() {
+    let sysctls = Sysctls {
+        arp_ignore: 0,
+        ..AS_DOCUMENTED
+    };
+    run(Kind::Tgtd, "lose-one", sysctls);
+}
+
+#[test]
+fn a_nic_that_asks_with_the_other_ones_address_takes_its_path_away() {
+    let sysctls = Sysctls {
+        arp_announce: 0,
+        ..AS_DOCUMENTED
+    };
+    run(Kind::Tgtd, "lose-one", sysctls);
 }

@@ -25,18 +25,24 @@ fn config() -> Config {
         .expect("within the ranges")
 }
 
-/// Opens the device that `builder` describes.
+/// Opens the device that `builder` describes, all of its paths.
 pub(crate) async fn connect(
     runtime: &Arc<dyn Runtime>,
     builder: MultipathBuilder,
 ) -> MultipathDevice {
-    let device = builder
-        .config(config())
-        .connect_spawned(&initiator(runtime))
-        .await;
-    let device = device.unwrap_or_else(|error| panic!("{error}"));
+    let device = connect_some(runtime, builder).await;
     assert_eq!(device.topology().missing, [], "both paths are there");
     device
+}
+
+/// Opens the device that `builder` describes, with at least one path.
+pub(crate) async fn connect_some(
+    runtime: &Arc<dyn Runtime>,
+    builder: MultipathBuilder,
+) -> MultipathDevice {
+    let builder = builder.config(config());
+    let device = builder.connect_spawned(&initiator(runtime)).await;
+    device.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// How many paths take I/O.
