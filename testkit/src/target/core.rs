@@ -16,13 +16,19 @@ use iscsi_proto::ids::{Isid, LoginStatus};
 use super::{
     Violation,
     answer::{Answer, Answers},
-    config::TargetConfig,
+    config::{Redirect, TargetConfig},
     lun::LogicalUnit,
-    scsi::{End, Purpose},
+    scsi::{
+        End, Purpose,
+        alua::{Alua, PortState},
+    },
 };
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// Enough for tests of long texts, and no leak in one that runs for hours.
+const MAX_LOGIN_ANSWERS: usize = 4096;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -71,6 +77,7 @@ pub(super) struct Portal {
     counters: [AtomicU64; 8],
     /// Class and detail; 0 refuses nothing.
     login_refusal: AtomicU16,
+    redirect: Mutex<Option<Redirect>>,
     delay_nanos: AtomicU64,
 }
 
@@ -82,6 +89,10 @@ impl Portal {
     pub(super) fn login_refusal(&self) -> Option<LoginStatus> {
         let [class, detail] = self.login_refusal.load(Ordering::Acquire).to_be_bytes();
         (class != 0).then_some(LoginStatus { class, detail })
+    }
+
+    pub(super) fn redirect(&self) -> Option<Redirect> {
+        lock(&self.redirect).clone()
     }
 
     pub(super) fn delay(&self) -> Duration {
@@ -121,8 +132,21 @@ impl Session {
         Some((asc, ascq))
     }
 
+    /// Clears a unit attention of all units.
+    pub(super) fn forget_attention(&self, asc: u8, ascq: u8) {
+        let mut attentions = lock(&self.attentions);
+        attentions.retain(|(_, code, qualifier)| (*code, *qualifier) != (asc, ascq));
+        self.has_attention
+            .store(!attentions.is_empty(), Ordering::Release);
+    }
+
+    /// One that is pending already is not queued again (SAM-5 section 5.14.1).
     fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
-        lock(&self.attentions).push((lun, asc, ascq));
+        let mut attentions = lock(&self.attentions);
+        if !attentions.contains(&(lun, asc, ascq)) {
+            attentions.push((lun, asc, ascq));
+        }
+        drop(attentions);
         self.has_attention.store(true, Ordering::Release);
     }
 
@@ -156,7 +180,11 @@ pub struct TargetCore {
     /// Nexuses that had a session before: they find another unit attention than new ones.
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
+    login_answers: Mutex<Vec<(String, String)>>,
+    /// An initiator's CHAP challenge that is to be reflected.
+    pub(super) to_reflect: Mutex<Option<Vec<u8>>>,
     pub(super) answers: Answers,
+    pub(super) alua: Alua,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
 }
@@ -173,6 +201,7 @@ impl TargetCore {
             tpgt: portal.tpgt,
             counters: Default::default(),
             login_refusal: AtomicU16::new(0),
+            redirect: Mutex::default(),
             delay_nanos: AtomicU64::new(0),
         };
         Arc::new(Self {
@@ -187,7 +216,10 @@ impl TargetCore {
             sessions: Mutex::default(),
             known: Mutex::default(),
             violations: Mutex::default(),
+            login_answers: Mutex::default(),
+            to_reflect: Mutex::default(),
             answers: Answers::default(),
+            alua: Alua::new(config.alua.as_ref(), &config.portals),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
             config,
@@ -247,6 +279,25 @@ impl TargetCore {
             .store(value, Ordering::Release);
     }
 
+    /// Sends every login through portal `index` elsewhere; `None` ends that.
+    pub fn redirect_logins(&self, index: usize, redirect: Option<Redirect>) {
+        *lock(&self.portals[index].redirect) = redirect;
+    }
+
+    /// What initiators answered to the keys that the target announced
+    /// ([`LoginConduct::announce`](super::LoginConduct::announce)), in their order.
+    #[must_use]
+    pub fn login_answers(&self) -> Vec<(String, String)> {
+        lock(&self.login_answers).clone()
+    }
+
+    pub(super) fn note_login_answer(&self, name: &str, value: &str) {
+        let mut answers = lock(&self.login_answers);
+        if answers.len() < MAX_LOGIN_ANSWERS {
+            answers.push((name.into(), value.into()));
+        }
+    }
+
     /// Lets every SCSI command that comes through portal `index` from now on take at least `delay`.
     pub fn set_delay(&self, index: usize, delay: Duration) {
         let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
@@ -259,6 +310,50 @@ impl TargetCore {
     /// `answer`, in place of carrying them out; 0 times ends that. Unit attentions come first.
     pub fn answer(&self, number: u16, cdb: &[u8], answer: Answer, times: u32) {
         self.answers.prepare(number, cdb, answer, times);
+    }
+
+    /// Establishes a unit attention of LUN `number` for every nexus: each of them finds it once.
+    pub fn raise_attention(&self, number: u16, asc: u8, ascq: u8) {
+        for session in lock(&self.sessions).values() {
+            session.add_attention(number, asc, ascq);
+        }
+    }
+
+    /// Puts target port group `tpgt` into a state, as a target does by itself: every nexus finds a
+    /// unit attention (2A/06) on every LUN. Without effect where there is no such
+    /// group, or no asymmetric access.
+    pub fn set_port_state(&self, tpgt: u16, state: PortState) {
+        if self.alua.set(tpgt, state) {
+            for lun in &self.luns {
+                self.raise_attention(lun.config.number, 0x2a, 0x06);
+            }
+        }
+    }
+
+    /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
+    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        if let Err(sense) = self.alua.apply(list) {
+            return Some(End::Check(sense));
+        }
+        for session in lock(&self.sessions).values() {
+            if !Arc::ptr_eq(session, by) {
+                for lun in &self.luns {
+                    session.add_attention(lun.config.number, 0x2a, 0x06);
+                }
+            }
+        }
+        Some(End::Good)
+    }
+
+    /// The state of target port group `tpgt`, optimized where nothing else was said; `None` without
+    /// such a group.
+    #[must_use]
+    pub fn port_state(&self, tpgt: u16) -> Option<PortState> {
+        self.alua.state(tpgt)
     }
 
     /// Reads the medium of LUN `number` past the protocol, as a test's own look at the disk.

@@ -1,8 +1,11 @@
 //! The target itself, against an initiator that sends exactly what a test says.
 
+mod alua;
+mod attentions;
 mod blocks;
 mod in_the_simulator;
 mod login;
+mod modes;
 mod over_tcp;
 mod reads;
 mod script;

@@ -80,7 +80,7 @@ fn errors_come_with_sense_data() {
     let mut script = Script::direct(&core).logged_in(&[]);
     let last = u32::try_from((1u64 << 20) / 4096).unwrap();
     for (lun, cdb, sense) in [
-        (0, vec![0x5a], (5, 0x20, 0)),
+        (0, vec![0xff], (5, 0x20, 0)),
         (1, rw10(0x28, last, 1).to_vec(), (5, 0x21, 0)),
         (9, vec![0x00], (5, 0x25, 0)),
         (0, vec![0x12, 1, 0x99, 0, 255], (5, 0x24, 0)),

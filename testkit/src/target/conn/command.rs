@@ -39,7 +39,7 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
-        let action = self.decide(command, unit.as_deref());
+        let action = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let (work, residual) = self.start(command, action, data);
         let generation = unit.as_ref().map_or(0, |unit| unit.generation());
@@ -96,7 +96,7 @@ impl FullFeature {
         Ok(())
     }
 
-    fn decide(&self, command: &ScsiCommand, unit: Option<&LogicalUnit>) -> Action {
+    fn decide(&self, wire: &Wire, command: &ScsiCommand, unit: Option<&LogicalUnit>) -> Action {
         let attention = unit
             .zip(self.session.as_ref())
             .filter(|_| !scsi::ignores_unit_attention(command.cdb[0]));
@@ -105,6 +105,13 @@ impl FullFeature {
         {
             return Action::Fail(Sense(0x06, asc, ascq));
         }
+        if let Some(action) = self.report_attention(command, unit) {
+            return action;
+        }
+        let portal = &self.core.portals[wire.portal];
+        if let Some(sense) = self.core.alua.gate(portal.tpgt, &command.cdb) {
+            return Action::Fail(sense);
+        }
         let number = unit.map(|unit| unit.config.number);
         if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {
             return action;
@@ -112,8 +119,33 @@ impl FullFeature {
         let inventory = Inventory {
             luns: &self.core.luns,
             max_transfer_length: self.core.config.limits.max_transfer_length,
+            alua: &self.core.alua,
+            name: &self.core.config.name,
+            port: wire.portal as u16 + 1,
+            group: portal.tpgt,
         };
         scsi::decode(&command.cdb, unit, inventory)
+    }
+
+    /// The two commands that look at pending unit attentions: REQUEST SENSE reports one and clears
+    /// it, REPORT LUNS clears the one about its own list (SPC-4 sections 6.33, 6.39).
+    fn report_attention(
+        &self,
+        command: &ScsiCommand,
+        unit: Option<&LogicalUnit>,
+    ) -> Option<Action> {
+        let session = self.session.as_ref()?;
+        match command.cdb[0] {
+            0x03 => {
+                let (asc, ascq) = session.take_attention(unit?.config.number)?;
+                Some(scsi::request_sense(&command.cdb, Sense(0x06, asc, ascq)))
+            }
+            0xa0 => {
+                session.forget_attention(0x3f, 0x0e);
+                None
+            }
+            _ => None,
+        }
     }
 
     fn judge_direction(&self, wire: &Wire, command: &ScsiCommand, action: &Action) {

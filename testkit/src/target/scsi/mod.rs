@@ -3,20 +3,27 @@
 //! Decoded and built by hand on purpose: the initiator's SCSI types are the thing under test, and one
 //! misreading of SPC-4 in both places would cancel out.
 
+pub(in crate::target) mod alua;
 mod capacity;
+mod characteristics;
 mod defects;
 mod inquiry;
 mod medium;
+mod mode;
 mod provisioning;
 mod purpose;
 mod report_luns;
+mod request_sense;
 mod unmap;
 
 use super::lun::LogicalUnit;
+use alua::Alua;
 use capacity::{read_capacity_10, read_capacity_16};
 use inquiry::inquiry;
+use mode::mode_sense;
 pub(in crate::target) use purpose::Purpose;
 use report_luns::report_luns;
+pub(in crate::target) use request_sense::request_sense;
 
 /// Sense key, additional sense code and qualifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +83,17 @@ pub(in crate::target) enum End {
     Status(u8),
 }
 
-/// The numbers of the LUNs, for REPORT LUNS, and the longest transfer.
+/// What a command may have to know of the target besides its unit: the LUNs, the longest transfer,
+/// and the port that it came through.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::target) struct Inventory<'a> {
     pub(in crate::target) luns: &'a [std::sync::Arc<LogicalUnit>],
     pub(in crate::target) max_transfer_length: u32,
+    pub(in crate::target) alua: &'a Alua,
+    /// The target's name, and the port's relative identifier and group.
+    pub(in crate::target) name: &'a str,
+    pub(in crate::target) port: u16,
+    pub(in crate::target) group: u16,
 }
 
 fn be16(cdb: &[u8; 16], at: usize) -> u32 {
@@ -116,7 +129,7 @@ pub(in crate::target) fn decode(
             } else {
                 Sense::NO_SUCH_LUN
             };
-            data(sense.to_bytes().to_vec(), u32::from(cdb[4]))
+            request_sense(cdb, sense)
         }
         (_, None) => Action::Fail(Sense::NO_SUCH_LUN),
         (0x00, Some(_)) => Action::Good,
@@ -142,6 +155,7 @@ fn decode_for(
         0x34 | 0x90 | 0x35 | 0x91 => medium::cache(cdb, lun),
         0x41 | 0x93 => medium::write_same(cdb, lun),
         0x42 => unmap::unmap(cdb, lun),
+        0x1a | 0x5a => Ok(mode_sense(cdb, lun)),
         0x1b => start_stop_unit(cdb),
         0x25 => Ok(read_capacity_10(lun)),
         0x37 | 0xb7 => Ok(defects::read_defect_data(cdb)),
@@ -150,6 +164,8 @@ fn decode_for(
             0x12 => unmap::get_lba_status(cdb, lun),
             _ => Err(Sense::INVALID_FIELD),
         },
+        0xa3 if cdb[1] & 0x1f == 0x0a => inventory.alua.report(cdb),
+        0xa4 if cdb[1] & 0x1f == 0x0a => inventory.alua.set_command(cdb),
         _ => Err(Sense::INVALID_OPCODE),
     }
 }

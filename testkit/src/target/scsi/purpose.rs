@@ -18,6 +18,8 @@ pub(in crate::target) enum Purpose {
     Same { block: u64, count: u64, unmap: bool },
     /// UNMAP: a parameter list.
     Unmap,
+    /// SET TARGET PORT GROUPS: a parameter list, which concerns the target and not the unit.
+    PortGroups,
 }
 
 impl Purpose {
@@ -95,6 +97,8 @@ impl Purpose {
                 }
             }
             Self::Unmap => unmap::apply(unit, medium, data)?,
+            // Carried out by the target; nothing of it is for a medium.
+            Self::PortGroups => {}
         }
         Ok(())
     }

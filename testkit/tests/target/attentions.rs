@@ -1,0 +1,73 @@
+//! Unit attentions: who finds them, how often, and through which command.
+
+use iscsi_testkit::target::TargetCore;
+
+use crate::{
+    reads::core,
+    script::{Direct, Direction, Script, config},
+};
+
+fn test_unit_ready(script: &mut Script<Direct>) -> Option<(u8, u8)> {
+    script.command(0, &[0; 6], 0, Direction::None, &[]);
+    let (status, sense) = script.status();
+    (status == 2).then(|| (sense[12], sense[13]))
+}
+
+fn request_sense(script: &mut Script<Direct>, descriptor: bool) -> Vec<u8> {
+    let cdb = [3, u8::from(descriptor), 0, 0, 252, 0];
+    script.command(0, &cdb, 252, Direction::Read, &[]);
+    script.data().0
+}
+
+fn raise(core: &TargetCore, times: usize) {
+    for _ in 0..times {
+        core.raise_attention(0, 0x2a, 0x09);
+    }
+}
+
+#[test]
+fn every_nexus_finds_one_however_often_it_is_raised() {
+    let core = core(config());
+    let mut script = Script::direct(&core).logged_in(&[]);
+    let mut other = Script::direct(&core);
+    other.isid.0[5] = 2;
+    let mut other = other.logged_in(&[]);
+    raise(&core, 3);
+    for script in [&mut script, &mut other] {
+        assert_eq!(test_unit_ready(script), Some((0x2a, 0x09)));
+        assert_eq!(test_unit_ready(script), None);
+    }
+}
+
+#[test]
+fn request_sense_reports_one_and_clears_it() {
+    let core = core(config());
+    let mut script = Script::direct(&core).logged_in(&[]);
+    raise(&core, 1);
+    let sense = request_sense(&mut script, false);
+    assert_eq!(
+        (sense[0], sense[2], sense[12], sense[13]),
+        (0x70, 6, 0x2a, 9)
+    );
+    assert_eq!(
+        request_sense(&mut script, true),
+        [0x72, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(test_unit_ready(&mut script), None);
+    raise(&core, 1);
+    let sense = request_sense(&mut script, true);
+    assert_eq!(sense, [0x72, 6, 0x2a, 9, 0, 0, 0, 0]);
+}
+
+#[test]
+fn report_luns_clears_the_attention_about_its_list_and_no_other() {
+    let core = core(config());
+    let mut script = Script::direct(&core).logged_in(&[]);
+    core.raise_attention(0, 0x3f, 0x0e);
+    raise(&core, 1);
+    let cdb = [0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0];
+    script.command(0, &cdb, 64, Direction::Read, &[]);
+    assert_eq!(script.data().1, 0);
+    assert_eq!(test_unit_ready(&mut script), Some((0x2a, 0x09)));
+    assert_eq!(test_unit_ready(&mut script), None);
+}
