@@ -66,11 +66,13 @@ fn the_target_is_killed_and_restarted(kind: Kind) {
                 async move {
                     peer.kill();
                     until(&**runtime, "both paths are down", || usable(device) == 0).await;
-                    let before = rounds.get();
                     until(&**runtime, "the load waits", || {
-                        device.snapshot().unfinished as u64 == WORKERS
+                        let snapshot = device.snapshot();
+                        let in_flight: u32 = snapshot.paths().map(|path| path.in_flight).sum();
+                        in_flight == 0 && snapshot.unfinished as u64 == WORKERS
                     })
                     .await;
+                    let before = rounds.get();
                     sleep(&**runtime, Duration::from_millis(300)).await;
                     assert_eq!(rounds.get(), before, "nothing is served by a dead target");
                     peer.restart();

@@ -13,7 +13,9 @@ use crate::harness::{
 each_peer!(
     without_chap,
     with_one_way_chap,
+    with_mutual_chap,
     a_wrong_secret_is_refused,
+    a_wrong_secret_of_the_target_is_noticed,
     credentials_are_asked_for,
     an_unknown_target_is_refused,
     an_initiator_that_is_not_listed_is_refused,
@@ -55,6 +57,10 @@ fn with_one_way_chap(kind: Kind) {
     logs_in(kind, Auth::OneWay);
 }
 
+fn with_mutual_chap(kind: Kind) {
+    logs_in(kind, Auth::Mutual);
+}
+
 /// What a login is told that must fail.
 fn refused(
     peer: &Peer,
@@ -94,6 +100,17 @@ fn a_wrong_secret_is_refused(kind: Kind) {
         assert!(!error.is_transient(), "{error}");
         assert_eq!(Error::from(error).kind(), ErrorKind::Auth);
     }
+}
+
+fn a_wrong_secret_of_the_target_is_noticed(kind: Kind) {
+    let Some(peer) = Peer::start(kind, setup(Auth::Mutual)) else {
+        return;
+    };
+    let mut url = peer.url(peer.portals()[0]);
+    url.target_secret = Some(Secret::new(b"another-secret-1"));
+    let wrong = url.authentication().expect("usable credentials");
+    let error = refused(&peer, None, |to| to.with_authentication(wrong));
+    assert_eq!(Error::from(error).kind(), ErrorKind::Auth);
 }
 
 fn credentials_are_asked_for(kind: Kind) {
