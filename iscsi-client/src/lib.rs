@@ -25,6 +25,7 @@ pub mod error;
 pub mod initiator;
 pub mod isid;
 pub mod logical_unit;
+mod mac;
 pub mod runtime;
 pub mod session;
 pub mod tap;

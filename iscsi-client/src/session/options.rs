@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
 
-use crate::{runtime::SocketOptions, tap::Tap};
+use crate::{
+    runtime::{Dialer, SocketOptions},
+    tap::Tap,
+};
 
 /// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
 #[derive(Clone, Debug)]
@@ -21,7 +24,8 @@ pub struct SessionOptions {
     pub replacement_timeout: Option<Duration>,
     /// Time to close in good order, logout included, before the connection is cut. Default 6 s.
     pub close_timeout: Duration,
-    /// Time for a TCP connection to a portal. Default 5 s.
+    /// Time for a connection to an address of a portal, and for the portal's name to be resolved.
+    /// Default 5 s.
     pub connect_timeout: Duration,
     /// Bounds on the login exchange.
     pub login: LoginLimits,
@@ -33,6 +37,9 @@ pub struct SessionOptions {
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
+    /// Opens the session's connections instead of the runtime; see
+    /// [`Dialer`]. Default `None`.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Watches the session's connections; see [`tap`](crate::tap). Default `None`.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -49,6 +56,7 @@ impl Default for SessionOptions {
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
+            dialer: None,
             tap: None,
         }
     }
