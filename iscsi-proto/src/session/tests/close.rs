@@ -80,7 +80,7 @@ fn logout_waits_for_what_was_submitted_and_refuses_what_comes_after() {
 #[test]
 fn a_target_that_counts_the_logout_in_exp_cmd_sn_has_logged_us_out() {
     let mut h = Harness::new();
-    h.session.logout(h.now, LogoutReason::CloseSession);
+    h.session.logout(h.now, LogoutReason::CloseSession).unwrap();
     let sent = h.sent();
     let [(Pdu::LogoutRequest(request), _)] = &sent[..] else {
         panic!("{sent:?}")
