@@ -4,10 +4,13 @@ mod cancel;
 mod dialer;
 mod flood;
 mod io;
+mod ladder;
 #[path = "../support/layers.rs"]
 mod layers;
 mod login;
 mod loss;
+mod manage;
+mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;
