@@ -11,6 +11,7 @@
 //! * [`bind`] and [`runtime`]: the network card, and all that is needed of the world. The features
 //!   `tokio` and `smol` bring an adapter each; neither is on by default.
 //! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
+//! * [`credentials`]: secrets that change.
 //! * [`tap`]: watching what is sent and received; captures for Wireshark.
 //! * [`blocking`]: for hosts without a runtime.
 //!
@@ -19,6 +20,7 @@
 pub mod bind;
 pub mod blocking;
 pub mod buf;
+pub mod credentials;
 pub mod device;
 pub mod discovery;
 pub mod error;

@@ -1,7 +1,10 @@
 //! Sessions against the testkit's target in a simulated world.
 
 mod cancel;
+mod chap;
+mod credentials;
 mod dialer;
+mod discovery;
 mod flood;
 mod io;
 mod ladder;
