@@ -1,13 +1,16 @@
 //! SendTargets through each portal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use iscsi_client::{
     bind::Bind,
     error::{Error, ErrorKind},
     initiator::Initiator,
 };
-use iscsi_proto::login::{ChapCredentials, Secret};
+use iscsi_proto::{
+    login::{ChapCredentials, Secret},
+    portal::Host,
+};
 
 use crate::harness::{Kind, On, Peer, Setup, USER, block_on, initiator, initiator_named};
 
@@ -17,9 +20,17 @@ each_peer!(
     without_the_chap_that_is_wanted_is_refused,
 );
 
+fn address(host: &Host) -> IpAddr {
+    match host {
+        Host::V4(address) => (*address).into(),
+        Host::V6 { addr, zone: None } => (*addr).into(),
+        other => panic!("not an address: {other}"),
+    }
+}
+
 /// istgt names both portals of the target. tgtd names the one that was asked and no other, so that
 /// both have to be asked there, or configured.
-async fn finds(initiator: &Initiator, peer: &Peer, kind: Kind, portal: usize) {
+pub(crate) async fn finds(initiator: &Initiator, peer: &Peer, kind: Kind, portal: usize) {
     let asked = peer.portal(portal);
     let found = initiator.discover(&asked, &Bind::Any).await;
     let found = found.unwrap_or_else(|error| panic!("{error} ({})", error.advice()));
@@ -29,8 +40,7 @@ async fn finds(initiator: &Initiator, peer: &Peer, kind: Kind, portal: usize) {
     let mut portals: Vec<SocketAddr> = found.targets[0]
         .portals
         .iter()
-        .map(|portal| format!("{}:{}", portal.host, portal.port))
-        .map(|text| text.parse().expect("an address"))
+        .map(|portal| (address(&portal.host), portal.port).into())
         .collect();
     portals.sort_unstable();
     match kind {

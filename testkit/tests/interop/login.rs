@@ -1,13 +1,18 @@
 //! Who gets in, and what those are told who do not.
 
+use std::sync::Arc;
+
 use iscsi_client::{
     error::{Error, ErrorKind, LoginError},
     session::SessionOptions,
 };
-use iscsi_proto::login::{Authentication, ChapCredentials, Secret};
+use iscsi_proto::{
+    login::{Authentication, ChapCredentials, Secret},
+    pdu::Pdu,
+};
 
 use crate::harness::{
-    Auth, Kind, On, Peer, Setup, USER, block_on, initiator, initiator_named, open,
+    Auth, Kind, On, Peer, Setup, Trace, USER, block_on, initiator, initiator_named, open,
 };
 
 each_peer!(
@@ -38,11 +43,26 @@ fn logs_in(kind: Kind, auth: Auth) {
         block_on(on, |runtime| {
             let peer = &peer;
             async move {
-                let (session, unit) = open(&runtime, peer, portal, SessionOptions::default()).await;
+                let trace = Arc::new(Trace::new(None));
+                let mut options = SessionOptions::default();
+                options.tap = Some(Arc::clone(&trace) as _);
+                let (session, unit) = open(&runtime, peer, portal, options).await;
                 unit.test_unit_ready(None).await.expect("it is ready");
                 session.ping().await.expect("a NOP-In");
                 session.close().await;
                 let stats = session.stats();
+                // istgt closes now and then before its other thread has sent the Logout Response.
+                if kind == Kind::Istgt && stats.connections_lost == 1 {
+                    let [sent, received] = trace.pdus();
+                    let last = sent.last().map(|(pdu, _)| pdu);
+                    assert!(matches!(last, Some(Pdu::LogoutRequest(_))), "{last:?}");
+                    let answered = received
+                        .iter()
+                        .any(|(pdu, _)| matches!(pdu, Pdu::LogoutResponse(_)));
+                    assert!(!answered, "{:?}", stats.last_error);
+                    eprintln!("istgt closed without an answer to the logout");
+                    return;
+                }
                 assert_eq!(stats.connections_lost, 0, "{:?}", stats.last_error);
             }
         });

@@ -1,31 +1,27 @@
 //! Commands that nobody waits for any more.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc, time::Duration};
 
-use futures_util::future::{join_all, poll_immediate};
+use futures_util::future::{join, join_all, poll_immediate};
 use iscsi_client::{
     buf::ReadBuf,
-    device::{ReadOptions, WriteOptions},
-    session::SessionOptions,
+    device::{BlockDeviceExt, ReadOptions, WriteOptions},
+    error::Error,
+    logical_unit::LogicalUnit,
+    runtime::Runtime,
+    session::{DownReason, Session, SessionEventKind, SessionOptions},
 };
 
 use crate::harness::{Image, Kind, On, Peer, Setup, block_on, open, sleep};
 
+const SIZE: u64 = 64 << 20;
+/// Where no dropped write goes, in blocks.
+const SAFE: usize = 1 << 15;
+
 #[test]
 fn a_dropped_request_is_aborted_by_tgtd_and_the_session_lives_on() {
-    a_dropped_request_is_aborted_and_the_session_lives_on(Kind::Tgtd);
-}
-
-fn a_dropped_request_is_aborted_and_the_session_lives_on(kind: Kind) {
-    const SIZE: u64 = 64 << 20;
     for on in [On::Tokio, On::Smol] {
-        let Some(peer) = Peer::start(
-            kind,
-            Setup {
-                size: SIZE,
-                ..Setup::default()
-            },
-        ) else {
+        let Some(peer) = start(Kind::Tgtd) else {
             return;
         };
         block_on(on, |runtime| {
@@ -33,53 +29,146 @@ fn a_dropped_request_is_aborted_and_the_session_lives_on(kind: Kind) {
             async move {
                 let (session, unit) = open(&runtime, peer, 0, SessionOptions::default()).await;
                 for round in 0..30_u64 {
-                    session.wait_up().await.expect("it comes back");
-                    let reads = (0..4).map(|n| {
-                        let buf = ReadBuf::zeroed(4 << 20);
-                        unit.read(n << 22, buf, ReadOptions::default())
-                    });
-                    let writes = (8..12).map(|n| {
-                        let bytes = bytes::Bytes::from(vec![0x5a; 4 << 20]);
-                        unit.write(n << 22, bytes.into(), WriteOptions::default())
-                    });
-                    let mut all = Box::pin(futures_util::future::join(
-                        join_all(reads),
-                        join_all(writes),
-                    ));
-                    // Polled once: submitted. Then some are dropped before they are sent, some in
-                    // the middle of their data, and some close to their end.
-                    let early = poll_immediate(&mut all).await;
-                    assert!(early.is_none(), "not done yet");
-                    let time = std::time::Duration::from_micros(round * 400);
-                    sleep(&*runtime, time).await;
-                    drop(all);
-                    let alive = session.ping().await;
-                    if kind == Kind::Tgtd {
-                        alive.expect("the session lives");
-                    }
+                    drop_some(&runtime, &unit, Duration::from_micros(round * 400)).await;
+                    session.ping().await.expect("the session lives");
                 }
-                // Where no dropped write was: nothing of them may land here.
                 let mut image = Image::new(512, SIZE);
-                image.write(&unit, 1 << 15, 8000).await;
-                let lost = session.stats().connections_lost;
-                match (kind, session.stats().last_error) {
-                    (_, None) => assert_eq!((session.logins(), lost), (1, 0)),
-                    // istgt answers an ABORT TASK from another thread than the rest, so that its
-                    // responses leave in another order than that of their StatSN. That is what a
-                    // lost status looks like, and the cure is a new connection.
-                    (Kind::Istgt, Some(error)) => {
-                        let cause = error.source().map(ToString::to_string);
-                        assert!(
-                            cause.as_ref().is_some_and(|c| c.contains("StatSN")),
-                            "{error:#}"
-                        );
-                        assert_eq!(session.logins(), lost + 1);
-                    }
-                    (Kind::Tgtd, error) => panic!("{error:?}"),
-                }
+                image.write(&unit, SAFE, 8000).await;
+                let stats = session.stats();
+                assert!(stats.aborts_sent > 0, "{stats:?}");
+                assert_eq!(
+                    (session.logins(), stats.connections_lost),
+                    (1, 0),
+                    "{:?}",
+                    stats.last_error
+                );
                 session.close().await;
-                assert_eq!(session.stats().connections_lost, lost);
+                assert_eq!(session.stats().connections_lost, 0);
             }
         });
     }
+}
+
+/// istgt answers an ABORT TASK from another thread than the rest, so that its responses leave in
+/// another order than that of their StatSN; and while it waits for the data of the aborted write it
+/// answers nothing. The first is what a lost status looks like, and the cure of both is a new
+/// connection, later each time by the back-off: a few rounds take as long as the waits between their
+/// logins.
+#[test]
+fn a_dropped_request_costs_a_login_with_istgt_and_no_request_of_others() {
+    const ROUNDS: u64 = 5;
+    for on in [On::Tokio, On::Smol] {
+        let Some(peer) = start(Kind::Istgt) else {
+            return;
+        };
+        block_on(on, |runtime| {
+            let peer = &peer;
+            async move {
+                let mut options = SessionOptions::default();
+                options.core.ladder.abort_task = Some(Duration::from_secs(1));
+                options.replacement_timeout = Some(Duration::from_secs(60));
+                let (session, unit) = open(&runtime, peer, 0, options).await;
+                for round in 0..ROUNDS {
+                    session.wait_up().await.expect("it comes back");
+                    drop_some(&runtime, &unit, Duration::from_micros(round * 2400)).await;
+                    write_at_last(&session, &unit, round).await;
+                }
+                use_all_slots(&session, &unit).await;
+                let stats = session.stats();
+                println!(
+                    "{} aborts, {} connections lost, {} failed logins",
+                    stats.aborts_sent, stats.connections_lost, stats.login_failures
+                );
+                // Nobody has our place; it was us who dropped the connections.
+                assert_eq!(stats.nexus_taken, 0, "{stats:?}");
+                assert_eq!(session.logins(), 1 + stats.connections_lost);
+                let reasons = losses(&session);
+                assert_eq!(reasons.len() as u64, stats.connections_lost);
+                assert!(reasons.iter().all(is_of_istgt), "{reasons:?}");
+                session.close().await;
+            }
+        });
+    }
+}
+
+/// How often something is tried over connections that istgt makes us drop.
+const TRIES: u32 = 5;
+
+/// Writes, where no dropped write goes, until that is done and can be read.
+async fn write_at_last(session: &Session, unit: &LogicalUnit, round: u64) {
+    let bytes = bytes::Bytes::from(vec![u8::try_from(round + 1).expect("small"); 1 << 20]);
+    let offset = (SAFE as u64) * 512 + (round << 20);
+    for _ in 0..TRIES {
+        session.wait_up().await.expect("it comes back");
+        let done = async {
+            unit.write_bytes(offset, bytes.clone()).await?;
+            unit.read_bytes(offset, bytes.len()).await
+        };
+        match done.await {
+            Ok(read) => return assert!(read == bytes),
+            Err(error) => assert!(is_of_istgt(&error), "{error:?}"),
+        }
+    }
+    panic!("{:?}", session.stats());
+}
+
+/// Reads with twice as many commands as there are slots, so that none of them is still taken.
+async fn use_all_slots(session: &Session, unit: &LogicalUnit) {
+    let commands = 2 * u64::from(session.options().queue_depth);
+    for _ in 0..TRIES {
+        session.wait_up().await.expect("it comes back");
+        let reads = (0..commands).map(|n| unit.read_bytes(n * 512, 512));
+        let failed = join_all(reads).await.into_iter().find_map(Result::err);
+        match failed {
+            None => return,
+            Some(error) => assert!(is_of_istgt(&error), "{error:?}"),
+        }
+    }
+    panic!("{:?}", session.stats());
+}
+
+fn start(kind: Kind) -> Option<Peer> {
+    let setup = Setup {
+        size: SIZE,
+        ..Setup::default()
+    };
+    Peer::start(kind, setup)
+}
+
+/// Eight requests that are dropped after a while.
+async fn drop_some(runtime: &Arc<dyn Runtime>, unit: &LogicalUnit, after: Duration) {
+    let reads = (0..4).map(|n| {
+        let buf = ReadBuf::zeroed(4 << 20);
+        unit.read(n << 22, buf, ReadOptions::default())
+    });
+    let writes = (8..12).map(|n| {
+        let bytes = bytes::Bytes::from(vec![0x5a; 4 << 20]);
+        unit.write(n << 22, bytes.into(), WriteOptions::default())
+    });
+    let mut all = Box::pin(join(join_all(reads), join_all(writes)));
+    // Polled once: submitted. Then some are dropped before they are sent, some in the middle of
+    // their data, and some close to their end.
+    let early = poll_immediate(&mut all).await;
+    assert!(early.is_none(), "not done yet");
+    sleep(&**runtime, after).await;
+}
+
+/// Why connections were lost.
+fn losses(session: &Session) -> Vec<Error> {
+    let events = session.events(0).into_iter();
+    events
+        .filter_map(|event| match event.kind {
+            SessionEventKind::Down {
+                reason: DownReason::Lost(error),
+                ..
+            } => Some(error),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A response out of order, or none in time.
+fn is_of_istgt(error: &Error) -> bool {
+    let source = error.source().map(|source| format!("{source:?}"));
+    source.is_some_and(|source| source.contains("StatSn") || source.contains("TimedOut"))
 }

@@ -14,12 +14,14 @@ use iscsi_client::{
     tap::PcapNg,
 };
 use iscsi_proto::{
+    login::ChapAlgorithm,
     pdu::Pdu,
+    session::TaskManagement,
     text::{Digest, DigestOffer},
 };
 
 use crate::harness::{
-    Kind, Limits, On, Peer, Setup, TempDir, Trace, block_on, have, open, run_tool,
+    Auth, Kind, Limits, On, Peer, Setup, TempDir, Trace, Traced, block_on, have, open, run_tool,
 };
 
 each_peer!(without_digests, with_digests);
@@ -27,8 +29,8 @@ each_peer!(without_digests, with_digests);
 /// PDUs, both directions together, that a run must have at least.
 const PDUS: usize = 10_000;
 
-/// Which of tshark's fields are compared; all numbers.
-const FIELDS: [&str; 16] = [
+/// Which of tshark's numbers are compared.
+const FIELDS: [&str; 22] = [
     "iscsi.opcode",
     "iscsi.datasegmentlength",
     "iscsi.initiatortasktag",
@@ -45,7 +47,19 @@ const FIELDS: [&str; 16] = [
     "iscsi.scsicommand.expecteddatatransferlength",
     "iscsi.taskmanfun.referencedtasktag",
     "iscsi.scsiresponse.status",
+    "iscsi.taskmanfun.function",
+    "iscsi.taskmanfun.response",
+    "iscsi.refcmdsn",
+    "iscsi.login.csg",
+    "iscsi.login.status",
+    "iscsi.logout.reason",
 ];
+
+/// The `key=value` pairs of logins and text exchanges, which are no numbers.
+const PAIRS: &str = "iscsi.keyvalue";
+
+/// Between the values of a field; neither in a number nor in a pair.
+const SEPARATOR: &str = ";";
 
 /// What tshark must not find.
 const FAULTS: [&str; 4] = [
@@ -55,15 +69,35 @@ const FAULTS: [&str; 4] = [
     "tcp.analysis.lost_segment",
 ];
 
-type Columns = BTreeMap<&'static str, Vec<u64>>;
+type Columns = BTreeMap<&'static str, Vec<String>>;
 
 /// The same of a PDU as we parse it.
-fn note(pdu: &Pdu, columns: &mut Columns) {
-    let mut add = |field: &'static str, value: u64| columns.entry(field).or_default().push(value);
+fn note((pdu, data): &Traced, columns: &mut Columns) {
+    if let Pdu::LoginRequest(_)
+    | Pdu::LoginResponse(_)
+    | Pdu::TextRequest(_)
+    | Pdu::TextResponse(_) = pdu
+    {
+        let text = String::from_utf8_lossy(data);
+        // tshark does not show what proves the secret.
+        let pairs = text.split_terminator('\0');
+        let pairs = pairs.map(|pair| match pair.strip_prefix("CHAP_R=") {
+            Some(proof) => format!("CHAP_R={}", "X".repeat(proof.len())),
+            None => pair.into(),
+        });
+        columns.entry(PAIRS).or_default().extend(pairs);
+    }
+    let mut add = |field: &'static str, value: u64| {
+        let value = value.to_string();
+        columns.entry(field).or_default().push(value);
+    };
     let bhs = pdu.emit();
     add("iscsi.opcode", bhs.opcode().into());
     add("iscsi.initiatortasktag", bhs.initiator_task_tag().0.into());
-    add("iscsi.datasegmentlength", bhs.data_segment_length().into());
+    // That of a Task Management Function Response is always zero, and tshark does not show it.
+    if !matches!(pdu, Pdu::TaskManagementResponse(_)) {
+        add("iscsi.datasegmentlength", bhs.data_segment_length().into());
+    }
     // tshark shows that of a Data-In only where it asks for an acknowledgement, which none does here.
     let ttt = match pdu {
         Pdu::NopOut(pdu) => Some(pdu.ttt),
@@ -83,6 +117,7 @@ fn note(pdu: &Pdu, columns: &mut Columns) {
         let bytes = bhs.as_bytes()[at..at + 4].try_into().expect("four bytes");
         u64::from(u32::from_be_bytes(bytes))
     };
+    let byte = |at: usize| bhs.as_bytes()[at];
     if bhs.opcode() < 0x20 {
         if !matches!(pdu, Pdu::DataOut(_)) {
             add("iscsi.cmdsn", word(24));
@@ -118,20 +153,31 @@ fn note(pdu: &Pdu, columns: &mut Columns) {
                 pdu.desired_data_transfer_length.into(),
             );
         }
-        Pdu::TaskManagementRequest(pdu) => add(
-            "iscsi.taskmanfun.referencedtasktag",
-            pdu.referenced_task_tag.0.into(),
-        ),
+        Pdu::TaskManagementRequest(pdu) => {
+            add("iscsi.taskmanfun.function", (byte(1) & 0x7f).into());
+            let tag = pdu.referenced_task_tag.0;
+            add("iscsi.taskmanfun.referencedtasktag", tag.into());
+            add("iscsi.refcmdsn", word(32));
+        }
+        Pdu::TaskManagementResponse(_) => add("iscsi.taskmanfun.response", byte(2).into()),
+        Pdu::LoginRequest(_) => add("iscsi.login.csg", (byte(1) >> 2 & 3).into()),
+        Pdu::LoginResponse(_) => {
+            add("iscsi.login.csg", (byte(1) >> 2 & 3).into());
+            add("iscsi.login.status", word(36) >> 16);
+        }
+        Pdu::LogoutRequest(_) => add("iscsi.logout.reason", (byte(1) & 0x7f).into()),
         _ => {}
     }
 }
 
-fn number(text: &str) -> u64 {
+/// A number in decimal, whatever base tshark has it in.
+fn number(text: &str) -> String {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.unwrap_or_else(|_| panic!("tshark says {text:?}"))
+    let number = parsed.unwrap_or_else(|_| panic!("tshark says {text:?}"));
+    number.to_string()
 }
 
 /// What tshark sees in a capture: of the PDUs to `portal`, and of those from it.
@@ -141,9 +187,10 @@ fn dissect(capture: &Path, portal: SocketAddr) -> [Columns; 2] {
         .args(["-n", "-r"])
         .arg(capture)
         .args(["-d", &format!("tcp.port=={},iscsi", portal.port())])
-        .args(["-T", "fields", "-E", "separator=/t", "-E", "aggregator=,"])
+        .args(["-T", "fields", "-E", "separator=/t"])
+        .args(["-E", &format!("aggregator={SEPARATOR}")])
         .args(["-e", "tcp.dstport"]);
-    for field in FAULTS.iter().chain(&FIELDS) {
+    for field in FAULTS.iter().chain(&FIELDS).chain([&PAIRS]) {
         tshark.args(["-e", field]);
     }
     let mut columns = [Columns::new(), Columns::new()];
@@ -154,12 +201,13 @@ fn dissect(capture: &Path, portal: SocketAddr) -> [Columns; 2] {
         for (fault, cell) in FAULTS.iter().zip(cells.by_ref()) {
             assert!(cell.is_empty(), "{fault}: {line}");
         }
-        for (field, cell) in FIELDS.iter().zip(cells) {
-            let values = cell.split(',').filter(|text| !text.is_empty());
-            columns
-                .entry(*field)
-                .or_default()
-                .extend(values.map(number));
+        for (field, cell) in FIELDS.iter().chain([&PAIRS]).zip(cells) {
+            let values = cell.split(SEPARATOR).filter(|text| !text.is_empty());
+            let values = values.map(|text| match *field == PAIRS {
+                true => text.into(),
+                false => number(text),
+            });
+            columns.entry(*field).or_default().extend(values);
         }
     }
     for columns in &mut columns {
@@ -188,6 +236,18 @@ async fn exercise(unit: &LogicalUnit) {
     }
 }
 
+/// A text exchange, and task management, with istgt: a tgtd that is asked for targets on a session
+/// with one resets the connection.
+async fn ask(unit: &LogicalUnit) {
+    let session = unit.session();
+    let found = session.send_targets().await.expect("an answer");
+    assert_eq!(found.targets.len(), 1, "{found:?}");
+    let reset = TaskManagement::LogicalUnitReset(unit.lun());
+    let answer = session.task_management(reset, None).await;
+    answer.expect("an answer");
+    session.ping().await.expect("a NOP-In");
+}
+
 fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
     if !have(&["tshark"]) {
         return;
@@ -202,6 +262,7 @@ fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
     let setup = Setup {
         limits,
         digests: (crc32c, crc32c),
+        auth: Auth::Mutual,
         ..Setup::default()
     };
     let Some(peer) = Peer::start(kind, setup) else {
@@ -210,12 +271,14 @@ fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
     let dir = TempDir::new();
     let capture = dir.join("session.pcapng");
     let pcapng = Arc::new(PcapNg::create(&capture).expect("a file"));
-    let trace = Arc::new(Trace::new(Arc::clone(&pcapng) as _));
+    let trace = Arc::new(Trace::new(Some(Arc::clone(&pcapng) as _)));
     block_on(On::Tokio, |runtime| {
         let (peer, trace) = (&peer, Arc::clone(&trace));
         async move {
             let mut options = SessionOptions::default();
             options.tap = Some(trace);
+            // tgtd refuses the longer list, which would take a second connection.
+            options.chap_algorithms = vec![ChapAlgorithm::Md5];
             options.offer = options
                 .offer
                 .with_header_digest(digest)
@@ -226,6 +289,9 @@ fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
                 .expect("within the ranges");
             let (session, unit) = open(&runtime, peer, 0, options).await;
             exercise(&unit).await;
+            if kind == Kind::Istgt {
+                ask(&unit).await;
+            }
             session.close().await;
             assert_eq!(session.logins(), 1);
         }
@@ -240,7 +306,11 @@ fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
     let theirs = dissect(&capture, peer.portals()[0]);
     for (direction, (ours, theirs)) in ["sent", "received"].iter().zip(ours.iter().zip(&theirs)) {
         let mut columns = Columns::new();
-        ours.iter().for_each(|pdu| note(pdu, &mut columns));
+        ours.iter().for_each(|traced| note(traced, &mut columns));
+        let found = |key| columns[PAIRS].iter().any(|pair| pair.starts_with(key));
+        assert!(found("CHAP_R="), "{direction}: mutual CHAP");
+        let asked = *direction == "sent" && kind == Kind::Istgt;
+        assert_eq!(found("SendTargets="), asked, "{direction}");
         let names = |columns: &Columns| columns.keys().copied().collect::<Vec<_>>();
         assert_eq!(names(&columns), names(theirs), "{direction}: the fields");
         for (field, ours) in &columns {
@@ -248,7 +318,7 @@ fn agree(kind: Kind, digest: DigestOffer, expected: Digest) {
             assert_eq!(ours.len(), theirs.len(), "{direction}: how many {field}");
             let differs = ours.iter().zip(theirs).position(|(a, b)| a != b);
             if let Some(at) = differs {
-                let (ours, theirs) = (ours[at], theirs[at]);
+                let (ours, theirs) = (&ours[at], &theirs[at]);
                 panic!("{direction}: {field} number {at} is {ours}, tshark says {theirs}");
             }
         }

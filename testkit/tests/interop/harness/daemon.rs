@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{self, Child, Command, Output, Stdio},
     sync::atomic::{AtomicU16, Ordering},
@@ -18,6 +18,8 @@ pub(crate) enum Place {
     /// Beside the test, on the loopback.
     #[default]
     Here,
+    /// The same, on the loopback of IPv6.
+    Here6,
     /// In a network namespace, on these addresses.
     Namespace {
         name: String,
@@ -26,6 +28,18 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Two portals of a daemon.
+    pub(super) fn portals(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Here => vec![free_port([127, 0, 0, 1]), free_port([127, 0, 0, 2])],
+            Self::Here6 => vec![
+                free_port(Ipv6Addr::LOCALHOST),
+                free_port(Ipv6Addr::LOCALHOST),
+            ],
+            Self::Namespace { portals, .. } => portals.clone(),
+        }
+    }
+
     fn command(&self, program: &str) -> Command {
         let path = need::find(program).expect("asked for before");
         // If the test is killed, the kernel ends the daemon. `Drop` is for every other end.
@@ -53,7 +67,8 @@ const PATIENCE: u32 = 2000;
 
 /// A loopback port that nobody listens on. Below the range that the kernel takes for outgoing
 /// connections, so that no connection of another test sits on it; and each process begins elsewhere.
-pub(super) fn free_port(address: [u8; 4]) -> SocketAddr {
+pub(super) fn free_port(address: impl Into<IpAddr>) -> SocketAddr {
+    let address = address.into();
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
@@ -61,12 +76,12 @@ pub(super) fn free_port(address: [u8; 4]) -> SocketAddr {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let offset = (process::id().wrapping_mul(97) + step) % COUNT;
         let port = u16::try_from(FIRST + offset).expect("below 2^16");
-        let address = SocketAddr::from((address, port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        let free = SocketAddr::from((address, port));
+        if TcpListener::bind(free).is_ok() {
+            return free;
         }
     }
-    panic!("no free port between 20000 and 32000");
+    panic!("no free port between 20000 and 32000 of {address}");
 }
 
 /// A running daemon and its log.
@@ -104,7 +119,9 @@ impl Daemon {
     pub(super) fn wait_for(&mut self, place: &Place, portals: &[SocketAddr]) {
         for portal in portals {
             self.poll("accept connections", || match place {
-                Place::Here => TcpStream::connect_timeout(portal, Duration::from_secs(1)).is_ok(),
+                Place::Here | Place::Here6 => {
+                    TcpStream::connect_timeout(portal, Duration::from_secs(1)).is_ok()
+                }
                 Place::Namespace { name, .. } => {
                     let listening = ["netns", "exec", name, "ss", "-Hltn"];
                     let sockets = Command::new("ip").args(listening).output();
@@ -127,6 +144,19 @@ impl Daemon {
             pause();
         }
         panic!("the daemon does not {what}:\n{}", self.log());
+    }
+
+    /// Stops the process where it is, or lets it go on. That it has stopped is awaited.
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let pid = self.child.id().to_string();
+        // The shell's own `kill`: there need not be a program of that name.
+        let arguments = ["-c", "kill \"$1\" \"$2\"", "kill", signal, &pid];
+        run_tool(Command::new("sh").args(arguments));
+        self.poll("obey the signal", || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.contains("State:\tT") == frozen
+        });
     }
 
     /// Sends SIGKILL and waits for the end.

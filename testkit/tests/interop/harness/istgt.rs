@@ -25,10 +25,7 @@ pub(super) struct Istgt {
 
 impl Istgt {
     pub(super) fn start(dir: &TempDir, target: &str, setup: &Setup) -> Self {
-        let portals = match &setup.place {
-            Place::Here => vec![free_port([127, 0, 0, 1]), free_port([127, 0, 0, 2])],
-            Place::Namespace { portals, .. } => portals.clone(),
-        };
+        let portals = setup.place.portals();
         let [name, secret] = USER;
         let [target_name, target_secret] = TARGET_USER;
         let accounts = dir.join("auth.conf");
@@ -60,6 +57,10 @@ impl Istgt {
         let mut daemon = Daemon::start(&self.place, "istgt", &arguments, &[], log);
         daemon.wait_for(&self.place, &self.portals);
         self.daemon = Some(daemon);
+    }
+
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        self.daemon.as_mut().expect("it runs").freeze(frozen);
     }
 
     pub(super) fn kill(&mut self) {

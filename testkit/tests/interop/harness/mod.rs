@@ -35,5 +35,5 @@ pub(crate) use self::{
     peer::{Auth, Kind, Limits, Peer, Setup, USER},
     run::{On, block_on, initiator, initiator_named, lun, open, sleep, until},
     temp::TempDir,
-    trace::Trace,
+    trace::{Trace, Traced},
 };

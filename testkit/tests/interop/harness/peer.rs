@@ -199,6 +199,23 @@ impl Peer {
         }
     }
 
+    /// Stops the daemon in the middle of what it does (SIGSTOP): connections stay, nothing is answered.
+    pub(crate) fn freeze(&mut self) {
+        self.set_frozen(true);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn thaw(&mut self) {
+        self.set_frozen(false);
+    }
+
+    fn set_frozen(&mut self, frozen: bool) {
+        match &mut self.server {
+            Server::Tgtd(tgtd) => tgtd.freeze(frozen),
+            Server::Istgt(istgt) => istgt.freeze(frozen),
+        }
+    }
+
     /// Starts it again, on the same ports with the same content.
     pub(crate) fn restart(&mut self) {
         match &mut self.server {

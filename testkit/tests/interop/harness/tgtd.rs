@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    daemon::{Daemon, Place, free_port, run_tool},
+    daemon::{Daemon, run_tool},
     need,
     peer::{Auth, Limits, Setup, TARGET_USER, USER},
     temp::TempDir,
@@ -30,10 +30,7 @@ const CONTROL: &str = "1";
 
 impl Tgtd {
     pub(super) fn start(dir: &TempDir, target: &str, setup: &Setup) -> Self {
-        let portals = match &setup.place {
-            Place::Here => vec![free_port([127, 0, 0, 1]), free_port([127, 0, 0, 2])],
-            Place::Namespace { portals, .. } => portals.clone(),
-        };
+        let portals = setup.place.portals();
         let mut tgtd = Self {
             daemon: None,
             portals,
@@ -64,6 +61,10 @@ impl Tgtd {
         daemon.wait_for(place, &self.portals);
         self.daemon = Some(daemon);
         self.configure();
+    }
+
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        self.daemon.as_mut().expect("it runs").freeze(frozen);
     }
 
     pub(super) fn kill(&mut self) {

@@ -12,10 +12,13 @@ use iscsi_proto::{
     text::Digest,
 };
 
+/// A PDU and its data segment.
+pub(crate) type Traced = (Pdu, Vec<u8>);
+
 /// Keeps both streams of a connection, and hands everything on to another tap.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    other: Arc<dyn Tap>,
+    other: Option<Arc<dyn Tap>>,
     streams: Arc<Streams>,
 }
 
@@ -52,7 +55,10 @@ impl Tap for Trace {
     ) -> Option<Arc<dyn ConnectionTap>> {
         self.streams.with(|kept| kept.connections += 1);
         Some(Arc::new(Both {
-            other: self.other.connected(at, connection),
+            other: self
+                .other
+                .as_ref()
+                .and_then(|other| other.connected(at, connection)),
             streams: Arc::clone(&self.streams),
         }))
     }
@@ -92,7 +98,7 @@ impl ConnectionTap for Both {
 }
 
 impl Trace {
-    pub(crate) fn new(other: Arc<dyn Tap>) -> Self {
+    pub(crate) fn new(other: Option<Arc<dyn Tap>>) -> Self {
         Self {
             other,
             streams: Arc::default(),
@@ -107,7 +113,7 @@ impl Trace {
     /// The PDUs that were sent and those that were received, in order.
     ///
     /// Panics if there was not exactly one connection, or one of its streams ends in a PDU.
-    pub(crate) fn pdus(&self) -> [Vec<Pdu>; 2] {
+    pub(crate) fn pdus(&self) -> [Vec<Traced>; 2] {
         self.streams.with(|kept| {
             assert_eq!(kept.connections, 1);
             let digests = kept.digests.expect("logged in");
@@ -116,22 +122,24 @@ impl Trace {
     }
 }
 
-fn split(mut stream: &[u8], (header_digest, data_digest): (Digest, Digest)) -> Vec<Pdu> {
+fn split(mut stream: &[u8], (header_digest, data_digest): (Digest, Digest)) -> Vec<Traced> {
     let mut pdus = Vec::new();
     while let Some(header) = stream.first_chunk::<{ Bhs::LEN }>() {
         let bhs = Bhs::from(*header);
         let pdu = Pdu::parse(&bhs).expect("a PDU");
         let login = matches!(pdu, Pdu::LoginRequest(_) | Pdu::LoginResponse(_));
         let data = bhs.data_segment_length() as usize;
-        let mut len = Bhs::LEN + bhs.total_ahs_length() + data + pad_len(data);
+        let mut begin = Bhs::LEN + bhs.total_ahs_length();
         if !login && header_digest == Digest::Crc32c {
-            len += 4;
+            begin += 4;
         }
+        let mut len = begin + data + pad_len(data);
         if !login && data_digest == Digest::Crc32c && data > 0 {
             len += 4;
         }
-        stream = stream.get(len..).expect("whole PDUs");
-        pdus.push(pdu);
+        let rest = stream.get(len..).expect("whole PDUs");
+        pdus.push((pdu, stream[begin..begin + data].to_vec()));
+        stream = rest;
     }
     assert!(stream.is_empty(), "{} bytes are left over", stream.len());
     pdus
