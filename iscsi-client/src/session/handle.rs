@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
+use iscsi_proto::{Isid, name::IscsiName, portal::Portal, scsi::Lun};
 
 use super::{
     execute::{Execute, QueueFull, ScsiRequest},
@@ -16,6 +16,7 @@ use super::{
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
     tether::{Identity, Tether},
+    units::UnitReports,
 };
 use crate::{
     bind::Bind,
@@ -123,6 +124,11 @@ impl Session {
     /// pings are under way.
     pub fn ping(&self) -> Ping {
         Ping::new(&self.0)
+    }
+
+    /// What a logical unit has reported through this session.
+    pub(crate) fn unit(&self, lun: Lun) -> Arc<UnitReports> {
+        self.shared().units.get(lun)
     }
 
     pub(crate) fn text(&self, text: Vec<u8>) -> Text {

@@ -32,9 +32,12 @@ mod state;
 mod stats;
 mod store;
 pub(crate) mod tether;
+pub(crate) mod units;
 mod work;
 
 use std::sync::Arc;
+
+use iscsi_proto::name::IscsiName;
 
 pub use driver::Driver;
 pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
@@ -44,6 +47,7 @@ pub(crate) use options::clamp_timeout;
 pub use request::Ping;
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
+pub use units::{UnitAttention, UnitEvent};
 pub use work::Payload;
 
 use self::{
@@ -61,6 +65,10 @@ pub(crate) fn establish(
     connector: Connector,
     connected: Connected,
 ) -> Result<(Session, Driver), LoginError> {
+    let options = match &identity.target {
+        Some(target) => heed_quirks(target, options),
+        None => options,
+    };
     let shared = Arc::new(Shared::new(runtime, &options));
     let driver = Driver::new(
         Arc::clone(&shared),
@@ -69,4 +77,11 @@ pub(crate) fn establish(
         connected,
     )?;
     Ok((Session::new(shared, identity, options), driver))
+}
+
+/// The options with what the target is known to need.
+fn heed_quirks(target: &IscsiName, mut options: Arc<SessionOptions>) -> Arc<SessionOptions> {
+    let quirks = Arc::clone(&options.quirks);
+    quirks.apply(target, Arc::make_mut(&mut options));
+    options
 }

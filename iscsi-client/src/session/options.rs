@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
 
+use crate::quirks::QuirkTable;
 use crate::{runtime::SocketOptions, tap::Tap};
 
 /// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
@@ -31,6 +32,8 @@ pub struct SessionOptions {
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
+    /// What single targets need that others do not. Default: the built-in table.
+    pub quirks: Arc<QuirkTable>,
     /// Watches the session's connections; see [`tap`](crate::tap). Default `None`.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -47,6 +50,7 @@ impl Default for SessionOptions {
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
+            quirks: Arc::default(),
             tap: None,
         }
     }
