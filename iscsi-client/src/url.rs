@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use iscsi_proto::{
-    login::{Authentication, ChapCredentials, CredentialError, Secret},
+    login::{Authentication, ChapCredentials, CredentialError, Secret, TargetCredentials},
     name::{IscsiName, NameError},
     portal::Portal,
     scsi::lun::Lun,
@@ -110,12 +110,6 @@ pub enum UrlError {
     /// The credentials are outside of what CHAP takes.
     #[error("in the URL: {0}")]
     Chap(#[from] CredentialError),
-    /// The URL wants the target to authenticate itself, which this version cannot ask of it. To go on
-    /// without would be to trust a target that was not to be trusted.
-    #[error(
-        "mutual CHAP is not supported yet; remove target_user and target_password to do without"
-    )]
-    MutualChap,
 }
 
 impl TargetUrl {
@@ -139,16 +133,23 @@ impl TargetUrl {
     ///
     /// # Errors
     ///
-    /// [`UrlError::Incomplete`] for a name without a secret, [`UrlError::Chap`] for a secret shorter
-    /// than 12 bytes, [`UrlError::MutualChap`] if the target is to authenticate itself.
+    /// [`UrlError::Incomplete`] for a name without a secret; [`UrlError::Chap`] for a secret shorter
+    /// than 12 bytes, and for one that is the same in both directions.
     pub fn authentication(&self) -> Result<Authentication, UrlError> {
-        if self.target_user.is_some() || self.target_secret.is_some() {
-            return Err(UrlError::MutualChap);
-        }
-        match (&self.user, &self.secret) {
-            (None, None) => Ok(Authentication::None),
+        let target = match (&self.target_user, &self.target_secret) {
+            (None, None) => None,
             (Some(user), Some(secret)) => {
-                let credentials = ChapCredentials::new(user, secret.clone())?;
+                Some(TargetCredentials::new(secret.clone())?.with_name(user)?)
+            }
+            _ => return Err(UrlError::Incomplete),
+        };
+        match (&self.user, &self.secret) {
+            (None, None) if target.is_none() => Ok(Authentication::None),
+            (Some(user), Some(secret)) => {
+                let mut credentials = ChapCredentials::new(user, secret.clone())?;
+                if let Some(target) = target {
+                    credentials = credentials.with_target(target)?;
+                }
                 Ok(Authentication::Chap(credentials))
             }
             _ => Err(UrlError::Incomplete),

@@ -2,7 +2,11 @@
 
 use iscsi_client::url::{TargetUrl, UrlError};
 use iscsi_proto::{
-    login::Authentication, name::NameError, portal::Host, scsi::lun::Lun, text::DigestOffer,
+    login::{Authentication, CredentialError},
+    name::NameError,
+    portal::Host,
+    scsi::lun::Lun,
+    text::DigestOffer,
 };
 
 const IQN: &str = "iqn.2026-01.com.example:disk";
@@ -196,8 +200,19 @@ fn authentication_that_was_asked_for_is_never_left_out() {
         failed("iscsi://me%short@h/IQN/0"),
         Some(UrlError::Chap(_))
     ));
+    let target = |parameters: &str| {
+        let url = format!("iscsi://me%a-long-secret@h/IQN/0?{parameters}");
+        parse(&url).unwrap().authentication()
+    };
     assert_eq!(
-        failed("iscsi://me%a-long-secret@h/IQN/0?target_user=you&target_password=b"),
-        Some(UrlError::MutualChap)
+        target("target_user=you&target_password=b").err(),
+        Some(UrlError::Chap(CredentialError::WeakSecret))
     );
+    assert_eq!(
+        target("target_user=you&target_password=a-long-secret").err(),
+        Some(UrlError::Chap(CredentialError::SameSecret))
+    );
+    assert_eq!(target("target_user=you").err(), Some(UrlError::Incomplete));
+    let mutual = target("target_user=you&target_password=another-secret").unwrap();
+    assert!(matches!(mutual, Authentication::Chap(chap) if chap.is_mutual()));
 }

@@ -3,9 +3,9 @@
 //! Variants carry numbers, never text: they are compared in tests, given to every waiter of a
 //! connection, and must not become a way for a target to put bytes into somebody's log.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
-use crate::ids::{InitiatorTaskTag, LoginStatus};
+use crate::ids::{InitiatorTaskTag, LoginStatus, TargetPortalGroupTag};
 
 /// Bytes that are not a PDU, a text or a SCSI structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -221,6 +221,32 @@ pub enum PeerIncompatible {
     /// No protocol version in common.
     #[error("no protocol version in common")]
     Version,
+    /// Mutual CHAP: the target gave another name than expected, or does not know its secret.
+    #[error("target failed to authenticate itself")]
+    TargetNotAuthentic,
+    /// Mutual CHAP: the target accepted us and did not answer our challenge.
+    #[error("target did not answer our challenge")]
+    TargetProofMissing,
+    /// Another portal group than the configured one serves the portal.
+    #[error("portal group {expected} is required, and the target named {}", Named(*found))]
+    PortalGroup {
+        /// What was configured.
+        expected: TargetPortalGroupTag,
+        /// What the target said; `None` if it said nothing.
+        found: Option<TargetPortalGroupTag>,
+    },
+}
+
+/// A portal group, or that there was none.
+struct Named(Option<TargetPortalGroupTag>);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(tag) => tag.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 /// A call that the caller should not have made; nothing was sent.

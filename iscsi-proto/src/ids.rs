@@ -106,12 +106,38 @@ impl LoginStatus {
         }
     }
 
-    /// Whether a later attempt with the same configuration may succeed: class 3, and a target that
-    /// was not found or has too many connections just now.
+    /// Whether and how to log in again after a refusal with this status.
+    #[must_use]
+    pub const fn retry(self) -> LoginRetry {
+        match (self.class, self.detail) {
+            (1, 1 | 2) => LoginRetry::Elsewhere,
+            (2, 10) => LoginRetry::Afresh,
+            // Class 3 blames the target. A name may be unknown, or connections too many, just now:
+            // while a volume moves, or until the target notices that older sessions are dead.
+            (3, _) | (2, 3 | 6) => LoginRetry::Later,
+            _ => LoginRetry::Never,
+        }
+    }
+
+    /// Whether a later attempt with the same configuration may succeed at the same portal.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!((self.class, self.detail), (3, _) | (2, 3 | 6 | 10))
+        matches!(self.retry(), LoginRetry::Later | LoginRetry::Afresh)
     }
+}
+
+/// What a refused login says about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LoginRetry {
+    /// The same configuration will be refused again: somebody has to change something.
+    Never,
+    /// After a pause.
+    Later,
+    /// As a new session, with a TSIH of zero; at once.
+    Afresh,
+    /// At the portal that came with the status.
+    Elsewhere,
 }
 
 impl fmt::Display for LoginStatus {

@@ -44,7 +44,8 @@ pub mod time;
 
 pub use error::{ApiMisuse, DecodeError, Error, PeerIncompatible, PeerMisbehaved};
 pub use ids::{
-    Cid, InitiatorTaskTag, Isid, LoginStatus, TargetPortalGroupTag, TargetTransferTag, Tsih,
+    Cid, InitiatorTaskTag, Isid, LoginRetry, LoginStatus, TargetPortalGroupTag, TargetTransferTag,
+    Tsih,
 };
 pub use name::IscsiName;
 pub use portal::Portal;

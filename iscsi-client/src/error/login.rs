@@ -2,11 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, sync::Arc};
 
-use iscsi_proto::{
-    DecodeError, Error as ProtoError, PeerIncompatible,
-    error::{Consequence, TimedOut},
-    portal::Portal,
-};
+use iscsi_proto::{Error as ProtoError, error::Consequence, login::explain, portal::Portal};
 
 use super::{Error, ErrorKind, Retry};
 
@@ -82,7 +78,8 @@ impl LoginError {
         }
     }
 
-    /// One sentence that says what to do.
+    /// One or two sentences that say what to do. For what the protocol says, those of
+    /// [`explain`].
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match &self.failure {
@@ -95,7 +92,7 @@ impl LoginError {
                 _ => "Check the portal's address, the cable and the firewall.",
             },
             LoginFailure::Io(_) => "Check that an iSCSI target listens there, and its log.",
-            LoginFailure::Protocol(error) => protocol_advice(error),
+            LoginFailure::Protocol(error) => explain(error),
             LoginFailure::RedirectLoop => "Check the redirections in the target's configuration.",
             LoginFailure::SessionExists => {
                 "Close the other session, or give this one another slot."
@@ -104,37 +101,6 @@ impl LoginError {
             LoginFailure::NexusTaken => "Give every initiator a name of its own.",
             LoginFailure::Closed => "Make a new initiator.",
         }
-    }
-}
-
-fn protocol_advice(error: &ProtoError) -> &'static str {
-    match error {
-        ProtoError::LoginRejected(status) => match (status.class, status.detail) {
-            (2, 1) => "Check the CHAP user name and secret.",
-            (2, 2) => "Add this initiator's name to the target's access list.",
-            (2, 3 | 4) => "Check the target's name; discovery lists those that exist.",
-            (2, 6) => "Close sessions, or raise the target's limit of connections.",
-            (3, _) => "Wait, then try again; see the target's log.",
-            _ => "See the target's log.",
-        },
-        ProtoError::PeerIncompatible(PeerIncompatible::CredentialsRequired) => {
-            "Configure a CHAP user name and secret."
-        }
-        ProtoError::PeerIncompatible(PeerIncompatible::AuthenticationSkipped) => {
-            "Turn on CHAP at the target, or remove the credentials here."
-        }
-        ProtoError::PeerIncompatible(PeerIncompatible::NoCommonAuthMethod) => {
-            "Allow an authentication method and CHAP algorithm that the target offers."
-        }
-        ProtoError::PeerIncompatible(PeerIncompatible::DigestRefused) => {
-            "Make the digests optional here, or turn them on at the target."
-        }
-        ProtoError::TimedOut(TimedOut::Login) => {
-            "Check that an iSCSI target listens there and is not overloaded."
-        }
-        ProtoError::Decode(DecodeError::Opcode(_)) => "Check that an iSCSI target listens there.",
-        ProtoError::ApiMisuse(_) => "Correct the session's configuration.",
-        _ => "See the target's log.",
     }
 }
 

@@ -1,103 +1,15 @@
 //! What a login needs to know before it begins.
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use crate::{
     error::{Error, PeerIncompatible, PeerMisbehaved},
-    ids::{Cid, Isid, Tsih},
-    login::secret::Secret,
+    ids::{Cid, Isid, TargetPortalGroupTag, Tsih},
+    login::credentials::{Authentication, ChapAlgorithm},
     name::IscsiName,
     text::{OperationalOffer, SessionType},
 };
-
-/// How the target may convince itself of who we are.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Authentication {
-    /// `AuthMethod=None`.
-    #[default]
-    None,
-    /// `AuthMethod=CHAP`: the target challenges us.
-    Chap(ChapCredentials),
-}
-
-/// A CHAP algorithm (RFC 7143 section 12.1.3 and the IANA registry "PPP Authentication Algorithms").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ChapAlgorithm {
-    /// 5. The standard demands it of every implementation, and most targets know nothing else.
-    Md5,
-    /// 7.
-    Sha256,
-}
-
-impl ChapAlgorithm {
-    /// The number in CHAP_A.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Md5 => 5,
-            Self::Sha256 => 7,
-        }
-    }
-}
-
-/// Why credentials cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CredentialError {
-    /// The name is empty, longer than 255 bytes, or holds a control character.
-    #[error("CHAP name must have 1 to 255 bytes and no control characters")]
-    Name,
-    /// The secret is empty or longer than 255 bytes.
-    #[error("CHAP secret must have 1 to 255 bytes")]
-    Secret,
-    /// The secret is shorter than 96 bits (section 9.2.1).
-    #[error("CHAP secret is shorter than 12 bytes: set a longer one here and at the target")]
-    WeakSecret,
-}
-
-/// Our name and secret for CHAP.
-#[derive(Clone, Debug)]
-pub struct ChapCredentials {
-    pub(super) name: Arc<str>,
-    pub(super) secret: Secret,
-}
-
-impl ChapCredentials {
-    /// The least secret that section 9.2.1 wants where the network is not encrypted: 96 bits.
-    pub const MIN_SECRET_LEN: usize = 12;
-
-    /// A name of 1 to 255 bytes and a secret of 12 to 255 bytes.
-    pub fn new(name: &str, secret: Secret) -> Result<Self, CredentialError> {
-        if secret.len() < Self::MIN_SECRET_LEN && !secret.is_empty() {
-            return Err(CredentialError::WeakSecret);
-        }
-        Self::with_weak_secret(name, secret)
-    }
-
-    /// As [`new`](Self::new), but takes a secret that a listener can guess offline. For targets that
-    /// were set up so and cannot be changed.
-    pub fn with_weak_secret(name: &str, secret: Secret) -> Result<Self, CredentialError> {
-        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            return Err(CredentialError::Name);
-        }
-        if secret.is_empty() || secret.len() > 255 {
-            return Err(CredentialError::Secret);
-        }
-        Ok(Self {
-            name: name.into(),
-            secret,
-        })
-    }
-
-    /// The name that is sent as CHAP_N.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
 
 /// Bounds on what a target can make us do before it is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +22,20 @@ pub struct LoginLimits {
     pub timeout: Duration,
     /// Bytes of text that one exchange may have, over all PDUs that the C bit joins. Default 64 KiB.
     pub max_text: u32,
+}
+
+/// Which algorithms to offer alone once the list `algorithms` was refused.
+fn fallbacks(algorithms: &[ChapAlgorithm]) -> Vec<ChapAlgorithm> {
+    use ChapAlgorithm as A;
+    if algorithms.len() < 2 {
+        return Vec::new();
+    }
+    if algorithms.contains(&A::Md5) {
+        return Vec::from([A::Md5]);
+    }
+    let by_spread = [A::Sha256, A::Sha1, A::Sha3_256];
+    let offered = |one: &A| algorithms.contains(one);
+    by_spread.into_iter().filter(offered).collect()
 }
 
 impl Default for LoginLimits {
@@ -135,6 +61,9 @@ pub struct LoginConfig {
     pub(super) authentication: Authentication,
     pub(super) require_chap: bool,
     pub(super) algorithms: Vec<ChapAlgorithm>,
+    /// What to offer alone, one after the other, to a target that refuses `algorithms`.
+    fallbacks: Vec<ChapAlgorithm>,
+    pub(super) portal_group: Option<TargetPortalGroupTag>,
     pub(super) offer: OperationalOffer,
     pub(super) limits: LoginLimits,
 }
@@ -163,7 +92,9 @@ impl LoginConfig {
             cid: Cid(0),
             authentication: Authentication::None,
             require_chap: true,
-            algorithms: vec![ChapAlgorithm::Sha256, ChapAlgorithm::Md5],
+            algorithms: ChapAlgorithm::ALL.to_vec(),
+            fallbacks: fallbacks(ChapAlgorithm::ALL),
+            portal_group: None,
             offer: OperationalOffer::default(),
             limits: LoginLimits::default(),
         }
@@ -189,34 +120,46 @@ impl LoginConfig {
 
     /// Whether a login with credentials fails when the target does not ask for them. Default yes: a
     /// target that skips authentication may not be the one that we mean, and `None` in the offer is
-    /// an invitation to a man in the middle.
+    /// an invitation to a man in the middle. Credentials that demand the target's proof
+    /// ([`ChapCredentials::with_target`](super::ChapCredentials::with_target)) are required whatever
+    /// is said here.
     #[must_use]
     pub const fn with_require_chap(mut self, require: bool) -> Self {
         self.require_chap = require;
         self
     }
 
-    /// CHAP algorithms in order of preference. Default SHA-256, then MD5; see
+    /// CHAP algorithms in order of preference; each counts once, and what is not in the list is
+    /// neither offered nor accepted. So MD5 is refused by a list without it
+    /// ([`ChapAlgorithm::WITHOUT_MD5`]). Default [`ChapAlgorithm::ALL`]; see
     /// [`narrowed_after`](Self::narrowed_after) for targets that fail with it. An empty list leaves
-    /// the default.
+    /// what was set before.
     #[must_use]
     pub fn with_chap_algorithms(mut self, algorithms: &[ChapAlgorithm]) -> Self {
         if !algorithms.is_empty() {
-            self.algorithms = algorithms.to_vec();
+            self.algorithms.clear();
+            for algorithm in algorithms {
+                if !self.algorithms.contains(algorithm) {
+                    self.algorithms.push(*algorithm);
+                }
+            }
+            self.fallbacks = fallbacks(&self.algorithms);
         }
         self
     }
 
-    /// What to try next after a login with this configuration failed with `error`: the same with MD5
-    /// alone, where a longer list of algorithms may have been the cause; else `None`.
+    /// What to try next after a login with this configuration failed with `error`, where a longer
+    /// list of algorithms may have been the cause; else `None`.
     ///
     /// Two kinds of targets need it. Linux before 3.15 and boxes built on it refuse any list. The
-    /// Linux user-space target takes 7 for SHA-1, chooses it, and then refuses our SHA-256.
-    /// Somebody in between gains nothing by forcing this: the first offer had MD5 in it already.
+    /// Linux user-space target takes 7 for SHA-1, chooses it, and then refuses our SHA-256. Both know
+    /// MD5, so where the list has MD5 the next try is MD5 alone, and that is the last one: a target
+    /// that counts failed logins must not lock us out over one wrong secret. Somebody in between
+    /// gains nothing by forcing it, since the first offer had MD5 in it already. A list without MD5
+    /// never leads to it: its algorithms are tried alone instead, SHA-256, SHA-1, SHA3-256 in turn.
     #[must_use]
     pub fn narrowed_after(&self, error: &Error) -> Option<Self> {
         let chap = matches!(self.authentication, Authentication::Chap(_));
-        let wider = self.algorithms.len() > 1 && self.algorithms.contains(&ChapAlgorithm::Md5);
         let blamed = match error {
             Error::LoginRejected(status) => {
                 matches!((status.class, status.detail), (2, 0 | 1 | 7 | 11))
@@ -225,7 +168,29 @@ impl LoginConfig {
             | Error::PeerMisbehaved(PeerMisbehaved::Chap) => true,
             _ => false,
         };
-        (chap && wider && blamed).then(|| self.clone().with_chap_algorithms(&[ChapAlgorithm::Md5]))
+        let (next, rest) = self.fallbacks.split_first()?;
+        (chap && blamed).then(|| {
+            let mut narrowed = self.clone();
+            narrowed.algorithms = Vec::from([*next]);
+            narrowed.fallbacks = rest.to_vec();
+            narrowed
+        })
+    }
+
+    /// The algorithms that are offered, best first.
+    #[must_use]
+    pub fn chap_algorithms(&self) -> &[ChapAlgorithm] {
+        &self.algorithms
+    }
+
+    /// The portal group that must answer: any other tag, or none, ends the login with
+    /// [`PeerIncompatible::PortalGroup`]. Default `None`: the tag is told in
+    /// [`Parameters`](crate::text::Parameters) and not judged. Section 6.3 leaves it to the
+    /// environment, and some targets send no tag though they must. A discovery session has none.
+    #[must_use]
+    pub const fn with_portal_group(mut self, expected: Option<TargetPortalGroupTag>) -> Self {
+        self.portal_group = expected;
+        self
     }
 
     /// Operational parameters to offer.

@@ -5,7 +5,9 @@ use crate::{
     ids::LoginStatus,
 };
 
-/// One line of advice for whoever has to repair a login that failed with `error`.
+/// What to do about a login that failed with `error`: one or two sentences for whoever has to repair
+/// it, with a full stop at the end. [`LoginStatus::retry`] and
+/// [`Error::consequence`](crate::Error::consequence) say the same to a program.
 ///
 /// The text is fixed and holds nothing that a target sent.
 #[must_use]
@@ -15,119 +17,150 @@ pub const fn explain(error: &Error) -> &'static str {
         Error::PeerIncompatible(why) => explain_incompatible(*why),
         Error::PeerMisbehaved(why) => explain_misbehaved(*why),
         Error::TimedOut(TimedOut::Login) => {
-            "the target accepted the connection but did not finish the login in time; it may be \
-             overloaded, or something else listens on that port"
+            "The target accepted the connection but did not finish the login in time. Check that an \
+             iSCSI target listens there and is not overloaded."
         }
         Error::Closed => {
-            "the target hung up during login; its log says why: often an initiator name or address \
-             that is not on its access list"
+            "The target hung up during login. Its log says why: often an initiator name or address \
+             that is not on its access list."
         }
         Error::Decode(DecodeError::Address) => {
-            "the target redirected the login without a usable address; check its portal settings"
+            "The target redirected the login without a usable address. Check its portal settings."
         }
         Error::Decode(_) => {
-            "the answer is not iSCSI; check that the address and the port are those of an iSCSI \
-             portal"
+            "The answer is not iSCSI. Check that the address and the port are those of an iSCSI portal."
         }
-        Error::ApiMisuse(_) => "a programming error of the caller, not of the target",
-        _ => "the connection failed during login; try again",
+        Error::ApiMisuse(_) => "Correct the session's configuration; the target is not at fault.",
+        _ => "The connection failed during login. Try again.",
     }
 }
 
 const fn explain_status(status: LoginStatus) -> &'static str {
     match (status.class, status.detail) {
-        (1, _) => "the target redirected the login in a way that this initiator does not know",
+        (1, 1 | 2) => {
+            "The target is at another portal, and the redirection was not followed. Log in there, or \
+             allow redirections."
+        }
+        (1, _) => {
+            "The target redirects the login in a way that no standard defines. Update the target."
+        }
         (2, 1) => {
-            "wrong CHAP name or secret, or only one side has CHAP enabled; compare both sides, and \
-             offer MD5 alone to an old target"
+            "Check the CHAP user name and secret on both sides, and that both have CHAP enabled. Offer \
+             MD5 alone to an old target."
         }
-        (2, 2) => {
-            "this initiator name may not use the target; add it to the access list of the target"
-        }
+        (2, 2) => "Add this initiator's name to the access list of the target.",
         (2, 3) => {
-            "no target of that name at this portal; check the IQN letter by letter, and ask the \
-             portal by discovery which names it has"
+            "Check the target's name letter by letter; discovery lists the names that the portal has."
         }
-        (2, 4) => "the target was removed for good; remove it from the configuration",
-        (2, 5) => "the target speaks another version of iSCSI",
+        (2, 4) => "The target was removed for good. Remove it from the configuration.",
+        (2, 5) => "The target speaks another version of iSCSI. Update the older of the two sides.",
         (2, 6) => {
-            "the target has too many sessions or connections; close unused ones or raise its limit"
+            "The target has too many sessions or connections. Close unused ones, or raise its limit."
         }
-        (2, 7) => "the target misses a parameter in the login; this is a fault of the initiator",
-        (2, 8) => "the target does not let this connection join the session; log in afresh",
+        (2, 7) => {
+            "The target misses a parameter in the login, which is a fault of the initiator. Report it \
+             with a capture."
+        }
+        (2, 8) => {
+            "The target does not let this connection join the session. Log in to a session of its own."
+        }
         (2, 9) => {
-            "the portal does not serve this type of session; discovery and data may have different \
-             portals"
+            "The portal does not serve this type of session. Discovery and data may have different \
+             portals."
         }
-        (2, 10) => "the target has forgotten the session; log in afresh",
-        (2, 11) => "the target takes the login for malformed; this is a fault of the initiator",
+        (2, 10) => "The target has forgotten the session. Log in afresh.",
+        (2, 11) => {
+            "The target takes the login for malformed, which is a fault of the initiator or of the \
+             target. Report it with a capture."
+        }
         (2, _) => {
-            "the target refuses the login and blames the initiator; its log says why. With CHAP, \
-             offer MD5 alone to an old target"
+            "The target refuses the login and blames the initiator. Its log says why; with CHAP, offer \
+             MD5 alone to an old target."
         }
-        (3, 1) => "the target is not ready, perhaps still starting or failing over; try again soon",
-        (3, 2) => "the target is out of resources; try again later or reduce its load",
-        (3, _) => "the target has an internal problem; try again, and look into its log",
-        _ => "the target refuses the login with a status that the standard does not define",
+        (3, 1) => {
+            "The target is not ready, perhaps starting or failing over. Wait, then try again."
+        }
+        (3, 2) => "The target is out of resources. Wait, then try again, or reduce its load.",
+        (3, _) => "The target has an internal problem. Wait, then try again, and see its log.",
+        _ => "The target refuses the login with a status that no standard defines. See its log.",
     }
 }
 
 const fn explain_incompatible(why: PeerIncompatible) -> &'static str {
     match why {
         PeerIncompatible::NoCommonAuthMethod => {
-            "the target refuses CHAP, or each of the offered algorithms; enable CHAP on the target, \
-             and offer MD5 alone to an old one"
+            "Allow an authentication method and CHAP algorithm that the target offers: it refuses CHAP, \
+             or each of the offered algorithms."
         }
         PeerIncompatible::AuthenticationSkipped => {
-            "credentials are configured but the target did not ask for them; enable CHAP on the \
-             target, or allow logins without it on purpose"
+            "Turn on CHAP at the target, or remove the credentials here: the target did not ask for \
+             them."
         }
-        PeerIncompatible::CredentialsRequired => {
-            "the target wants CHAP; configure a name and a secret"
-        }
+        PeerIncompatible::CredentialsRequired => "Configure a CHAP user name and secret.",
         PeerIncompatible::DigestRefused => {
-            "a digest is required here and the target has none; enable CRC32C on the target, or \
-             prefer the digest instead of requiring it"
+            "Make the digests optional here, or turn on CRC32C at the target."
         }
-        PeerIncompatible::KeyRefused => "the target refuses a parameter that no session can lack",
-        PeerIncompatible::Version => "the target speaks another version of iSCSI",
+        PeerIncompatible::KeyRefused => {
+            "The target refuses a parameter that no session can lack. Update the target."
+        }
+        PeerIncompatible::Version => {
+            "The target speaks another version of iSCSI. Update the older of the two sides."
+        }
+        PeerIncompatible::TargetNotAuthentic => {
+            "Check the target's own CHAP name and secret on both sides. If they are right, somebody else \
+             answers at this address."
+        }
+        PeerIncompatible::TargetProofMissing => {
+            "Turn on mutual CHAP at the target, with a secret of its own, or remove the target's \
+             credentials here."
+        }
+        PeerIncompatible::PortalGroup { .. } => {
+            "The target's portal groups were changed, or another portal answers at this address. \
+             Discover the target again."
+        }
     }
 }
 
 const fn explain_misbehaved(why: PeerMisbehaved) -> &'static str {
     match why {
         PeerMisbehaved::Chap => {
-            "the target's CHAP challenge is malformed or out of order; update the target"
+            "The target's part of CHAP is malformed or out of order. Update the target."
         }
         PeerMisbehaved::WeakChallenge => {
-            "the target's CHAP challenge is too short to be safe; do not trust it, update it"
+            "The target's CHAP challenge is too short to be safe. Do not trust it, and update it."
         }
         PeerMisbehaved::ChapReflection => {
-            "the target returned our own CHAP challenge; somebody may be in between"
+            "The target returned a CHAP challenge of our own. Do not trust it: somebody may be in \
+             between."
         }
         PeerMisbehaved::Stalled(_) => {
-            "the target keeps the login going without an end; update or restart the target"
+            "The target keeps the login going without an end. Update or restart the target."
         }
-        _ => "the target breaks the login protocol; update it, or report this with a capture",
+        _ => "The target breaks the login protocol. Update it, or report this with a capture.",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::LoginRetry;
 
     #[test]
     fn every_refusal_has_advice_that_names_the_remedy() {
         let status = |class, detail| Error::LoginRejected(LoginStatus { class, detail });
-        assert!(explain(&status(2, 3)).contains("IQN"));
+        assert!(explain(&status(2, 3)).contains("name"));
         assert!(explain(&status(2, 1)).contains("secret"));
         for class in 0..=255 {
             for detail in 0..=255 {
                 let advice = explain(&status(class, detail));
                 assert!(
-                    !advice.is_empty() && !advice.contains("  "),
+                    advice.ends_with('.') && !advice.contains("  "),
                     "{class} {detail}"
                 );
+                // What is said to people agrees with what is said to programs.
+                let wait = advice.contains("Wait") || advice.contains("Close unused");
+                let later = LoginStatus { class, detail }.retry() == LoginRetry::Later;
+                assert_eq!(wait || (class, detail) == (2, 3), later, "{advice}");
             }
         }
     }

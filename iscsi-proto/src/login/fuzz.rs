@@ -7,6 +7,7 @@ use crate::{
     ids::Isid,
     login::{
         Authentication, ChapCredentials, Login, LoginConfig, LoginLimits, LoginOutcome, Secret,
+        TargetCredentials,
     },
     pdu::{Bhs, pad_len},
     time::Instant,
@@ -20,7 +21,11 @@ fn config(kind: u8) -> Option<LoginConfig> {
         _ => LoginConfig::discovery(initiator, Isid([2; 6])),
     };
     if kind & 2 != 0 {
-        let chap = ChapCredentials::new("user", Secret::new(b"opensesame12")).ok()?;
+        let mut chap = ChapCredentials::new("user", Secret::new(b"opensesame12")).ok()?;
+        if kind & 8 != 0 {
+            let target = TargetCredentials::new(Secret::new(b"the target's own")).ok()?;
+            chap = chap.with_target(target).ok()?;
+        }
         config = config
             .with_authentication(Authentication::Chap(chap))
             .with_require_chap(kind & 4 == 0);
@@ -34,7 +39,7 @@ fn config(kind: u8) -> Option<LoginConfig> {
 /// Our serial numbers and tags start at zero here, so that a fuzzer does not have to guess them.
 ///
 /// Oracles: full feature phase is never reached without the required CHAP, and only after a
-/// CHAP_R went out; what was agreed is in range; the number of requests is bounded; every error is
+/// CHAP_R went out; with mutual CHAP only after the target's proof; what was agreed is in range; the number of requests is bounded; every error is
 /// final; the outcome does not depend on how the
 /// stream was cut.
 pub fn fuzz_login(bytes: &[u8]) {
@@ -122,13 +127,15 @@ fn check(config: &LoginConfig, login: Login, sent: &[u8]) -> Ended {
         LoginOutcome::Complete(logged_in) => {
             let answered = sent.windows(7).any(|w| w == b"CHAP_R=");
             assert_eq!(logged_in.is_authenticated(), answered);
-            if matches!(config.authentication, Authentication::Chap(_)) && config.require_chap {
-                assert!(logged_in.is_authenticated());
+            if let Authentication::Chap(chap) = &config.authentication {
+                assert!(logged_in.is_authenticated() || !(config.require_chap || chap.is_mutual()));
+                assert_eq!(logged_in.is_target_authenticated(), chap.is_mutual());
             }
             let p = logged_in.parameters();
             assert!((512..=0xff_ffff).contains(&p.max_xmit_data_segment_length));
             assert!((512..=0xff_ffff).contains(&p.max_burst_length));
             assert!((512..=p.max_burst_length).contains(&p.first_burst_length));
+            assert!(p.protocol_level <= 2);
             assert!(p.max_outstanding_r2t >= 1 && p.error_recovery_level == 0);
             assert!(logged_in.tsih().0 != 0);
             Ended::Complete
@@ -148,9 +155,13 @@ mod tests {
     /// An obliging target's whole stream for configuration `kind`.
     fn honest(kind: u8) -> Vec<u8> {
         let challenge = b"CHAP_A=7\0CHAP_I=1\0CHAP_C=0x000102030405060708090a0b0c0d0e0f\0";
-        let security: &[&[u8]] = match kind & 2 {
+        // SHA-256 of a zero identifier, the target's secret and a challenge of zeros.
+        let proof = b"CHAP_N=t\0CHAP_R=0xec87c2ab2c06a074ce42e831c50a213c\
+            af8ebb697bcbbe93e0e445b03816bf1b\0";
+        let security: &[&[u8]] = match kind & 10 {
             0 => &[b"AuthMethod=None\0"],
-            _ => &[b"AuthMethod=CHAP\0", challenge, b""],
+            2 => &[b"AuthMethod=CHAP\0", challenge, b""],
+            _ => &[b"AuthMethod=CHAP\0", challenge, proof],
         };
         let operational = [&b"MaxBurstLength=65536\0HeaderDigest=None\0"[..]];
         let texts = security.iter().chain(&operational);
@@ -193,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_oracles_hold_for_honest_and_damaged_streams() {
-        for kind in [0, 2, 6] {
+        for kind in [0, 2, 6, 10, 14] {
             let stream = honest(kind);
             let config = config(kind).unwrap();
             assert_eq!(

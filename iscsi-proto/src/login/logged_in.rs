@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     ids::{Cid, Isid, Tsih},
+    login::credentials::ChapAlgorithm,
     name::IscsiName,
     serial::{CmdSn, StatSn},
     text::{Parameters, SessionType},
@@ -23,7 +24,8 @@ pub struct LoggedIn {
     pub(super) exp_stat_sn: StatSn,
     pub(super) exp_cmd_sn: CmdSn,
     pub(super) max_cmd_sn: CmdSn,
-    pub(super) authenticated: bool,
+    pub(super) chap_algorithm: Option<ChapAlgorithm>,
+    pub(super) target_authenticated: bool,
     pub(super) read_ahead: Vec<u8>,
     pub(super) session_type: SessionType,
     pub(super) target_name: Option<IscsiName>,
@@ -47,7 +49,8 @@ impl LoggedIn {
             exp_stat_sn,
             exp_cmd_sn: cmd_sn,
             max_cmd_sn,
-            authenticated: false,
+            chap_algorithm: None,
+            target_authenticated: false,
             read_ahead: Vec::new(),
             session_type: SessionType::Normal,
             target_name: None,
@@ -105,7 +108,19 @@ impl LoggedIn {
     /// Whether the target checked our credentials.
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
-        self.authenticated
+        self.chap_algorithm.is_some()
+    }
+
+    /// Whether the target proved that it knows its own secret (mutual CHAP).
+    #[must_use]
+    pub const fn is_target_authenticated(&self) -> bool {
+        self.target_authenticated
+    }
+
+    /// Which algorithm the target chose, if it checked our credentials.
+    #[must_use]
+    pub const fn chap_algorithm(&self) -> Option<ChapAlgorithm> {
+        self.chap_algorithm
     }
 
     /// What the session is for.

@@ -67,7 +67,7 @@ struct InFlight {
 /// A state can only be made of what the state before it left behind, so that there is no way to
 /// `Complete` around the security stage.
 enum State {
-    Security(Security, Negotiation),
+    Security(Box<Security>, Negotiation),
     Operational(SecurityDone, Negotiation),
     Redirected(Redirection),
     Complete(Box<LoggedIn>),
@@ -106,7 +106,8 @@ const VERSION: u8 = 0;
 
 impl Login {
     /// Begins a login: the first request is ready to be sent. `entropy` fills its argument with
-    /// random bytes (the task tag and the first CmdSN, so that a stale connection's PDUs do not fit).
+    /// random bytes: the task tag and the first CmdSN, so that a stale connection's PDUs do not fit,
+    /// and our CHAP challenge, which must not be guessable.
     #[must_use]
     pub fn new(config: LoginConfig, now: Instant, entropy: &mut dyn FnMut(&mut [u8])) -> Self {
         let mut random = || {
@@ -121,7 +122,7 @@ impl Login {
         let cmd_sn = CmdSn(random());
         let mut text = TextBuf::new();
         write_names(&config, &mut text);
-        let (security, want_transit) = Security::begin(&config, &mut text);
+        let (security, want_transit) = Security::begin(&config, entropy, &mut text);
         let mut login = Self {
             deadline: now.saturating_add(config.limits.timeout),
             inbox: Inbox::new(),
@@ -139,7 +140,7 @@ impl Login {
             unsent: text,
             want_transit,
             received: Accumulator::new(config.limits.max_text),
-            state: State::Security(security, Negotiation::new(&config)),
+            state: State::Security(Box::new(security), Negotiation::new(&config)),
             config: Box::new(config),
         };
         login.queue_request();
@@ -212,6 +213,21 @@ impl Login {
     #[must_use]
     pub const fn is_pending(&self) -> bool {
         matches!(self.state, State::Security(..) | State::Operational(..))
+    }
+
+    /// The CHAP challenges of this login, ours and the target's, as soon as both are known: when the
+    /// answer to the target's is ready to be sent. With one-way CHAP there is none of ours.
+    ///
+    /// For drivers of many logins: a target's challenge that equals one of ours in another login under
+    /// way was reflected, and the answer must not be sent (RFC 7143 section 9.2.1). Within one login
+    /// the machine looks for itself.
+    #[must_use]
+    pub fn chap_challenges(&self) -> Option<(Option<&[u8]>, &[u8])> {
+        let State::Security(security, _) = &self.state else {
+            return None;
+        };
+        let theirs = security.challenges.theirs.as_deref()?;
+        Some((security.challenges.ours.as_deref(), theirs))
     }
 
     /// How it stands.
@@ -347,6 +363,7 @@ impl Login {
                     &mut negotiation,
                     &mut self.unsent,
                 )?;
+                self.check_portal_group(&negotiation)?;
                 negotiation.take_replies(&mut self.unsent);
                 match verdict {
                     Verdict::Send { transit } => {
@@ -380,6 +397,18 @@ impl Login {
         Ok(())
     }
 
+    /// The tag comes with the first complete response (section 6.3), so that nothing that depends on
+    /// a secret was said to the wrong group.
+    fn check_portal_group(&self, negotiation: &Negotiation) -> Result<(), Error> {
+        let found = negotiation.portal_group();
+        match self.config.portal_group {
+            Some(expected) if found != Some(expected) && self.config.target_name.is_some() => {
+                Err(PeerIncompatible::PortalGroup { expected, found }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn complete(
         &mut self,
         header: &LoginResponse,
@@ -403,7 +432,8 @@ impl Login {
             exp_stat_sn: header.stat_sn.next(),
             exp_cmd_sn: header.exp_cmd_sn,
             max_cmd_sn: header.max_cmd_sn,
-            authenticated: proof.authenticated(),
+            chap_algorithm: proof.algorithm,
+            target_authenticated: proof.target_proven,
             read_ahead: self.inbox.rest(),
             session_type: self.config.session_type,
             target_name: self.config.target_name.clone(),

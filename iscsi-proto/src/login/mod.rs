@@ -13,11 +13,19 @@
 //! known to mind it. All operational keys are sent explicitly, and names once: there are targets
 //! that take a missing key for zero, and targets that hang up when a name is repeated.
 //!
-//! CHAP authenticates us to the target. It protects nothing after the login and can be relayed by
+//! CHAP authenticates us to the target, and mutual CHAP the target to us as well:
+//!
+//! ```text
+//!  us:     AuthMethod=CHAP    CHAP_A=8,7,6,5    CHAP_N, CHAP_R, [CHAP_I, CHAP_C]
+//!  target:       AuthMethod=CHAP   CHAP_A, CHAP_I, CHAP_C            [CHAP_N, CHAP_R]
+//! ```
+//!
+//! It protects nothing after the login and can be relayed by
 //! whoever sits on the network: use a network of its own, or IPsec.
 
 mod chap;
 mod config;
+mod credentials;
 mod explain;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
@@ -28,8 +36,9 @@ mod negotiation;
 mod secret;
 mod security;
 
-pub use config::{
-    Authentication, ChapAlgorithm, ChapCredentials, CredentialError, LoginConfig, LoginLimits,
+pub use config::{LoginConfig, LoginLimits};
+pub use credentials::{
+    Authentication, ChapAlgorithm, ChapCredentials, CredentialError, TargetCredentials,
 };
 pub use explain::explain;
 #[cfg(any(test, fuzzing))]

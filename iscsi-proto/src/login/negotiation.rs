@@ -325,6 +325,11 @@ impl Negotiation {
         self.owes_reply = false;
     }
 
+    /// The portal group, as far as it was told.
+    pub(super) const fn portal_group(&self) -> Option<TargetPortalGroupTag> {
+        self.parameters.target_portal_group_tag
+    }
+
     /// How much text one of our requests may carry: the target may have declared less than the
     /// default by now, but never more before full feature phase.
     pub(super) fn segment_limit(&self) -> usize {

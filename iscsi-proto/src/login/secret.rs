@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// A CHAP secret. It is overwritten when the last clone is dropped, `Debug` does not show it, and it
@@ -27,6 +28,11 @@ impl Secret {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether both hold the same bytes; takes as long whether they do or not.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// The bytes, for the hash and nothing else.

@@ -1,10 +1,13 @@
 //! The security stage. It ends in a [`SecurityDone`], which nothing else can make.
 
+use alloc::vec::Vec;
+
 use crate::{
     error::{Error, PeerIncompatible, PeerMisbehaved},
     login::{
-        chap::{self, ChapKeys},
-        config::{Authentication, ChapCredentials, LoginConfig},
+        chap::{self, Answered, ChapKeys, Dice, Expected, ProofKeys, TargetProven},
+        config::LoginConfig,
+        credentials::{Authentication, ChapAlgorithm, ChapCredentials},
         negotiation::Negotiation,
     },
     text::{
@@ -18,7 +21,9 @@ use crate::{
 /// be entered without one, and full feature phase only from there.
 #[derive(Debug)]
 pub(super) struct SecurityDone {
-    authenticated: bool,
+    /// What we answered with, if the target asked.
+    pub(super) algorithm: Option<ChapAlgorithm>,
+    pub(super) target_proven: bool,
 }
 
 impl SecurityDone {
@@ -28,36 +33,66 @@ impl SecurityDone {
             return Err(PeerIncompatible::AuthenticationSkipped.into());
         }
         Ok(Self {
-            authenticated: false,
+            algorithm: None,
+            target_proven: false,
         })
     }
 
-    pub(super) const fn authenticated(&self) -> bool {
-        self.authenticated
+    /// The target took our answer, and had nothing to prove.
+    const fn one_way(algorithm: ChapAlgorithm) -> Self {
+        Self {
+            algorithm: Some(algorithm),
+            target_proven: false,
+        }
+    }
+
+    /// The target took our answer, and proved itself.
+    const fn mutual(algorithm: ChapAlgorithm, _proof: &TargetProven) -> Self {
+        Self {
+            algorithm: Some(algorithm),
+            target_proven: true,
+        }
     }
 }
 
 /// Whether this login must not go on without CHAP.
 pub(super) const fn chap_required(config: &LoginConfig) -> bool {
-    config.require_chap && matches!(config.authentication, Authentication::Chap(_))
+    match &config.authentication {
+        Authentication::Chap(credentials) => config.require_chap || credentials.is_mutual(),
+        Authentication::None => false,
+    }
 }
 
 /// Which response comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
     /// To `AuthMethod`.
     Method,
     /// To `CHAP_A`: the challenge.
     Challenge,
     /// To `CHAP_R`. Only a target that takes it may go to the next stage.
-    Verdict,
+    Verdict(ChapAlgorithm),
+    /// To `CHAP_R` and our own challenge: the target's proof.
+    Proof(ChapAlgorithm, Expected),
+    /// The target has proven itself: nothing but the transition.
+    Proven(ChapAlgorithm, TargetProven),
     /// No authentication: nothing but the transition.
     Open,
+}
+
+/// The challenges of both directions, for whoever looks for reflections among many logins.
+#[derive(Debug, Default)]
+pub(super) struct Challenges {
+    pub(super) ours: Option<Vec<u8>>,
+    pub(super) theirs: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Security {
     step: Step,
+    /// With mutual CHAP only.
+    dice: Option<Dice>,
+    pub(super) challenges: Challenges,
 }
 
 /// What to do after a response.
@@ -74,27 +109,33 @@ pub(super) enum Verdict {
 struct Said<'a> {
     method: Option<&'a str>,
     chap: ChapKeys<'a>,
-}
-
-impl Said<'_> {
-    const fn any_chap(&self) -> bool {
-        self.chap.algorithm.is_some()
-            || self.chap.identifier.is_some()
-            || self.chap.challenge.is_some()
-    }
+    proof: ProofKeys<'a>,
 }
 
 impl Security {
     /// Writes the offer. The second value is whether to ask for the next stage at once.
-    pub(super) fn begin(config: &LoginConfig, text: &mut TextBuf) -> (Self, bool) {
+    pub(super) fn begin(
+        config: &LoginConfig,
+        entropy: &mut dyn FnMut(&mut [u8]),
+        text: &mut TextBuf,
+    ) -> (Self, bool) {
         // Never `CHAP,None` where CHAP is required: a man in the middle would choose.
-        let methods = match (&config.authentication, config.require_chap) {
-            (Authentication::None, _) => "None",
-            (Authentication::Chap(_), true) => "CHAP",
-            (Authentication::Chap(_), false) => "CHAP,None",
+        let methods = match &config.authentication {
+            Authentication::None => "None",
+            Authentication::Chap(_) if chap_required(config) => "CHAP",
+            Authentication::Chap(_) => "CHAP,None",
         };
         text.push(Key::AuthMethod.name(), methods);
-        (Self { step: Step::Method }, methods == "None")
+        let mutual = match &config.authentication {
+            Authentication::Chap(credentials) => credentials.is_mutual(),
+            Authentication::None => false,
+        };
+        let security = Self {
+            step: Step::Method,
+            dice: mutual.then(|| Dice::throw(entropy)),
+            challenges: Challenges::default(),
+        };
+        (security, methods == "None")
     }
 
     /// Takes a complete response. `transit` is its T bit, which is set only where we asked for it.
@@ -107,16 +148,19 @@ impl Security {
         text: &mut TextBuf,
     ) -> Result<Verdict, Error> {
         let said = read(response, negotiation)?;
-        if said.method.is_some() && self.step != Step::Method {
+        let step = core::mem::replace(&mut self.step, Step::Open);
+        if said.method.is_some() && !matches!(step, Step::Method) {
             return Err(PeerMisbehaved::DuplicateKey.into());
         }
-        if said.any_chap() && self.step != Step::Challenge {
+        if said.chap.any() && !matches!(step, Step::Challenge)
+            || said.proof.any() && !matches!(step, Step::Proof(..))
+        {
             return Err(PeerMisbehaved::Chap.into());
         }
-        match (self.step, &config.authentication) {
+        let (step, done) = match (step, &config.authentication) {
             (Step::Method, Authentication::None) => {
                 not_asked_for_credentials(said.method)?;
-                self.step = Step::Open;
+                (Step::Open, SecurityDone::unauthenticated(config)?)
             }
             (Step::Method, Authentication::Chap(_)) => {
                 if chooses_chap(config, said.method)? {
@@ -124,35 +168,66 @@ impl Security {
                     self.step = Step::Challenge;
                     return Ok(Verdict::Send { transit: false });
                 }
-                self.step = Step::Open;
+                (Step::Open, SecurityDone::unauthenticated(config)?)
             }
             (Step::Challenge, Authentication::Chap(credentials)) => {
-                Self::answer(config, credentials, &said.chap, text)?;
-                self.step = Step::Verdict;
+                self.step = self.answer(config, credentials, &said.chap, text)?;
                 return Ok(Verdict::Send { transit: true });
             }
-            _ => {}
-        }
-        match (transit, self.step) {
-            (false, _) => Ok(Verdict::Send { transit: true }),
-            (true, Step::Verdict) => Ok(Verdict::Done(SecurityDone {
-                authenticated: true,
-            })),
-            (true, _) => SecurityDone::unauthenticated(config).map(Verdict::Done),
+            (Step::Verdict(algorithm), _) => {
+                let done = SecurityDone::one_way(algorithm);
+                (Step::Verdict(algorithm), done)
+            }
+            // A target may think about it; but whoever goes on without an answer has none.
+            (Step::Proof(..), _) if !said.proof.any() && transit => {
+                return Err(PeerIncompatible::TargetProofMissing.into());
+            }
+            (Step::Proof(algorithm, expected), _) if !said.proof.any() => {
+                self.step = Step::Proof(algorithm, expected);
+                return Ok(Verdict::Send { transit: true });
+            }
+            (Step::Proof(algorithm, expected), _) => {
+                let proof = expected.check(&said.proof)?;
+                let done = SecurityDone::mutual(algorithm, &proof);
+                (Step::Proven(algorithm, proof), done)
+            }
+            (Step::Proven(algorithm, proof), _) => {
+                let done = SecurityDone::mutual(algorithm, &proof);
+                (Step::Proven(algorithm, proof), done)
+            }
+            (Step::Open | Step::Challenge, _) => {
+                (Step::Open, SecurityDone::unauthenticated(config)?)
+            }
+        };
+        self.step = step;
+        if transit {
+            Ok(Verdict::Done(done))
+        } else {
+            Ok(Verdict::Send { transit: true })
         }
     }
 
     fn answer(
+        &mut self,
         config: &LoginConfig,
         credentials: &ChapCredentials,
         keys: &ChapKeys<'_>,
         text: &mut TextBuf,
-    ) -> Result<(), Error> {
-        if keys.refused() {
-            return Err(PeerIncompatible::NoCommonAuthMethod.into());
-        }
-        keys.check(&config.algorithms)?.answer(credentials, text);
-        Ok(())
+    ) -> Result<Step, Error> {
+        let challenge = keys.check(&config.algorithms)?;
+        let Answered {
+            algorithm,
+            theirs,
+            ours,
+        } = challenge.answer(credentials, self.dice.as_ref(), text)?;
+        self.challenges.theirs = Some(theirs);
+        Ok(match ours {
+            None => Step::Verdict(algorithm),
+            Some((ours, expected)) => {
+                self.challenges.ours = Some(ours);
+                Step::Proof(algorithm, expected)
+            }
+        })
     }
 }
 
@@ -165,7 +240,8 @@ fn read<'a>(response: &'a [u8], negotiation: &mut Negotiation) -> Result<Said<'a
             Some(Key::ChapA) => (&mut said.chap.algorithm, PeerMisbehaved::Chap),
             Some(Key::ChapI) => (&mut said.chap.identifier, PeerMisbehaved::Chap),
             Some(Key::ChapC) => (&mut said.chap.challenge, PeerMisbehaved::Chap),
-            // CHAP_N and CHAP_R would answer a challenge that we did not send; `handle` says so.
+            Some(Key::ChapN) => (&mut said.proof.name, PeerMisbehaved::Chap),
+            Some(Key::ChapR) => (&mut said.proof.response, PeerMisbehaved::Chap),
             _ => {
                 negotiation.handle(name, value)?;
                 continue;

@@ -172,7 +172,7 @@ fn chap_out_of_order_or_malformed() {
         "CHAP_A=5".into(),
         "CHAP_A=5 CHAP_I=1".into(),
         format!("CHAP_I=1 CHAP_C={CHALLENGE}"),
-        format!("CHAP_A=6 CHAP_I=1 CHAP_C={CHALLENGE}"),
+        format!("CHAP_A=9 CHAP_I=1 CHAP_C={CHALLENGE}"),
         format!("CHAP_A=5,7 CHAP_I=1 CHAP_C={CHALLENGE}"),
         format!("{all} CHAP_A=5"),
         format!("{all} CHAP_C=0x00"),

@@ -2,6 +2,7 @@
 //! project's list of conformance, hostile-peer and security cases.
 
 mod hostile;
+mod mutual;
 mod refused_keys;
 mod success;
 mod support;

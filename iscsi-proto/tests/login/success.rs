@@ -97,12 +97,17 @@ fn without_credentials_both_stages_are_passed_and_every_key_is_explicit() {
 
 /// C-77, C-78. The responses come from another implementation of the hashes (Python's hashlib).
 #[test]
-fn chap_answers_the_challenge_with_either_algorithm() {
+fn chap_answers_the_challenge_with_each_algorithm() {
     for (number, response) in [
         ("5", "0xef910a2d1d35c138582e5a4a0ed5b759"),
+        ("6", "0x08fb48f951481c9d694d7970ed546cd008312bfa"),
         (
             "7",
             "0xd6988c0cf7016578a04b9f8cbb157e191c4940978c65b3002eddfaf5e4f12524",
+        ),
+        (
+            "8",
+            "0x281b880ee9b3cc70e78da13dc2cb9385c49a38e416235961de133041ba032417",
         ),
     ] {
         let mut script = Script::new(with_chap(normal()));
@@ -117,7 +122,7 @@ fn chap_answers_the_challenge_with_either_algorithm() {
             .unwrap();
         assert_eq!(
             (script.said.as_str(), script.request.transit),
-            ("CHAP_A=7,5 ", false)
+            ("CHAP_A=8,7,6,5 ", false)
         );
         script
             .answer(&format!("CHAP_A={number} CHAP_I=90 CHAP_C={CHALLENGE}"))
@@ -158,6 +163,41 @@ fn after_a_refused_list_of_algorithms_md5_is_tried_alone_and_once() {
     assert!(
         strict.narrowed_after(&refused(1)).is_none(),
         "never what was not offered"
+    );
+}
+
+/// Each algorithm alone, the most widespread first, and never MD5.
+#[test]
+fn a_refused_list_without_md5_never_leads_to_md5() {
+    let refused = Error::LoginRejected(LoginStatus {
+        class: 2,
+        detail: 1,
+    });
+    let mut config = with_chap(normal()).with_chap_algorithms(ChapAlgorithm::WITHOUT_MD5);
+    let mut offers = Vec::new();
+    loop {
+        let mut script = Script::new(config.clone());
+        script.answer("AuthMethod=CHAP").unwrap();
+        offers.push(script.said.trim_end().to_owned());
+        let md5 = format!("CHAP_A=5 CHAP_I=1 CHAP_C={CHALLENGE}");
+        assert_eq!(script.answer(&md5), Err(PeerMisbehaved::Chap.into()));
+        match config.narrowed_after(&refused) {
+            Some(narrower) => config = narrower,
+            None => break,
+        }
+    }
+    assert_eq!(offers, ["CHAP_A=8,7,6", "CHAP_A=7", "CHAP_A=6", "CHAP_A=8"]);
+}
+
+#[test]
+fn an_algorithm_counts_once() {
+    let twice = [ChapAlgorithm::Sha1, ChapAlgorithm::Md5, ChapAlgorithm::Sha1];
+    let config = with_chap(normal())
+        .with_chap_algorithms(&twice)
+        .with_chap_algorithms(&[]);
+    assert_eq!(
+        config.chap_algorithms(),
+        [ChapAlgorithm::Sha1, ChapAlgorithm::Md5]
     );
 }
 

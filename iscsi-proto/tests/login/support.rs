@@ -3,7 +3,10 @@
 
 use iscsi_proto::{
     Error, Instant, Isid, LoginStatus, Tsih,
-    login::{Authentication, ChapCredentials, LoggedIn, Login, LoginConfig, LoginOutcome, Secret},
+    login::{
+        Authentication, ChapCredentials, LoggedIn, Login, LoginConfig, LoginOutcome, Secret,
+        TargetCredentials,
+    },
     pdu::{Bhs, LoginRequest, LoginResponse, Stage, pad_len},
     serial::{CmdSn, StatSn},
 };
@@ -27,6 +30,16 @@ pub(crate) fn discovery() -> LoginConfig {
 pub(crate) fn with_chap(config: LoginConfig) -> LoginConfig {
     let credentials = ChapCredentials::new("user", Secret::new(b"opensesame12")).unwrap();
     config.with_authentication(Authentication::Chap(credentials))
+}
+
+/// With the target's own secret, too.
+pub(crate) fn mutual(config: LoginConfig) -> LoginConfig {
+    let target = TargetCredentials::new(Secret::new(b"the target's own")).unwrap();
+    let target = target.with_name("shelf").unwrap();
+    let credentials = ChapCredentials::new("user", Secret::new(b"opensesame12")).unwrap();
+    config.with_authentication(Authentication::Chap(
+        credentials.with_target(target).unwrap(),
+    ))
 }
 
 /// `A=1 B=2` as it stands on the wire. No value of the tests holds a space.

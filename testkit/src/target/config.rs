@@ -37,23 +37,57 @@ pub struct ChapConfig {
     pub name: String,
     /// The secret.
     pub secret: Vec<u8>,
-    /// Algorithms that the target takes: 5 is MD5, 7 is SHA-256. Default both.
+    /// Algorithms that the target takes: 5 is MD5, 6 SHA-1, 7 SHA-256, 8 SHA3-256. Default all.
     pub algorithms: Vec<u8>,
     /// The target's own name and secret, for initiators that ask it to prove itself too.
     pub mutual: Option<(String, Vec<u8>)>,
+    /// Whether challenges and responses are sent in base64. Default no: hexadecimal.
+    pub base64: bool,
+    /// Length of challenges in bytes. Default: that of the digest.
+    pub challenge_length: Option<usize>,
+    /// How the target gets it wrong. Default not at all.
+    pub fault: ChapFault,
+}
+
+/// How a target departs from CHAP as RFC 7143 has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChapFault {
+    /// Not at all.
+    #[default]
+    None,
+    /// Lists of algorithms are refused with "authentication failure", as Linux before 3.15 does it.
+    RefusesLists,
+    /// The initiator's challenge is not answered.
+    SkipsProof,
+    /// The initiator's challenge is answered with another secret.
+    WrongProof,
+    /// The first login that sends a challenge gets no answer to it; the second one gets that challenge
+    /// as the target's own.
+    Reflects,
 }
 
 impl ChapConfig {
-    /// Credentials for either algorithm.
+    /// Credentials for any algorithm.
     #[must_use]
     pub fn new(name: &str, secret: &[u8]) -> Self {
         let secret = secret.to_vec();
         Self {
             name: name.into(),
             secret,
-            algorithms: vec![5, 7],
+            algorithms: vec![5, 6, 7, 8],
             mutual: None,
+            base64: false,
+            challenge_length: None,
+            fault: ChapFault::None,
         }
+    }
+
+    /// Sets the target's own name and secret.
+    #[must_use]
+    pub fn with_mutual(mut self, name: &str, secret: &[u8]) -> Self {
+        self.mutual = Some((name.into(), secret.to_vec()));
+        self
     }
 }
 
@@ -63,6 +97,43 @@ impl std::fmt::Debug for ChapConfig {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
+}
+
+/// What a target says in a login beyond what it must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginConduct {
+    /// The longest text of one Login Response, in bytes; more goes on in further ones, with the C bit.
+    /// Default 8192, the most that is allowed.
+    pub segment: usize,
+    /// Pairs that the target brings up by itself in its first operational response. It lets nobody into
+    /// full feature phase in that response; see
+    /// [`TargetCore::login_answers`](super::TargetCore::login_answers). Default none.
+    pub announce: Vec<(String, String)>,
+    /// Whether TargetPortalGroupTag is left out, which section 6.3 forbids. Default no.
+    pub hides_portal_group: bool,
+    /// TargetAlias. Default none.
+    pub alias: Option<String>,
+}
+
+impl Default for LoginConduct {
+    fn default() -> Self {
+        Self {
+            segment: 8192,
+            announce: Vec::new(),
+            hides_portal_group: false,
+            alias: None,
+        }
+    }
+}
+
+/// Where a portal sends initiators that log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The value of TargetAddress; any text.
+    pub to: String,
+    /// Status 0102 instead of 0101.
+    pub permanent: bool,
 }
 
 /// One address that the target listens on.
@@ -238,6 +309,8 @@ pub struct TargetConfig {
     pub data_digest: DigestPolicy,
     /// Limits.
     pub limits: Limits,
+    /// What is said in logins.
+    pub login: LoginConduct,
     /// Whether new nexuses find a unit attention (29/00, or 29/07 after a re-login) on every LUN.
     /// Default yes.
     pub unit_attention: bool,
@@ -259,6 +332,7 @@ impl TargetConfig {
             header_digest: DigestPolicy::default(),
             data_digest: DigestPolicy::default(),
             limits: Limits::default(),
+            login: LoginConduct::default(),
             unit_attention: true,
             alua: None,
             seed: 0,
@@ -298,6 +372,13 @@ impl TargetConfig {
     pub const fn with_digests(mut self, header: DigestPolicy, data: DigestPolicy) -> Self {
         self.header_digest = header;
         self.data_digest = data;
+        self
+    }
+
+    /// Sets what is said in logins.
+    #[must_use]
+    pub fn with_login(mut self, login: LoginConduct) -> Self {
+        self.login = login;
         self
     }
 

@@ -16,7 +16,7 @@ use iscsi_proto::ids::{Isid, LoginStatus};
 use super::{
     Violation,
     answer::{Answer, Answers},
-    config::TargetConfig,
+    config::{Redirect, TargetConfig},
     lun::LogicalUnit,
     scsi::{
         End, Purpose,
@@ -26,6 +26,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// Enough for tests of long texts, and no leak in one that runs for hours.
+const MAX_LOGIN_ANSWERS: usize = 4096;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,6 +77,7 @@ pub(super) struct Portal {
     counters: [AtomicU64; 8],
     /// Class and detail; 0 refuses nothing.
     login_refusal: AtomicU16,
+    redirect: Mutex<Option<Redirect>>,
     delay_nanos: AtomicU64,
 }
 
@@ -85,6 +89,10 @@ impl Portal {
     pub(super) fn login_refusal(&self) -> Option<LoginStatus> {
         let [class, detail] = self.login_refusal.load(Ordering::Acquire).to_be_bytes();
         (class != 0).then_some(LoginStatus { class, detail })
+    }
+
+    pub(super) fn redirect(&self) -> Option<Redirect> {
+        lock(&self.redirect).clone()
     }
 
     pub(super) fn delay(&self) -> Duration {
@@ -172,6 +180,9 @@ pub struct TargetCore {
     /// Nexuses that had a session before: they find another unit attention than new ones.
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
+    login_answers: Mutex<Vec<(String, String)>>,
+    /// An initiator's CHAP challenge that is to be reflected.
+    pub(super) to_reflect: Mutex<Option<Vec<u8>>>,
     pub(super) answers: Answers,
     pub(super) alua: Alua,
     next_tsih: AtomicU16,
@@ -190,6 +201,7 @@ impl TargetCore {
             tpgt: portal.tpgt,
             counters: Default::default(),
             login_refusal: AtomicU16::new(0),
+            redirect: Mutex::default(),
             delay_nanos: AtomicU64::new(0),
         };
         Arc::new(Self {
@@ -204,6 +216,8 @@ impl TargetCore {
             sessions: Mutex::default(),
             known: Mutex::default(),
             violations: Mutex::default(),
+            login_answers: Mutex::default(),
+            to_reflect: Mutex::default(),
             answers: Answers::default(),
             alua: Alua::new(config.alua.as_ref(), &config.portals),
             next_tsih: AtomicU16::new(1),
@@ -263,6 +277,25 @@ impl TargetCore {
         self.portals[index]
             .login_refusal
             .store(value, Ordering::Release);
+    }
+
+    /// Sends every login through portal `index` elsewhere; `None` ends that.
+    pub fn redirect_logins(&self, index: usize, redirect: Option<Redirect>) {
+        *lock(&self.portals[index].redirect) = redirect;
+    }
+
+    /// What initiators answered to the keys that the target announced
+    /// ([`LoginConduct::announce`](super::LoginConduct::announce)), in their order.
+    #[must_use]
+    pub fn login_answers(&self) -> Vec<(String, String)> {
+        lock(&self.login_answers).clone()
+    }
+
+    pub(super) fn note_login_answer(&self, name: &str, value: &str) {
+        let mut answers = lock(&self.login_answers);
+        if answers.len() < MAX_LOGIN_ANSWERS {
+            answers.push((name.into(), value.into()));
+        }
     }
 
     /// Lets every SCSI command that comes through portal `index` from now on take at least `delay`.

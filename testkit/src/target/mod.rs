@@ -35,7 +35,10 @@ mod violation;
 
 pub use self::core::{Closer, Counters, TargetCore};
 pub use answer::Answer;
-pub use config::{ChapConfig, DigestPolicy, Limits, LunConfig, PortalConfig, TargetConfig};
+pub use config::{
+    ChapConfig, ChapFault, DigestPolicy, Limits, LoginConduct, LunConfig, PortalConfig, Redirect,
+    TargetConfig,
+};
 pub use conn::TargetConnection;
 pub use scsi::alua::{AluaConfig, PortState};
 pub use sim::SimTarget;

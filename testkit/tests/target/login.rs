@@ -6,11 +6,15 @@ use iscsi_proto::{
     scsi::Lun,
     text::TaskReporting,
 };
-use iscsi_testkit::target::{ChapConfig, DigestPolicy, TargetConfig, TargetCore};
+use iscsi_testkit::target::{
+    ChapConfig, DigestPolicy, LoginConduct, Redirect, TargetConfig, TargetCore,
+};
 use md5::{Digest, Md5};
+use sha1::Sha1;
 use sha2::Sha256;
+use sha3::Sha3_256;
 
-use crate::script::{INITIATOR, Script, TARGET, config};
+use crate::script::{Direct, INITIATOR, Script, TARGET, config};
 
 const SECURITY: Stage = Stage::SecurityNegotiation;
 const OPERATIONAL: Stage = Stage::OperationalNegotiation;
@@ -60,7 +64,9 @@ fn chap(algorithm: &str, name: &str, secret: &str) -> LoginStatus {
     .concat();
     let response = match value(&answer, "CHAP_A") {
         "5" => hex(&Md5::digest(message)),
+        "6" => hex(&Sha1::digest(message)),
         "7" => hex(&Sha256::digest(message)),
+        "8" => hex(&Sha3_256::digest(message)),
         other => panic!("{other}"),
     };
     let keys = [("CHAP_N", name), ("CHAP_R", &format!("0x{response}"))];
@@ -81,10 +87,79 @@ fn chap_lets_in_who_has_the_secret() {
         chap("5", "alice", "correct horse battery"),
         LoginStatus::SUCCESS
     );
+    for algorithms in ["7,5", "6", "8", "9,8"] {
+        assert_eq!(
+            chap(algorithms, "alice", "correct horse battery"),
+            LoginStatus::SUCCESS,
+            "{algorithms}"
+        );
+    }
+}
+
+/// The whole text of a response, and that the stage does not change before its last piece.
+fn whole(script: &mut Script<Direct>, (csg, nsg): (Stage, Stage), keys: &[(&str, &str)]) -> String {
+    let (mut response, mut piece) = script.login_piece((csg, Some(nsg)), keys);
+    let mut text = piece.clone();
+    while response.cont {
+        assert!(piece.len() <= 16 && !response.transit);
+        (response, piece) = script.login_piece((csg, None), &[]);
+        text.extend(&piece);
+    }
+    if csg == SECURITY {
+        (response, _) = script.login_piece((csg, Some(nsg)), &[]);
+        assert_eq!(response.nsg, nsg);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Section 6.2: the text of a response goes on where the C bit is set, and so do the initiator's
+/// empty requests; the stage changes with the last piece.
+#[test]
+fn long_texts_come_in_pieces_and_announced_keys_are_answered_before_the_session() {
+    let mut login = LoginConduct::default();
+    login.segment = 16;
+    login.alias = Some("shelf".into());
+    login.announce = vec![("IFMarker".into(), "Yes".into())];
+    let core = core(config().with_login(login));
+    let mut script = Script::direct(&core);
+    let names = [
+        ("InitiatorName", INITIATOR),
+        ("TargetName", TARGET),
+        ("AuthMethod", "None"),
+    ];
+    let text = whole(&mut script, (SECURITY, OPERATIONAL), &names);
     assert_eq!(
-        chap("7,5", "alice", "correct horse battery"),
-        LoginStatus::SUCCESS
+        text,
+        "AuthMethod=None\0TargetPortalGroupTag=1\0TargetAlias=shelf\0"
     );
+    let last = (OPERATIONAL, Stage::FullFeature);
+    let text = whole(&mut script, last, &[("MaxBurstLength", "512")]);
+    assert_eq!(
+        text,
+        "MaxBurstLength=512\0MaxRecvDataSegmentLength=262144\0IFMarker=Yes\0"
+    );
+    assert_eq!(core.sessions(), 0);
+    let (response, _) = script.login_piece((OPERATIONAL, Some(last.1)), &[("IFMarker", "No")]);
+    assert!(response.transit);
+    assert_eq!(core.sessions(), 1);
+    assert_eq!(core.login_answers(), [("IFMarker".into(), "No".into())]);
+    assert_eq!(core.violations(), []);
+}
+
+#[test]
+fn a_redirection_says_where_and_for_how_long() {
+    let core = core(config());
+    for (permanent, detail) in [(false, 1), (true, 2)] {
+        let to = "[2001:db8::1]:3261".to_owned();
+        core.redirect_logins(0, Some(Redirect { to, permanent }));
+        let mut script = Script::direct(&core);
+        let names = [("InitiatorName", INITIATOR), ("TargetName", TARGET)];
+        let (status, _, text) = script.login_step((OPERATIONAL, None), &names);
+        assert_eq!(status, LoginStatus { class: 1, detail });
+        assert_eq!(value(&text, "TargetAddress"), "[2001:db8::1]:3261");
+    }
+    core.redirect_logins(0, None);
+    assert_eq!(Script::direct(&core).login(&[]), LoginStatus::SUCCESS);
 }
 
 #[test]
@@ -96,7 +171,7 @@ fn chap_refuses_everybody_else() {
     assert_eq!(chap("5", "alice", "wrong"), failure);
     assert_eq!(chap("7", "bob", "correct horse battery"), failure);
     assert_eq!(
-        chap("6", "alice", "correct horse battery"),
+        chap("9", "alice", "correct horse battery"),
         failure,
         "no algorithm in common"
     );

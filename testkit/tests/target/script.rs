@@ -10,7 +10,9 @@ use std::{
 use iscsi_proto::{
     InitiatorTaskTag, Instant, Isid, LoginStatus, TargetTransferTag, Tsih, digest,
     ids::Cid,
-    pdu::{Bhs, DataOut, LoginRequest, Pdu, ScsiCommand, Stage, TaskAttribute, pad_len},
+    pdu::{
+        Bhs, DataOut, LoginRequest, LoginResponse, Pdu, ScsiCommand, Stage, TaskAttribute, pad_len,
+    },
     scsi::Lun,
     serial::{CmdSn, DataSn, StatSn},
     text::codec::{Pairs, TextBuf},
@@ -185,9 +187,27 @@ impl<S: Read + Write> Script<S> {
     /// One login request and its answer.
     pub(crate) fn login_step(
         &mut self,
-        (csg, nsg): (Stage, Option<Stage>),
+        stages: (Stage, Option<Stage>),
         keys: &[(&str, &str)],
     ) -> (LoginStatus, Option<Stage>, Vec<(String, String)>) {
+        let (response, data) = self.login_piece(stages, keys);
+        let pairs = Pairs::new(&data).map(Result::unwrap);
+        let pairs = pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        (
+            response.status,
+            response.transit.then_some(response.nsg),
+            pairs,
+        )
+    }
+
+    /// One request and its response, whose text may go on in the next one.
+    pub(crate) fn login_piece(
+        &mut self,
+        (csg, nsg): (Stage, Option<Stage>),
+        keys: &[(&str, &str)],
+    ) -> (LoginResponse, Vec<u8>) {
         let mut text = TextBuf::new();
         for (key, value) in keys {
             text.push(key, value);
@@ -212,15 +232,7 @@ impl<S: Read + Write> Script<S> {
         let Pdu::LoginResponse(response) = pdu else {
             panic!("{pdu}")
         };
-        let pairs = Pairs::new(&data).map(Result::unwrap);
-        let pairs = pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
-        (
-            response.status,
-            response.transit.then_some(response.nsg),
-            pairs,
-        )
+        (response, data)
     }
 
     /// A login straight into full feature phase, with `extra` operational keys.

@@ -1,9 +1,14 @@
 //! The target's half of CHAP (RFC 7143 section 12.1.3, RFC 1994).
 
-use md5::{Digest as _, Md5};
-use sha2::Sha256;
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use sha3::Sha3_256;
 
-use crate::{sim::Rng, target::config::ChapConfig};
+use crate::{
+    sim::Rng,
+    target::config::{ChapConfig, ChapFault},
+};
 
 /// A challenge that was sent.
 #[derive(Debug)]
@@ -11,22 +16,34 @@ pub(super) struct Challenge {
     algorithm: u8,
     identifier: u8,
     bytes: Vec<u8>,
+    base64: bool,
 }
 
 impl Challenge {
-    /// Picks the first algorithm of the initiator's list that the target takes.
-    pub(super) fn choose(offer: &str, config: &ChapConfig, rng: &mut Rng) -> Option<Self> {
+    /// Picks the first algorithm of the initiator's list that the target takes. `reflected` is used in
+    /// place of random bytes.
+    pub(super) fn choose(
+        offer: &str,
+        config: &ChapConfig,
+        reflected: Option<Vec<u8>>,
+        rng: &mut Rng,
+    ) -> Option<Self> {
+        if config.fault == ChapFault::RefusesLists && offer.contains(',') {
+            return None;
+        }
         let acceptable = |number: &u8| config.algorithms.contains(number);
         let algorithm = offer
             .split(',')
             .filter_map(|n| n.parse().ok())
             .find(acceptable)?;
-        let mut bytes = vec![0; if algorithm == 5 { 16 } else { 32 }];
+        let length = digest_length(algorithm);
+        let mut bytes = vec![0; config.challenge_length.unwrap_or(length)];
         rng.fill(&mut bytes);
         Some(Self {
             algorithm,
             identifier: rng.next_u64() as u8,
-            bytes,
+            bytes: reflected.unwrap_or(bytes),
+            base64: config.base64,
         })
     }
 
@@ -34,8 +51,22 @@ impl Challenge {
         [
             ("CHAP_A", self.algorithm.to_string()),
             ("CHAP_I", self.identifier.to_string()),
-            ("CHAP_C", to_hex(&self.bytes)),
+            ("CHAP_C", self.encode(&self.bytes)),
         ]
+    }
+
+    /// A binary value in the notation of this target.
+    pub(super) fn encode(&self, bytes: &[u8]) -> String {
+        if self.base64 {
+            to_base64(bytes)
+        } else {
+            to_hex(bytes)
+        }
+    }
+
+    /// Whether the initiator asks us to answer our own challenge.
+    pub(super) fn is(&self, challenge: &[u8]) -> bool {
+        self.bytes == challenge
     }
 
     /// Whether `name` and `response` prove that the initiator has the secret.
@@ -46,27 +77,47 @@ impl Challenge {
 
     /// The target's own answer to the initiator's challenge, under the same algorithm.
     pub(super) fn answer(&self, identifier: u8, secret: &[u8], challenge: &[u8]) -> Vec<u8> {
-        let parts: [&[u8]; 3] = [&[identifier], secret, challenge];
+        let message = [&[identifier], secret, challenge].concat();
         match self.algorithm {
-            5 => parts
-                .iter()
-                .fold(Md5::new(), |hash, part| hash.chain_update(part))
-                .finalize()
-                .to_vec(),
-            _ => {
-                let hash = parts
-                    .iter()
-                    .fold(Sha256::new(), |hash, part| hash.chain_update(part));
-                hash.finalize().to_vec()
-            }
+            5 => Md5::digest(message).to_vec(),
+            6 => Sha1::digest(message).to_vec(),
+            7 => Sha256::digest(message).to_vec(),
+            _ => Sha3_256::digest(message).to_vec(),
         }
     }
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+const fn digest_length(algorithm: u8) -> usize {
+    match algorithm {
+        5 => 16,
+        6 => 20,
+        _ => 32,
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::from("0x"), |text, byte| {
         text + &format!("{byte:02x}")
     })
+}
+
+fn to_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("0b");
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 3];
+        group[..chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() {
+                digit.into()
+            } else {
+                '='
+            });
+        }
+    }
+    text
 }
 
 /// A binary value in hexadecimal or base64 (section 6.1).
@@ -114,5 +165,8 @@ mod tests {
         assert_eq!(from_text("0bTWFu").unwrap(), b"Man");
         assert_eq!(from_text("0BTWE=").unwrap(), b"Ma");
         assert_eq!(from_text("Man"), None);
+        for text in ["0b", "0bTQ==", "0bTWE=", "0bTWFu", "0bTWFuTQ=="] {
+            assert_eq!(to_base64(&from_text(text).unwrap()), text);
+        }
     }
 }

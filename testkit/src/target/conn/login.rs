@@ -16,7 +16,8 @@ use iscsi_proto::{
 use super::{
     super::{
         Violation,
-        core::{Closer, Count},
+        config::{ChapConfig, ChapFault, Redirect},
+        core::{Closer, Count, lock},
     },
     Next,
     chap::{self, Challenge},
@@ -25,6 +26,9 @@ use super::{
     wire::Wire,
 };
 use crate::sim::Rng;
+
+/// The longest CHAP challenge (section 12.1.3).
+const MAX_CHALLENGE: usize = 1024;
 
 /// Text of one login, over all requests that the C bit joins.
 const MAX_TEXT: usize = 64 * 1024;
@@ -59,6 +63,11 @@ pub(super) struct Login {
     /// The initiator's own challenge: identifier and bytes.
     mutual: (Option<u8>, Vec<u8>),
     declared: bool,
+    /// Keys that the target brought up and that are to be answered.
+    asked: BTreeSet<String>,
+    /// Text that did not fit the last response, and the stage to go to once it is out.
+    unsent: TextBuf,
+    next_stage: Option<Stage>,
     negotiated: Negotiated,
     cmd_sn: CmdSn,
 }
@@ -81,36 +90,83 @@ impl Login {
             response: Vec::new(),
             mutual: (None, Vec::new()),
             declared: false,
+            asked: BTreeSet::new(),
+            unsent: TextBuf::new(),
+            next_stage: None,
             negotiated: Negotiated::default(),
             cmd_sn: CmdSn(0),
         }
     }
 
     pub(super) fn handle(&mut self, wire: &mut Wire, request: &LoginRequest, data: &[u8]) -> Next {
+        if self.stage.is_none() {
+            if let Some(redirect) = wire.core.portals[wire.portal].redirect() {
+                return send_elsewhere(wire, request, &redirect);
+            }
+        }
         if let Err(status) = self.check_request(wire, request) {
             return refuse(wire, request, status);
+        }
+        if !self.unsent.is_empty() {
+            return self.go_on(wire, request, data);
         }
         if self.text.len() + data.len() > MAX_TEXT {
             return refuse(wire, request, INVALID_REQUEST);
         }
         self.text.extend_from_slice(data);
         if request.cont {
-            respond(
-                wire,
-                self.window(wire),
-                request,
-                None,
-                Tsih(0),
-                &TextBuf::new(),
-            );
+            let nothing = (None, false);
+            respond(wire, self.window(wire), request, nothing, Tsih(0), &[]);
             return Next::Stay;
         }
         let mut answer = TextBuf::new();
         let result = self.negotiate(wire, request, &mut answer);
         match result {
+            // Not a word more, so that the initiator's challenge stays in flight.
+            Ok(()) if self.keeps_silent(wire) => Next::Stay,
+            Ok(()) => self.finish_request(wire, request, answer),
             Err(status) => refuse(wire, request, status),
-            Ok(()) => self.finish_request(wire, request, &answer),
         }
+    }
+
+    /// Our text goes on; the initiator may only say "go on" (section 6.2).
+    fn go_on(&mut self, wire: &mut Wire, request: &LoginRequest, data: &[u8]) -> Next {
+        if request.cont || !data.is_empty() {
+            wire.violation(Violation::Login("text while our text goes on"));
+            return refuse(wire, request, INVALID_REQUEST);
+        }
+        // A stage is only left in answer to a request that asks for it.
+        let ready = request.transit && self.authenticated && self.asked.is_empty();
+        self.next_stage = ready.then_some(request.nsg);
+        self.send_segment(wire, request)
+    }
+
+    /// Sends what fits; the stage changes with the last of it.
+    fn send_segment(&mut self, wire: &mut Wire, request: &LoginRequest) -> Next {
+        let segment = self.unsent.take_segment(wire.core.config.login.segment);
+        let cont = !self.unsent.is_empty();
+        let transit = self.next_stage.filter(|_| !cont);
+        if let Some(stage) = transit {
+            self.stage = Some(stage);
+            self.next_stage = None;
+        }
+        if transit == Some(Stage::FullFeature) {
+            return self.enter(wire, request, &segment);
+        }
+        respond(
+            wire,
+            self.window(wire),
+            request,
+            (transit, cont),
+            Tsih(0),
+            &segment,
+        );
+        Next::Stay
+    }
+
+    fn keeps_silent(&self, wire: &Wire) -> bool {
+        let chap = wire.core.config.chap.as_ref();
+        self.mutual.0.is_some() && chap.is_some_and(|chap| chap.fault == ChapFault::Reflects)
     }
 
     /// What must hold of every request, and what only the first one says.
@@ -169,6 +225,10 @@ impl Login {
                 wire.violation(Violation::Login("malformed text"));
                 return Err(INVALID_REQUEST);
             };
+            if self.asked.remove(name) {
+                wire.core.note_login_answer(name, value);
+                continue;
+            }
             if !self.seen.insert(name.to_owned()) {
                 wire.violation(Violation::Login("key sent twice"));
                 return Err(INVALID_REQUEST);
@@ -194,7 +254,12 @@ impl Login {
             Some(name) if *name != wire.core.config.name => return Err(TARGET_NOT_FOUND),
             Some(_) => {}
         }
-        answer.push("TargetPortalGroupTag", wire.core.portals[wire.portal].tpgt);
+        if !wire.core.config.login.hides_portal_group {
+            answer.push("TargetPortalGroupTag", wire.core.portals[wire.portal].tpgt);
+        }
+        if let Some(alias) = &wire.core.config.login.alias {
+            answer.push("TargetAlias", alias);
+        }
         Ok(())
     }
 
@@ -267,7 +332,11 @@ impl Login {
                 answer.push("AuthMethod", method);
             }
             (Key::ChapA, Some(chap)) => {
-                let challenge = Challenge::choose(value, chap, &mut self.rng);
+                let reflected = match chap.fault {
+                    ChapFault::Reflects => lock(&wire.core.to_reflect).take(),
+                    _ => None,
+                };
+                let challenge = Challenge::choose(value, chap, reflected, &mut self.rng);
                 let challenge = challenge.ok_or(AUTHENTICATION_FAILURE)?;
                 for (name, value) in challenge.keys() {
                     answer.push(name, value);
@@ -278,7 +347,10 @@ impl Login {
             (Key::ChapR, Some(_)) => {
                 self.response = chap::from_text(value).ok_or(AUTHENTICATION_FAILURE)?;
             }
-            (Key::ChapI, Some(_)) => self.mutual.0 = value.parse().ok(),
+            (Key::ChapI, Some(_)) => {
+                let identifier = value.parse().map_err(|_| INVALID_REQUEST)?;
+                self.mutual.0 = Some(identifier);
+            }
             (Key::ChapC, Some(_)) => {
                 self.mutual.1 = chap::from_text(value).ok_or(AUTHENTICATION_FAILURE)?;
             }
@@ -301,12 +373,44 @@ impl Login {
             return Err(AUTHENTICATION_FAILURE);
         }
         self.authenticated = true;
-        if let (Some(identifier), bytes) = &self.mutual {
-            let (name, secret) = chap.mutual.as_ref().ok_or(AUTHENTICATION_FAILURE)?;
-            answer.push("CHAP_N", name);
-            let response = challenge.answer(*identifier, secret, bytes);
-            answer.push("CHAP_R", chap::to_hex(&response));
+        self.prove(wire, chap, challenge, answer)
+    }
+
+    /// Answers the initiator's own challenge, if there is one.
+    fn prove(
+        &self,
+        wire: &Wire,
+        chap: &ChapConfig,
+        challenge: &Challenge,
+        answer: &mut TextBuf,
+    ) -> Result<(), LoginStatus> {
+        let (identifier, bytes) = match &self.mutual {
+            (None, bytes) if bytes.is_empty() => return Ok(()),
+            (Some(identifier), bytes) if !bytes.is_empty() => (*identifier, bytes),
+            _ => {
+                wire.violation(Violation::Login("one of CHAP_I and CHAP_C is missing"));
+                return Err(INVALID_REQUEST);
+            }
+        };
+        if challenge.is(bytes) {
+            wire.violation(Violation::Login("our own CHAP challenge came back"));
+            return Err(AUTHENTICATION_FAILURE);
         }
+        if bytes.len() > MAX_CHALLENGE {
+            wire.violation(Violation::Login("CHAP_C of more than 1024 bytes"));
+            return Err(INVALID_REQUEST);
+        }
+        let (name, secret) = chap.mutual.as_ref().ok_or(AUTHENTICATION_FAILURE)?;
+        let mut secret = secret.clone();
+        match chap.fault {
+            ChapFault::SkipsProof => return Ok(()),
+            ChapFault::WrongProof => secret.push(b'!'),
+            ChapFault::Reflects => *lock(&wire.core.to_reflect) = Some(bytes.clone()),
+            ChapFault::None | ChapFault::RefusesLists => {}
+        }
+        answer.push("CHAP_N", name);
+        let response = challenge.answer(identifier, &secret, bytes);
+        answer.push("CHAP_R", challenge.encode(&response));
         Ok(())
     }
 
@@ -314,26 +418,33 @@ impl Login {
         &mut self,
         wire: &mut Wire,
         request: &LoginRequest,
-        answer: &TextBuf,
+        mut answer: TextBuf,
     ) -> Next {
-        let mut answer = answer.clone();
+        let mut ready = request.transit && self.authenticated;
         if request.csg == Stage::OperationalNegotiation {
             if !self.authenticated {
                 return refuse(wire, request, AUTHENTICATION_FAILURE);
             }
+            if !self.asked.is_empty() {
+                wire.violation(Violation::Login("a key of the target was not answered"));
+                return refuse(wire, request, INVALID_REQUEST);
+            }
             if !std::mem::replace(&mut self.declared, true) {
                 let length = wire.core.config.limits.max_recv_data_segment_length;
                 answer.push("MaxRecvDataSegmentLength", length);
+                for (name, value) in &wire.core.config.login.announce {
+                    answer.push(name, value);
+                    self.asked.insert(name.clone());
+                    ready = false;
+                }
             }
         }
-        let transit = (request.transit && self.authenticated).then_some(request.nsg);
-        if let Some(stage) = transit {
-            self.stage = Some(stage);
-        }
-        if transit != Some(Stage::FullFeature) {
-            respond(wire, self.window(wire), request, transit, Tsih(0), &answer);
-            return Next::Stay;
-        }
+        self.next_stage = ready.then_some(request.nsg);
+        self.unsent = answer;
+        self.send_segment(wire, request)
+    }
+
+    fn enter(&mut self, wire: &mut Wire, request: &LoginRequest, text: &[u8]) -> Next {
         let session = (!self.discovery).then(|| {
             let tpgt = wire.core.portals[wire.portal].tpgt;
             let nexus = (self.initiator.clone(), request.isid, tpgt);
@@ -342,7 +453,8 @@ impl Login {
         });
         // A discovery session has a handle too (section 6.3.1: never zero), but nothing to reinstate.
         let tsih = Tsih(session.as_ref().map_or(0xffff, |session| session.tsih));
-        respond(wire, self.window(wire), request, transit, tsih, &answer);
+        let transit = (Some(Stage::FullFeature), false);
+        respond(wire, self.window(wire), request, transit, tsih, text);
         wire.count(Count::Logins, 1);
         if self.declared {
             wire.max_recv = wire.core.config.limits.max_recv_data_segment_length;
@@ -383,13 +495,13 @@ fn respond(
     wire: &mut Wire,
     (exp_cmd_sn, max_cmd_sn): (CmdSn, CmdSn),
     request: &LoginRequest,
-    transit: Option<Stage>,
+    (transit, cont): (Option<Stage>, bool),
     tsih: Tsih,
-    text: &TextBuf,
+    text: &[u8],
 ) {
     let response = LoginResponse {
         transit: transit.is_some(),
-        cont: false,
+        cont,
         csg: request.csg,
         nsg: transit.unwrap_or(request.csg),
         version_max: 0,
@@ -403,11 +515,23 @@ fn respond(
         max_cmd_sn,
         status: LoginStatus::SUCCESS,
     };
-    wire.send(&response.emit(), text.as_bytes());
+    wire.send(&response.emit(), text);
+}
+
+/// Redirection (section 11.13.5).
+fn send_elsewhere(wire: &mut Wire, request: &LoginRequest, redirect: &Redirect) -> Next {
+    let mut text = TextBuf::new();
+    text.push("TargetAddress", &redirect.to);
+    let detail = if redirect.permanent { 2 } else { 1 };
+    end(wire, request, status(1, detail), text.as_bytes())
 }
 
 fn refuse(wire: &mut Wire, request: &LoginRequest, status: LoginStatus) -> Next {
     wire.count(Count::LoginFailures, 1);
+    end(wire, request, status, &[])
+}
+
+fn end(wire: &mut Wire, request: &LoginRequest, status: LoginStatus, text: &[u8]) -> Next {
     let response = LoginResponse {
         transit: false,
         cont: false,
@@ -415,7 +539,7 @@ fn refuse(wire: &mut Wire, request: &LoginRequest, status: LoginStatus) -> Next 
         nsg: request.csg,
         version_max: 0,
         version_active: 0,
-        data_segment_length: 0,
+        data_segment_length: text.len() as u32,
         isid: request.isid,
         tsih: request.tsih,
         itt: request.itt,
@@ -424,6 +548,6 @@ fn refuse(wire: &mut Wire, request: &LoginRequest, status: LoginStatus) -> Next 
         max_cmd_sn: request.cmd_sn,
         status,
     };
-    wire.send(&response.emit(), &[]);
+    wire.send(&response.emit(), text);
     Next::Close
 }
