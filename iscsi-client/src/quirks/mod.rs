@@ -237,9 +237,9 @@ impl QuirkTable {
 
     /// All entries that count, the built-in ones first.
     pub fn entries(&self) -> impl Iterator<Item = &Quirk> {
-        let built_in = BUILT_IN.iter().filter(|quirk| {
-            !self.without_built_in && !self.removed.iter().any(|name| *name == quirk.name)
-        });
+        let built_in = BUILT_IN
+            .iter()
+            .filter(|quirk| !self.without_built_in && !self.removed.contains(&quirk.name));
         built_in.chain(&self.added)
     }
 
