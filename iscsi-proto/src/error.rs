@@ -262,6 +262,17 @@ pub enum ApiMisuse {
     /// A value outside its documented range.
     #[error("configuration value out of range")]
     OutOfRange,
+    /// Moving tasks between connections needs ErrorRecoveryLevel 2 (TASK REASSIGN, and the logout
+    /// reason "remove the connection for recovery"); these sessions have level 0.
+    #[error("not possible at ErrorRecoveryLevel 0")]
+    ErrorRecoveryLevel,
+    /// A command priority or a task management function of RFC 7144 on a session whose target did
+    /// not agree to `iSCSIProtocolLevel` 2.
+    #[error("needs iSCSIProtocolLevel 2, which this target did not agree to")]
+    ProtocolLevel,
+    /// A task management function on a task that is not, or no longer, under way.
+    #[error("no such task under way")]
+    UnknownTask,
     /// More bytes reported as received or sent than the plan had room for.
     #[error("more bytes reported than planned")]
     PlanOverrun,
@@ -319,11 +330,14 @@ pub enum Error {
     /// The byte stream ended or failed.
     #[error("connection closed")]
     Closed,
-    /// The target asked us to leave (Async Message 1, 2 or 3), or answered our logout.
-    #[error("target asked to drop the connection; it may be tried again after {wait:?}")]
+    /// The target said that it drops the connection or the session (Async Message 2 or 3).
+    #[error("the target drops the connection; it may be tried again after {wait:?}")]
     DropRequested {
         /// Time2Wait of the message, as received.
         wait: Duration,
+        /// Time2Retain of the message, as received: how long after that the target keeps the tasks,
+        /// for sessions that can reassign them.
+        retain: Duration,
     },
 }
 

@@ -211,7 +211,10 @@ fn what_was_not_executed_is_not_on_the_medium() {
 fn the_initiator_learns_that_the_target_has_closed() {
     let mut pair = Pair::log_in(PairConfig::new(1), target(), login()).unwrap();
     let until = pair.now().saturating_add(Duration::from_secs(1));
-    pair.session.logout(pair.now(), LogoutReason::CloseSession);
+    let now = pair.now();
+    pair.session
+        .logout(now, LogoutReason::CloseSession)
+        .unwrap();
     let event = pair.drive(until).unwrap();
     assert!(matches!(event, Some(Event::LoggedOut { .. })), "{event:?}");
     assert_eq!(pair.drive(until), Err(Error::Closed));

@@ -11,7 +11,7 @@ pub(crate) const TARGET: &str = "iqn.2026-01.example:disk";
 pub(crate) const SIZE: u64 = 8 << 20;
 
 /// Cargo builds examples together with the tests, one directory beside them.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.pop();

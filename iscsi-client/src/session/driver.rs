@@ -1,5 +1,7 @@
 //! The driver of a session: the one task that owns core, buffers and socket.
 
+mod leave;
+
 use std::{
     fmt,
     future::Future,
@@ -96,7 +98,7 @@ impl Driver {
     ) -> Result<Self, LoginError> {
         let mut driver = Self {
             alarm: Alarm::new(&*shared.runtime),
-            ops: Ops::new(shared, options.queue_depth),
+            ops: Ops::new(shared, &options),
             options,
             connector,
             phase: Phase::Done,
@@ -133,7 +135,8 @@ impl Driver {
                 Phase::Up(link) => {
                     // What was submitted before the close still runs.
                     self.ops.start(&mut link.core, now);
-                    link.core.logout(now, LogoutReason::CloseSession);
+                    // Of one connection, and with a reason that exists, nothing refuses it.
+                    let _never = link.core.logout(now, LogoutReason::CloseSession);
                 }
                 Phase::Dialing(_) | Phase::Waiting(_) => self.end(),
                 Phase::Closing(_) | Phase::Done => {}
@@ -196,7 +199,7 @@ impl Driver {
         let busy = match link.pump(cx, now, &mut self.ops) {
             Pumped::Idle => false,
             Pumped::Busy => true,
-            Pumped::LoggedOut => return self.logged_out(),
+            Pumped::LoggedOut(answer) => return self.logged_out(&answer),
             Pumped::Lost(loss) => return self.lost(loss, false),
         };
         let due = link
@@ -300,20 +303,6 @@ impl Driver {
         Ok(())
     }
 
-    fn logged_out(&mut self) -> Step {
-        match std::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Up(mut link) => {
-                // Nothing is under way any more; what the core still holds ends here.
-                link.core.handle_closed(CoreError::Closed);
-                self.ops.drain(&mut link.core, None);
-                self.ops.connection_ended();
-                self.phase = Phase::Closing(link.transport);
-            }
-            other => self.phase = other,
-        }
-        Step::Again
-    }
-
     /// The connection is over, or is to be (`requested`).
     fn lost(&mut self, loss: Loss, requested: bool) -> Step {
         let Phase::Up(link) = std::mem::replace(&mut self.phase, Phase::Done) else {
@@ -323,7 +312,7 @@ impl Driver {
         // that we bring about ourselves is for a reinstatement, now.
         let time2wait = match (&loss, requested) {
             (_, true) => Duration::ZERO,
-            (Loss::Core(CoreError::DropRequested { wait }), _) => *wait,
+            (Loss::Core(CoreError::DropRequested { wait, .. }), _) => *wait,
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
         let time2wait = time2wait.min(LONGEST_TIME2WAIT);

@@ -21,6 +21,7 @@ use iscsi_proto::{
 
 use super::{
     queue::Submitted,
+    request::ManageTasks,
     slot::{Class, OpId, Ticket},
     tether::Tether,
     work::{Finished, Held, Payload, Work},
@@ -35,13 +36,21 @@ pub struct ScsiRequest {
     pub lun: Lun,
     /// The command descriptor block.
     pub cdb: Cdb,
+    /// All of a CDB of 17 to 260 bytes, which goes out in an additional header segment (RFC 7143 section
+    /// 11.2.2.3); `cdb` is not used then. `None` unless changed.
+    pub extended_cdb: Option<Box<[u8]>>,
     /// Simple unless changed.
     pub attribute: TaskAttribute,
+    /// Command priority (RFC 7144), 1 (highest) to 15; 0, the default, is "none". Others are refused
+    /// on a session whose target did not agree to `iSCSIProtocolLevel` 2.
+    pub priority: u8,
     /// The data buffer; its kind is the direction, its length the expected data transfer length.
     pub payload: Payload,
-    /// How long the command may take from its first poll to its answer; waiting for a session that is
-    /// down counts, and for a slot (but that wait is only judged when it is over). `None`: the session's
-    /// [`command_timeout`](super::SessionOptions::command_timeout).
+    /// How long the command may take from its first poll to its answer; waiting for a slot, and for a
+    /// session that is down, counts. `None`: the session's
+    /// [`command_timeout`](super::SessionOptions::command_timeout). What happens to a command that
+    /// was sent and not answered in time says
+    /// [`TimeoutLadder`](iscsi_proto::session::TimeoutLadder).
     pub timeout: Option<Duration>,
 }
 
@@ -52,10 +61,19 @@ impl ScsiRequest {
         Self {
             lun,
             cdb,
+            extended_cdb: None,
             attribute: TaskAttribute::Simple,
+            priority: 0,
             payload,
             timeout: None,
         }
+    }
+
+    /// With a CDB of 17 to 260 bytes in place of the other.
+    #[must_use]
+    pub fn with_extended_cdb(mut self, cdb: impl Into<Box<[u8]>>) -> Self {
+        self.extended_cdb = Some(cdb.into());
+        self
     }
 
     /// With a timeout of its own.
@@ -139,6 +157,7 @@ impl Execute {
         }
         let (lun, cdb, attribute, timeout) =
             (request.lun, request.cdb, request.attribute, request.timeout);
+        let priority = request.priority;
         let mut this = Self::new(session, ScsiRequest::new(lun, cdb, Payload::None));
         let mut work = match this.prepare(request) {
             Ok(work) => Some(work),
@@ -158,12 +177,19 @@ impl Execute {
             }
             (_, work) => {
                 let busy = Error::not_executed(ErrorKind::Busy);
+                let mut work = work;
+                let extended_cdb = match &mut work {
+                    Some(Work::Command { extended, .. }) => extended.take(),
+                    _ => None,
+                };
                 let payload = work.map(|work| this.conclude(work.fail(busy)).payload);
                 let payload = payload.unwrap_or_default();
                 let request = ScsiRequest {
                     lun,
                     cdb,
+                    extended_cdb,
                     attribute,
+                    priority,
                     payload,
                     timeout,
                 };
@@ -192,6 +218,16 @@ impl Execute {
         }
     }
 
+    /// Asks the target whether it has this command (QUERY TASK, RFC 7144): "function succeeded" says
+    /// yes, "function complete" no. Of a command that was not sent, or is over, the answer is no
+    /// without asking. `timeout` as for [`task_management`](super::Session::task_management).
+    pub fn query(&self, timeout: Option<Duration>) -> ManageTasks {
+        match &self.stage {
+            Stage::Running(op) => ManageTasks::query(&self.session, *op, timeout),
+            _ => ManageTasks::absent(&self.session),
+        }
+    }
+
     /// What the driver needs of the request.
     #[expect(
         clippy::result_large_err,
@@ -201,7 +237,9 @@ impl Execute {
         let ScsiRequest {
             lun,
             cdb,
+            extended_cdb: extended,
             attribute,
+            priority,
             payload,
             timeout,
         } = request;
@@ -229,9 +267,14 @@ impl Execute {
         }
         let mut command = Command::new(lun, cdb, data);
         command.attribute = attribute;
+        command.priority = priority;
         let timeout = timeout.or_else(|| self.session.options.command_timeout);
         command.deadline = timeout.map(|timeout| self.session.shared.now().saturating_add(timeout));
-        Ok(Work::Command { command, held })
+        Ok(Work::Command {
+            command,
+            held,
+            extended,
+        })
     }
 
     /// Turns what the driver left into what the caller gets.
@@ -270,9 +313,15 @@ impl Execute {
             Stage::Early(executed) => return Poll::Ready(executed),
             Stage::Over => panic!("`Execute` polled after completion"),
         };
+        let late = ticket.is_some()
+            && work
+                .deadline()
+                .is_some_and(|deadline| deadline <= self.session.shared.now());
         let mut work = Some(work);
         let submitted = if self.revoked.load(Ordering::Relaxed) {
             Submitted::Refused(Error::not_executed(ErrorKind::Aborted))
+        } else if late {
+            Submitted::Refused(Error::not_executed(ErrorKind::Timeout))
         } else {
             let waker = Some(cx.waker());
             self.session

@@ -3,16 +3,16 @@
 use std::{
     future::{Future, poll_fn},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use iscsi_proto::{Isid, name::IscsiName, portal::Portal, scsi::Lun};
+use iscsi_proto::{Isid, name::IscsiName, portal::Portal, scsi::Lun, session::TaskManagement};
 
 use super::{
     execute::{Execute, QueueFull, ScsiRequest},
     options::SessionOptions,
     queue::Shared,
-    request::{Ping, Text},
+    request::{ManageTasks, Ping, Renegotiate, Text},
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
     tether::{Identity, Tether},
@@ -120,10 +120,48 @@ impl Session {
     }
 
     /// Asks the target for a sign of life (NOP-Out, RFC 7143 section 11.18); sent at once, past all
-    /// commands that wait. The result is the round trip. Fails with [`ErrorKind::Busy`] when four
-    /// pings are under way.
+    /// commands that wait. The result is the round trip. Without an answer it fails after twice the
+    /// keepalive's [`nop_timeout`](iscsi_proto::session::SessionConfig::nop_timeout), which ends a
+    /// connection that is silent altogether before that. Fails with [`ErrorKind::Busy`] when eight
+    /// pings, text exchanges and task management functions are under way.
     pub fn ping(&self) -> Ping {
-        Ping::new(&self.0)
+        let timeout = self.options().core.nop_timeout.saturating_mul(2);
+        Ping::new(&self.0, timeout)
+    }
+
+    /// The same with a time of its own: a ping that is not answered `within` it fails with
+    /// [`ErrorKind::Timeout`], and the session goes on.
+    pub fn ping_within(&self, within: Duration) -> Ping {
+        Ping::new(&self.0, within)
+    }
+
+    /// Asks for a task management function (RFC 7143 section 11.5, RFC 7144); sent at once, past all
+    /// commands that wait, when this is called. The result is the target's answer, whatever it is.
+    /// The commands that it ended have failed before: with [`ErrorKind::Aborted`], an unknown outcome,
+    /// and [dead](Error::is_dead). New commands to the logical units of a function on several commands
+    /// are held back until it is over.
+    ///
+    /// To abort one command, drop or [`revoke`](Execute::revoke) its future; to ask after one,
+    /// [`Execute::query`].
+    ///
+    /// Without an answer within `timeout` (`None`: the session's
+    /// [`task_management_timeout`](iscsi_proto::session::SessionConfig::task_management_timeout)) it
+    /// fails with [`ErrorKind::Timeout`]; a later answer still ends commands. What the session cannot
+    /// do (TASK REASSIGN; functions of RFC 7144 where `iSCSIProtocolLevel` 2 was not agreed to) is
+    /// refused without asking, with an `ApiMisuse` as the error's source.
+    pub fn task_management(
+        &self,
+        request: TaskManagement,
+        timeout: Option<Duration>,
+    ) -> ManageTasks {
+        ManageTasks::new(&self.0, request, timeout)
+    }
+
+    /// Declares another MaxRecvDataSegmentLength, 512 to 2^24 - 1 bytes, and takes over what the target
+    /// declares (RFC 7143 section 6.4). It holds for this connection: the next login offers what the
+    /// options say.
+    pub fn renegotiate(&self, max_recv_data_segment_length: u32) -> Renegotiate {
+        Renegotiate::new(&self.0, max_recv_data_segment_length)
     }
 
     /// What a logical unit has reported through this session.

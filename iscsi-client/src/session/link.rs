@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use iscsi_proto::{Error as CoreError, Instant, framing::TransmitPiece, session::Session as Core};
+use iscsi_proto::{
+    Error as CoreError, Instant, framing::TransmitPiece, pdu::LogoutResponse,
+    session::Session as Core,
+};
 use smallvec::SmallVec;
 
 use super::{ops::Ops, outcome::Loss};
@@ -39,8 +42,8 @@ pub(super) enum Pumped {
     Idle,
     /// There is more to do; poll again soon.
     Busy,
-    /// The target confirmed our logout.
-    LoggedOut,
+    /// The target answered our logout.
+    LoggedOut(LogoutResponse),
     /// The connection is over.
     Lost(Loss),
 }
@@ -71,8 +74,8 @@ impl Link {
                 Ok(moved) => moved,
                 Err(loss) => return Pumped::Lost(loss),
             };
-            if ops.drain(&mut self.core, None) {
-                return Pumped::LoggedOut;
+            if let Some(answer) = ops.drain(&mut self.core, None) {
+                return Pumped::LoggedOut(answer);
             }
             if wrote.bytes() + read.bytes() == 0 {
                 return Pumped::Idle;

@@ -44,7 +44,7 @@ pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
 pub use handle::Session;
 pub use options::SessionOptions;
 pub(crate) use options::clamp_timeout;
-pub use request::Ping;
+pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
 pub use units::{UnitAttention, UnitEvent};

@@ -4,10 +4,15 @@ use std::{collections::VecDeque, sync::Arc, task::Waker, time::Instant};
 
 use iscsi_proto::{
     InitiatorTaskTag,
-    session::{Command, Event, Response, Session as Core, Stats, SubmitError},
+    pdu::LogoutResponse,
+    session::{
+        Command, Event, Response, Session as Core, Stats, SubmitError, TaskError, TaskManagement,
+        TaskManagementAnswer,
+    },
 };
 
 use super::{
+    options::SessionOptions,
     outcome::{self, Loss},
     queue::{Batch, Control, Shared},
     slot::{OpId, Slots},
@@ -35,11 +40,15 @@ pub(super) struct Ops {
     /// The present connection's share of `stats`.
     live: Stats,
     last_receive: Instant,
+    /// Whether commands wait for a session that is down.
+    holds: bool,
+    /// The target has asked for a logout; nothing goes to the core any more.
+    leaving: bool,
 }
 
 impl Ops {
-    pub(super) fn new(shared: Arc<Shared>, queue_depth: u16) -> Self {
-        let capacity = Slots::capacity(queue_depth);
+    pub(super) fn new(shared: Arc<Shared>, options: &SessionOptions) -> Self {
+        let capacity = Slots::capacity(options.queue_depth);
         Self {
             last_receive: shared.runtime.now(),
             shared,
@@ -49,6 +58,8 @@ impl Ops {
             tags: vec![None; capacity],
             stats: SessionStats::default(),
             live: Stats::default(),
+            holds: options.replacement_timeout.is_some(),
+            leaving: false,
         }
     }
 
@@ -62,24 +73,63 @@ impl Ops {
         let mut submitted = std::mem::take(&mut self.batch.submitted);
         for (op, work) in submitted.drain(..) {
             match work {
-                Work::Ping => match core.ping(now) {
-                    Ok(itt) => self.store.insert(itt, op, Held::None),
-                    Err(error) => {
-                        self.finish(op, Finished::Ping(Err(outcome::submit_error(error))))
-                    }
-                },
-                Work::Text(text) => match core.text(now, &text) {
-                    Ok(itt) => self.store.insert(itt, op, Held::None),
-                    Err(error) => {
-                        self.finish(op, Finished::Text(Err(outcome::submit_error(error))))
-                    }
-                },
                 command @ Work::Command { .. } => self.waiting.push_back((op, command)),
+                request => {
+                    if let Some(finished) = self.request(core, now, op, request) {
+                        self.finish(op, finished);
+                    }
+                }
             }
         }
         self.batch.submitted = submitted;
         self.admit(core, now);
         self.revoke(Some(core), now);
+    }
+
+    /// Gives anything but a command to the core; its end, if it is refused or already known.
+    fn request(
+        &mut self,
+        core: &mut Core,
+        now: iscsi_proto::Instant,
+        op: OpId,
+        work: Work,
+    ) -> Option<Finished> {
+        let submitted = match &work {
+            Work::Ping(deadline) => core.ping(now, *deadline),
+            Work::Text(text) => core.text(now, text),
+            Work::Manage(request, deadline) => core.task_management(now, *request, *deadline),
+            Work::Renegotiate(length) => core.renegotiate(now, *length),
+            Work::Query(of, deadline) => {
+                let Some(itt) = self.tag(*of) else {
+                    return Some(Finished::Managed(Ok(TaskManagementAnswer::ABSENT)));
+                };
+                core.task_management(now, TaskManagement::QueryTask(itt), *deadline)
+            }
+            // Commands go by way of `waiting`.
+            Work::Command { .. } => Err(SubmitError::Closing),
+        };
+        match submitted {
+            Ok(itt) => {
+                self.store.insert(itt, op, Held::None);
+                None
+            }
+            Err(error) => Some(work.fail(outcome::submit_error(error))),
+        }
+    }
+
+    /// The tag of a command that is in the core.
+    fn tag(&self, op: OpId) -> Option<InitiatorTaskTag> {
+        let (owner, itt) = self.tags.get(op.index()).copied().flatten()?;
+        (owner == op).then_some(itt)
+    }
+
+    /// The target has asked for a logout: what is not in the core waits for the next login, or fails.
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.stats.logouts_requested += 1;
+        if !self.holds {
+            self.shared.refuse(outcome::leaving());
+        }
     }
 
     /// Submits waiting commands as far as the core has room, and ends those whose time is over.
@@ -93,32 +143,45 @@ impl Ops {
             let over = command.deadline.is_some_and(|deadline| deadline <= now);
             over.then(|| Error::not_executed(ErrorKind::Timeout))
         });
+        if self.leaving {
+            if !self.holds {
+                self.fail_waiting(|_| Some(outcome::leaving()));
+            }
+            return self.waiting.len() < before;
+        }
         while let Some((op, work)) = self.waiting.pop_front() {
-            let Work::Command { command, held } = work else {
-                continue;
-            };
-            if let Some(held) = self.submit(core, now, op, &command, held) {
-                self.waiting
-                    .push_front((op, Work::Command { command, held }));
+            if let Some(work) = self.submit(core, now, op, work) {
+                self.waiting.push_front((op, work));
                 break;
             }
         }
         self.waiting.len() < before
     }
 
-    /// Gives the memory back if the core is full.
+    /// Gives the command back if the core is full.
     fn submit(
         &mut self,
         core: &mut Core,
         now: iscsi_proto::Instant,
         op: OpId,
-        command: &Command,
-        held: Held,
-    ) -> Option<Held> {
+        work: Work,
+    ) -> Option<Work> {
+        let Work::Command {
+            command,
+            held,
+            extended,
+        } = work
+        else {
+            return None;
+        };
         let error = if command.deadline.is_some_and(|deadline| deadline <= now) {
             Error::not_executed(ErrorKind::Timeout)
         } else {
-            match core.submit(now, command) {
+            let submitted = match &extended {
+                None => core.submit(now, &command),
+                Some(cdb) => core.submit_extended(now, &command, cdb),
+            };
+            match submitted {
                 Ok(itt) => {
                     self.store.insert(itt, op, held);
                     if let Some(tag) = self.tags.get_mut(op.index()) {
@@ -126,17 +189,18 @@ impl Ops {
                     }
                     return None;
                 }
-                Err(SubmitError::QueueFull) => return Some(held),
+                Err(SubmitError::QueueFull) => {
+                    return Some(Work::Command {
+                        command,
+                        held,
+                        extended,
+                    });
+                }
                 Err(error) => outcome::submit_error(error),
             }
         };
-        self.finish(
-            op,
-            Finished::Command {
-                result: Err(error),
-                held,
-            },
-        );
+        let result = Err(error);
+        self.finish(op, Finished::Command { result, held });
         None
     }
 
@@ -158,13 +222,10 @@ impl Ops {
         });
     }
 
-    /// The earliest deadline of a command that waits.
+    /// The earliest deadline of a command that waits, here or for a slot.
     pub(super) fn earliest_deadline(&self) -> Option<iscsi_proto::Instant> {
-        let deadlines = self.waiting.iter().filter_map(|(_, work)| match work {
-            Work::Command { command, .. } => command.deadline,
-            _ => None,
-        });
-        deadlines.min()
+        let deadlines = self.waiting.iter().filter_map(|(_, work)| work.deadline());
+        deadlines.chain(self.batch.line_due).min()
     }
 
     /// Ends the waiting commands for which `verdict` has an error.
@@ -187,14 +248,8 @@ impl Ops {
     fn revoke(&mut self, mut core: Option<&mut Core>, now: iscsi_proto::Instant) {
         let mut revoked = std::mem::take(&mut self.batch.revoked);
         for op in revoked.drain(..) {
-            let tag = self
-                .tags
-                .get(op.index())
-                .copied()
-                .flatten()
-                .filter(|(owner, _)| *owner == op);
-            match (tag, &mut core) {
-                (Some((_, itt)), Some(core)) => core.abandon(now, itt),
+            match (self.tag(op), &mut core) {
+                (Some(itt), Some(core)) => core.abandon(now, itt),
                 _ => {
                     let place = self.waiting.iter().position(|(waiting, _)| *waiting == op);
                     if let Some((_, work)) = place.and_then(|place| self.waiting.remove(place)) {
@@ -206,10 +261,10 @@ impl Ops {
         self.batch.revoked = revoked;
     }
 
-    /// Takes in what the core has to say. `loss` is what ended the connection, if it has ended. True
-    /// once the target has confirmed our logout.
-    pub(super) fn drain(&mut self, core: &mut Core, loss: Option<&Loss>) -> bool {
-        let mut logged_out = false;
+    /// Takes in what the core has to say. `loss` is what ended the connection, if it has ended. The
+    /// target's answer to our logout, once there is one.
+    pub(super) fn drain(&mut self, core: &mut Core, loss: Option<&Loss>) -> Option<LogoutResponse> {
+        let mut logged_out = None;
         while let Some(event) = core.poll_event() {
             match event {
                 Event::CommandDone { itt, result } => {
@@ -224,31 +279,52 @@ impl Ops {
                     self.finish(op, Finished::Command { result, held });
                 }
                 Event::PingDone { itt, result } => {
-                    let Some((op, _)) = self.store.remove(itt) else {
-                        continue;
-                    };
-                    let result = result.map_err(|error| outcome::task_error(error, loss));
-                    self.finish(op, Finished::Ping(result));
+                    self.finish_request(itt, result, loss, Finished::Ping);
                 }
                 Event::TextDone { itt, result } => {
-                    let Some((op, _)) = self.store.remove(itt) else {
-                        continue;
-                    };
-                    let result = result.map_err(|error| outcome::task_error(error, loss));
-                    self.finish(op, Finished::Text(result));
+                    self.finish_request(itt, result, loss, Finished::Text);
+                }
+                Event::TaskManagementDone { itt, result } => {
+                    self.finish_request(itt, result, loss, Finished::Managed);
+                }
+                Event::Renegotiated { itt, result } => {
+                    self.finish_request(itt, result, loss, Finished::Renegotiated);
                 }
                 Event::TaskDead { .. } => self.stats.tasks_proven_dead += 1,
-                Event::Async { message, sense } => {
-                    self.shared
-                        .report(SessionEventKind::Async { message, sense }, None);
+                Event::CommandLate { lun, rung, .. } => {
+                    self.tell(SessionEventKind::CommandLate { lun, rung });
                 }
-                Event::LoggedOut { .. } => logged_out = true,
+                Event::LogoutRequested { within } => {
+                    self.leave();
+                    self.tell(SessionEventKind::LogoutRequested { within });
+                }
+                Event::Async { message, sense } => {
+                    self.tell(SessionEventKind::Async { message, sense });
+                }
+                Event::LoggedOut { response } => logged_out = Some(response),
                 _ => {}
             }
         }
         self.live = core.stats();
         self.last_receive = self.shared.runtime_time(core.last_receive());
         logged_out
+    }
+
+    fn tell(&self, event: SessionEventKind) {
+        self.shared.report(event, None);
+    }
+
+    fn finish_request<T>(
+        &mut self,
+        itt: InitiatorTaskTag,
+        result: Result<T, TaskError>,
+        loss: Option<&Loss>,
+        finished: impl FnOnce(Result<T, Error>) -> Finished,
+    ) {
+        if let Some((op, _)) = self.store.remove(itt) {
+            let result = result.map_err(|error| outcome::task_error(error, loss));
+            self.finish(op, finished(result));
+        }
     }
 
     fn count<E>(&mut self, result: &Result<Response, E>, held: &Held) {
@@ -269,8 +345,8 @@ impl Ops {
     /// The connection is over: its counters are history now.
     pub(super) fn connection_ended(&mut self) {
         let live = std::mem::take(&mut self.live);
-        self.stats.pdus_sent += live.pdus_out;
-        self.stats.pdus_received += live.pdus_in;
+        self.stats.add(&live);
+        self.leaving = false;
     }
 
     fn finish(&mut self, op: OpId, finished: Finished) {
@@ -280,8 +356,7 @@ impl Ops {
     /// Delivers the results; see [`Shared::settle`].
     pub(super) fn settle(&mut self, driver: Option<&Waker>) -> bool {
         let mut stats = self.stats.clone();
-        stats.pdus_sent += self.live.pdus_out;
-        stats.pdus_received += self.live.pdus_in;
+        stats.add(&self.live);
         stats.scratch_copied_bytes = self.store.copied;
         self.shared
             .settle(&mut self.batch, stats, self.last_receive, driver)

@@ -28,7 +28,9 @@ pub struct SessionOptions {
     pub login: LoginLimits,
     /// Digests, burst lengths and the like.
     pub offer: OperationalOffer,
-    /// Timers of full feature phase. `max_tasks` and `first_generation` are set by the client.
+    /// Timers of full feature phase, and the ladder of what is tried to stop a command that is not
+    /// answered in time. `max_tasks` and `first_generation` are set by the client; intervals are at
+    /// least 10 ms.
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
@@ -60,6 +62,9 @@ impl Default for SessionOptions {
 /// were abandoned keep theirs until the target has confirmed the abort.
 pub(super) const MAX_QUEUE_DEPTH: u16 = 2016;
 
+/// Pings and acknowledgements are sent no more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A caller may well say `Duration::MAX` for "never", which added to a clock is a panic.
 pub(crate) fn clamp_timeout(timeout: Duration) -> Duration {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -72,6 +77,11 @@ impl SessionOptions {
         self.queue_depth = self.queue_depth.clamp(1, MAX_QUEUE_DEPTH);
         // As many again for abandoned commands that the target has not yet confirmed dead.
         self.core.max_tasks = self.queue_depth.saturating_mul(2).max(16);
+        // Less would be a flood, and none at all is refused by the core.
+        let floor = |interval: Duration| interval.max(SHORTEST_INTERVAL);
+        self.core.nop_interval = self.core.nop_interval.map(floor);
+        self.core.nop_timeout = floor(self.core.nop_timeout);
+        self.core.acknowledge_after = self.core.acknowledge_after.map(floor);
         self.replacement_timeout = self.replacement_timeout.map(clamp_timeout);
         self.close_timeout = clamp_timeout(self.close_timeout);
         self.connect_timeout = clamp_timeout(self.connect_timeout);

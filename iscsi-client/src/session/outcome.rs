@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use iscsi_proto::{
     Error as CoreError,
     error::{Consequence, TimedOut},
+    pdu::RejectReason,
     session::{Execution, SubmitError, TaskError, TaskErrorKind},
 };
 
@@ -63,6 +64,12 @@ pub(super) fn task_error(error: TaskError, loss: Option<&Loss>) -> Error {
         TaskErrorKind::Abandoned => (ErrorKind::Aborted, None),
         TaskErrorKind::TimedOut => (ErrorKind::Timeout, None),
         TaskErrorKind::TargetFailure(_) => (ErrorKind::Hardware, None),
+        TaskErrorKind::Terminated(_) => (ErrorKind::Aborted, None),
+        TaskErrorKind::LogoutRequested => (ErrorKind::Transport, None),
+        TaskErrorKind::Rejected(
+            RejectReason::ImmediateCommandReject | RejectReason::LongOperationReject,
+        ) => (ErrorKind::Busy, None),
+        TaskErrorKind::Rejected(RejectReason::WaitingForLogout) => (ErrorKind::Transport, None),
         TaskErrorKind::Rejected(_) => (ErrorKind::Protocol, Some(Retry::SamePath)),
         TaskErrorKind::ConnectionLost(core) => (
             kind_of(&core),
@@ -93,4 +100,9 @@ pub(super) fn submit_error(error: SubmitError) -> Error {
             .with_source(misuse),
         other => Error::not_executed(ErrorKind::Protocol).with_source(other),
     }
+}
+
+/// What a command gets that comes after the target has asked for a logout.
+pub(super) fn leaving() -> Error {
+    Error::not_executed(ErrorKind::Transport).with_source(TaskErrorKind::LogoutRequested)
 }

@@ -70,6 +70,8 @@ pub(super) struct Batch {
     pub(super) submitted: Vec<(OpId, Work)>,
     pub(super) revoked: Vec<OpId>,
     pub(super) finished: Vec<(OpId, Finished)>,
+    /// When somebody who waits for a slot is to be woken.
+    pub(super) line_due: Option<iscsi_proto::Instant>,
     wakers: Vec<Waker>,
     trash: Vec<Finished>,
 }
@@ -80,6 +82,7 @@ impl Batch {
             submitted: Vec::with_capacity(operations),
             revoked: Vec::with_capacity(operations),
             finished: Vec::with_capacity(operations),
+            line_due: None,
             wakers: Vec::with_capacity(operations),
             trash: Vec::new(),
         }
@@ -159,7 +162,11 @@ impl Shared {
             }
             None => {
                 if let (Some(waker), Class::Command) = (waiter, class) {
-                    inner.slots.wait(ticket, waker);
+                    let deadline = work.as_ref().and_then(Work::deadline);
+                    // The driver keeps the time for everybody.
+                    if inner.slots.wait(ticket, waker, deadline) {
+                        inner.unlock_and_wake_driver();
+                    }
                 }
                 Submitted::Busy
             }
@@ -279,6 +286,13 @@ impl Shared {
         let mut inner = self.lock();
         inner.slots.take_submitted(&mut batch.submitted);
         inner.slots.take_revoked(&mut batch.revoked);
+        if let Some(due) = inner.slots.line_due() {
+            let now = self.now();
+            if due <= now {
+                inner.slots.expire_line(now, &mut batch.wakers);
+            }
+        }
+        batch.line_due = inner.slots.line_due();
         inner.asleep = false;
         std::mem::take(&mut inner.control)
     }

@@ -7,6 +7,8 @@ use std::{
     task::{Poll, Waker},
 };
 
+use iscsi_proto::Instant;
+
 use super::work::{Finished, Work};
 
 /// Names an operation. The generation makes a stale name harmless once the slot is reused.
@@ -28,13 +30,14 @@ impl OpId {
 pub(super) enum Class {
     /// SCSI commands: `queue_depth` slots, and a fair line when they are taken.
     Command,
-    /// Pings and text requests: a few slots of their own, since a ping exists to judge a path whose
-    /// queue is full, and no line.
+    /// Pings, text requests and task management: a few slots of their own, since they exist to judge
+    /// or to mend a path whose queue is full, and no line.
     Control,
 }
 
-/// Slots of [`Class::Control`]. Each path has one or two users of pings (its checker, a person).
-const CONTROL_SLOTS: u32 = 4;
+/// Slots of [`Class::Control`]. Each path has one or two users of pings (its checker, a person), and
+/// now and then somebody who resets a unit.
+const CONTROL_SLOTS: u32 = 8;
 
 #[derive(Debug)]
 enum Phase {
@@ -61,6 +64,8 @@ struct Slot {
 struct Waiter {
     ticket: u64,
     waker: Waker,
+    /// When it gives up.
+    deadline: Option<Instant>,
 }
 
 /// A place in the line for slots.
@@ -78,6 +83,8 @@ pub(super) struct Slots {
     /// a future that might be dropped.
     line: VecDeque<Waiter>,
     next_ticket: u64,
+    /// No later than the first deadline in the line of somebody who was not woken for it.
+    line_due: Option<Instant>,
     submitted: Vec<OpId>,
     revoked: Vec<OpId>,
 }
@@ -104,6 +111,7 @@ impl Slots {
             free_control: (commands..all).rev().collect(),
             line: VecDeque::new(),
             next_ticket: 0,
+            line_due: None,
             submitted: Vec::with_capacity(all as usize),
             revoked: Vec::with_capacity(all as usize),
         }
@@ -149,22 +157,48 @@ impl Slots {
         self.line.len() < self.free.len()
     }
 
-    /// Stands in the line, or stays in it with another waker.
-    pub(super) fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
+    /// Stands in the line, or stays in it with another waker. True if [`line_due`](Self::line_due) is
+    /// earlier now.
+    pub(super) fn wait(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+        deadline: Option<Instant>,
+    ) -> bool {
         if let Some(waiter) = self
             .place(*ticket)
             .and_then(|place| self.line.get_mut(place))
         {
             waiter.waker.clone_from(waker);
-            return;
+            return false;
         }
         let new = self.next_ticket;
         self.next_ticket += 1;
         self.line.push_back(Waiter {
             ticket: new,
             waker: waker.clone(),
+            deadline,
         });
         *ticket = Some(Ticket(new));
+        let due = self.line_due;
+        self.line_due = [due, deadline].into_iter().flatten().min();
+        self.line_due != due
+    }
+
+    /// When somebody in the line is to be woken because its time is over, or somewhat earlier.
+    pub(super) const fn line_due(&self) -> Option<Instant> {
+        self.line_due
+    }
+
+    /// Finds those in the line whose time is over; they see that when they are polled.
+    pub(super) fn expire_line(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        self.line_due = None;
+        for waiter in &self.line {
+            match waiter.deadline {
+                Some(deadline) if deadline <= now => wakers.push(waiter.waker.clone()),
+                later => self.line_due = [self.line_due, later].into_iter().flatten().min(),
+            }
+        }
     }
 
     /// The waker of a waiter, to make it look again.
@@ -374,7 +408,7 @@ mod tests {
     }
 
     fn submit(slots: &mut Slots, ticket: &mut Option<Ticket>) -> Option<OpId> {
-        slots.submit(Class::Command, ticket, &mut Some(Work::Ping), None)
+        slots.submit(Class::Command, ticket, &mut Some(Work::Ping(None)), None)
     }
 
     fn run(slots: &mut Slots) -> Vec<OpId> {
@@ -401,8 +435,8 @@ mod tests {
         let (count_a, waker_a) = waker();
         let (count_b, waker_b) = waker();
         let (mut a, mut b) = (None, None);
-        slots.wait(&mut a, &waker_a);
-        slots.wait(&mut b, &waker_b);
+        slots.wait(&mut a, &waker_a, None);
+        slots.wait(&mut b, &waker_b, None);
         run(&mut slots);
         finish(&mut slots, first);
         let Poll::Ready((_, Some(next))) = slots.poll(first, Waker::noop()) else {
@@ -432,8 +466,8 @@ mod tests {
         let first = submit(&mut slots, &mut None).unwrap();
         let (mut a, mut b) = (None, None);
         let (count, waker) = waker();
-        slots.wait(&mut a, Waker::noop());
-        slots.wait(&mut b, &waker);
+        slots.wait(&mut a, Waker::noop(), None);
+        slots.wait(&mut b, &waker, None);
         assert!(matches!(
             slots.abandon(first),
             Abandoned::Unsent(_, Some(_))
@@ -477,8 +511,26 @@ mod tests {
     fn pings_have_slots_of_their_own() {
         let mut slots = Slots::new(1);
         submit(&mut slots, &mut None).unwrap();
-        let mut ping = || slots.submit(Class::Control, &mut None, &mut Some(Work::Ping), None);
+        let mut ping =
+            || slots.submit(Class::Control, &mut None, &mut Some(Work::Ping(None)), None);
         assert!((0..CONTROL_SLOTS).all(|_| ping().is_some()));
         assert_eq!(ping(), None);
+    }
+
+    #[test]
+    fn whoever_waits_too_long_is_woken_once() {
+        let at = Instant::from_nanos;
+        let mut slots = Slots::new(1);
+        submit(&mut slots, &mut None).unwrap();
+        let (count, waker) = waker();
+        let (mut a, mut b) = (None, None);
+        assert!(slots.wait(&mut a, &waker, Some(at(20))));
+        assert!(!slots.wait(&mut b, Waker::noop(), Some(at(30))));
+        assert_eq!(slots.line_due(), Some(at(20)));
+        let mut wakers = Vec::new();
+        slots.expire_line(at(20), &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(slots.line_due(), Some(at(30)), "it is not woken again");
     }
 }

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::{pdu::AsyncMessage, portal::Portal, scsi::sense::SenseData};
+use iscsi_proto::{
+    pdu::AsyncMessage,
+    portal::Portal,
+    scsi::{lun::Lun, sense::SenseData},
+    session::Rung,
+};
 
 use crate::error::{Error, LoginError};
 
@@ -45,6 +50,8 @@ pub enum DownReason {
     Lost(Error),
     /// The last login failed.
     Login(LoginError),
+    /// The target asked for a logout, and the session has logged out.
+    LogoutRequested,
     /// [`Session::reconnect`](super::Session::reconnect) was called.
     Requested,
 }
@@ -92,7 +99,21 @@ pub enum SessionEventKind {
         /// The delay before the next login.
         retry_in: Duration,
     },
-    /// The target said something on its own account.
+    /// A command was not answered in time, and this is done about it now.
+    CommandLate {
+        /// Its logical unit.
+        lun: Lun,
+        /// The step of the timeout ladder.
+        rung: Rung,
+    },
+    /// The target wants a logout. New commands wait or fail, as while the session is down; those under
+    /// way get some time; then comes `Down`, and a new login.
+    LogoutRequested {
+        /// How long the target waits for it.
+        within: Duration,
+    },
+    /// The target said something on its own account (RFC 7143 section 11.9). What has to be done about
+    /// it is done by the session.
     Async {
         /// The message.
         message: AsyncMessage,

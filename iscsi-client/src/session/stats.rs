@@ -1,5 +1,7 @@
 //! Counters of a session.
 
+use iscsi_proto::session::Stats;
+
 use crate::error::{Error, LoginError};
 
 /// Counters of one [`Session`](super::Session) since it was made, over all its connections.
@@ -34,6 +36,16 @@ pub struct SessionStats {
     pub login_failures: u64,
     /// Connections that ended otherwise than by a logout of ours.
     pub connections_lost: u64,
+    /// Logouts that the target asked for (asynchronous message 1).
+    pub logouts_requested: u64,
+    /// Commands that were sent and not answered by their deadline.
+    pub commands_late: u64,
+    /// ABORT TASKs sent, for commands that were late or whose future was dropped.
+    pub aborts_sent: u64,
+    /// LOGICAL UNIT RESETs that the timeout ladder sent.
+    pub resets_sent: u64,
+    /// PDUs that the target rejected.
+    pub pdus_rejected: u64,
     /// Commands reported with an unknown outcome that the target later proved dead.
     pub tasks_proven_dead: u64,
     /// What ended the last lost connection.
@@ -43,6 +55,16 @@ pub struct SessionStats {
 }
 
 impl SessionStats {
+    /// Adds what one connection has counted.
+    pub(super) const fn add(&mut self, connection: &Stats) {
+        self.pdus_sent += connection.pdus_out;
+        self.pdus_received += connection.pdus_in;
+        self.commands_late += connection.timeouts;
+        self.aborts_sent += connection.aborts;
+        self.resets_sent += connection.resets;
+        self.pdus_rejected += connection.rejects;
+    }
+
     /// Payload bytes copied in user space, wherever.
     #[must_use]
     pub const fn copied_bytes(&self) -> u64 {

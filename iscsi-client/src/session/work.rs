@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use iscsi_proto::session::{Command, DataLength, Response};
+use iscsi_proto::{
+    Instant,
+    session::{
+        Command, DataLength, DataSegmentLengths, Response, TaskManagement, TaskManagementAnswer,
+    },
+};
 
+use super::slot::OpId;
 use crate::{
     buf::{MemError, ReadBuf, Receive, Snapshot, WriteBuf},
     error::Error,
@@ -19,10 +25,18 @@ pub(super) enum Work {
     Command {
         command: Command,
         held: Held,
+        /// All of a CDB that is longer than `command` has room for.
+        extended: Option<Box<[u8]>>,
     },
-    Ping,
+    /// Until when it may be answered.
+    Ping(Option<Instant>),
     /// A text request, for SendTargets.
     Text(Vec<u8>),
+    Manage(TaskManagement, Option<Instant>),
+    /// QUERY TASK for a command under way.
+    Query(OpId, Option<Instant>),
+    /// Declares another MaxRecvDataSegmentLength.
+    Renegotiate(u32),
 }
 
 /// A command's buffer while the session has it.
@@ -47,6 +61,8 @@ pub(super) enum Finished {
     },
     Ping(Result<Duration, Error>),
     Text(Result<Vec<u8>, Error>),
+    Managed(Result<TaskManagementAnswer, Error>),
+    Renegotiated(Result<DataSegmentLengths, Error>),
 }
 
 impl Work {
@@ -57,8 +73,18 @@ impl Work {
                 result: Err(error),
                 held,
             },
-            Self::Ping => Finished::Ping(Err(error)),
+            Self::Ping(_) => Finished::Ping(Err(error)),
             Self::Text(_) => Finished::Text(Err(error)),
+            Self::Manage(..) | Self::Query(..) => Finished::Managed(Err(error)),
+            Self::Renegotiate(_) => Finished::Renegotiated(Err(error)),
+        }
+    }
+
+    /// When a command that still waits for a slot gives up.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Command { command, .. } => command.deadline,
+            _ => None,
         }
     }
 }

@@ -275,7 +275,7 @@ fn a_command_that_waits_for_the_core_ends_at_its_deadline() {
     let mut options = SessionOptions::default();
     options.queue_depth = 1;
     options.core.nop_interval = None;
-    options.core.task_management_timeout = Duration::from_secs(60);
+    options.core.ladder.abort_task = Some(Duration::from_secs(60));
     let session = world.connect(options);
     let link = iscsi_testkit::sim::Link::to(crate::support::address());
     world.sim.block_on(async {

@@ -51,6 +51,11 @@ pub(crate) struct Connection {
     /// Sequences of Data-Out still to be staged, oldest first.
     pub(crate) bursts: VecDeque<Burst>,
     exp_stat_sn: StatSn,
+    /// The ExpStatSN that the last PDU of ours carried.
+    acknowledged: StatSn,
+    /// Since when the target waits for a newer one.
+    unacknowledged_since: Option<Instant>,
+    acknowledge_after: Option<Duration>,
     header_digest: bool,
     data_digest: bool,
     last_receive: Instant,
@@ -67,6 +72,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) nop_interval: Option<Duration>,
     pub(crate) nop_timeout: Duration,
     pub(crate) pdu_timeout: Duration,
+    pub(crate) acknowledge_after: Option<Duration>,
     pub(crate) scratch: usize,
 }
 
@@ -99,6 +105,11 @@ impl Connection {
             keepalive: Keepalive::new(config.nop_interval, config.nop_timeout),
             bursts: VecDeque::new(),
             exp_stat_sn: login.exp_stat_sn(),
+            // The last Login Response is for the first command to acknowledge: that one answer is all
+            // that a target holds for an unused session.
+            acknowledged: login.exp_stat_sn(),
+            unacknowledged_since: None,
+            acknowledge_after: config.acknowledge_after,
             header_digest,
             data_digest,
             last_receive: now,
@@ -122,6 +133,25 @@ impl Connection {
         } else if completed || self.mid_pdu_since.is_none() {
             self.mid_pdu_since = Some(now);
         }
+        if self.exp_stat_sn != self.acknowledged && self.unacknowledged_since.is_none() {
+            self.unacknowledged_since = Some(now);
+        }
+    }
+
+    fn acknowledgement_due(&self) -> Option<Instant> {
+        let since = self.unacknowledged_since?;
+        self.acknowledge_after
+            .map(|after| since.saturating_add(after))
+    }
+
+    /// Whether a status has waited too long for its acknowledgement: the target keeps every response
+    /// until then. Asking starts the clock again.
+    pub(crate) fn wants_acknowledgement(&mut self, now: Instant) -> bool {
+        let wanted = self.acknowledgement_due().is_some_and(|due| now >= due);
+        if wanted {
+            self.unacknowledged_since = Some(now);
+        }
+        wanted
     }
 
     /// The moment of the last byte that was received.
@@ -154,7 +184,8 @@ impl Connection {
         let pdu = self
             .mid_pdu_since
             .map(|since| since.saturating_add(self.pdu_timeout));
-        [pdu, self.keepalive.deadline(self.last_receive)]
+        let ping = self.keepalive.deadline(self.last_receive);
+        [pdu, ping, self.acknowledgement_due()]
             .into_iter()
             .flatten()
             .min()

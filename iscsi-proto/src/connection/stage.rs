@@ -28,13 +28,30 @@ impl Connection {
     /// header's DataSegmentLength is the caller's affair and must match. Returns the stream position
     /// at which the PDU begins.
     pub(crate) fn stage(&mut self, bhs: &Bhs, payload: Payload<'_>, store: &impl DataStore) -> u64 {
+        self.stage_with_ahs(bhs, &[], payload, store)
+    }
+
+    /// The same with additional header segments, whose length the header tells too.
+    pub(crate) fn stage_with_ahs(
+        &mut self,
+        bhs: &Bhs,
+        ahs: &[u8],
+        payload: Payload<'_>,
+        store: &impl DataStore,
+    ) -> u64 {
         const ZEROS: [u8; 3] = [0; 3];
         let begin = self.plan.staged();
         self.pdus_out += 1;
+        // Every PDU of ours carries ExpStatSN.
+        self.acknowledged = self.exp_stat_sn;
+        self.unacknowledged_since = None;
         self.plan.push_inline(bhs.as_bytes());
+        if !ahs.is_empty() {
+            self.plan.push_inline(ahs);
+        }
         if self.header_digest {
-            self.plan
-                .push_inline(&digest::to_wire(digest::crc32c(0, bhs.as_bytes())));
+            let crc = digest::crc32c(digest::crc32c(0, bhs.as_bytes()), ahs);
+            self.plan.push_inline(&digest::to_wire(crc));
         }
         let mut crc = 0;
         let len = match payload {

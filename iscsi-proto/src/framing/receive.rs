@@ -259,6 +259,11 @@ impl Receiver {
         self.segment = segment;
     }
 
+    /// From the next header on, longer or only shorter segments are accepted.
+    pub(crate) const fn set_max_recv_data_segment_length(&mut self, length: u32) {
+        self.config.max_recv_data_segment_length = length;
+    }
+
     /// The memory of `itt` is not to be named again: what is still to come of a segment that was on
     /// its way there is discarded.
     pub fn revoke(&mut self, itt: InitiatorTaskTag) {

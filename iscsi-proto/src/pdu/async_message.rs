@@ -42,6 +42,14 @@ wire_enum! {
     }
 }
 
+impl AsyncEvent {
+    /// Whether the event is of a vendor's own making: 248 to 255.
+    #[must_use]
+    pub const fn is_vendor_specific(self) -> bool {
+        self.to_byte() >= 248
+    }
+}
+
 /// Asynchronous Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AsyncMessage {
@@ -207,5 +215,7 @@ mod tests {
             assert_eq!(message.emit().as_bytes(), &bytes);
         }
         assert_eq!(AsyncEvent::from_byte(255), AsyncEvent::VendorSpecific);
+        assert!(AsyncEvent::from_byte(248).is_vendor_specific());
+        assert!(!AsyncEvent::from_byte(247).is_vendor_specific());
     }
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::{
     error::{ApiMisuse, Error},
-    pdu::{Residual, TaskAttribute},
+    pdu::{RejectReason, Residual, TaskAttribute, TaskManagementFunction},
     scsi::{cdb::Cdb, lun::Lun, sense::SenseData, status::ScsiStatus},
     time::Instant,
 };
@@ -20,6 +20,9 @@ pub struct Command {
     pub cdb: Cdb,
     /// The task attribute; Simple unless changed.
     pub attribute: TaskAttribute,
+    /// The command priority (RFC 7144, SAM-5 section 8.7), 1 (highest) to 15; 0, the default, is "none".
+    /// Others need a session with `iSCSIProtocolLevel` 2.
+    pub priority: u8,
     /// Direction and expected data transfer length in bytes.
     pub data: DataLength,
     /// When to give up: the command is aborted at the target then.
@@ -34,13 +37,15 @@ impl Command {
             lun,
             cdb,
             attribute: TaskAttribute::Simple,
+            priority: 0,
             data,
             deadline: None,
         }
     }
 }
 
-/// Direction and expected data transfer length in bytes, 0 to 2^32 - 1.
+/// Direction and expected data transfer length in bytes, 0 to 2^32 - 1. There is no way to say "both
+/// directions": no command of block devices is bidirectional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataLength {
     /// The command moves no data.
@@ -79,6 +84,24 @@ pub struct Response {
     pub transferred: u32,
     /// Sense data, where the response carried some.
     pub sense: Option<SenseData>,
+    /// The status qualifier (RFC 7144, SAM-5 section 5.3.2); 0 says nothing. Always 0 on sessions
+    /// below `iSCSIProtocolLevel` 2, where the field is reserved.
+    pub status_qualifier: u16,
+}
+
+impl Response {
+    /// How long the target asks to stay away, where a status other than GOOD and CHECK CONDITION
+    /// comes with a status qualifier that says so. Up to 27 minutes; whoever obeys it sets a bound.
+    #[must_use]
+    pub const fn retry_delay(&self) -> Option<Duration> {
+        // The scope is in the upper two bits; values from 3FF0h on are no times.
+        let tenths = self.status_qualifier & 0x3fff;
+        match self.status {
+            ScsiStatus::Good | ScsiStatus::CheckCondition => None,
+            _ if tenths == 0 || tenths > 0x3fef => None,
+            _ => Some(Duration::from_millis(tenths as u64 * 100)),
+        }
+    }
 }
 
 /// What a command that got no proper answer may have done at the target.
@@ -131,8 +154,15 @@ pub enum TaskErrorKind {
     #[error("target failure, response code {0:#04x}")]
     TargetFailure(u8),
     /// The target rejected the PDU.
-    #[error("rejected by the target, reason {0:#04x}")]
-    Rejected(u8),
+    #[error("rejected by the target: {0}")]
+    Rejected(RejectReason),
+    /// A task management function ended it, though it was not meant itself: one of the caller's, of
+    /// the timeout ladder for another command, or of another initiator.
+    #[error("ended by {0}")]
+    Terminated(TaskManagementFunction),
+    /// Not sent any more, since the target has asked for a logout.
+    #[error("the target asked for a logout before the command was sent")]
+    LogoutRequested,
     /// The connection ended.
     #[error("connection lost: {0}")]
     ConnectionLost(Error),
@@ -180,6 +210,14 @@ pub struct Stats {
     pub commands: u16,
     /// Commands that wait for the target's window to open.
     pub queued: u32,
+    /// Commands whose deadline passed after they were sent.
+    pub timeouts: u64,
+    /// ABORT TASKs sent for commands that were abandoned or late.
+    pub aborts: u64,
+    /// LOGICAL UNIT RESETs sent by the timeout ladder.
+    pub resets: u64,
+    /// PDUs of ours that the target rejected.
+    pub rejects: u64,
     /// Round trip of the last answered ping.
     pub last_ping: Option<Duration>,
 }

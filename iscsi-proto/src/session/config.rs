@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::ladder::TimeoutLadder;
 use crate::{connection::ConnectionConfig, error::ApiMisuse};
 
 /// Limits and timers of a [`Session`](super::Session) in full feature phase. What is negotiated with
@@ -15,18 +16,28 @@ pub struct SessionConfig {
     /// Where the generation part of the Initiator Task Tags starts; any value. Random in production,
     /// so that a tag of an earlier connection is not mistaken for one of this; fixed in tests.
     pub first_generation: u32,
-    /// Silence after which a ping is sent. Default 5 s, `None` never.
+    /// Silence after which a ping is sent; anything received ends it. Not zero. Default 5 s, `None`
+    /// never.
     pub nop_interval: Option<Duration>,
-    /// Silence after a ping that ends the connection. Default 5 s.
+    /// Silence after a ping that ends the connection. Not zero. Default 5 s.
     pub nop_timeout: Duration,
     /// Time for the rest of a PDU once its first byte is there. Default 30 s: a segment of 256 KiB
     /// over a link of 100 kbit/s needs 21 s.
     pub pdu_timeout: Duration,
-    /// Time for the answer to a task management function; without one the connection ends, since
-    /// nothing else is known to stop the command. Default 5 s.
+    /// Time for the answer to a task management function for which its caller gives none; after it
+    /// the function is reported as timed out. Default 5 s.
     pub task_management_timeout: Duration,
+    /// What is tried, and for how long, to stop a command that was not answered in time.
+    pub ladder: TimeoutLadder,
     /// Time for the answer to a logout. Default 5 s.
     pub logout_timeout: Duration,
+    /// How long commands under way may still run when the target asks for a logout, if it allows so
+    /// much (half of its Parameter3 at most). Default 5 s.
+    pub logout_grace: Duration,
+    /// How long the target waits for the acknowledgement of a response at most: if no other PDU
+    /// leaves until then, a NOP-Out that wants no answer carries it (RFC 7143 section 11.18).
+    /// Default 2 s, `None` never.
+    pub acknowledge_after: Option<Duration>,
     /// Time for a whole text exchange. Default 15 s.
     pub text_timeout: Duration,
     /// Longest text that is gathered from a target, in bytes. Default 1 MiB, enough for about ten
@@ -45,7 +56,10 @@ impl Default for SessionConfig {
             nop_timeout: Duration::from_secs(5),
             pdu_timeout: Duration::from_secs(30),
             task_management_timeout: Duration::from_secs(5),
+            ladder: TimeoutLadder::default(),
             logout_timeout: Duration::from_secs(5),
+            logout_grace: Duration::from_secs(5),
+            acknowledge_after: Some(Duration::from_secs(2)),
             text_timeout: Duration::from_secs(15),
             max_text: 1024 * 1024,
             scratch: 64 * 1024,
@@ -63,13 +77,18 @@ impl SessionConfig {
             nop_interval: self.nop_interval,
             nop_timeout: self.nop_timeout,
             pdu_timeout: self.pdu_timeout,
+            acknowledge_after: self.acknowledge_after,
             scratch: self.scratch,
         }
     }
 
     pub(super) fn validate(&self) -> Result<(), ApiMisuse> {
         let most = (1 << 12) - Self::RESERVED_SLOTS;
-        if self.max_tasks == 0 || self.max_tasks > most || self.scratch < 4096 {
+        // No time at all would mean pings, or acknowledgements, without end.
+        let endless = self.nop_timeout.is_zero()
+            || self.nop_interval.is_some_and(|interval| interval.is_zero())
+            || self.acknowledge_after.is_some_and(|after| after.is_zero());
+        if self.max_tasks == 0 || self.max_tasks > most || self.scratch < 4096 || endless {
             return Err(ApiMisuse::OutOfRange);
         }
         Ok(())

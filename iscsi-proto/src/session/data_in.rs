@@ -76,6 +76,7 @@ impl Session {
             status,
             residual: data.residual,
             sense: None,
+            status_qualifier: 0,
         };
         let result = judge(task, answer);
         self.finish(data.itt, result, super::Then::Free);

@@ -20,6 +20,17 @@ pub(super) struct PingReply {
     pub(super) data: Vec<u8>,
 }
 
+impl PingReply {
+    /// A NOP-Out that answers nothing and wants no answer: it only carries ExpStatSN (section 11.18).
+    pub(super) const fn acknowledgement(lun: Lun) -> Self {
+        Self {
+            lun,
+            ttt: TargetTransferTag::RESERVED,
+            data: Vec::new(),
+        }
+    }
+}
+
 /// Answers that may wait at a time. A target that asks faster than it reads is refused: the answers
 /// would grow without bound.
 const MAX_PING_REPLIES: usize = 64;
@@ -70,8 +81,9 @@ impl Session {
         }
         task.r2t_sn = task.r2t_sn.next();
         task.solicited = u32::try_from(end).unwrap_or(u32::MAX);
-        if task.abandoned {
-            // Its memory is gone and its ABORT TASK is on the way; the target gets no data for it.
+        if task.abandoned || task.no_more_data {
+            // Its memory is gone and its ABORT TASK is on the way; or the target knows that it gets no
+            // data for it.
             return Ok(());
         }
         task.open_r2ts += 1;

@@ -3,11 +3,16 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::command::{Response, TaskError};
+use super::{
+    command::{Response, TaskError},
+    ladder::Rung,
+    manage::TaskManagementAnswer,
+    text::DataSegmentLengths,
+};
 use crate::{
     ids::InitiatorTaskTag,
     pdu::{AsyncMessage, LogoutResponse},
-    scsi::sense::SenseData,
+    scsi::{lun::Lun, sense::SenseData},
 };
 
 /// Something that happened in a [`Session`](super::Session).
@@ -42,7 +47,38 @@ pub enum Event {
         /// All text of the target, continuations joined.
         result: Result<Vec<u8>, TaskError>,
     },
-    /// The target sent an asynchronous message that asks for no reaction of the session itself.
+    /// A task management function that the caller asked for is over. The commands that it ended have
+    /// been reported before.
+    TaskManagementDone {
+        /// Which function.
+        itt: InitiatorTaskTag,
+        /// The target's answer, whatever it is.
+        result: Result<TaskManagementAnswer, TaskError>,
+    },
+    /// A renegotiation that the caller asked for is over.
+    Renegotiated {
+        /// Which exchange.
+        itt: InitiatorTaskTag,
+        /// What holds from now on; also in [`Session::parameters`](super::Session::parameters).
+        result: Result<DataSegmentLengths, TaskError>,
+    },
+    /// A command was not answered in time: the session goes up its timeout ladder.
+    CommandLate {
+        /// Which command.
+        itt: InitiatorTaskTag,
+        /// Its logical unit.
+        lun: Lun,
+        /// What is done about it now.
+        rung: Rung,
+    },
+    /// The target wants a logout: no new command is taken, those not yet sent end now, those under
+    /// way get some time; then the session logs out by itself and [`Event::LoggedOut`] follows.
+    LogoutRequested {
+        /// How long the target waits (Parameter3).
+        within: Duration,
+    },
+    /// The target sent an asynchronous message. What the session has to do about it, it does by
+    /// itself.
     Async {
         /// The message.
         message: AsyncMessage,

@@ -3,7 +3,9 @@
 //! What is per session lives here: the task set (`tasks`), the command window (`window`); what is
 //! per connection lives in [`crate::connection`]. The files follow the life of a command:
 //! `command` is submitted, `transmit` stages it and its data, `receive` dispatches what comes
-//! back, `data_in`, `data_out` and `respond` judge it, `abort` and `timers` end it early.
+//! back, `data_in`, `data_out` and `respond` judge it, `abort`, `manage` (task management), `ladder`
+//! (timeouts) and `timers` end it early. `text`, `notice` (asynchronous messages) and `reject` are
+//! about everything else that passes between the two sides.
 
 mod abort;
 mod command;
@@ -11,9 +13,14 @@ mod config;
 mod data_in;
 mod data_out;
 mod event;
+mod ladder;
+mod manage;
+mod notice;
 mod receive;
+mod reject;
 mod respond;
 mod tasks;
+mod text;
 mod timers;
 mod transmit;
 mod window;
@@ -28,10 +35,14 @@ pub use command::{
 };
 pub use config::SessionConfig;
 pub use event::Event;
+pub use ladder::{Rung, TimeoutLadder};
+pub use manage::{TaskManagement, TaskManagementAnswer};
+pub use text::DataSegmentLengths;
 
 use self::{
     data_out::PingReply,
-    tasks::{EarliestDeadline, Kind, Task, Tasks, after},
+    manage::Hold,
+    tasks::{EarliestDeadline, Kind, Task, Tasks},
     window::CommandWindow,
 };
 use crate::{
@@ -40,7 +51,7 @@ use crate::{
     framing::{DataRef, DataStore, RecvPlan, TransmitPieces},
     ids::{Cid, InitiatorTaskTag, TargetTransferTag},
     login::LoggedIn,
-    pdu::LogoutReason,
+    pdu::{LogoutReason, TaskAttribute},
     scsi::{cdb::Cdb, lun::Lun},
     text::{Parameters, SessionType},
     time::Instant,
@@ -55,7 +66,8 @@ use crate::{
 /// # Driving contract
 ///
 /// * **Commands**: [`submit`](Self::submit), [`abandon`](Self::abandon), [`ping`](Self::ping),
-///   [`text`](Self::text), [`logout`](Self::logout). Any time; they only queue.
+///   [`text`](Self::text), [`task_management`](Self::task_management),
+///   [`renegotiate`](Self::renegotiate), [`logout`](Self::logout). Any time; they only queue.
 /// * **Inputs**: [`recv_plan`](Self::recv_plan), a read into it, [`handle_recv`](Self::handle_recv);
 ///   [`handle_transmitted`](Self::handle_transmitted); [`handle_timeout`](Self::handle_timeout);
 ///   [`handle_closed`](Self::handle_closed).
@@ -95,16 +107,32 @@ pub struct Session {
     text_lun: Lun,
     /// Commands whose abort is wanted.
     aborts: VecDeque<InitiatorTaskTag>,
+    /// Task management functions that wait to be staged.
+    functions: VecDeque<InitiatorTaskTag>,
+    /// For which logical units new commands wait.
+    holds: Vec<Hold>,
+    /// Immediate requests that the target had no room for, and when they are sent again.
+    later: Vec<(Instant, InitiatorTaskTag)>,
+    /// Additional header segments of commands that wait in the queue.
+    extended: Vec<(InitiatorTaskTag, Vec<u8>)>,
     ping_replies: VecDeque<PingReply>,
     /// Commands that are over but whose memory a staged PDU still names.
     deferred: Vec<Deferred>,
     deadlines: EarliestDeadline,
     events: VecDeque<Event>,
     logout: Option<Logout>,
+    /// The logout is the caller's, which waits for every command.
+    logout_patient: bool,
+    /// Until when a logout that the target asked for waits for commands under way.
+    logout_at: Option<Instant>,
     /// The last ping of the keepalive.
     own_ping: Option<InitiatorTaskTag>,
     closed: bool,
     bytes_in: u64,
+    timeouts: u64,
+    aborted: u64,
+    resets: u64,
+    rejects: u64,
     last_ping: Option<core::time::Duration>,
 }
 
@@ -122,7 +150,7 @@ enum Logout {
     /// Commands are still under way.
     Wanted(LogoutReason),
     /// The request is staged; its task has the deadline.
-    Staged,
+    Staged(LogoutReason),
 }
 
 /// What becomes of a task's slot once `CommandDone` is out.
@@ -158,14 +186,24 @@ impl Session {
             text_ttt: TargetTransferTag::RESERVED,
             text_lun: Lun::ZERO,
             aborts: VecDeque::new(),
+            functions: VecDeque::new(),
+            holds: Vec::new(),
+            later: Vec::new(),
+            extended: Vec::new(),
             ping_replies: VecDeque::new(),
             deferred: Vec::new(),
             deadlines: EarliestDeadline::default(),
             events: VecDeque::with_capacity(usize::from(config.max_tasks)),
             logout: None,
+            logout_patient: false,
+            logout_at: None,
             own_ping: None,
             closed: false,
             bytes_in: 0,
+            timeouts: 0,
+            aborted: 0,
+            resets: 0,
+            rejects: 0,
             last_ping: None,
             config,
             parameters: login.into_parts().0,
@@ -202,6 +240,10 @@ impl Session {
             bytes_in: self.bytes_in,
             commands: self.tasks.commands(),
             queued: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            timeouts: self.timeouts,
+            aborts: self.aborted,
+            resets: self.resets,
+            rejects: self.rejects,
             last_ping: self.last_ping,
         }
     }
@@ -210,7 +252,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// See [`SubmitError`]; nothing was queued.
+    /// See [`SubmitError`]; nothing was queued. [`ApiMisuse::ProtocolLevel`] for a priority on a
+    /// session without `iSCSIProtocolLevel` 2, [`ApiMisuse::OutOfRange`] for one above 15 and for a
+    /// task attribute that does not exist.
     pub fn submit(
         &mut self,
         _now: Instant,
@@ -222,6 +266,12 @@ impl Session {
         if self.is_closing() {
             return Err(SubmitError::Closing);
         }
+        if command.priority != 0 && self.parameters.protocol_level < 2 {
+            return Err(ApiMisuse::ProtocolLevel.into());
+        }
+        if command.priority > 15 || matches!(command.attribute, TaskAttribute::Unknown(_)) {
+            return Err(ApiMisuse::OutOfRange.into());
+        }
         let task = Task::new(Kind::Command, *command, command.deadline);
         let itt = self.tasks.insert(task).ok_or(SubmitError::QueueFull)?;
         self.deadlines.add(command.deadline);
@@ -229,55 +279,71 @@ impl Session {
         Ok(itt)
     }
 
-    /// Sends a NOP-Out that wants an answer (RFC 7143 section 11.18); [`Event::PingDone`] follows. It
-    /// is immediate: a closed command window does not hold it back.
+    /// As [`submit`](Self::submit), for a CDB of 17 to 260 bytes: all of it is `cdb`, and what
+    /// `command` has is not used. It travels in an additional header segment (section 11.2.2.3).
+    ///
+    /// # Errors
+    ///
+    /// As `submit`; [`ApiMisuse::OutOfRange`] for a CDB of another length.
+    pub fn submit_extended(
+        &mut self,
+        now: Instant,
+        command: &Command,
+        cdb: &[u8],
+    ) -> Result<InitiatorTaskTag, SubmitError> {
+        let Some((&first, rest)) = cdb.split_first_chunk::<16>() else {
+            return Err(ApiMisuse::OutOfRange.into());
+        };
+        if rest.is_empty() {
+            return Err(ApiMisuse::OutOfRange.into());
+        }
+        let mut ahs = Vec::new();
+        crate::pdu::ahs::emit_extended_cdb(cdb, &mut ahs)?;
+        let mut command = *command;
+        command.cdb = Cdb::from_bytes(first);
+        let itt = self.submit(now, &command)?;
+        if let Some(task) = self.tasks.get_mut(itt) {
+            task.extended = true;
+            self.extended.push((itt, ahs));
+        }
+        Ok(itt)
+    }
+
+    /// Sends a NOP-Out that wants an answer (RFC 7143 section 11.18); [`Event::PingDone`] follows, at
+    /// `deadline` at the latest. It is immediate: a closed command window does not hold it back. A
+    /// ping that is not answered in time says so and no more: it is the keepalive that ends
+    /// connections.
     ///
     /// # Errors
     ///
     /// See [`SubmitError`].
-    pub fn ping(&mut self, now: Instant) -> Result<InitiatorTaskTag, SubmitError> {
-        self.queue_ping(now, false)
-    }
-
-    /// Sends text in a Text Request (section 11.10), such as `SendTargets=All`;
-    /// [`Event::TextDone`] follows with everything that the target answers. One exchange at a time.
-    ///
-    /// # Errors
-    ///
-    /// [`SubmitError::QueueFull`] while another exchange is under way; [`ApiMisuse::OutOfRange`] if
-    /// `text` is longer than the one PDU that it goes into.
-    pub fn text(&mut self, now: Instant, text: &[u8]) -> Result<InitiatorTaskTag, SubmitError> {
-        if self.is_closing() {
-            return Err(SubmitError::Closing);
-        }
-        let busy = self
-            .tasks
-            .iter()
-            .any(|task| matches!(task.kind, Kind::Text { .. }));
-        if text.len() > self.parameters.max_xmit_data_segment_length as usize {
-            return Err(ApiMisuse::OutOfRange.into());
-        }
-        if busy {
-            return Err(SubmitError::QueueFull);
-        }
-        let deadline = after(now, self.config.text_timeout);
-        let kind = Kind::Text {
-            gathered: Vec::new(),
-        };
-        let itt = self.insert_request(kind, deadline)?;
-        self.text_ttt = TargetTransferTag::RESERVED;
-        self.text_lun = Lun::ZERO;
-        self.text_out.clear();
-        self.text_out.extend_from_slice(text);
-        Ok(itt)
+    pub fn ping(
+        &mut self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<InitiatorTaskTag, SubmitError> {
+        self.queue_ping(now, deadline, false)
     }
 
     /// Asks for a logout: nothing new is accepted, what was submitted runs to its end, however long
-    /// that takes, then the Logout Request goes out and [`Event::LoggedOut`] follows its answer.
-    pub const fn logout(&mut self, _now: Instant, reason: LogoutReason) {
+    /// that takes, then the Logout Request goes out and [`Event::LoggedOut`] follows its answer. With
+    /// its one connection, "close the connection" ends the session as "close the session" does.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiMisuse::ErrorRecoveryLevel`] for [`LogoutReason::RemoveForRecovery`], which needs level 2;
+    /// [`ApiMisuse::OutOfRange`] for a reason that does not exist.
+    pub const fn logout(&mut self, _now: Instant, reason: LogoutReason) -> Result<(), ApiMisuse> {
+        match reason {
+            LogoutReason::RemoveForRecovery => return Err(ApiMisuse::ErrorRecoveryLevel),
+            LogoutReason::Unknown(_) => return Err(ApiMisuse::OutOfRange),
+            LogoutReason::CloseSession | LogoutReason::CloseConnection => {}
+        }
         if !self.is_closing() {
             self.logout = Some(Logout::Wanted(reason));
+            self.logout_patient = true;
         }
+        Ok(())
     }
 
     /// Where the next bytes of the stream belong; see [`RecvPlan`].
@@ -353,11 +419,21 @@ impl Session {
         self.closed || self.logout.is_some()
     }
 
-    fn queue_ping(&mut self, now: Instant, own: bool) -> Result<InitiatorTaskTag, SubmitError> {
-        if self.closed {
+    /// The Logout Request is out.
+    const fn is_logging_out(&self) -> bool {
+        self.closed || matches!(self.logout, Some(Logout::Staged(_)))
+    }
+
+    fn queue_ping(
+        &mut self,
+        now: Instant,
+        deadline: Option<Instant>,
+        own: bool,
+    ) -> Result<InitiatorTaskTag, SubmitError> {
+        if self.is_logging_out() {
             return Err(SubmitError::Closing);
         }
-        self.insert_request(Kind::Ping { sent: now, own }, None)
+        self.insert_request(Kind::Ping { sent: now, own }, deadline)
     }
 
     fn insert_request(

@@ -1,18 +1,11 @@
 //! What comes in: every PDU of a target, dispatched.
 
-use core::time::Duration;
-
-use super::{
-    Event, Session,
-    command::{TaskError, TaskErrorKind},
-    tasks::Kind,
-};
+use super::{Event, Session, tasks::Kind};
 use crate::{
-    error::{DecodeError, Error, PeerMisbehaved},
+    error::{Error, PeerMisbehaved},
     framing::{DataStore, Destination, Step},
     ids::{InitiatorTaskTag, TargetTransferTag},
-    pdu::{AsyncEvent, AsyncMessage, Bhs, LogoutResponse, NopIn, Pdu, Reject, TextResponse},
-    scsi::sense::SenseData,
+    pdu::{LogoutResponse, NopIn, Pdu},
     time::Instant,
 };
 
@@ -84,7 +77,7 @@ impl Session {
             }
             Pdu::TaskManagementResponse(pdu) => {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                self.handle_task_management_response(pdu)
+                self.handle_task_management_response(now, pdu)
             }
             Pdu::TextResponse(pdu) => {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
@@ -96,11 +89,11 @@ impl Session {
             }
             Pdu::AsyncMessage(pdu) => {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                self.handle_async_message(pdu, segment)
+                self.handle_async_message(now, pdu, segment)
             }
             Pdu::Reject(pdu) => {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                self.handle_reject(pdu, segment)
+                self.handle_reject(now, pdu, segment)
             }
             // Login is over, and the rest are PDUs of initiators.
             _ => Err(PeerMisbehaved::Phase.into()),
@@ -118,7 +111,8 @@ impl Session {
         self.connection.accept_status(pdu.stat_sn)?;
         let (sent, own) = match self.tasks.get(pdu.itt).map(|task| &task.kind) {
             Some(Kind::Ping { sent, own }) => (*sent, *own),
-            _ => return Err(PeerMisbehaved::UnknownTask(pdu.itt).into()),
+            // Perhaps one that was given up.
+            _ => return Ok(self.tasks.expect_straggler(pdu.itt)?),
         };
         if self.requests.contains(&pdu.itt) {
             return Err(PeerMisbehaved::Phase.into());
@@ -138,54 +132,6 @@ impl Session {
         Ok(())
     }
 
-    /// Gathers text; asks for more while the target says that there is more (section 11.11).
-    fn handle_text_response(&mut self, pdu: &TextResponse, segment: &[u8]) -> Result<(), Error> {
-        self.connection.accept_status(pdu.stat_sn)?;
-        let limit = self.config.max_text;
-        let Some(task) = self.tasks.get_mut(pdu.itt) else {
-            return Err(PeerMisbehaved::UnknownTask(pdu.itt).into());
-        };
-        let Kind::Text { gathered } = &mut task.kind else {
-            return Err(PeerMisbehaved::UnknownTask(pdu.itt).into());
-        };
-        // One request, one response: ours still waits to be sent.
-        if self.requests.contains(&pdu.itt) {
-            return Err(PeerMisbehaved::Phase.into());
-        }
-        // Without F there is more, and a tag to ask for it by. With F the tag means nothing: "the
-        // initiator MUST ignore" it (section 11.10.4).
-        let more = !pdu.is_final;
-        if (more && pdu.ttt == TargetTransferTag::RESERVED) || (pdu.is_final && pdu.cont) {
-            return Err(PeerMisbehaved::Flags.into());
-        }
-        // An empty continuation makes no progress, so it must not be answered for ever.
-        if more && segment.is_empty() {
-            return Err(PeerMisbehaved::Stalled(1).into());
-        }
-        let length = gathered.len().saturating_add(segment.len());
-        if length > limit {
-            let (length, limit) = (
-                super::data_out::wire_len(length),
-                super::data_out::wire_len(limit),
-            );
-            return Err(DecodeError::TextTooLong { length, limit }.into());
-        }
-        gathered.extend_from_slice(segment);
-        if more {
-            self.text_ttt = pdu.ttt;
-            self.text_lun = pdu.lun;
-            self.requests.push_back(pdu.itt);
-            return Ok(());
-        }
-        let result = Ok(core::mem::take(gathered));
-        self.tasks.remove(pdu.itt);
-        self.events.push_back(Event::TextDone {
-            itt: pdu.itt,
-            result,
-        });
-        Ok(())
-    }
-
     fn handle_logout_response(&mut self, pdu: &LogoutResponse) -> Result<(), Error> {
         self.connection.accept_status(pdu.stat_sn)?;
         if !matches!(
@@ -196,73 +142,6 @@ impl Session {
         }
         self.tasks.remove(pdu.itt);
         self.events.push_back(Event::LoggedOut { response: *pdu });
-        Ok(())
-    }
-
-    fn handle_async_message(&mut self, pdu: &AsyncMessage, segment: &[u8]) -> Result<(), Error> {
-        self.connection.accept_status(pdu.stat_sn)?;
-        match pdu.event {
-            // "Log out within Parameter3 seconds". Leaving at once is the blunt way to do so: what is
-            // under way ends unknown. A Logout behind it would spare callers that, and belongs here
-            // once the driver can tell such a session from one that its user closed.
-            AsyncEvent::LogoutRequested => Err(Error::DropRequested {
-                wait: Duration::ZERO,
-            }),
-            // "I drop you", with Parameter2 as Time2Wait.
-            AsyncEvent::ConnectionDrop | AsyncEvent::SessionDrop => {
-                let wait = Duration::from_secs(u64::from(pdu.parameter2));
-                Err(Error::DropRequested { wait })
-            }
-            _ => {
-                let sense = match pdu.event {
-                    AsyncEvent::ScsiEvent => SenseData::parse_data_segment(segment).ok().flatten(),
-                    _ => None,
-                };
-                self.events.push_back(Event::Async {
-                    message: *pdu,
-                    sense,
-                });
-                Ok(())
-            }
-        }
-    }
-
-    /// The target refused a PDU of ours; its header comes back as data (section 11.17). Fails the
-    /// task that it belongs to. A PDU of no task means that the two sides no longer agree.
-    fn handle_reject(&mut self, pdu: &Reject, segment: &[u8]) -> Result<(), Error> {
-        self.connection.accept_status(pdu.stat_sn)?;
-        let reason = pdu.reason.to_byte();
-        let lost = Err(PeerMisbehaved::Rejected(reason).into());
-        let Some((header, _)) = segment.split_first_chunk::<{ Bhs::LEN }>() else {
-            return lost;
-        };
-        let itt = Bhs::from(*header).initiator_task_tag();
-        let Some(task) = self.tasks.get(itt) else {
-            return lost;
-        };
-        let kind = TaskErrorKind::Rejected(reason);
-        let error = TaskError::unknown(kind, false);
-        match task.kind {
-            // A command that the target did not take leaves a hole in CmdSN, or none: the standard
-            // lets it choose. Only a new connection makes that certain.
-            Kind::Command | Kind::Abort { .. } | Kind::Logout => return lost,
-            Kind::Ping { own, .. } => {
-                self.tasks.remove(itt);
-                if !own {
-                    self.events.push_back(Event::PingDone {
-                        itt,
-                        result: Err(error),
-                    });
-                }
-            }
-            Kind::Text { .. } => {
-                self.tasks.remove(itt);
-                self.events.push_back(Event::TextDone {
-                    itt,
-                    result: Err(error),
-                });
-            }
-        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct Answer {
     pub(super) status: ScsiStatus,
     pub(super) residual: Residual,
     pub(super) sense: Option<SenseData>,
+    pub(super) status_qualifier: u16,
 }
 
 impl Session {
@@ -45,6 +46,10 @@ impl Session {
                         status: pdu.status,
                         residual: pdu.residual,
                         sense,
+                        status_qualifier: match self.parameters.protocol_level {
+                            0 | 1 => 0,
+                            _ => pdu.status_qualifier,
+                        },
                     },
                 )
             }
@@ -90,5 +95,6 @@ pub(super) fn judge(task: &Task, answer: Answer) -> Result<Response, TaskError> 
         residual: answer.residual,
         transferred: moved.min(there),
         sense: answer.sense,
+        status_qualifier: answer.status_qualifier,
     })
 }

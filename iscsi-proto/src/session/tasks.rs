@@ -3,10 +3,15 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::command::{Command, DataLength};
+use super::{
+    command::{Command, DataLength},
+    text::Exchange,
+};
 use crate::{
     error::PeerMisbehaved,
     ids::InitiatorTaskTag,
+    pdu::{RejectReason, TaskManagementFunction},
+    scsi::lun::Lun,
     serial::{CmdSn, DataSn, R2tSn},
     time::Instant,
 };
@@ -41,8 +46,16 @@ pub(super) struct Task {
     pub(super) reported: bool,
     /// The target answered it; only the plan still names its memory.
     pub(super) finished: bool,
-    /// An ABORT TASK for it is queued or under way.
-    pub(super) aborting: bool,
+    /// How far up the timeout ladder it is.
+    pub(super) recovery: Recovery,
+    /// Its deadline passed.
+    pub(super) timed_out: bool,
+    /// The target rejected its command PDU.
+    pub(super) rejected: Option<RejectReason>,
+    /// The target wants no (more) data for it; R2Ts that were on their way are not answered.
+    pub(super) no_more_data: bool,
+    /// The rest of its CDB is in the session's `extended`.
+    pub(super) extended: bool,
     /// Bytes of Data-In placed so far, which is also the only Buffer Offset that may come next.
     pub(super) received: u32,
     /// DataSN of the next Data-In.
@@ -66,14 +79,43 @@ pub(super) enum Kind {
         sent: Instant,
         own: bool,
     },
-    /// An ABORT TASK.
-    Abort {
-        of: InitiatorTaskTag,
-    },
-    Text {
-        gathered: Vec<u8>,
-    },
+    Management(Management),
+    Text(Exchange),
     Logout,
+}
+
+/// How far up the timeout ladder a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    None,
+    /// An ABORT TASK for it is queued or under way.
+    Aborting,
+    /// A LOGICAL UNIT RESET for it is queued or under way.
+    Resetting,
+}
+
+/// A task management function that is queued or under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Management {
+    pub(super) function: TaskManagementFunction,
+    /// Zero where the function has none.
+    pub(super) lun: Lun,
+    /// The Referenced Task Tag.
+    pub(super) of: InitiatorTaskTag,
+    pub(super) ref_cmd_sn: CmdSn,
+    /// The CmdSN that it was sent with: tasks from there on are not its concern.
+    pub(super) cmd_sn: CmdSn,
+    /// Who asked.
+    pub(super) origin: Origin,
+}
+
+/// Who asked for a task management function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Somebody who waits for the answer.
+    Caller,
+    /// The session itself, for a command that has to end.
+    Ladder,
 }
 
 impl Task {
@@ -88,7 +130,11 @@ impl Task {
             abandoned: false,
             reported: false,
             finished: false,
-            aborting: false,
+            recovery: Recovery::None,
+            timed_out: false,
+            rejected: None,
+            no_more_data: false,
+            extended: false,
             received: 0,
             data_sn: DataSn(0),
             solicited: 0,
@@ -198,8 +244,9 @@ impl Tasks {
         Some(task)
     }
 
-    /// The target says that it has aborted `itt`. An answer that was on its way inside the target may
-    /// follow all the same; it harms nobody, since the memory is long given back.
+    /// Nothing more is expected for `itt`: the target says that it has aborted it, or we have given a
+    /// ping up. An answer that was on its way may follow all the same; it harms nobody, since no
+    /// memory is left.
     pub(super) fn note_aborted(&mut self, itt: InitiatorTaskTag) {
         if let Some(slot) = self.slots.get_mut(itt.slot()) {
             slot.aborted = Some(itt);

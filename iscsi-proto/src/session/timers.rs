@@ -2,10 +2,16 @@
 
 use alloc::vec::Vec;
 
-use super::{Session, command::TaskErrorKind, tasks::Kind};
+use super::{
+    Event, Logout, Session,
+    command::{TaskError, TaskErrorKind},
+    data_out::PingReply,
+    tasks::Kind,
+};
 use crate::{
     error::{Error, TimedOut},
     ids::InitiatorTaskTag,
+    scsi::lun::Lun,
     time::Instant,
 };
 
@@ -17,10 +23,21 @@ impl Session {
         if self.closed {
             return None;
         }
-        [self.connection.poll_timeout(), self.deadlines.get()]
-            .into_iter()
-            .flatten()
-            .min()
+        // Rare: something to be sent again, and a logout that gives commands some time.
+        let later = self.later.iter().map(|(at, _)| *at).min();
+        let logout = match self.logout {
+            Some(Logout::Wanted(_)) if self.tasks.commands() > 0 => self.logout_at,
+            _ => None,
+        };
+        [
+            self.connection.poll_timeout(),
+            self.deadlines.get(),
+            later,
+            logout,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Time has passed. Calling it early is harmless.
@@ -45,8 +62,16 @@ impl Session {
                 .own_ping
                 .is_some_and(|itt| self.tasks.get(itt).is_some());
             if !asked {
-                self.own_ping = self.queue_ping(now, true).ok();
+                self.own_ping = self.queue_ping(now, None, true).ok();
             }
+        }
+        if self.connection.wants_acknowledgement(now) && self.ping_replies.is_empty() {
+            self.ping_replies
+                .push_back(PingReply::acknowledgement(Lun::ZERO));
+        }
+        self.resend(now);
+        if self.logout_at.is_some_and(|at| now >= at) {
+            self.logout_at = None;
         }
         if self.deadlines.get().is_some_and(|deadline| now >= deadline) {
             self.expire_tasks(now)?;
@@ -71,16 +96,29 @@ impl Session {
                 Kind::Command if task.begin.is_none() => {
                     self.drop_unsent(itt, TaskErrorKind::TimedOut);
                 }
-                // Its CommandDone follows the answer to the abort, or its own if that comes first.
-                // The abort itself could not be sent all that time.
-                Kind::Command if task.aborting => return Err(TimedOut::Command.into()),
-                Kind::Command => self.want_abort(now, itt),
-                Kind::Abort { .. } => return Err(TimedOut::TaskManagement.into()),
-                Kind::Text { .. } => return Err(TimedOut::Text.into()),
+                // Its CommandDone follows the answer to an abort or reset, or its own if that comes
+                // first. On a rung already, the function could not be sent all that time.
+                Kind::Command => self.command_timed_out(now, itt)?,
+                Kind::Management(_) => self.function_timed_out(now, itt)?,
+                Kind::Text(_) => return Err(TimedOut::Text.into()),
                 Kind::Logout => return Err(TimedOut::Logout.into()),
-                Kind::Ping { .. } => {}
+                Kind::Ping { .. } => self.ping_timed_out(itt),
             }
         }
         Ok(())
+    }
+
+    /// A caller's ping; the keepalive judges the connection. An answer may still come.
+    fn ping_timed_out(&mut self, itt: InitiatorTaskTag) {
+        let Some(task) = self.tasks.remove(itt) else {
+            return;
+        };
+        self.requests.retain(|queued| *queued != itt);
+        self.tasks.note_aborted(itt);
+        let result = Err(match task.begin {
+            Some(_) => TaskError::unknown(TaskErrorKind::TimedOut, true),
+            None => TaskError::not_executed(TaskErrorKind::TimedOut),
+        });
+        self.events.push_back(Event::PingDone { itt, result });
     }
 }

@@ -1,5 +1,7 @@
 //! What is staged next, and how.
 
+use alloc::vec::Vec;
+
 use super::{
     Logout, Session, data_out, no_command,
     tasks::{Kind, Task, after},
@@ -21,8 +23,13 @@ impl Session {
     /// target already has, then new commands: a new command ahead of asked-for data would only make
     /// the target hold more of both.
     pub(super) fn stage_next(&mut self, now: Instant, store: &impl DataStore) -> bool {
-        self.stage_abort(now, store)
-            || self.stage_ping_reply(store)
+        // Section 11.14: nothing new behind a Logout Request.
+        if self.is_logging_out() {
+            return false;
+        }
+        self.stage_ping_reply(store)
+            || self.stage_abort(now, store)
+            || self.stage_function(store)
             || self.stage_request(now, store)
             || self.stage_data_out(store)
             || self.stage_command(store)
@@ -52,7 +59,7 @@ impl Session {
         let closed = self.window.open() == 0;
         let may_go = |itt: &InitiatorTaskTag| {
             let kind = self.tasks.get(*itt).map(|task| &task.kind);
-            !(closed && matches!(kind, Some(Kind::Text { .. })))
+            !(closed && matches!(kind, Some(Kind::Text(_))))
         };
         let Some(at) = self.requests.iter().position(may_go) else {
             return false;
@@ -81,7 +88,7 @@ impl Session {
                 self.connection.stage(&header.emit(), Payload::None, store);
                 self.connection.keepalive.note_pinged(now);
             }
-            Kind::Text { .. } => {
+            Kind::Text(_) => {
                 // Not immediate, though it may be: targets exist (istgt) that count an immediate
                 // Text Request in ExpCmdSN, which then runs ahead of us.
                 let Some(cmd_sn) = self.window.take() else {
@@ -103,7 +110,7 @@ impl Session {
                 self.connection.stage(&header.emit(), text, store);
                 self.text_out.clear();
             }
-            Kind::Command | Kind::Abort { .. } | Kind::Logout => {}
+            Kind::Command | Kind::Management(_) | Kind::Logout => {}
         }
         self.requests.remove(at);
         true
@@ -163,17 +170,24 @@ impl Session {
     /// The next command, if the target's window is open: with as much immediate and unsolicited data
     /// as was negotiated (section 4.2.5.2).
     fn stage_command(&mut self, store: &impl DataStore) -> bool {
-        let Some(&itt) = self.queue.front() else {
+        let Some(at) = self.next_in_queue() else {
+            return false;
+        };
+        let Some(&itt) = self.queue.get(at) else {
             return false;
         };
         let Some(task) = self.tasks.get_mut(itt) else {
-            self.queue.pop_front();
+            self.queue.remove(at);
             return true;
         };
         let Some(cmd_sn) = self.window.take() else {
             return false;
         };
-        self.queue.pop_front();
+        self.queue.remove(at);
+        let ahs = match task.extended {
+            true => take_extended(&mut self.extended, itt),
+            false => Vec::new(),
+        };
         let p = &self.parameters;
         let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
         let first_burst = expected_out.min(p.first_burst_length);
@@ -193,8 +207,9 @@ impl Session {
             read: expected_in > 0,
             write: expected_out > 0,
             attribute: task.command.attribute,
-            priority: 0,
-            total_ahs_length: 0,
+            priority: task.command.priority,
+            // At most 62 words: the longest CDB has 260 bytes.
+            total_ahs_length: (ahs.len() / 4) as u8,
             data_segment_length: immediate,
             lun: task.command.lun,
             itt,
@@ -214,7 +229,10 @@ impl Session {
                 len,
             }),
         };
-        let begin = self.connection.stage(&header.emit(), payload, store);
+        let header = header.emit();
+        let begin = self
+            .connection
+            .stage_with_ahs(&header, &ahs, payload, store);
         task.begin = Some(begin);
         if immediate > 0 {
             task.named_until = self.connection.plan.staged();
@@ -231,12 +249,25 @@ impl Session {
         true
     }
 
-    /// The logout, once everything that was submitted has ended.
+    /// The oldest command that need not wait for the end of a task management function.
+    fn next_in_queue(&self) -> Option<usize> {
+        if self.holds.is_empty() {
+            return Some(0);
+        }
+        let may_go = |itt: &InitiatorTaskTag| {
+            let task = self.tasks.get(*itt);
+            task.is_none_or(|task| !self.is_held(task.command.lun))
+        };
+        self.queue.iter().position(may_go)
+    }
+
+    /// The logout, once everything that was submitted has ended, or has had its time.
     fn stage_logout(&mut self, now: Instant, store: &impl DataStore) -> bool {
         let Some(Logout::Wanted(reason)) = self.logout else {
             return false;
         };
-        if self.tasks.commands() > 0 {
+        let patient = self.logout_patient || self.logout_at.is_some();
+        if self.tasks.commands() > 0 && patient {
             return false;
         }
         let deadline = after(now, self.config.logout_timeout);
@@ -246,7 +277,7 @@ impl Session {
             return false;
         };
         self.deadlines.add(deadline);
-        self.logout = Some(Logout::Staged);
+        self.logout = Some(Logout::Staged(reason));
         let header = LogoutRequest {
             immediate: true,
             reason,
@@ -261,4 +292,13 @@ impl Session {
         }
         true
     }
+}
+
+/// Takes the additional header segment of a command that has one.
+fn take_extended(
+    extended: &mut Vec<(InitiatorTaskTag, Vec<u8>)>,
+    itt: InitiatorTaskTag,
+) -> Vec<u8> {
+    let at = extended.iter().position(|(of, _)| *of == itt);
+    at.map(|at| extended.swap_remove(at).1).unwrap_or_default()
 }

@@ -24,6 +24,11 @@ impl CommandWindow {
         self.next
     }
 
+    /// The next CmdSN that the target expects.
+    pub(super) const fn exp(&self) -> CmdSn {
+        self.exp
+    }
+
     /// Commands that may be sent right now.
     pub(super) const fn open(&self) -> u32 {
         if self.next.precedes_or_equals(self.max) {

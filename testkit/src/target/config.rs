@@ -166,7 +166,8 @@ pub struct LunConfig {
     pub read_only: bool,
     /// Whether the Caching mode page says that there is a volatile cache. Default yes.
     pub write_cache: bool,
-    /// Whether the unit says that it honours FUA (DPOFUA). Default no.
+    /// Whether the unit says that it honours FUA (DPOFUA); one that does not refuses commands with DPO
+    /// or FUA. Default no.
     pub fua: bool,
     /// MEDIUM ROTATION RATE of VPD 0xB1. Default 1: it does not rotate.
     pub rotation_rate: u16,

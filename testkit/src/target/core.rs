@@ -18,6 +18,7 @@ use super::{
     answer::{Answer, Answers},
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
+    reservations::Refusal,
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -26,6 +27,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// RESERVATION CONFLICT.
+pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
 
 /// Enough for tests of long texts, and no leak in one that runs for hours.
 const MAX_LOGIN_ANSWERS: usize = 4096;
@@ -109,7 +113,7 @@ pub type Closer = Arc<dyn Fn() + Send + Sync>;
 /// A session; with one connection each, which is all this target grants.
 pub(super) struct Session {
     pub(super) tsih: u16,
-    nexus: Nexus,
+    pub(super) nexus: Nexus,
     /// Whether its tasks may still take effect. Held while a write lands, so that a reinstatement
     /// waits for that write and no later one lands.
     alive: Mutex<bool>,
@@ -150,9 +154,8 @@ impl Session {
         self.has_attention.store(true, Ordering::Release);
     }
 
-    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
-    /// since `generation`.
-    pub(super) fn carry_out(
+    /// Does what concerns the medium alone.
+    fn carry_out(
         &self,
         lun: &LogicalUnit,
         purpose: Purpose,
@@ -330,8 +333,54 @@ impl TargetCore {
         }
     }
 
+    /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
+    /// since `generation`.
+    pub(super) fn carry_out(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        purpose: Purpose,
+        data: &[u8],
+        generation: u32,
+    ) -> Option<End> {
+        match purpose {
+            Purpose::PortGroups => self.set_port_groups(by, data),
+            Purpose::Reserve { action, scope_type } => {
+                self.reserve(by, lun, (action, scope_type), data)
+            }
+            _ => by.carry_out(lun, purpose, data, generation),
+        }
+    }
+
+    /// PERSISTENT RESERVE OUT: whoever loses by it is told.
+    fn reserve(
+        &self,
+        by: &Arc<Session>,
+        lun: &LogicalUnit,
+        (action, scope_type): (u8, u8),
+        list: &[u8],
+    ) -> Option<End> {
+        let alive = lock(&by.alive);
+        if !*alive {
+            return None;
+        }
+        let changed = lun.reservations(|r| r.change(&by.nexus, action, scope_type, list));
+        let notices = match changed {
+            Ok(notices) => notices,
+            Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
+            Err(Refusal::Check(sense)) => return Some(End::Check(sense)),
+        };
+        let sessions = lock(&self.sessions);
+        for (nexus, asc, ascq) in notices {
+            if let Some(session) = sessions.get(&nexus) {
+                session.add_attention(lun.config.number, asc, ascq);
+            }
+        }
+        Some(End::Good)
+    }
+
     /// SET TARGET PORT GROUPS: every nexus but the one that asked is told. `None` if that has ended.
-    pub(super) fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
+    fn set_port_groups(&self, by: &Arc<Session>, list: &[u8]) -> Option<End> {
         let alive = lock(&by.alive);
         if !*alive {
             return None;
@@ -430,13 +479,11 @@ impl TargetCore {
         }
     }
 
-    /// LOGICAL UNIT RESET: aborts every task of the unit, tells every nexus but the one that asked.
-    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>) {
+    /// LOGICAL UNIT RESET: aborts every task of the unit, and tells every nexus, the one that asked too
+    /// (SAM-5 sections 5.14 and 6.3.3; unlike a change of parameters, a reset excepts nobody).
+    pub(super) fn reset_unit(&self, lun: &LogicalUnit) {
         lun.reset();
-        for session in lock(&self.sessions)
-            .values()
-            .filter(|other| !Arc::ptr_eq(other, by))
-        {
+        for session in lock(&self.sessions).values() {
             // BUS DEVICE RESET FUNCTION OCCURRED.
             session.add_attention(lun.config.number, 0x29, 0x03);
         }

@@ -1,11 +1,16 @@
 //! One logical unit, as all connections share it.
 
 use std::sync::{
-    PoisonError, RwLock,
+    Mutex, PoisonError, RwLock,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use super::{config::LunConfig, medium::Medium};
+use super::{
+    config::LunConfig,
+    core::{Nexus, lock},
+    medium::Medium,
+    reservations::{Access, Reservations},
+};
 use crate::pattern;
 
 /// A logical unit, shared by all connections.
@@ -17,6 +22,9 @@ pub(super) struct LogicalUnit {
     changed: AtomicBool,
     /// Counts logical unit resets: a task of an earlier generation was aborted by one.
     resets: AtomicU32,
+    reservations: Mutex<Reservations>,
+    /// Whether there is a reservation, so that a unit without one never touches the lock.
+    reserved: AtomicBool,
 }
 
 impl LogicalUnit {
@@ -26,6 +34,8 @@ impl LogicalUnit {
             config,
             changed: AtomicBool::new(false),
             resets: AtomicU32::new(0),
+            reservations: Mutex::default(),
+            reserved: AtomicBool::new(false),
         }
     }
 
@@ -41,6 +51,21 @@ impl LogicalUnit {
     pub(super) fn reset(&self) {
         let _writers = self.medium.write().unwrap_or_else(PoisonError::into_inner);
         self.resets.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Looks at the reservations, or changes them.
+    pub(super) fn reservations<T>(&self, with: impl FnOnce(&mut Reservations) -> T) -> T {
+        let mut reservations = lock(&self.reservations);
+        let result = with(&mut reservations);
+        self.reserved
+            .store(reservations.is_reserved(), Ordering::Release);
+        result
+    }
+
+    /// Whether a reservation keeps `nexus` from this command.
+    pub(super) fn conflicts(&self, nexus: &Nexus, cdb: &[u8; 16]) -> bool {
+        self.reserved.load(Ordering::Acquire)
+            && lock(&self.reservations).conflicts(nexus, Access::of(cdb))
     }
 
     /// Reads at byte `offset`; the range was checked when the command came.

@@ -28,6 +28,7 @@ mod extents;
 mod gate;
 mod lun;
 mod medium;
+mod reservations;
 mod scsi;
 mod sim;
 mod tcp;

@@ -17,6 +17,7 @@ const MISCOMPARE: (u8, [u8; 3]) = (2, [0x0e, 0x1d, 0]);
 fn thin(space: u64) -> (Arc<TargetCore>, Script<Direct>) {
     let mut unit = LunConfig::new(0, 1 << 30).with_thin_provisioning();
     unit.write_space = space;
+    unit.fua = true;
     let config = TargetConfig::new(TARGET)
         .with_portal("127.0.0.1:0".parse().unwrap(), 1)
         .with_lun(unit)
@@ -83,6 +84,17 @@ fn every_size_of_read_and_write_reaches_the_same_blocks() {
         256 * 512
     );
     assert_eq!(core.violations(), []);
+}
+
+#[test]
+fn dpo_and_fua_that_a_unit_lacks_are_refused() {
+    let (_core, mut script) = thin(1 << 20);
+    for opcode in [0x88, 0x8a, 0x8b] {
+        for flags in [0x08, 0x10] {
+            script.command(1, &cdb16(opcode, flags, 0, 1), 0, Direction::None, &[]);
+            assert_eq!(outcome(script.status()), INVALID_FIELD, "{opcode:x}");
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod login;
 mod modes;
 mod over_tcp;
 mod reads;
+mod reservations;
 mod script;
 mod strictness;
 mod writes;

@@ -151,7 +151,7 @@ fn an_aborted_write_never_lands() {
 }
 
 #[test]
-fn a_unit_reset_ends_the_tasks_of_every_session_and_tells_the_others() {
+fn a_unit_reset_ends_the_tasks_of_every_session_and_tells_them_all() {
     let core = core(config());
     let mut one = Script::direct(&core).logged_in(&[("ImmediateData", "No")]);
     let mut two = Script::direct(&core);
@@ -167,10 +167,12 @@ fn a_unit_reset_ends_the_tasks_of_every_session_and_tells_the_others() {
     one.data_out(itt, (r2t.ttt, 0, 0), &random(4096), true);
     assert!(one.receive().is_err());
     assert_eq!(pattern::verify(1, 0, &peek(&core, 0, 4096)), Ok(()));
-    one.command(0, &[0], 0, Direction::None, &[]);
-    let (_, sense) = one.status();
-    assert_eq!((sense[2], sense[12], sense[13]), (6, 0x29, 3));
-    assert_eq!(two.read_blocks(0, 1).len(), 512);
+    for session in [&mut one, &mut two] {
+        session.command(0, &[0], 0, Direction::None, &[]);
+        let (_, sense) = session.status();
+        assert_eq!((sense[2], sense[12], sense[13]), (6, 0x29, 3));
+        assert_eq!(session.read_blocks(0, 1).len(), 512);
+    }
 }
 
 #[test]

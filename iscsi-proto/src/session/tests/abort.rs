@@ -3,38 +3,9 @@
 use super::*;
 use crate::{
     error::TimedOut,
-    pdu::{
-        TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
-        TaskManagementResponseCode,
-    },
-    session::{Execution, TaskErrorKind},
+    pdu::TaskManagementFunction,
+    session::{Execution, Rung, TaskErrorKind},
 };
-
-fn abort_in(sent: &[(Pdu, Vec<u8>)]) -> TaskManagementRequest {
-    let aborts: Vec<_> = sent
-        .iter()
-        .filter_map(|(pdu, _)| match pdu {
-            Pdu::TaskManagementRequest(request) => Some(*request),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(aborts.len(), 1, "{sent:?}");
-    aborts[0]
-}
-
-fn answer(h: &mut Harness, itt: InitiatorTaskTag, response: TaskManagementResponseCode) -> Bhs {
-    let stat_sn = h.next_stat_sn();
-    let (exp_cmd_sn, max_cmd_sn) = (CmdSn(CMD_SN), CmdSn(h.max_cmd_sn));
-    TaskManagementResponse {
-        response,
-        additional_response_information: [0; 3],
-        itt,
-        stat_sn,
-        exp_cmd_sn,
-        max_cmd_sn,
-    }
-    .emit()
-}
 
 #[test]
 fn an_abandoned_command_that_was_not_sent_leaves_no_trace() {
@@ -71,7 +42,7 @@ fn an_abandoned_read_gives_its_memory_back_at_once() {
     let late = h.data_in(itt, 1, 512, 512);
     h.feed(late.emit(), &[2; 512]).unwrap();
 
-    let request = abort_in(&h.sent());
+    let request = function_in(&h.sent());
     assert_eq!(request.function, TaskManagementFunction::AbortTask);
     assert_eq!(
         (request.referenced_task_tag, request.ref_cmd_sn),
@@ -79,11 +50,7 @@ fn an_abandoned_read_gives_its_memory_back_at_once() {
     );
     assert_eq!(request.lun, Lun::new(1));
     assert!(request.immediate);
-    let response = answer(
-        &mut h,
-        request.itt,
-        TaskManagementResponseCode::FunctionComplete,
-    );
+    let response = h.managed(request.itt, TaskManagementResponseCode::FunctionComplete);
     h.feed(response, &[]).unwrap();
     assert_eq!(h.events(), [Event::TaskDead { itt }]);
 }
@@ -95,14 +62,10 @@ fn the_answer_of_an_abandoned_command_frees_it_too() {
     h.sent();
     h.session.abandon(h.now, itt);
     assert!(h.done(itt).is_err());
-    let request = abort_in(&h.sent());
+    let request = function_in(&h.sent());
     h.good(itt).unwrap();
     assert_eq!(h.events(), [Event::TaskDead { itt }]);
-    let response = answer(
-        &mut h,
-        request.itt,
-        TaskManagementResponseCode::TaskDoesNotExist,
-    );
+    let response = h.managed(request.itt, TaskManagementResponseCode::TaskDoesNotExist);
     h.feed(response, &[]).unwrap();
     assert!(h.events().is_empty());
 }
@@ -118,13 +81,18 @@ fn a_passed_deadline_aborts_and_reports_a_dead_command() {
     assert_eq!(h.session.poll_timeout(), command.deadline);
     h.advance(Duration::from_millis(300));
     h.session.handle_timeout(h.now).unwrap();
-    let request = abort_in(&h.sent());
-    assert!(h.events().is_empty(), "not before the target has answered");
-    let response = answer(
-        &mut h,
-        request.itt,
-        TaskManagementResponseCode::FunctionComplete,
+    let request = function_in(&h.sent());
+    let late = Event::CommandLate {
+        itt,
+        lun: Lun::new(1),
+        rung: Rung::AbortTask,
+    };
+    assert_eq!(h.events(), [late], "no end before the target has answered");
+    assert_eq!(
+        (h.session.stats().timeouts, h.session.stats().aborts),
+        (1, 1)
     );
+    let response = h.managed(request.itt, TaskManagementResponseCode::FunctionComplete);
     h.feed(response, &[]).unwrap();
     let error = h.done(itt).unwrap_err();
     assert_eq!(
@@ -142,14 +110,10 @@ fn an_answer_that_overtakes_the_abort_counts() {
     h.sent();
     h.advance(Duration::from_millis(1));
     h.session.handle_timeout(h.now).unwrap();
-    let request = abort_in(&h.sent());
+    let request = function_in(&h.sent());
     h.good(itt).unwrap();
     assert!(h.done(itt).is_ok());
-    let response = answer(
-        &mut h,
-        request.itt,
-        TaskManagementResponseCode::TaskDoesNotExist,
-    );
+    let response = h.managed(request.itt, TaskManagementResponseCode::TaskDoesNotExist);
     h.feed(response, &[]).unwrap();
     assert!(h.events().is_empty());
 }
@@ -161,10 +125,10 @@ fn an_unanswered_or_refused_abort_ends_the_connection() {
         let itt = h.read(512);
         h.sent();
         h.session.abandon(h.now, itt);
-        let request = abort_in(&h.sent());
+        let request = function_in(&h.sent());
         let error = if refused {
             let code = TaskManagementResponseCode::NotSupported;
-            let response = answer(&mut h, request.itt, code);
+            let response = h.managed(request.itt, code);
             h.feed(response, &[]).unwrap_err()
         } else {
             h.advance(Duration::from_secs(5));
@@ -254,7 +218,7 @@ fn an_abandoned_write_is_called_abandoned_though_its_abort_is_answered_first() {
     assert!(h.session.poll_transmit(h.now, 100_000, &h.memory));
     // The answer cannot really come before the abort has left; a target may still claim so.
     let abort = InitiatorTaskTag(itt.0 + 1);
-    let response = answer(&mut h, abort, TaskManagementResponseCode::FunctionComplete);
+    let response = h.managed(abort, TaskManagementResponseCode::FunctionComplete);
     h.feed(response, &[]).unwrap();
     let rest = h.session.transmit_pieces().map(|piece| match piece {
         TransmitPiece::Inline(bytes) => bytes.len(),
@@ -279,9 +243,9 @@ fn late_answers_of_an_aborted_command_are_ignored() {
         h.session.abandon(h.now, itt);
         assert!(h.done(itt).is_err());
         h.memory.0.remove(&itt.0);
-        let request = abort_in(&h.sent());
+        let request = function_in(&h.sent());
         let code = TaskManagementResponseCode::FunctionComplete;
-        let response = answer(&mut h, request.itt, code);
+        let response = h.managed(request.itt, code);
         h.feed(response, &[]).unwrap();
         assert_eq!(h.events(), [Event::TaskDead { itt }]);
     }
@@ -318,7 +282,7 @@ fn an_answer_to_the_abort_does_not_replace_the_commands_own_answer() {
         .tags()
         .find(|tag| *tag != itt)
         .expect("an abort under way");
-    let gone = answer(&mut h, abort, TaskManagementResponseCode::TaskDoesNotExist);
+    let gone = h.managed(abort, TaskManagementResponseCode::TaskDoesNotExist);
     h.feed(gone, &[]).unwrap();
     let rest = h.session.connection.plan.pending() as usize;
     h.session.handle_transmitted(h.now, rest).unwrap();

@@ -53,7 +53,7 @@ fn a_command_reported_before_the_close_is_not_reported_again() {
 fn logout_waits_for_what_was_submitted_and_refuses_what_comes_after() {
     let mut h = Harness::new();
     let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, Vec::new());
-    h.session.logout(h.now, LogoutReason::CloseSession);
+    h.session.logout(h.now, LogoutReason::CloseSession).unwrap();
     let command = Command::new(Lun::ZERO, Cdb::test_unit_ready(), DataLength::None);
     assert_eq!(h.session.submit(h.now, &command), Err(SubmitError::Closing));
     assert!(matches!(&h.sent()[..], [(Pdu::ScsiCommand(_), _)]));
@@ -127,7 +127,7 @@ fn an_answer_to_a_logout_that_was_not_sent_ends_the_connection() {
     let mut h = Harness::new();
     h.read(512);
     h.sent();
-    h.session.logout(h.now, LogoutReason::CloseSession);
+    h.session.logout(h.now, LogoutReason::CloseSession).unwrap();
     let response = LogoutResponse {
         response: LogoutResponseCode::Closed,
         itt: InitiatorTaskTag(1),
@@ -152,9 +152,9 @@ fn a_logout_for_which_there_is_no_slot_yet_is_not_forgotten() {
         ..SessionConfig::default()
     };
     let mut h = Harness::with(parameters(), config);
-    let pings: Vec<_> = core::iter::from_fn(|| h.session.ping(h.now).ok()).collect();
+    let pings: Vec<_> = core::iter::from_fn(|| h.session.ping(h.now, None).ok()).collect();
     h.sent();
-    h.session.logout(h.now, LogoutReason::CloseSession);
+    h.session.logout(h.now, LogoutReason::CloseSession).unwrap();
     assert!(h.sent().is_empty());
     let pong = crate::pdu::NopIn {
         lun: Lun::ZERO,

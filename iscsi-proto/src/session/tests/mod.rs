@@ -4,8 +4,15 @@ mod abort;
 mod async_message;
 mod close;
 mod digests;
+mod extended_cdb;
+mod ladder;
+mod logout;
+mod manage;
 mod nop;
+mod priority;
 mod read;
+mod reject;
+mod renegotiate;
 mod text;
 mod timers;
 mod window;
@@ -21,7 +28,10 @@ use crate::{
     framing::{DataRef, DataStore, TransmitPiece},
     ids::{InitiatorTaskTag, TargetTransferTag},
     login::LoggedIn,
-    pdu::{Bhs, DataIn, Pdu, R2t, Residual, ScsiResponse, ServiceResponse, pad_len},
+    pdu::{
+        Bhs, DataIn, Pdu, R2t, Residual, ScsiResponse, ServiceResponse, TaskManagementRequest,
+        TaskManagementResponse, TaskManagementResponseCode, pad_len,
+    },
     scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
     serial::{CmdSn, DataSn, R2tSn, StatSn},
     text::{Digest, Parameters},
@@ -129,6 +139,12 @@ impl Harness {
 
     /// Everything that the session sends now: headers and data segments, framing checked.
     fn sent(&mut self) -> Vec<(Pdu, Vec<u8>)> {
+        let stream = self.sent_bytes();
+        split(&stream, self.digests)
+    }
+
+    /// The same as it stands on the wire.
+    fn sent_bytes(&mut self) -> Vec<u8> {
         let mut stream = Vec::new();
         while self.session.poll_transmit(self.now, 4096, &self.memory) {
             let before = stream.len();
@@ -143,7 +159,7 @@ impl Harness {
                 .handle_transmitted(self.now, n)
                 .expect("as planned");
         }
-        split(&stream, self.digests)
+        stream
     }
 
     /// Feeds one PDU of the target; the header's length field is set here.
@@ -237,19 +253,46 @@ impl Harness {
         }
     }
 
+    /// The answer to a task management function.
+    fn managed(&mut self, itt: InitiatorTaskTag, response: TaskManagementResponseCode) -> Bhs {
+        TaskManagementResponse {
+            response,
+            additional_response_information: [0; 3],
+            itt,
+            stat_sn: self.next_stat_sn(),
+            exp_cmd_sn: CmdSn(CMD_SN),
+            max_cmd_sn: CmdSn(self.max_cmd_sn),
+        }
+        .emit()
+    }
+
     fn events(&mut self) -> Vec<Event> {
         core::iter::from_fn(|| self.session.poll_event()).collect()
     }
 
-    /// The one event there is, which must be the end of `itt`.
+    /// The one event there is, which must be the end of `itt`; that it was late before is not asked.
     fn done(&mut self, itt: InitiatorTaskTag) -> Result<Response, TaskError> {
         let mut events = self.events();
+        events.retain(|event| !matches!(event, Event::CommandLate { .. }));
         assert_eq!(events.len(), 1, "{events:?}");
         match events.remove(0) {
             Event::CommandDone { itt: found, result } if found == itt => result,
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The one task management function that was sent.
+fn function_in(sent: &[(Pdu, Vec<u8>)]) -> TaskManagementRequest {
+    let functions: Vec<_> = sent
+        .iter()
+        .filter_map(|(pdu, _)| match pdu {
+            Pdu::TaskManagementRequest(request) => Some(*request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(functions.len(), 1, "{sent:?}");
+    functions[0]
 }
 
 fn pattern(offset: u32, len: u32) -> Vec<u8> {

@@ -51,7 +51,7 @@ fn a_ping_of_the_target_is_answered_with_its_tag_lun_and_data() {
 #[test]
 fn our_ping_is_answered() {
     let mut h = Harness::new();
-    let itt = h.session.ping(h.now).unwrap();
+    let itt = h.session.ping(h.now, None).unwrap();
     assert_eq!(ping_out(&mut h).itt, itt);
     h.advance(Duration::from_millis(7));
     let mut pong = ping_in(&h, itt, u32::MAX);
@@ -64,7 +64,7 @@ fn our_ping_is_answered() {
 #[test]
 fn an_answer_with_data_that_we_did_not_send_ends_the_connection() {
     let mut h = Harness::new();
-    let itt = h.session.ping(h.now).unwrap();
+    let itt = h.session.ping(h.now, None).unwrap();
     h.sent();
     let pong = ping_in(&h, itt, u32::MAX);
     assert_eq!(
@@ -136,7 +136,7 @@ fn unanswered_pings_do_not_pile_up() {
 #[test]
 fn an_answer_to_a_ping_that_was_not_sent_ends_the_connection() {
     let mut h = Harness::new();
-    let itt = h.session.ping(h.now).unwrap();
+    let itt = h.session.ping(h.now, None).unwrap();
     let pong = ping_in(&h, itt, u32::MAX);
     assert_eq!(h.feed(pong.emit(), &[]), Err(PeerMisbehaved::Phase.into()));
 }
@@ -152,7 +152,7 @@ fn a_closed_window_holds_no_ping_back() {
     h.sent();
     let text = h.session.text(h.now, b"SendTargets=All\0").unwrap();
     assert!(h.sent().is_empty(), "the window is closed");
-    let itt = h.session.ping(h.now).unwrap();
+    let itt = h.session.ping(h.now, None).unwrap();
     assert_eq!(ping_out(&mut h).itt, itt);
     h.max_cmd_sn = h.max_cmd_sn.wrapping_add(1);
     let news = ping_in(&h, InitiatorTaskTag::RESERVED, u32::MAX);
@@ -162,4 +162,100 @@ fn a_closed_window_holds_no_ping_back() {
         matches!(&sent[..], [(Pdu::TextRequest(request), _)] if request.itt == text),
         "{sent:?}"
     );
+}
+
+/// Row C-54, section 11.18: a NOP-Out without any tag carries ExpStatSN when nothing else does.
+#[test]
+fn a_response_is_acknowledged_in_time_though_there_is_nothing_to_send() {
+    let mut h = Harness::new();
+    let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
+    h.sent();
+    h.good(itt).unwrap();
+    h.done(itt).unwrap();
+    let due = h.now.saturating_add(Duration::from_secs(2));
+    assert_eq!(h.session.poll_timeout(), Some(due));
+    h.now = due;
+    h.session.handle_timeout(h.now).unwrap();
+    let nop = ping_out(&mut h);
+    assert_eq!(
+        (nop.itt, nop.ttt),
+        (InitiatorTaskTag::RESERVED, TargetTransferTag::RESERVED)
+    );
+    assert_eq!(nop.exp_stat_sn, StatSn(STAT_SN + 1));
+    assert!(nop.immediate);
+    // Acknowledged: nothing more until the keepalive.
+    h.advance(Duration::from_secs(2));
+    h.session.handle_timeout(h.now).unwrap();
+    assert!(h.sent().is_empty());
+}
+
+#[test]
+fn any_pdu_acknowledges_what_came_before_it() {
+    let mut h = Harness::new();
+    for _ in 0..5 {
+        let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
+        assert_eq!(h.sent().len(), 1);
+        h.good(itt).unwrap();
+        h.done(itt).unwrap();
+        h.advance(Duration::from_millis(1500));
+        h.session.handle_timeout(h.now).unwrap();
+        assert!(h.sent().is_empty());
+    }
+}
+
+/// A target that takes nothing gets one acknowledgement once it does, not one per interval.
+#[test]
+fn acknowledgements_do_not_pile_up() {
+    let mut h = Harness::new();
+    let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
+    h.sent();
+    h.good(itt).unwrap();
+    h.done(itt).unwrap();
+    for _ in 0..2 {
+        h.advance(Duration::from_secs(2));
+        h.session.handle_timeout(h.now).unwrap();
+    }
+    assert_eq!(h.sent().len(), 1);
+}
+
+#[test]
+fn a_callers_ping_has_a_deadline_and_a_late_answer_harms_nobody() {
+    let config = SessionConfig {
+        nop_interval: None,
+        ..SessionConfig::default()
+    };
+    let mut h = Harness::with(parameters(), config);
+    let deadline = Some(h.now.saturating_add(Duration::from_millis(250)));
+    let itt = h.session.ping(h.now, deadline).unwrap();
+    ping_out(&mut h);
+    h.advance(Duration::from_millis(250));
+    assert_eq!(h.session.poll_timeout(), Some(h.now));
+    h.session.handle_timeout(h.now).unwrap();
+    let events = h.events();
+    assert!(
+        matches!(&events[..], [Event::PingDone { itt: done, result: Err(_) }] if *done == itt),
+        "{events:?}"
+    );
+    let mut pong = ping_in(&h, itt, u32::MAX);
+    pong.stat_sn = h.next_stat_sn();
+    h.feed(pong.emit(), &[]).unwrap();
+    assert!(h.events().is_empty());
+}
+
+#[test]
+fn intervals_of_no_length_are_refused() {
+    let config = |change: fn(&mut SessionConfig)| {
+        let mut config = SessionConfig::default();
+        change(&mut config);
+        let login = LoggedIn::for_unit_tests(parameters(), CmdSn(1), StatSn(1), CmdSn(1));
+        Session::new(Instant::ZERO, login, config).err()
+    };
+    let refused = Some(crate::error::ApiMisuse::OutOfRange.into());
+    assert_eq!(config(|c| c.nop_interval = Some(Duration::ZERO)), refused);
+    assert_eq!(config(|c| c.nop_timeout = Duration::ZERO), refused);
+    assert_eq!(
+        config(|c| c.acknowledge_after = Some(Duration::ZERO)),
+        refused
+    );
+    assert_eq!(config(|c| c.nop_interval = None), None);
 }

@@ -43,7 +43,7 @@ fn immediate_pdus_pass_a_closed_window() {
         h.read(512);
     }
     assert_eq!(h.sent().len(), 32);
-    h.session.ping(h.now).unwrap();
+    h.session.ping(h.now, None).unwrap();
     let sent = h.sent();
     assert!(matches!(&sent[..], [(Pdu::NopOut(nop), _)]
         if nop.immediate && nop.cmd_sn == CmdSn(CMD_SN.wrapping_add(32))));
@@ -83,7 +83,7 @@ fn the_queue_is_bounded_by_us_whatever_the_target_allows() {
         Err(SubmitError::QueueFull)
     );
     // Pings have slots of their own.
-    assert!(h.session.ping(h.now).is_ok());
+    assert!(h.session.ping(h.now, None).is_ok());
 }
 
 /// Rows H63, H64.

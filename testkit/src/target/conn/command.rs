@@ -10,7 +10,7 @@ use iscsi_proto::{
 use super::{
     super::{
         Violation,
-        core::Count,
+        core::{Count, RESERVATION_CONFLICT},
         lun::LogicalUnit,
         scsi::{self, Action, End, Inventory, Purpose, Sense},
     },
@@ -111,6 +111,10 @@ impl FullFeature {
         let portal = &self.core.portals[wire.portal];
         if let Some(sense) = self.core.alua.gate(portal.tpgt, &command.cdb) {
             return Action::Fail(sense);
+        }
+        let reserved = unit.zip(self.session.as_ref());
+        if reserved.is_some_and(|(unit, by)| unit.conflicts(&by.nexus, &command.cdb)) {
+            return Action::Status(RESERVATION_CONFLICT);
         }
         let number = unit.map(|unit| unit.config.number);
         if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {

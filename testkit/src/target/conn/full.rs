@@ -325,9 +325,7 @@ impl FullFeature {
     }
 
     fn reset(&mut self, unit: &Arc<LogicalUnit>) {
-        if let Some(session) = &self.session {
-            self.core.reset_unit(unit, session);
-        }
+        self.core.reset_unit(unit);
         self.end_tasks_of(unit);
     }
 

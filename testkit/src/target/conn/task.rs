@@ -136,12 +136,9 @@ impl FullFeature {
                 let (data, r2ts) = (std::mem::take(&mut write.buf), write.r2t_sn);
                 let (purpose, generation) = (write.purpose, task.generation);
                 let end = match (&task.unit, &self.session) {
-                    (Some(_), Some(session)) if purpose == Purpose::PortGroups => {
-                        self.core.set_port_groups(session, &data)
-                    }
-                    (Some(unit), Some(session)) => {
-                        session.carry_out(unit, purpose, &data, generation)
-                    }
+                    (Some(unit), Some(session)) => self
+                        .core
+                        .carry_out(session, unit, purpose, &data, generation),
                     _ => None,
                 };
                 match end {

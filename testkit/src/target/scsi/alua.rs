@@ -114,6 +114,11 @@ impl Alua {
         self.config.is_some()
     }
 
+    /// Whether SET TARGET PORT GROUPS is there.
+    pub(super) fn is_explicit(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.explicit)
+    }
+
     /// The state of a group; `None` without such a group.
     pub(in crate::target) fn state(&self, number: u16) -> Option<PortState> {
         let groups = lock(&self.groups);
@@ -187,8 +192,7 @@ impl Alua {
 
     /// SET TARGET PORT GROUPS.
     pub(super) fn set_command(&self, cdb: &[u8; 16]) -> Result<Action, Sense> {
-        let explicit = |config: &AluaConfig| config.explicit;
-        if !self.config.as_ref().is_some_and(explicit) {
+        if !self.is_explicit() {
             return Err(Sense::INVALID_OPCODE);
         }
         match be32(cdb, 6) {

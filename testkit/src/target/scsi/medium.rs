@@ -51,11 +51,20 @@ impl Place {
     }
 }
 
-/// The checks that every command on blocks has in common: RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT
-/// must be zero on a unit without protection information; DPO and FUA may be set, since there is no
-/// cache. The six-byte commands have no such field.
+/// RDPROTECT, WRPROTECT, VRPROTECT or ORPROTECT, which is for protection information.
+const PROTECT: u8 = 0xe0;
+/// DPO and FUA, which are for units that set DPOFUA in MODE SENSE. Where a command has no FUA, its bit
+/// is reserved.
+const DPO_FUA: u8 = 0x18;
+
+/// The checks that every command on blocks has in common. The six-byte commands have no flags.
 fn place(cdb: &[u8; 16], lun: &LogicalUnit) -> Result<Place, Sense> {
-    if cdb[0] >> 5 != 0 && cdb[1] & 0xe0 != 0 {
+    let refused = if lun.config.fua {
+        PROTECT
+    } else {
+        PROTECT | DPO_FUA
+    };
+    if cdb[0] >> 5 != 0 && cdb[1] & refused != 0 {
         return Err(Sense::INVALID_FIELD);
     }
     Place::read(cdb, lun)
@@ -146,12 +155,15 @@ pub(super) fn compare_and_write(
     lun: &LogicalUnit,
     inventory: Inventory<'_>,
 ) -> Result<Action, Sense> {
-    if cdb[1] & 0xe0 != 0 || cdb[13] > MAX_COMPARE_BLOCKS {
+    if cdb[13] > MAX_COMPARE_BLOCKS {
         return Err(Sense::INVALID_FIELD);
     }
-    let mut place = Place::on(lun, be64(cdb, 2), cdb[13].into())?;
+    // The flags, and the same block; the number of blocks is elsewhere in this command.
+    let mut same = *cdb;
+    same[10..14].fill(0);
+    let block = place(&same, lun)?.block;
+    let mut place = Place::on(lun, block, cdb[13].into())?;
     writable(lun)?;
-    let block = place.block;
     place.count *= 2;
     let len = place.transfer(lun, inventory)?;
     Ok(take(len, Purpose::CompareAndWrite { block }))
@@ -160,8 +172,11 @@ pub(super) fn compare_and_write(
 /// WRITE SAME, both sizes. A number of blocks of 0 is refused (WSNZ), and so are ANCHOR, since nothing
 /// is ever anchored here, the obsolete PBDATA and LBDATA, and NDOB, which is an option.
 pub(super) fn write_same(cdb: &[u8; 16], lun: &LogicalUnit) -> Result<Action, Sense> {
-    let place = place(cdb, lun)?;
     let unmap = cdb[1] & 0x08 != 0;
+    if cdb[1] & PROTECT != 0 {
+        return Err(Sense::INVALID_FIELD);
+    }
+    let place = Place::read(cdb, lun)?;
     if cdb[1] & 0x17 != 0 || (unmap && !lun.config.thin) {
         return Err(Sense::INVALID_FIELD);
     }

@@ -14,6 +14,8 @@ mod provisioning;
 mod purpose;
 mod report_luns;
 mod request_sense;
+mod reserve;
+mod supported;
 mod unmap;
 
 use super::lun::LogicalUnit;
@@ -159,12 +161,18 @@ fn decode_for(
         0x1b => start_stop_unit(cdb),
         0x25 => Ok(read_capacity_10(lun)),
         0x37 | 0xb7 => Ok(defects::read_defect_data(cdb)),
+        0x5e => reserve::persistent_reserve_in(cdb, lun),
+        0x5f => reserve::persistent_reserve_out(cdb),
         0x9e => match cdb[1] & 0x1f {
             0x10 => Ok(read_capacity_16(cdb, lun)),
             0x12 => unmap::get_lba_status(cdb, lun),
             _ => Err(Sense::INVALID_FIELD),
         },
         0xa3 if cdb[1] & 0x1f == 0x0a => inventory.alua.report(cdb),
+        0xa3 if cdb[1] & 0x1f == 0x0c => {
+            let alua = inventory.alua;
+            supported::report(cdb, lun, (alua.is_on(), alua.is_explicit()))
+        }
         0xa4 if cdb[1] & 0x1f == 0x0a => inventory.alua.set_command(cdb),
         _ => Err(Sense::INVALID_OPCODE),
     }

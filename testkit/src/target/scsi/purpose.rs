@@ -20,6 +20,8 @@ pub(in crate::target) enum Purpose {
     Unmap,
     /// SET TARGET PORT GROUPS: a parameter list, which concerns the target and not the unit.
     PortGroups,
+    /// PERSISTENT RESERVE OUT: a parameter list, for a service action with its SCOPE and TYPE.
+    Reserve { action: u8, scope_type: u8 },
 }
 
 impl Purpose {
@@ -98,7 +100,8 @@ impl Purpose {
             }
             Self::Unmap => unmap::apply(unit, medium, data)?,
             // Carried out by the target; nothing of it is for a medium.
-            Self::PortGroups => {}
+            // These change no medium.
+            Self::PortGroups | Self::Reserve { .. } => {}
         }
         Ok(())
     }

@@ -1,0 +1,300 @@
+//! Reject: what the target did not accept.
+
+use super::*;
+use crate::{
+    error::{PeerMisbehaved, TimedOut},
+    pdu::{LogoutReason, Reject, RejectReason, TaskManagementResponseCode as Code},
+    serial::DataSn,
+    session::{Execution, TaskErrorKind, TaskManagement},
+};
+
+/// A Reject of a PDU that the session sent; ExpCmdSN stands `consumed` after the first one.
+fn reject(h: &mut Harness, reason: RejectReason, pdu: &Pdu, consumed: u32) -> Result<(), Error> {
+    let reject = Reject {
+        reason,
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN).plus(consumed),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_sn: DataSn(0),
+        data_segment_length: 48,
+    };
+    h.feed(reject.emit(), pdu.emit().as_bytes())
+}
+
+#[test]
+fn a_refused_command_was_not_executed_and_the_connection_lives_on() {
+    for reason in [
+        RejectReason::DataDigestError,
+        RejectReason::ProtocolError,
+        RejectReason::CommandNotSupported,
+        RejectReason::InvalidPduField,
+        RejectReason::Unknown(0x55),
+    ] {
+        let mut h = Harness::new();
+        let itt = h.write(512);
+        let sent = h.sent();
+        reject(&mut h, reason, &sent[0].0, 1).unwrap();
+        let error = h.done(itt).unwrap_err();
+        assert_eq!(
+            error,
+            TaskError::not_executed(TaskErrorKind::Rejected(reason))
+        );
+        let next = h.read(512);
+        h.sent();
+        let data = h.data_in(next, 0, 0, 512);
+        h.feed(data.emit(), &[1; 512]).unwrap();
+        h.good(next).unwrap();
+        assert!(h.done(next).is_ok());
+        assert_eq!(h.session.stats().rejects, 1);
+    }
+}
+
+/// Section 7.3: the CmdSN of a rejected command may not count as received; section 11.5.1: an ABORT
+/// TASK that names it fills the gap.
+#[test]
+fn a_gap_in_the_order_of_commands_is_plugged_by_an_abort() {
+    let mut h = Harness::new();
+    let itt = h.write(512);
+    let sent = h.sent();
+    let reason = RejectReason::InvalidPduField;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    assert!(h.events().is_empty());
+    let abort = function_in(&h.sent());
+    assert_eq!(
+        (abort.referenced_task_tag, abort.ref_cmd_sn),
+        (itt, CmdSn(CMD_SN))
+    );
+    let response = h.managed(abort.itt, Code::FunctionComplete);
+    h.feed(response, &[]).unwrap();
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(error.kind, TaskErrorKind::Rejected(reason));
+    assert_eq!(error.execution, Execution::NotExecuted);
+}
+
+#[test]
+fn a_rejected_command_is_not_executed_though_the_connection_ends_before_the_gap_is_filled() {
+    let mut h = Harness::new();
+    let itt = h.write(512);
+    let sent = h.sent();
+    let reason = RejectReason::CommandNotSupported;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    h.session.handle_closed(Error::Closed);
+    let want = TaskError::not_executed(TaskErrorKind::Rejected(reason));
+    assert_eq!(h.done(itt), Err(want));
+}
+
+/// A target that knows our tag for another task, or answers a SNACK that was never sent.
+#[test]
+fn where_the_two_sides_disagree_the_connection_ends() {
+    for reason in [
+        RejectReason::TaskInProgress,
+        RejectReason::SnackReject,
+        RejectReason::InvalidDataAck,
+    ] {
+        let mut h = Harness::new();
+        h.write(512);
+        let sent = h.sent();
+        let error = reject(&mut h, reason, &sent[0].0, 1);
+        let want = PeerMisbehaved::Rejected(reason.to_byte()).into();
+        assert_eq!(error, Err(want));
+    }
+}
+
+#[test]
+fn a_command_that_was_worked_on_cannot_be_rejected() {
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    let sent = h.sent();
+    let data = h.data_in(itt, 0, 0, 512);
+    h.feed(data.emit(), &[1; 512]).unwrap();
+    let error = reject(&mut h, RejectReason::ProtocolError, &sent[0].0, 1);
+    assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
+}
+
+/// Row H106.
+#[test]
+fn a_reject_of_nothing_known_ends_the_connection() {
+    let mut h = Harness::new();
+    h.write(512);
+    let sent = h.sent();
+    let mut strange = sent[0].0;
+    if let Pdu::ScsiCommand(command) = &mut strange {
+        command.itt = InitiatorTaskTag(0x7777_7777);
+    }
+    let error = reject(&mut h, RejectReason::ProtocolError, &strange, 1);
+    assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
+
+    let mut h = Harness::new();
+    let short = Reject {
+        reason: RejectReason::ProtocolError,
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_sn: DataSn(0),
+        data_segment_length: 47,
+    };
+    let error = h.feed(short.emit(), &[0; 47]);
+    assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
+}
+
+/// The target ends such a task with a response of its own, which is waited for, but not for ever.
+#[test]
+fn after_a_rejected_data_out_the_commands_own_answer_counts() {
+    for answered in [true, false] {
+        let config = SessionConfig {
+            nop_interval: None,
+            ..SessionConfig::default()
+        };
+        let mut h = Harness::with(parameters(), config);
+        let itt = h.write(1024);
+        let sent = h.sent();
+        let Some((data_out, _)) = sent.get(1) else {
+            panic!("{sent:?}")
+        };
+        reject(&mut h, RejectReason::DataDigestError, data_out, 1).unwrap();
+        if answered {
+            let mut response = h.response(itt);
+            response.status = ScsiStatus::CheckCondition;
+            h.feed(response.emit(), &[]).unwrap();
+            let status = h.done(itt).map(|response| response.status);
+            assert_eq!(status, Ok(ScsiStatus::CheckCondition));
+        } else {
+            h.advance(Duration::from_secs(5));
+            h.session.handle_timeout(h.now).unwrap();
+            assert_eq!(function_in(&h.sent()).referenced_task_tag, itt);
+        }
+    }
+}
+
+/// Its command was over before the data arrived.
+#[test]
+fn a_rejected_data_out_of_a_finished_command_means_nothing() {
+    let mut h = Harness::new();
+    let itt = h.write(1024);
+    let sent = h.sent();
+    let mut response = h.response(itt);
+    response.status = ScsiStatus::Busy;
+    h.feed(response.emit(), &[]).unwrap();
+    assert!(h.done(itt).is_ok());
+    reject(&mut h, RejectReason::InvalidPduField, &sent[1].0, 1).unwrap();
+    assert!(h.events().is_empty());
+}
+
+#[test]
+fn one_immediate_request_too_many_is_sent_again_later() {
+    let mut h = Harness::new();
+    let request = TaskManagement::LogicalUnitReset(Lun::new(1));
+    let itt = h.session.task_management(h.now, request, None).unwrap();
+    let reason = RejectReason::ImmediateCommandReject;
+    for _ in 0..3 {
+        let sent = h.sent();
+        assert_eq!(function_in(&sent).itt, itt);
+        reject(&mut h, reason, &sent[0].0, 0).unwrap();
+        assert!(h.sent().is_empty(), "not at once");
+        h.now = h.session.poll_timeout().unwrap();
+        h.session.handle_timeout(h.now).unwrap();
+    }
+    h.sent();
+    let response = h.managed(itt, Code::FunctionComplete);
+    h.feed(response, &[]).unwrap();
+    assert!(matches!(
+        h.events()[..],
+        [Event::TaskManagementDone { result: Ok(_), .. }]
+    ));
+    assert!(h.now < Instant::from_nanos(1_000_000_000));
+}
+
+/// Its own time bounds that: a function given up while it waited is not sent any more.
+#[test]
+fn sending_again_ends_with_the_time_of_the_rung() {
+    let config = SessionConfig {
+        nop_interval: None,
+        ..SessionConfig::default()
+    };
+    let mut h = Harness::with(parameters(), config);
+    let itt = h.write(512);
+    h.sent();
+    h.session.abandon(h.now, itt);
+    let reason = RejectReason::ImmediateCommandReject;
+    let mut sent = h.sent();
+    for _ in 0..1000 {
+        for (pdu, _) in &sent {
+            reject(&mut h, reason, pdu, 1).unwrap();
+        }
+        h.now = h.session.poll_timeout().unwrap();
+        if let Err(error) = h.session.handle_timeout(h.now) {
+            assert_eq!(error, TimedOut::TaskManagement.into());
+            assert_eq!(h.now, Instant::from_nanos(5_000_000_000));
+            return;
+        }
+        sent = h.sent();
+    }
+    panic!("no end");
+}
+
+#[test]
+fn a_rejected_abort_is_the_next_rung_and_a_rejected_function_is_the_callers() {
+    let mut h = Harness::new();
+    let command = h.write(512);
+    h.sent();
+    let request = TaskManagement::ClearAca(Lun::new(1));
+    let itt = h.session.task_management(h.now, request, None).unwrap();
+    let sent = h.sent();
+    let reason = RejectReason::CommandNotSupported;
+    reject(&mut h, reason, &sent[0].0, 1).unwrap();
+    let result = Err(TaskError::not_executed(TaskErrorKind::Rejected(reason)));
+    assert_eq!(h.events(), [Event::TaskManagementDone { itt, result }]);
+
+    h.session.abandon(h.now, command);
+    let sent = h.sent();
+    let error = reject(&mut h, reason, &sent[0].0, 1);
+    assert_eq!(error, Err(TimedOut::Command.into()));
+}
+
+#[test]
+fn pings_and_texts_that_were_rejected_end_by_themselves() {
+    let mut h = Harness::new();
+    let ping = h.session.ping(h.now, None).unwrap();
+    let sent = h.sent();
+    let reason = RejectReason::ImmediateCommandReject;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    let result = Err(TaskError::not_executed(TaskErrorKind::Rejected(reason)));
+    assert_eq!(h.events(), [Event::PingDone { itt: ping, result }]);
+
+    let text = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    let sent = h.sent();
+    let reason = RejectReason::LongOperationReject;
+    reject(&mut h, reason, &sent[0].0, 1).unwrap();
+    let result = Err(TaskError::not_executed(TaskErrorKind::Rejected(reason)));
+    assert_eq!(h.events(), [Event::TextDone { itt: text, result }]);
+    assert!(h.session.text(h.now, b"SendTargets=All\0").is_ok());
+}
+
+#[test]
+fn waiting_for_logout_makes_us_log_out() {
+    let mut h = Harness::new();
+    let under_way = h.read(512);
+    let itt = h.write(512);
+    let sent = h.sent();
+    let reason = RejectReason::WaitingForLogout;
+    reject(&mut h, reason, &sent[1].0, 2).unwrap();
+    let events = h.events();
+    let error = TaskError::not_executed(TaskErrorKind::Rejected(reason));
+    let within = Duration::ZERO;
+    assert_eq!(
+        events,
+        [
+            Event::LogoutRequested { within },
+            Event::CommandDone {
+                itt,
+                result: Err(error)
+            }
+        ]
+    );
+    h.session.handle_timeout(h.now).unwrap();
+    let sent = h.sent();
+    assert!(
+        matches!(&sent[..], [(Pdu::LogoutRequest(r), _)] if r.reason == LogoutReason::CloseSession),
+        "{under_way} is not waited for: {sent:?}"
+    );
+}
