@@ -52,7 +52,7 @@ struct Args {
     /// The logical unit
     #[arg(long, value_name = "LUN", default_value = "0", requires = "portal")]
     lun: Lun,
-    /// Network device or local address to connect from; repeatable. Each is used with each portal
+    /// Network device, its hardware address, or local address to connect from; repeatable. Each is used with each portal
     #[arg(long, value_name = "DEVICE-or-ADDRESS")]
     nic: Vec<Bind>,
     /// Use the first NIC with the first portal only, the second with the second, and so on

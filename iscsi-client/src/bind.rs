@@ -2,9 +2,16 @@
 
 use std::{fmt, io, net::IpAddr, str::FromStr, sync::Arc};
 
+pub use crate::mac::MacAddress;
+
 /// The local end of a path: which NIC its bytes leave through.
 ///
-/// As text: `any`, a device name (`eth0`), or an address of this host (`192.0.2.7`, `2001:db8::7`).
+/// As text: `any`, a device name (`eth0`), a hardware address (`52:54:00:12:34:56`, or with `-`), or an
+/// address of this host (`192.0.2.7`, `2001:db8::7`).
+///
+/// A link-local IPv6 address needs no zone here, since the device that has it is looked up; where
+/// several have it, bind to the device. A portal with a link-local address names its zone
+/// ([`Host::V6`](iscsi_proto::portal::Host::V6)), unless the session is bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bind {
@@ -13,6 +20,9 @@ pub enum Bind {
     Any,
     /// A network device by name (`SO_BINDTODEVICE`, unprivileged on Linux since 5.7).
     Device(Arc<str>),
+    /// The one network device that has this hardware address, looked up for each connection: a NIC
+    /// that was unplugged may come back under another name. Linux only.
+    Mac(MacAddress),
     /// A local address. On Linux the device that has it is bound as well: with two NICs in one
     /// subnet a source address alone sends everything down one cable.
     Address(IpAddr),
@@ -25,7 +35,9 @@ pub enum Bind {
 #[non_exhaustive]
 pub enum BindError {
     /// The text is neither `any`, nor an address, nor a possible device name.
-    #[error("{text:?} is neither an IP address nor a network device name nor \"any\"")]
+    #[error(
+        "{text:?} is neither an IP address nor a hardware address nor a network device name nor \"any\""
+    )]
     Syntax {
         /// What was given.
         text: Arc<str>,
@@ -50,6 +62,35 @@ pub enum BindError {
     Unsupported {
         /// The device.
         device: Arc<str>,
+    },
+    /// No device has the hardware address.
+    #[error("no network device of this host has the address {mac}; `ip link` lists those it has")]
+    UnknownMac {
+        /// The address that was asked for.
+        mac: MacAddress,
+    },
+    /// Several devices have the hardware address: a bond has that of its members, a VLAN or a bridge
+    /// that of the device below.
+    #[error(
+        "{mac} is the address of more than one device ({devices}); bind to one of them by name"
+    )]
+    AmbiguousMac {
+        /// The address that was asked for.
+        mac: MacAddress,
+        /// The names of the devices, with commas between.
+        devices: Arc<str>,
+    },
+    /// This platform has no way to find a device by its hardware address.
+    #[error("binding to {mac} needs Linux; bind to a source address of the device instead")]
+    MacUnsupported {
+        /// The address that was asked for.
+        mac: MacAddress,
+    },
+    /// The operating system did not list its devices.
+    #[error("cannot list the network devices of this host: {reason}")]
+    Devices {
+        /// In the operating system's words.
+        reason: Arc<str>,
     },
     /// The source address belongs to no device of this host.
     #[error("{address} is not an address of this host; `ip address` lists those it has")]
@@ -78,12 +119,18 @@ pub enum BindError {
 impl From<BindError> for io::Error {
     fn from(error: BindError) -> Self {
         let kind = match error {
-            BindError::UnknownDevice { .. } => io::ErrorKind::NotFound,
+            BindError::UnknownDevice { .. } | BindError::UnknownMac { .. } => {
+                io::ErrorKind::NotFound
+            }
             BindError::NotPermitted { .. } => io::ErrorKind::PermissionDenied,
-            BindError::Unsupported { .. } => io::ErrorKind::Unsupported,
+            BindError::Unsupported { .. } | BindError::MacUnsupported { .. } => {
+                io::ErrorKind::Unsupported
+            }
+            BindError::Devices { .. } => io::ErrorKind::Other,
             BindError::AddressNotLocal { .. } => io::ErrorKind::AddrNotAvailable,
             BindError::Syntax { .. }
             | BindError::AmbiguousAddress { .. }
+            | BindError::AmbiguousMac { .. }
             | BindError::FamilyMismatch { .. } => io::ErrorKind::InvalidInput,
         };
         Self::new(kind, error)
@@ -91,7 +138,8 @@ impl From<BindError> for io::Error {
 }
 
 impl Bind {
-    /// The device that connections leave through: the one named, or the one that has the address.
+    /// The device that connections leave through: the one named, or the one that has the
+    /// address.
     ///
     /// `None` for [`Bind::Any`], and where no device or more than one has the address. Two paths
     /// with the same answer share a cable, which an administrator wants to be told. Asks the
@@ -101,6 +149,7 @@ impl Bind {
         match self {
             Self::Any => None,
             Self::Device(name) => Some(name.clone()),
+            Self::Mac(mac) => mac.device().ok(),
             Self::Address(address) => match Interfaces::read().ok()?.owner(*address) {
                 Ok(owner) => Some(owner.name),
                 Err(_) => None,
@@ -144,7 +193,7 @@ pub(crate) fn is_device_name(name: &str) -> bool {
 impl FromStr for Bind {
     type Err = BindError;
 
-    /// [`BindError::Syntax`] for what cannot be any of the three. Whether the device or the address
+    /// [`BindError::Syntax`] for what cannot be any of these. Whether the device or the address
     /// exists is only known when a connection is made: it may appear later.
     fn from_str(text: &str) -> Result<Self, BindError> {
         if text == "any" {
@@ -152,6 +201,11 @@ impl FromStr for Bind {
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
+        }
+        // Neither an IPv6 address, which has eight groups, nor a device name, which has no colons and
+        // fewer characters.
+        if let Ok(mac) = text.parse() {
+            return Ok(Self::Mac(mac));
         }
         // A mistyped IPv4 address is better refused here than looked for among the devices.
         let mistyped = text.bytes().all(|b| b.is_ascii_digit() || b == b'.') && text.contains('.');
@@ -167,6 +221,7 @@ impl fmt::Display for Bind {
         match self {
             Self::Any => f.pad("any"),
             Self::Device(name) => f.pad(name),
+            Self::Mac(mac) => mac.fmt(f),
             Self::Address(address) => address.fmt(f),
         }
     }
@@ -245,6 +300,10 @@ mod tests {
             ("any", Bind::Any),
             ("eth0", Bind::Device("eth0".into())),
             ("eth0.100", Bind::Device("eth0.100".into())),
+            (
+                "52:54:00:12:34:56",
+                Bind::Mac(MacAddress::new([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
+            ),
             ("192.0.2.7", Bind::Address("192.0.2.7".parse().unwrap())),
             ("2001:db8::7", Bind::Address("2001:db8::7".parse().unwrap())),
         ] {

@@ -26,6 +26,7 @@ pub mod error;
 pub mod initiator;
 pub mod isid;
 pub mod logical_unit;
+mod mac;
 pub mod quirks;
 pub mod runtime;
 pub mod session;

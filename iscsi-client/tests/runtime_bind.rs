@@ -145,3 +145,112 @@ fn a_zone_is_a_device_name_or_a_number() {
     let unknown = iscsi_client::bind::scope_id("no-such-nic0").unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
+
+/// Runs the named test of this file again, in a network namespace of its own that `setup` has
+/// furnished. False, with a word to whoever reads it, where that is not permitted.
+fn in_a_namespace(test: &str, setup: &str) -> bool {
+    let me = std::env::current_exe().unwrap();
+    let script = format!("set -e; {setup}; exec \"$0\" --exact {test} --nocapture");
+    let output = std::process::Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh", "-c", &script])
+        .arg(me)
+        .env(INSIDE, "1")
+        .output();
+    let output = match output {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED {test}: no unshare(1): {error}");
+            return false;
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+    assert!(!ran, "{test} failed in its namespace: {text}");
+    eprintln!("SKIPPED {test}: no namespace of its own: {text}");
+    false
+}
+
+const INSIDE: &str = "ISCSI_TEST_INSIDE_A_NAMESPACE";
+
+fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+#[test]
+fn a_nic_is_found_by_its_hardware_address_under_whatever_name() {
+    if !is_inside() {
+        in_a_namespace(
+            "a_nic_is_found_by_its_hardware_address_under_whatever_name",
+            "ip link set lo up
+             ip link add nic0 address 02:00:00:00:00:01 type veth peer name far0
+             ip link add nic1 address 02:00:00:00:00:02 type veth peer name far1
+             ip link add bridge1 address 02:00:00:00:00:02 type bridge",
+        );
+        return;
+    }
+    let rename = |from: &str, to: &str| {
+        let args = ["link", "set", from, "name", to];
+        let renamed = std::process::Command::new("ip").args(args).status();
+        assert!(renamed.unwrap().success());
+    };
+    let device = |text: &str| text.parse::<Bind>().unwrap().device();
+    assert_eq!(device("02-00-00-00-00-01").as_deref(), Some("nic0"));
+    rename("nic0", "nic7");
+    assert_eq!(device("02:00:00:00:00:01").as_deref(), Some("nic7"));
+    assert_eq!(device("02:00:00:00:00:02"), None, "two have it");
+    // The loopback is the one device through which something answers here; its address is zero.
+    assert_eq!(device("00:00:00:00:00:00").as_deref(), Some("lo"));
+    on_each_runtime(async |runtime| {
+        let bind = "00:00:00:00:00:00";
+        let (transport, seen) = dial(&runtime, "127.0.0.1:0", bind).await.unwrap();
+        assert_eq!(transport.local_addr(), Some(seen));
+        assert_eq!(transport.bind_warning(), None);
+
+        let error = dial(&runtime, "127.0.0.1:0", "02:00:00:00:00:02").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let Some(BindError::AmbiguousMac { devices, .. }) = bind_error(&error) else {
+            panic!("{error}")
+        };
+        assert_eq!(&**devices, "bridge1, nic1");
+
+        let error = dial(&runtime, "127.0.0.1:0", "02:00:00:00:00:03").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("02:00:00:00:00:03"), "{error}");
+    });
+}
+
+/// Both ends are in one namespace, which is enough to see that the zone reaches the kernel.
+#[test]
+fn link_local_portals_are_reached_through_their_zone_and_their_bind() {
+    if !is_inside() {
+        in_a_namespace(
+            "link_local_portals_are_reached_through_their_zone_and_their_bind",
+            "ip link set lo up
+             ip link add nic0 type veth peer name far0
+             ip link set nic0 up
+             ip link set far0 up
+             ip address add fe80::7/64 dev nic0 nodad",
+        );
+        return;
+    }
+    let scope = iscsi_client::bind::scope_id("nic0").unwrap();
+    assert!(scope > 1);
+    on_each_runtime(async |runtime| {
+        let local = std::net::SocketAddrV6::new("fe80::7".parse().unwrap(), 0, 0, scope);
+        let listener = TcpListener::bind(local).unwrap();
+        for bind in ["any", "fe80::7"] {
+            let mut dial = Dial::new(listener.local_addr().unwrap());
+            dial.bind = bind.parse().unwrap();
+            let transport = runtime.connect(&dial).await.unwrap();
+            let (_, seen) = listener.accept().unwrap();
+            let SocketAddr::V6(seen) = seen else {
+                panic!("{seen}")
+            };
+            assert_eq!(seen.scope_id(), scope, "{bind}");
+            assert_eq!(transport.local_addr(), Some(seen.into()));
+        }
+    });
+}

@@ -22,8 +22,8 @@ pub struct LoginError {
 pub enum LoginFailure {
     /// The host name could not be resolved.
     Resolve(Arc<io::Error>),
-    /// The local end could not be bound: no such device or address, an ambiguous one, or no
-    /// permission.
+    /// The local end could not be set up: no such device or address, an ambiguous one, a socket option
+    /// that was refused, or no permission. The error's text says what to do.
     Bind(Arc<io::Error>),
     /// No TCP connection came about.
     Connect(Arc<io::Error>),
@@ -84,7 +84,9 @@ impl LoginError {
     pub fn advice(&self) -> &'static str {
         match &self.failure {
             LoginFailure::Resolve(_) => "Check the portal's host name and the resolver.",
-            LoginFailure::Bind(_) => "Check the name or address of the local interface.",
+            LoginFailure::Bind(_) => {
+                "Check the name or address of the local interface, and the socket options."
+            }
             LoginFailure::Connect(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => {
                     "Check address and port: the host is there, but nothing listens."

@@ -5,17 +5,32 @@
 //!
 //! The features `tokio` and `smol` add one adapter each, and neither is on by default.
 
+#[cfg(any(feature = "smol", feature = "tokio"))]
+mod configure;
+mod dialer;
+mod options;
 #[cfg(feature = "smol")]
 mod smol;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod socket;
+mod stream;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tokio")]
+mod tokio_stream;
 
+pub(crate) use self::dialer::within;
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use self::tokio::{NoTokioRuntime, TokioRuntime};
+#[cfg(feature = "tokio")]
+pub use self::tokio_stream::TokioStream;
+pub use self::{
+    dialer::Dialer,
+    options::{Dscp, SocketOptionError, SocketOptionRangeError, SocketOptions, TcpKeepalive},
+    stream::{StreamTransport, TransportStream},
+};
 
 use std::{
     fmt,
@@ -27,6 +42,8 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+
+use iscsi_proto::portal::Portal;
 
 /// A boxed future as object-safe traits return it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -125,8 +142,11 @@ pub struct Dial {
     pub bind: crate::bind::Bind,
     /// Socket options.
     pub options: SocketOptions,
-    /// Time for the TCP handshake. Default 5 s.
+    /// Time for the connection, until bytes can be sent. Default 5 s.
     pub timeout: Duration,
+    /// The portal that the address belongs to, where the connection is one of a session's. Its host
+    /// is the name to look for in a certificate, or to give to a proxy.
+    pub portal: Option<Portal>,
 }
 
 impl Dial {
@@ -138,19 +158,12 @@ impl Dial {
             bind: crate::bind::Bind::Any,
             options: SocketOptions::default(),
             timeout: Duration::from_secs(5),
+            portal: None,
         }
     }
 }
 
-/// Options of a connection's socket. `TCP_NODELAY` is always on: the driver itself joins PDUs into
-/// one write, so Nagle's algorithm could only delay the last of them.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct SocketOptions {
-    /// `SO_RCVBUF` in bytes; `None` leaves it to the kernel, which is nearly always better.
-    pub receive_buffer: Option<usize>,
-    /// `SO_SNDBUF` in bytes; `None` leaves it to the kernel.
-    pub send_buffer: Option<usize>,
-    /// `TCP_USER_TIMEOUT`: unacknowledged data older than this kills the connection.
-    pub user_timeout: Option<Duration>,
+/// What every poll of a connection returns after `abort`.
+fn aborted() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection was aborted")
 }

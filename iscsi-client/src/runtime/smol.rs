@@ -172,7 +172,7 @@ impl Transport for SmolTransport {
         cx: &mut Context<'_>,
         bufs: &mut [io::IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         // The call comes first and the wait after it: `async-io` remembers no readiness, it arms
         // epoll anew for every wait. Only `WouldBlock` leads to one; with any other error the socket
         // is ready at once, and the loop would spin.
@@ -194,7 +194,7 @@ impl Transport for SmolTransport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         // As for reading.
         loop {
             match socket::send(&SockRef::from(stream.get_ref()), bufs) {
@@ -213,7 +213,7 @@ impl Transport for SmolTransport {
     ///
     /// Never pending.
     fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         Poll::Ready(stream.get_ref().shutdown(std::net::Shutdown::Write))
     }
 

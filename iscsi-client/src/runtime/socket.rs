@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Dial;
+use super::{Dial, configure::configure};
 use crate::bind::{self, Bind, BindError, Interfaces, Owner};
 
 /// A non-blocking socket that is bound and configured, but not yet connected.
@@ -29,21 +29,15 @@ pub(super) fn open(dial: &Dial) -> io::Result<Opened> {
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(bytes) = dial.options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = dial.options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(limit) = dial.options.user_timeout {
-        socket.set_tcp_user_timeout(Some(limit))?;
-    }
+    configure(&socket, dial.address, &dial.options)?;
     let bind_warning = match &dial.bind {
         Bind::Any => None,
         Bind::Device(name) => {
             bind_device(&socket, name)?;
+            None
+        }
+        Bind::Mac(mac) => {
+            bind_device(&socket, &mac.device()?)?;
             None
         }
         Bind::Address(address) => bind_address(&socket, *address, dial.address)?,
@@ -203,11 +197,6 @@ pub(super) fn reset_on_close(socket: &Socket) {
     // It fails only on a socket that is none. The close follows either way, and there is nobody to
     // tell: `abort` is what one calls when all else has failed.
     drop(socket.set_linger(Some(Duration::ZERO)));
-}
-
-/// What every poll of a connection returns after `abort`.
-pub(super) fn aborted() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the connection was aborted")
 }
 
 /// The connection was not up in time.

@@ -210,7 +210,7 @@ impl Transport for TokioTransport {
         cx: &mut Context<'_>,
         bufs: &mut [io::IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         // Not `AsyncRead`: it reads into one buffer, so payload and the header behind it would take
         // two calls, or a copy.
         loop {
@@ -238,7 +238,7 @@ impl Transport for TokioTransport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         // Not `AsyncWrite`, which would do, were it not for SIGPIPE (see `socket::send`).
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -261,7 +261,7 @@ impl Transport for TokioTransport {
     ///
     /// Never pending.
     fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.stream.as_ref().ok_or_else(socket::aborted)?;
+        let stream = self.stream.as_ref().ok_or_else(super::aborted)?;
         Poll::Ready(SockRef::from(stream).shutdown(std::net::Shutdown::Write))
     }
 

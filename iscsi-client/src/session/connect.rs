@@ -1,6 +1,7 @@
 //! From a portal to full feature phase.
 
 use std::{
+    error::Error as StdError,
     future::poll_fn,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr, SocketAddrV6},
@@ -19,7 +20,7 @@ use crate::{
     bind::{Bind, BindError, scope_id},
     error::{LoginError, LoginFailure},
     isid::IsidLease,
-    runtime::{BoxFuture, Dial, Runtime, Transport},
+    runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
 
@@ -150,9 +151,7 @@ async fn arrive(
     portal: &Portal,
 ) -> Result<Arrival, LoginError> {
     let fail = |failure| LoginError::new(portal.clone(), failure);
-    let addresses = resolve(&**runtime, portal)
-        .await
-        .map_err(|e| fail(LoginFailure::Resolve(e.into())))?;
+    let addresses = resolve(&**runtime, spec, portal).await.map_err(fail)?;
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
     let mut narrowed = None;
     for address in addresses {
@@ -195,7 +194,16 @@ async fn attempt(
     dial.bind = spec.bind.clone();
     dial.options = spec.options.socket.clone();
     dial.timeout = spec.options.connect_timeout;
-    let transport = runtime.connect(&dial).await.map_err(connect_failure)?;
+    dial.portal = Some(portal.clone());
+    let transport = match &spec.options.dialer {
+        None => runtime.connect(&dial).await,
+        Some(dialer) => {
+            let dialling = dialer.dial(runtime, &dial);
+            let what = format!("dialling {address}");
+            within(&**runtime, dial.timeout, what, dialling).await
+        }
+    };
+    let transport = transport.map_err(connect_failure)?;
     let (mut transport, tap) = match &spec.options.tap {
         None => (transport, None),
         Some(tap) => {
@@ -237,32 +245,62 @@ async fn attempt(
 /// Which end is to blame. The kind alone would not tell: `AddrNotAvailable` is also what a host says
 /// that has run out of ports, and `PermissionDenied` what a local firewall makes of a connect.
 fn connect_failure(error: io::Error) -> LoginFailure {
-    if error.get_ref().is_some_and(|inner| inner.is::<BindError>()) {
+    let is_local = |inner: &(dyn StdError + Send + Sync + 'static)| {
+        inner.is::<BindError>() || inner.is::<SocketOptionError>()
+    };
+    if error.get_ref().is_some_and(is_local) {
         LoginFailure::Bind(error.into())
     } else {
         LoginFailure::Connect(error.into())
     }
 }
 
-async fn resolve(runtime: &dyn Runtime, portal: &Portal) -> io::Result<Vec<SocketAddr>> {
+/// The addresses of a portal that can be reached from the session's local end, each once, in the order
+/// in which they are tried.
+async fn resolve(
+    runtime: &dyn Runtime,
+    spec: &Spec,
+    portal: &Portal,
+) -> Result<Vec<SocketAddr>, LoginFailure> {
     let port = portal.port;
-    Ok(match &portal.host {
+    let mut addresses: Vec<SocketAddr> = match &portal.host {
         Host::V4(addr) => vec![SocketAddr::new(IpAddr::V4(*addr), port)],
         Host::V6 { addr, zone: None } => vec![SocketAddr::new(IpAddr::V6(*addr), port)],
         Host::V6 {
             addr,
             zone: Some(zone),
         } => {
-            vec![SocketAddrV6::new(*addr, port, 0, scope_id(zone)?).into()]
+            let scope = scope_id(zone).map_err(|error| LoginFailure::Bind(error.into()))?;
+            vec![SocketAddrV6::new(*addr, port, 0, scope).into()]
         }
         Host::Name(name) => {
-            let addresses = runtime.resolve(name).await?;
+            let limit = spec.options.connect_timeout;
+            let what = format!("resolving {name}");
+            let found = within(runtime, limit, what, runtime.resolve(name)).await;
+            let found = found.map_err(|error| LoginFailure::Resolve(error.into()))?;
+            let mut addresses = Vec::with_capacity(found.len());
+            for ip in found {
+                let address = SocketAddr::new(ip, port);
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
             addresses
-                .into_iter()
-                .map(|addr| SocketAddr::new(addr, port))
-                .collect()
         }
-    })
+    };
+    // A storage network often has names with addresses of both families and NICs with only one.
+    if let Bind::Address(source) = spec.bind {
+        let reachable = |address: &SocketAddr| address.is_ipv4() == source.is_ipv4();
+        if let (false, Some(first)) = (addresses.iter().any(reachable), addresses.first()) {
+            let mismatch = BindError::FamilyMismatch {
+                address: source,
+                portal: first.ip(),
+            };
+            return Err(LoginFailure::Bind(Arc::new(mismatch.into())));
+        }
+        addresses.retain(reachable);
+    }
+    Ok(addresses)
 }
 
 /// Drives a login over a fresh connection to its end.

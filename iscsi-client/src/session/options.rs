@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
 
-use crate::quirks::QuirkTable;
-use crate::{runtime::SocketOptions, tap::Tap};
+use crate::{
+    quirks::QuirkTable,
+    runtime::{Dialer, SocketOptions},
+    tap::Tap,
+};
 
 /// Limits, timers and negotiation wishes of a session. The defaults are meant for production.
 #[derive(Clone, Debug)]
@@ -22,7 +25,8 @@ pub struct SessionOptions {
     pub replacement_timeout: Option<Duration>,
     /// Time to close in good order, logout included, before the connection is cut. Default 6 s.
     pub close_timeout: Duration,
-    /// Time for a TCP connection to a portal. Default 5 s.
+    /// Time for a connection to an address of a portal, and for the portal's name to be resolved.
+    /// Default 5 s.
     pub connect_timeout: Duration,
     /// Bounds on the login exchange.
     pub login: LoginLimits,
@@ -36,6 +40,9 @@ pub struct SessionOptions {
     pub socket: SocketOptions,
     /// What single targets need that others do not. Default: the built-in table.
     pub quirks: Arc<QuirkTable>,
+    /// Opens the session's connections instead of the runtime; see
+    /// [`Dialer`]. Default `None`.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Watches the session's connections; see [`tap`](crate::tap). Default `None`.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -53,6 +60,7 @@ impl Default for SessionOptions {
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
             quirks: Arc::default(),
+            dialer: None,
             tap: None,
         }
     }

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Unlike a capture on the network card it takes no privileges, loses nothing at high rates, and shows
-//! the bytes inside a TLS tunnel or of a caller's own [`Dialer`](crate::runtime). What it does not
+//! the bytes inside a TLS tunnel or of a caller's own [`Dialer`](crate::runtime::Dialer). What it does not
 //! show is the network: segments, retransmissions and round-trip times are TCP's own.
 //!
 //! # Secrets

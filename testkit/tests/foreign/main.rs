@@ -12,5 +12,6 @@ mod inquiries;
 mod qemu_img;
 mod qemu_io;
 mod support;
+mod table;
 mod test_cu;
 mod tool;
