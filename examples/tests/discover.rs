@@ -1,6 +1,6 @@
 //! `discover` from the outside: what it prints, and how it ends.
 
-#[allow(dead_code, reason = "this tool takes no URLs")]
+#[expect(dead_code, reason = "this tool takes no URLs")]
 #[path = "common/mod.rs"]
 mod common;
 
