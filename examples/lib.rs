@@ -14,6 +14,7 @@ pub mod reader;
 pub mod report;
 pub mod runtime;
 pub mod survey;
+pub mod tls;
 pub mod usage;
 pub mod verify;
 

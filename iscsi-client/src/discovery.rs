@@ -3,13 +3,15 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
 };
 
 use iscsi_proto::{
     Error as CoreError, Isid,
-    login::LoginConfig,
-    portal::Portal,
+    login::{Authentication, LoginConfig},
+    name::IscsiName,
+    portal::{Host, Portal},
     text::send_targets::{self, Discovered},
 };
 
@@ -17,8 +19,66 @@ use crate::{
     bind::Bind,
     error::{LoginError, LoginFailure},
     initiator::Initiator,
-    session::{Driver, Session},
+    session::{Driver, Session, SessionOptions},
 };
+
+/// What to ask of which portal.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Discovery {
+    /// Whom to ask. Every address of a host name is tried.
+    pub portal: Portal,
+    /// The local end.
+    pub bind: Bind,
+    /// What to ask for; `None` for all targets that the portal lets us know.
+    pub target: Option<IscsiName>,
+    /// Instead of the initiator's.
+    pub authentication: Option<Authentication>,
+    /// Instead of the initiator's.
+    pub options: Option<SessionOptions>,
+}
+
+impl Discovery {
+    /// All targets, asked from anywhere.
+    #[must_use]
+    pub const fn new(portal: Portal) -> Self {
+        Self {
+            portal,
+            bind: Bind::Any,
+            target: None,
+            authentication: None,
+            options: None,
+        }
+    }
+
+    /// From this local end.
+    #[must_use]
+    pub fn with_bind(mut self, bind: Bind) -> Self {
+        self.bind = bind;
+        self
+    }
+
+    /// One target: where it listens.
+    #[must_use]
+    pub fn with_target(mut self, target: IscsiName) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// With credentials of its own, which the target must want.
+    #[must_use]
+    pub fn with_authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
+    /// With options of its own.
+    #[must_use]
+    pub fn with_options(mut self, options: SessionOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+}
 
 impl Initiator {
     /// Asks a portal which targets it knows and where they listen, in a session of its own that is
@@ -26,33 +86,72 @@ impl Initiator {
     ///
     /// # Errors
     ///
-    /// [`LoginError`] for the login as well as for the exchange after it.
+    /// [`LoginError`] for the login as well as for the exchange after it. Parts of the answer that
+    /// cannot be used are no error: [`Discovered::skipped`] says what was left out and why.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops the connection.
     pub async fn discover(&self, portal: &Portal, bind: &Bind) -> Result<Discovered, LoginError> {
+        let all = Discovery::new(portal.clone()).with_bind(bind.clone());
+        self.discover_with(&all).await
+    }
+
+    /// As [`discover`](Self::discover), with more to choose.
+    ///
+    /// # Errors
+    ///
+    /// As `discover`.
+    pub async fn discover_with(&self, discovery: &Discovery) -> Result<Discovered, LoginError> {
         let mut isid = [0; 6];
         self.runtime().fill_random(&mut isid);
         // Type "random" (section 11.12.5). A fixed one would make two discoveries end each other.
         isid[0] = 0x80;
+        let (authentication, required) = match &discovery.authentication {
+            Some(own) => (own, true),
+            None => self.discovery_authentication(),
+        };
         let login = LoginConfig::discovery(self.name().clone(), Isid(isid))
-            .with_authentication(self.authentication().clone());
+            .with_authentication(authentication.clone())
+            .with_require_chap(required);
+        let Discovery { portal, bind, .. } = discovery;
         let (session, driver) = self
-            .open(login, portal.clone(), bind.clone(), None, None)
+            .open(
+                login,
+                portal.clone(),
+                bind.clone(),
+                discovery.options.clone(),
+                None,
+            )
             .await?;
-        let answer = ask(session, driver).await;
+        let which = discovery.target.as_ref().map_or("All", IscsiName::as_str);
+        let answer = ask(session, driver, format!("SendTargets={which}\0")).await;
         let fail = |failure| LoginError::new(portal.clone(), failure);
         let text = answer.map_err(|error| fail(LoginFailure::Discovery(error)))?;
-        send_targets::parse(&text).map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))
+        send_targets::parse(&text, zone(portal, bind).as_deref())
+            .map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))
+    }
+}
+
+/// Through which interface link-local addresses in the answer of `portal` are meant: they are of the
+/// link on which it was asked.
+pub(crate) fn zone(portal: &Portal, bind: &Bind) -> Option<Arc<str>> {
+    match (&portal.host, bind) {
+        (Host::V6 { zone, .. }, _) if zone.is_some() => zone.clone(),
+        (_, Bind::Device(device)) => Some(Arc::clone(device)),
+        _ => None,
     }
 }
 
 /// Polls the driver itself instead of spawning it: nothing then outlives the call.
-async fn ask(session: Session, driver: Driver) -> Result<Vec<u8>, crate::error::Error> {
+async fn ask(
+    session: Session,
+    driver: Driver,
+    request: String,
+) -> Result<Vec<u8>, crate::error::Error> {
     let mut driver = pin!(driver);
     let answer = {
-        let mut text = pin!(session.text(b"SendTargets=All\0".to_vec()));
+        let mut text = pin!(session.text(request.into_bytes()));
         poll_fn(|cx| {
             // The driver never ends before the answer: ending it would answer with an error.
             let driven = driver.as_mut().poll(cx);

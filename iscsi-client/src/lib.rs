@@ -12,6 +12,7 @@
 //!   `tokio` and `smol` bring an adapter each; neither is on by default.
 //! * [`quirks`]: what single targets need that others do not, as a table that can be changed.
 //! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
+//! * [`credentials`]: secrets that change.
 //! * [`tap`]: watching what is sent and received; captures for Wireshark.
 //! * [`blocking`]: for hosts without a runtime.
 //!
@@ -20,6 +21,7 @@
 pub mod bind;
 pub mod blocking;
 pub mod buf;
+pub mod credentials;
 pub mod device;
 pub mod discovery;
 pub mod error;

@@ -31,8 +31,18 @@ pub enum LoginFailure {
     Io(Arc<io::Error>),
     /// The login itself failed.
     Protocol(ProtoError),
-    /// Redirected from portal to portal without an end.
+    /// The provider of credentials had none.
+    Credentials(Arc<dyn StdError + Send + Sync>),
+    /// Redirected to a portal that had redirected us before in the same login.
     RedirectLoop,
+    /// Redirected more often than [`RedirectPolicy::max_hops`](crate::session::RedirectPolicy)
+    /// allows: the limit.
+    TooManyRedirects(u32),
+    /// Redirected to a portal to which the policy does not let us go.
+    RedirectRefused {
+        /// That portal.
+        to: Portal,
+    },
     /// A session of this initiator with this target uses the same slot, so that a login would end it.
     SessionExists,
     /// The login succeeded, the discovery after it did not.
@@ -71,7 +81,11 @@ impl LoginError {
             // An interface may come back; one that cannot be told from another will not.
             LoginFailure::Bind(error) => error.kind() != io::ErrorKind::InvalidInput,
             LoginFailure::Discovery(error) => error.retry() != Retry::Never,
-            LoginFailure::RedirectLoop
+            // Redirections change while a cluster fails over, and providers recover.
+            LoginFailure::Credentials(_)
+            | LoginFailure::RedirectLoop
+            | LoginFailure::TooManyRedirects(_) => true,
+            LoginFailure::RedirectRefused { .. }
             | LoginFailure::SessionExists
             | LoginFailure::NexusTaken
             | LoginFailure::Closed => false,
@@ -95,7 +109,13 @@ impl LoginError {
             },
             LoginFailure::Io(_) => "Check that an iSCSI target listens there, and its log.",
             LoginFailure::Protocol(error) => explain(error),
-            LoginFailure::RedirectLoop => "Check the redirections in the target's configuration.",
+            LoginFailure::Credentials(_) => "Check where this program gets its CHAP secrets from.",
+            LoginFailure::RedirectLoop | LoginFailure::TooManyRedirects(_) => {
+                "Check the redirections in the target's configuration."
+            }
+            LoginFailure::RedirectRefused { .. } => {
+                "Use that portal instead, or allow redirections to it."
+            }
             LoginFailure::SessionExists => {
                 "Close the other session, or give this one another slot."
             }
@@ -115,7 +135,14 @@ impl fmt::Display for LoginError {
             LoginFailure::Connect(e) => write!(f, "cannot connect to {portal}: {e}"),
             LoginFailure::Io(e) => write!(f, "connection lost during login to {portal}: {e}"),
             LoginFailure::Protocol(e) => write!(f, "cannot log in to {portal}: {e}"),
+            LoginFailure::Credentials(e) => write!(f, "no credentials for {portal}: {e}"),
             LoginFailure::RedirectLoop => write!(f, "{portal} redirects in a circle"),
+            LoginFailure::TooManyRedirects(limit) => {
+                write!(f, "{portal} redirects once more, after {limit} times")
+            }
+            LoginFailure::RedirectRefused { to } => {
+                write!(f, "{portal} redirects to {to}, which is not allowed")
+            }
             LoginFailure::SessionExists => {
                 write!(
                     f,
@@ -151,6 +178,7 @@ impl From<LoginError> for Error {
                 ProtoError::Decode(_) | ProtoError::PeerMisbehaved(_) | ProtoError::ApiMisuse(_),
             ) => ErrorKind::Protocol,
             LoginFailure::SessionExists => ErrorKind::Busy,
+            LoginFailure::Credentials(_) => ErrorKind::Auth,
             LoginFailure::Discovery(error) => error.kind(),
             LoginFailure::Closed => ErrorKind::Closed,
             _ => ErrorKind::Transport,

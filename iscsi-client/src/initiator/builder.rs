@@ -17,6 +17,7 @@ pub struct InitiatorBuilder {
     pub(super) name: IscsiName,
     pub(super) alias: Option<Arc<str>>,
     pub(super) authentication: Authentication,
+    pub(super) discovery: Option<Authentication>,
     pub(super) options: SessionOptions,
 }
 
@@ -25,6 +26,15 @@ impl InitiatorBuilder {
     #[must_use]
     pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
         self.authentication = Authentication::Chap(credentials);
+        self
+    }
+
+    /// How discovery authenticates. Without this it has the credentials of
+    /// [`credentials`](Self::credentials) at hand for a target that asks, and goes on where none are
+    /// wanted, as with most targets' discovery; except that a target which is to prove itself must.
+    #[must_use]
+    pub fn discovery_authentication(mut self, authentication: Authentication) -> Self {
+        self.discovery = Some(authentication);
         self
     }
 
@@ -50,6 +60,8 @@ impl InitiatorBuilder {
             name: self.name,
             alias: self.alias,
             authentication: self.authentication,
+            discovery: self.discovery,
+            challenges: Arc::default(),
             options: Arc::new(self.options.clamped()),
             isids: Arc::default(),
         }))

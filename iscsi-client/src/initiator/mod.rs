@@ -20,6 +20,7 @@ use crate::{
     session::{
         self, Driver, Session, SessionOptions,
         connect::{Connected, Connector, Spec},
+        reflection::Challenges,
         tether::Identity,
     },
 };
@@ -40,6 +41,8 @@ struct Inner {
     name: IscsiName,
     alias: Option<Arc<str>>,
     authentication: Authentication,
+    discovery: Option<Authentication>,
+    challenges: Arc<Challenges>,
     options: Arc<SessionOptions>,
     isids: Arc<IsidTable>,
 }
@@ -54,6 +57,7 @@ impl Initiator {
             name,
             alias: None,
             authentication: Authentication::None,
+            discovery: None,
             options: SessionOptions::default(),
         }
     }
@@ -128,7 +132,7 @@ impl Initiator {
     ) -> Result<(Session, Driver), LoginError> {
         let inner = &*self.0;
         let options = options.map_or_else(|| Arc::clone(&inner.options), |o| Arc::new(o.clamped()));
-        let mut login = login.with_offer(options.offer).with_limits(options.login);
+        let mut login = options.configure(login);
         if let Some(alias) = &inner.alias {
             login = login.with_initiator_alias(alias);
         }
@@ -144,6 +148,7 @@ impl Initiator {
             bind,
             login,
             options: Arc::clone(&options),
+            challenges: Arc::clone(&inner.challenges),
         });
         let runtime = Arc::clone(&inner.runtime);
         let connector = Connector::new(Arc::clone(&runtime), spec, lease);
@@ -151,8 +156,11 @@ impl Initiator {
         session::establish(runtime, identity, options, connector, connected)
     }
 
-    /// What the initiator's sessions authenticate with.
-    pub(crate) fn authentication(&self) -> &Authentication {
-        &self.0.authentication
+    /// What discovery authenticates with, and whether it must.
+    pub(crate) fn discovery_authentication(&self) -> (&Authentication, bool) {
+        match &self.0.discovery {
+            Some(own) => (own, true),
+            None => (&self.0.authentication, false),
+        }
     }
 }

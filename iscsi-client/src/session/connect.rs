@@ -18,17 +18,14 @@ use iscsi_proto::{
 
 use crate::{
     bind::{Bind, BindError, scope_id},
+    credentials::CredentialRequest,
     error::{LoginError, LoginFailure},
     isid::IsidLease,
     runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
 
-use super::options::SessionOptions;
-
-/// How many redirections are followed. A balancing target sends an initiator on once; two that send
-/// it to each other must come to an end.
-const MAX_HOPS: u32 = 4;
+use super::{options::SessionOptions, redirect::Redirection, reflection::Challenges};
 
 /// Makes logins, each like the first.
 #[derive(Debug)]
@@ -39,6 +36,9 @@ pub(crate) struct Connector {
     moved: Option<Portal>,
     /// A narrower offer that this target needs; see [`LoginConfig::narrowed_after`].
     narrowed: Option<LoginConfig>,
+    /// Logins that failed in a row, and the last failure.
+    failures: u32,
+    last_failure: Option<LoginError>,
     /// Keeps the ISID from being used twice; `None` for discovery.
     lease: Option<IsidLease>,
 }
@@ -50,6 +50,8 @@ pub(crate) struct Spec {
     pub(crate) bind: Bind,
     pub(crate) login: LoginConfig,
     pub(crate) options: Arc<SessionOptions>,
+    /// Our CHAP challenges in flight, of all sessions of the initiator.
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 /// A connection in full feature phase.
@@ -64,6 +66,16 @@ pub(crate) struct Connected {
     pub(super) moved: Option<Portal>,
     /// Set if the target took only a narrower offer.
     pub(super) narrowed: Option<LoginConfig>,
+    /// The redirections on the way there.
+    pub(super) redirections: Vec<Redirection>,
+}
+
+/// Where a login begins, and what came before it.
+struct Attempt {
+    login: LoginConfig,
+    portal: Portal,
+    number: u32,
+    last_failure: Option<LoginError>,
 }
 
 impl Connector {
@@ -77,6 +89,8 @@ impl Connector {
             spec,
             moved: None,
             narrowed: None,
+            failures: 0,
+            last_failure: None,
             lease,
         }
     }
@@ -85,20 +99,30 @@ impl Connector {
     pub(crate) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
-        let login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
-        Box::pin(async move { connect(&runtime, &spec, login, portal).await })
+        let attempt = Attempt {
+            login: self.narrowed.as_ref().unwrap_or(&spec.login).clone(),
+            portal,
+            number: self.failures.saturating_add(1),
+            last_failure: self.last_failure.clone(),
+        };
+        Box::pin(async move { connect(&runtime, &spec, attempt).await })
     }
 
     /// Starts the next login where the last successful one ended.
     pub(super) fn remember(&mut self, moved: Option<Portal>, narrowed: Option<LoginConfig>) {
+        self.failures = 0;
+        self.last_failure = None;
         self.moved = moved;
         if narrowed.is_some() {
             self.narrowed = narrowed;
         }
     }
 
-    /// Starts the next login at the configured portal with the configured offer.
-    pub(super) fn forget(&mut self) {
+    /// Starts the next login at the configured portal with the configured offer: where we were sent
+    /// to may not be the answer any more.
+    pub(super) fn failed(&mut self, error: &LoginError) {
+        self.failures = self.failures.saturating_add(1);
+        self.last_failure = Some(error.clone());
         self.moved = None;
         self.narrowed = None;
     }
@@ -118,30 +142,91 @@ enum Arrival {
 async fn connect(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
-    login: LoginConfig,
-    mut portal: Portal,
+    attempt: Attempt,
 ) -> Result<Connected, LoginError> {
-    let mut moved = None;
-    // A permanent redirection behind a temporary one is not permanent for us.
-    let mut all_permanent = true;
-    for _ in 0..=MAX_HOPS {
-        match arrive(runtime, spec, &login, &portal).await? {
+    let policy = &spec.options.redirect;
+    let mut portal = attempt.portal.clone();
+    let mut redirections: Vec<Redirection> = Vec::new();
+    loop {
+        let login = prepare(&**runtime, spec, &attempt, &portal).await?;
+        let (to, permanent) = match arrive(runtime, spec, &login, &portal).await? {
             Arrival::Connected(mut connected) => {
-                connected.moved = moved;
+                // A permanent redirection behind a temporary one is not permanent for us.
+                let permanent = redirections.iter().all(|hop| hop.permanent);
+                let last = redirections.last().filter(|_| permanent);
+                connected.moved = match last {
+                    Some(hop) => Some(hop.to.clone()),
+                    // It began where an earlier permanent redirection led, and stays there.
+                    None if permanent => Some(portal).filter(|at| *at != spec.portal),
+                    None => None,
+                };
+                connected.redirections = redirections;
                 return Ok(*connected);
             }
-            Arrival::Redirected {
-                portal: next,
-                permanent,
-            } => {
-                all_permanent &= permanent;
-                moved = all_permanent.then(|| next.clone());
-                portal = next;
-            }
+            Arrival::Redirected { portal, permanent } => (portal, permanent),
+        };
+        let hops = u32::try_from(redirections.len()).unwrap_or(u32::MAX);
+        let redirection = Redirection {
+            from: portal.clone(),
+            to: to.clone(),
+            permanent,
+            hop: hops.saturating_add(1),
+        };
+        let seen = |known: &Portal| (&known.host, known.port) == (&to.host, to.port);
+        let failure = if !policy.allows(&redirection) {
+            LoginFailure::RedirectRefused { to }
+        } else if seen(&portal) || redirections.iter().any(|hop| seen(&hop.from)) {
+            LoginFailure::RedirectLoop
+        } else if hops >= policy.max_hops {
+            LoginFailure::TooManyRedirects(policy.max_hops)
+        } else {
+            portal = to;
+            redirections.push(redirection);
+            continue;
+        };
+        return Err(LoginError::new(portal, failure));
+    }
+}
+
+/// What to log in to `portal` with.
+async fn prepare(
+    runtime: &dyn Runtime,
+    spec: &Spec,
+    attempt: &Attempt,
+    portal: &Portal,
+) -> Result<LoginConfig, LoginError> {
+    let mut login = attempt.login.clone();
+    if spec.options.require_portal_group {
+        login = login.with_portal_group(portal.tpgt);
+    }
+    let Some(provider) = &spec.options.credentials else {
+        return Ok(login);
+    };
+    let request = CredentialRequest {
+        target: login.target_name().cloned(),
+        portal: portal.clone(),
+        attempt: attempt.number,
+        last_failure: attempt.last_failure.clone(),
+    };
+    let mut asked = provider.credentials(&request);
+    let mut timer = runtime.new_timer(runtime.now() + login.limits().timeout);
+    let answer = poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(answer),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(Timeout.into())),
+    });
+    match answer.await {
+        Ok(authentication) => Ok(login.with_authentication(authentication)),
+        Err(why) => {
+            let failure = LoginFailure::Credentials(why.into());
+            Err(LoginError::new(portal.clone(), failure))
         }
     }
-    Err(LoginError::new(portal, LoginFailure::RedirectLoop))
 }
+
+/// The provider of credentials took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider did not answer in time")]
+struct Timeout;
 
 /// Tries all addresses of a portal, in order, until one gives a definite answer.
 async fn arrive(
@@ -217,7 +302,7 @@ async fn attempt(
             tap::wrap(&**tap, runtime, transport, &connection)
         }
     };
-    let failure = match log_in(&**runtime, &mut *transport, login.clone()).await {
+    let failure = match log_in(&**runtime, spec, &mut *transport, login.clone()).await {
         Ok(LoginOutcome::Complete(logged_in)) => {
             if let Some(tap) = tap {
                 tap.logged_in(runtime.now(), &logged_in);
@@ -229,6 +314,7 @@ async fn attempt(
                 address,
                 moved: None,
                 narrowed: None,
+                redirections: Vec::new(),
             })));
         }
         Ok(LoginOutcome::Redirect {
@@ -306,6 +392,7 @@ async fn resolve(
 /// Drives a login over a fresh connection to its end.
 async fn log_in(
     runtime: &dyn Runtime,
+    spec: &Spec,
     transport: &mut dyn Transport,
     config: LoginConfig,
 ) -> Result<LoginOutcome, LoginFailure> {
@@ -314,8 +401,13 @@ async fn log_in(
     let timeout = config.limits().timeout;
     let mut login = Login::new(config, now(), &mut |bytes| runtime.fill_random(bytes));
     let mut timer = runtime.new_timer(epoch + timeout);
+    let mut in_flight = None;
     let step = poll_fn(|cx| {
         while login.is_pending() {
+            if let (None, Some((ours, theirs))) = (&in_flight, login.chap_challenges()) {
+                let entered = spec.challenges.enter(ours, theirs);
+                in_flight = Some(entered.map_err(|why| LoginFailure::Protocol(why.into()))?);
+            }
             match exchange(&mut login, transport, cx, now()) {
                 Ok(true) => {}
                 Ok(false) => {

@@ -20,6 +20,7 @@ use super::{
     backoff::Backoff,
     connect::{Connected, Connector},
     link::{Link, Pumped},
+    login_info::LoginInfo,
     ops::Ops,
     options::SessionOptions,
     outcome::Loss,
@@ -269,7 +270,9 @@ impl Driver {
             address,
             moved,
             narrowed,
+            redirections,
         } = connected;
+        let info = LoginInfo::new(&logged_in, &portal, address);
         let local = transport.local_addr();
         let mut config = self.options.core.clone();
         config.first_generation = self.random();
@@ -288,6 +291,18 @@ impl Driver {
         let warning = transport.bind_warning();
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();
+        for redirection in redirections {
+            self.shared()
+                .report(SessionEventKind::Redirected(redirection), None);
+        }
+        if let Some(expected) = info.other_group_than() {
+            let found = info.portal_group();
+            let kind = SessionEventKind::PortalGroup { expected, found };
+            self.shared().report(kind, None);
+        }
+        let info = Arc::new(info);
+        self.shared()
+            .with_journal(|journal| journal.set_login(info));
         self.shared().report(
             SessionEventKind::Up {
                 portal,
@@ -337,8 +352,7 @@ impl Driver {
         self.ops.stats.login_failures += 1;
         self.shared().note_login_failed(error.clone());
         self.down = error.clone().into();
-        // Where we were sent to may not be the answer any more; begin at the configured portal.
-        self.connector.forget();
+        self.connector.failed(&error);
         // Even what a second attempt with this configuration will not cure is tried again: the
         // target's access list is somebody else's configuration, and somebody may be correcting it.
         self.retry(DownReason::Login(error), Duration::ZERO)

@@ -6,10 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::{Isid, name::IscsiName, portal::Portal, scsi::Lun, session::TaskManagement};
+use iscsi_proto::{
+    Isid,
+    name::IscsiName,
+    portal::Portal,
+    scsi::Lun,
+    session::TaskManagement,
+    text::send_targets::{self, Discovered},
+};
 
 use super::{
     execute::{Execute, QueueFull, ScsiRequest},
+    login_info::LoginInfo,
     options::SessionOptions,
     queue::Shared,
     request::{ManageTasks, Ping, Renegotiate, Text},
@@ -20,7 +28,8 @@ use super::{
 };
 use crate::{
     bind::Bind,
-    error::{Error, ErrorKind},
+    discovery::zone,
+    error::{Error, ErrorKind, Outcome},
 };
 
 /// A session with one target: the handle. Cheap to clone; all clones are the same session.
@@ -167,6 +176,27 @@ impl Session {
     /// What a logical unit has reported through this session.
     pub(crate) fn unit(&self, lun: Lun) -> Arc<UnitReports> {
         self.shared().units.get(lun)
+    }
+
+    /// What the last successful login came to: parameters, portal group, the target's alias, and who
+    /// has proven what.
+    #[must_use]
+    pub fn login(&self) -> Arc<LoginInfo> {
+        let login = self.shared().with_journal(|journal| journal.login());
+        // A session is made of a login.
+        login.unwrap_or_else(|| unreachable!("a session without a login"))
+    }
+
+    /// Asks the target of this session where it listens (an empty `SendTargets`, RFC 7143 appendix C):
+    /// its portals and their groups, in as many PDUs as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Protocol`] for an answer that is none or too long; others as for a ping.
+    pub async fn send_targets(&self) -> Result<Discovered, Error> {
+        let text = self.text(b"SendTargets=\0".to_vec()).await?;
+        send_targets::parse(&text, zone(self.portal(), self.bind()).as_deref())
+            .map_err(|error| Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error))
     }
 
     pub(crate) fn text(&self, text: Vec<u8>) -> Text {

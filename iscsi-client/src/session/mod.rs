@@ -13,7 +13,7 @@
 //!
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
 //! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
-//! moves bytes while it is up, `connect` brings it up, `backoff` says when.
+//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way, `backoff` says when.
 
 mod alarm;
 mod backoff;
@@ -22,10 +22,13 @@ mod driver;
 mod execute;
 pub(crate) mod handle;
 mod link;
+mod login_info;
 mod ops;
 mod options;
 mod outcome;
 mod queue;
+mod redirect;
+pub(crate) mod reflection;
 mod request;
 mod slot;
 mod state;
@@ -42,8 +45,10 @@ use iscsi_proto::name::IscsiName;
 pub use driver::Driver;
 pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
 pub use handle::Session;
+pub use login_info::LoginInfo;
 pub use options::SessionOptions;
 pub(crate) use options::clamp_timeout;
+pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
 pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;

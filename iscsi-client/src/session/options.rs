@@ -2,9 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iscsi_proto::{login::LoginLimits, session::SessionConfig, text::OperationalOffer};
+use iscsi_proto::{
+    login::{ChapAlgorithm, LoginConfig, LoginLimits},
+    session::SessionConfig,
+    text::{OperationalOffer, SessionType},
+};
 
+use super::redirect::RedirectPolicy;
 use crate::{
+    credentials::CredentialProvider,
     quirks::QuirkTable,
     runtime::{Dialer, SocketOptions},
     tap::Tap,
@@ -28,6 +34,22 @@ pub struct SessionOptions {
     /// Time for a connection to an address of a portal, and for the portal's name to be resolved.
     /// Default 5 s.
     pub connect_timeout: Duration,
+    /// Gives the credentials of each login, in place of those that are set. Default `None`.
+    pub credentials: Option<Arc<dyn CredentialProvider>>,
+    /// CHAP algorithms, best first; one that is not in the list is neither offered nor accepted, so a
+    /// list without MD5 ([`ChapAlgorithm::WITHOUT_MD5`]) refuses it. A target that refuses lists is
+    /// offered less ([`LoginConfig::narrowed_after`](iscsi_proto::login::LoginConfig::narrowed_after)).
+    /// Default [`ChapAlgorithm::ALL`]; empty means that too.
+    pub chap_algorithms: Vec<ChapAlgorithm>,
+    /// Whether a login with credentials fails if the target does not ask for them. Default yes.
+    pub require_chap: bool,
+    /// Which redirections are followed.
+    pub redirect: RedirectPolicy,
+    /// Whether a login fails if the portal has a [`tpgt`](iscsi_proto::portal::Portal::tpgt), as
+    /// discovery tells it, and the target names another group or none. Default no: then it is an
+    /// event ([`SessionEventKind::PortalGroup`](super::SessionEventKind::PortalGroup)). RFC 7143
+    /// section 6.3 leaves it to environments where portal groups are reconfigured.
+    pub require_portal_group: bool,
     /// Bounds on the login exchange.
     pub login: LoginLimits,
     /// Digests, burst lengths and the like.
@@ -55,6 +77,11 @@ impl Default for SessionOptions {
             replacement_timeout: None,
             close_timeout: Duration::from_secs(6),
             connect_timeout: Duration::from_secs(5),
+            credentials: None,
+            chap_algorithms: ChapAlgorithm::ALL.to_vec(),
+            require_chap: true,
+            redirect: RedirectPolicy::default(),
+            require_portal_group: false,
             login: LoginLimits::default(),
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
@@ -80,6 +107,19 @@ pub(crate) fn clamp_timeout(timeout: Duration) -> Duration {
 }
 
 impl SessionOptions {
+    /// What the options say about logins.
+    pub(crate) fn configure(&self, login: LoginConfig) -> LoginConfig {
+        let login = match login.session_type() {
+            SessionType::Normal => login.with_require_chap(self.require_chap),
+            // Discovery has credentials of its own, and rules for them.
+            SessionType::Discovery => login,
+        };
+        login
+            .with_offer(self.offer)
+            .with_limits(self.login)
+            .with_chap_algorithms(&self.chap_algorithms)
+    }
+
     /// The options within their ranges.
     pub(crate) fn clamped(mut self) -> Self {
         self.queue_depth = self.queue_depth.clamp(1, MAX_QUEUE_DEPTH);

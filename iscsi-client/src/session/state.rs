@@ -9,12 +9,14 @@ use std::{
 };
 
 use iscsi_proto::{
+    TargetPortalGroupTag,
     pdu::AsyncMessage,
     portal::Portal,
     scsi::{lun::Lun, sense::SenseData},
     session::Rung,
 };
 
+use super::{login_info::LoginInfo, redirect::Redirection};
 use crate::error::{Error, LoginError};
 
 /// Whether a session takes commands.
@@ -90,6 +92,19 @@ pub enum SessionEventKind {
         /// The local address, where the transport tells it.
         local: Option<SocketAddr>,
     },
+    /// A login was sent to another portal and followed there; the [`Up`](Self::Up) after it says where
+    /// that led.
+    Redirected(Redirection),
+    /// The portal belongs to another portal group than its
+    /// [`tpgt`](iscsi_proto::portal::Portal::tpgt), which discovery told, says: the target was
+    /// reconfigured since, or another one listens there. Discover again. See
+    /// [`SessionOptions::require_portal_group`](super::SessionOptions::require_portal_group).
+    PortalGroup {
+        /// What discovery told.
+        expected: TargetPortalGroupTag,
+        /// What the target says now; `None` if nothing.
+        found: Option<TargetPortalGroupTag>,
+    },
     /// The connection to be bound to a device is bound to its source address only: why.
     BindWarning(Arc<str>),
     /// The connection is gone; a login begins after `retry_in`.
@@ -132,6 +147,7 @@ const KEPT_EVENTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Journal {
     status: SessionStatus,
+    login: Option<Arc<LoginInfo>>,
     events: VecDeque<SessionEvent>,
     watchers: Vec<(u64, Waker)>,
     next_watcher: u64,
@@ -144,10 +160,19 @@ impl Journal {
                 generation: 0,
                 state: SessionState::Up,
             },
+            login: None,
             events: VecDeque::with_capacity(KEPT_EVENTS),
             watchers: Vec::new(),
             next_watcher: 0,
         }
+    }
+
+    pub(super) fn set_login(&mut self, login: Arc<LoginInfo>) {
+        self.login = Some(login);
+    }
+
+    pub(super) fn login(&self) -> Option<Arc<LoginInfo>> {
+        self.login.clone()
     }
 
     pub(super) fn status(&self) -> &SessionStatus {

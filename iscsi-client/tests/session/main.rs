@@ -1,13 +1,19 @@
 //! Sessions against the testkit's target in a simulated world.
 
 mod cancel;
+mod chap;
+mod credentials;
 mod dialer;
+mod discovery;
 mod flood;
 mod io;
+mod ladder;
 #[path = "../support/layers.rs"]
 mod layers;
 mod login;
 mod loss;
+mod manage;
+mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;

@@ -112,6 +112,18 @@ pub(crate) fn assert_pattern(executed: Executed, lba: u64) {
     assert_eq!(pattern::verify(1, lba * BLOCK as u64, &bytes), Ok(()));
 }
 
+/// Takes the unit attentions that are pending, as whoever uses a disk does.
+pub(crate) async fn settle(session: &Session) {
+    for _ in 0..4 {
+        let request = ScsiRequest::new(Lun::new(0), Cdb::test_unit_ready(), Payload::None);
+        let response = session.execute(request).await.result.unwrap();
+        if response.status == ScsiStatus::Good {
+            return;
+        }
+    }
+    panic!("unit attentions without end");
+}
+
 /// Polls a future once.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await

@@ -49,10 +49,17 @@ pub fn fuzz_text(bytes: &[u8]) {
 }
 
 fn fuzz_send_targets(bytes: &[u8]) {
-    let Ok(found) = send_targets::parse(bytes) else {
+    let Ok(found) = send_targets::parse(bytes, None) else {
         return;
     };
     assert!(found.targets.len() <= send_targets::MAX_TARGETS);
+    assert!(found.skipped.len() <= send_targets::MAX_SKIPPED);
+    assert!(
+        found
+            .skipped
+            .iter()
+            .all(|s| !s.text.contains(char::is_control))
+    );
     let mut written = TextBuf::new();
     for target in &found.targets {
         assert!(target.portals.len() <= send_targets::MAX_PORTALS);
@@ -62,7 +69,7 @@ fn fuzz_send_targets(bytes: &[u8]) {
             .iter()
             .for_each(|portal| written.push("TargetAddress", portal));
     }
-    let again = send_targets::parse(written.as_bytes());
+    let again = send_targets::parse(written.as_bytes(), None);
     assert_eq!(again.map(|again| again.targets), Ok(found.targets));
 }
 

@@ -1,11 +1,11 @@
 //! The answer to `SendTargets` (RFC 7143 appendix C).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use crate::{
     error::DecodeError,
-    name::IscsiName,
-    portal::Portal,
+    name::{IscsiName, NameError},
+    portal::{Host, Portal},
     text::{codec::Pairs, keys::Key},
 };
 
@@ -21,26 +21,71 @@ pub struct DiscoveredTarget {
 
 /// What a target said to `SendTargets`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Discovered {
     /// In the order of the answer, each name once.
     pub targets: Vec<DiscoveredTarget>,
-    /// How many names and addresses were left out: malformed, or portals past the cap.
+    /// What was left out and why, in the order of the answer; the first [`MAX_SKIPPED`] of them.
+    pub skipped: Vec<Skipped>,
+    /// How many names and addresses were left out in all.
     pub dropped: u32,
+}
+
+/// A part of the answer that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// The target that the address was given for; `None` if it is the name that was refused.
+    pub target: Option<IscsiName>,
+    /// What the target sent, at most 128 bytes of it; control characters are escaped.
+    pub text: Arc<str>,
+    /// What is wrong with it.
+    pub reason: SkipReason,
+}
+
+/// Why a part of the answer cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The name is none; its addresses are left out with it.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// An address of a target whose name is none.
+    #[error("address of a target without a valid name")]
+    Nameless,
+    /// The address is none.
+    #[error("malformed address")]
+    Address,
+    /// An IPv6 link-local address without a zone, which leads nowhere on a host with several links.
+    #[error("link-local address without a zone: discover through a device, or ask with a zone")]
+    NoZone,
+    /// No address of one host: `0.0.0.0`, `[::]`, multicast or broadcast.
+    #[error("not the address of a host")]
+    NotUnicast,
+    /// Portals past [`MAX_PORTALS`] of one target.
+    #[error("more portals than are kept of one target")]
+    TooMany,
 }
 
 /// How many targets one answer may name.
 pub const MAX_TARGETS: usize = 4096;
 /// How many portals are kept of one target.
 pub const MAX_PORTALS: usize = 64;
+/// How many entries that were left out are told.
+pub const MAX_SKIPPED: usize = 64;
 /// How long an answer may be, in bytes: for the [`Accumulator`](crate::text::codec::Accumulator).
 pub const MAX_TEXT: u32 = 1 << 20;
 
-/// Reads a complete answer.
+/// How much is kept of a text that was left out.
+const MAX_SHOWN: usize = 128;
+
+/// Reads a complete answer. `zone` is the interface through which link-local addresses without a zone
+/// of their own are meant; with `None` they are left out.
 ///
-/// A malformed name is left out with its addresses, a malformed address alone; keys that have no
-/// business here are ignored. Errors: malformed text, an address before any name
+/// A malformed name is left out with its addresses, an address that cannot be used alone; keys that
+/// have no business here are ignored. Errors: malformed text, an address before any name
 /// ([`DecodeError::Text`]), more than [`MAX_TARGETS`] ([`DecodeError::TooManyTargets`]).
-pub fn parse(text: &[u8]) -> Result<Discovered, DecodeError> {
+pub fn parse(text: &[u8], zone: Option<&str>) -> Result<Discovered, DecodeError> {
     let mut found = Discovered::default();
     let mut index = BTreeMap::new();
     // None: no name yet. Some(None): the name was malformed.
@@ -49,10 +94,13 @@ pub fn parse(text: &[u8]) -> Result<Discovered, DecodeError> {
         let (key, value) = pair?;
         match Key::from_name(key) {
             Some(Key::TargetName) => {
-                let Ok(name) = value.parse::<IscsiName>() else {
-                    found.dropped = found.dropped.saturating_add(1);
-                    current = Some(None);
-                    continue;
+                let name = match value.parse::<IscsiName>() {
+                    Ok(name) => name,
+                    Err(why) => {
+                        found.skip(None, value, why.into());
+                        current = Some(None);
+                        continue;
+                    }
                 };
                 let at = *index.entry(name.clone()).or_insert(found.targets.len());
                 if at == found.targets.len() {
@@ -67,22 +115,8 @@ pub fn parse(text: &[u8]) -> Result<Discovered, DecodeError> {
                 current = Some(Some(at));
             }
             Some(Key::TargetAddress) => {
-                let target = match current {
-                    None => return Err(DecodeError::Text { offset: 0 }),
-                    Some(at) => at.and_then(|at| found.targets.get_mut(at)),
-                };
-                let (Some(target), Ok(portal)) = (target, value.parse::<Portal>()) else {
-                    found.dropped = found.dropped.saturating_add(1);
-                    continue;
-                };
-                if target.portals.contains(&portal) {
-                    continue;
-                }
-                if target.portals.len() == MAX_PORTALS {
-                    found.dropped = found.dropped.saturating_add(1);
-                } else {
-                    target.portals.push(portal);
-                }
+                let at = current.ok_or(DecodeError::Text { offset: 0 })?;
+                found.address(at, value, zone);
             }
             _ => {}
         }
@@ -90,18 +124,75 @@ pub fn parse(text: &[u8]) -> Result<Discovered, DecodeError> {
     Ok(found)
 }
 
+impl Discovered {
+    /// Takes an address of target `at`, or of one whose name was malformed.
+    fn address(&mut self, at: Option<usize>, value: &str, zone: Option<&str>) {
+        let Some(target) = at.and_then(|at| self.targets.get_mut(at)) else {
+            self.skip(None, value, SkipReason::Nameless);
+            return;
+        };
+        let reason = match portal(value, zone) {
+            Ok(portal) if target.portals.contains(&portal) => return,
+            Ok(portal) if target.portals.len() < MAX_PORTALS => {
+                target.portals.push(portal);
+                return;
+            }
+            Ok(_) => SkipReason::TooMany,
+            Err(reason) => reason,
+        };
+        let name = target.name.clone();
+        self.skip(Some(name), value, reason);
+    }
+
+    fn skip(&mut self, target: Option<IscsiName>, value: &str, reason: SkipReason) {
+        self.dropped = self.dropped.saturating_add(1);
+        if self.skipped.len() == MAX_SKIPPED {
+            return;
+        }
+        let mut text = String::new();
+        for piece in value.chars().map(char::escape_debug) {
+            if text.len() + piece.len() > MAX_SHOWN {
+                break;
+            }
+            text.extend(piece);
+        }
+        self.skipped.push(Skipped {
+            target,
+            text: text.into(),
+            reason,
+        });
+    }
+}
+
+/// An address to which one can connect.
+fn portal(value: &str, link: Option<&str>) -> Result<Portal, SkipReason> {
+    let mut portal: Portal = value.parse().map_err(|_| SkipReason::Address)?;
+    match &mut portal.host {
+        Host::Name(_) => {}
+        Host::V4(addr) if addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast() => {
+            return Err(SkipReason::NotUnicast);
+        }
+        Host::V4(_) => {}
+        Host::V6 { addr, .. } if addr.is_unspecified() || addr.is_multicast() => {
+            return Err(SkipReason::NotUnicast);
+        }
+        Host::V6 { addr, zone } => {
+            if addr.is_unicast_link_local() && zone.is_none() {
+                *zone = Some(link.ok_or(SkipReason::NoZone)?.into());
+            }
+        }
+    }
+    Ok(portal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::text::codec::TextBuf;
-    use alloc::{
-        format,
-        string::{String, ToString},
-        vec,
-    };
+    use alloc::{format, string::ToString, vec};
 
     fn shown(text: &[u8]) -> (Vec<(String, usize)>, u32) {
-        let found = parse(text).unwrap();
+        let found = parse(text, None).unwrap();
         let targets = found
             .targets
             .iter()
@@ -113,12 +204,12 @@ mod tests {
     #[test]
     fn targets_and_their_portals_are_listed_and_merged() {
         let text = b"TargetName=iqn.2001-04.com.example:a\0TargetAddress=10.0.0.1:3260,1\0\
-            TargetAddress=[fe80::1]:3260,2\0TargetName=iqn.2001-04.com.example:b\0X-colour=red\0\
+            TargetAddress=[fe80::1%2]:3260,2\0TargetName=iqn.2001-04.com.example:b\0X-colour=red\0\
             TargetName=IQN.2001-04.com.example:A\0TargetAddress=10.0.0.1:3260,1\0TargetAddress=c,3\0";
         let a = ("iqn.2001-04.com.example:a".to_string(), 3);
         let b = ("iqn.2001-04.com.example:b".to_string(), 0);
         assert_eq!(shown(text), (vec![a, b], 0));
-        assert_eq!(parse(b""), Ok(Discovered::default()));
+        assert_eq!(parse(b"", None), Ok(Discovered::default()));
     }
 
     /// H33, H37, H38.
@@ -132,10 +223,57 @@ mod tests {
             (vec![("iqn.2001-04.com.example:b".to_string(), 1)], 4)
         );
         assert_eq!(
-            parse(b"TargetAddress=h\0"),
+            parse(b"TargetAddress=h\0", None),
             Err(DecodeError::Text { offset: 0 })
         );
-        assert!(parse(b"TargetName=iqn.2001-04.com.example:b").is_err());
+        assert!(parse(b"TargetName=iqn.2001-04.com.example:b", None).is_err());
+    }
+
+    /// What users of other initiators lost whole discoveries over.
+    #[test]
+    fn an_address_that_leads_nowhere_is_skipped_and_the_others_are_kept() {
+        let text = "TargetName=iqn.2001-04.com.example:a\0TargetAddress=[fe80::1]:3260,1\0\
+            TargetAddress=0.0.0.0:3260,1\0TargetAddress=[ff02::1],1\0TargetAddress=224.0.0.1\0\
+            TargetAddress=10.0.0.1:3260,7\0TargetAddress=a b\0TargetAddress=[fe80::2%eth1],1\0\
+            TargetName=iqn.2001-04.com.example:\u{7}\0TargetAddress=10.0.0.2\0";
+        let found = parse(text.as_bytes(), None).unwrap();
+        let portals = found.targets[0].portals.iter().map(ToString::to_string);
+        assert_eq!(
+            portals.collect::<Vec<_>>(),
+            ["10.0.0.1:3260,7", "[fe80::2%eth1]:3260,1"]
+        );
+        use SkipReason as S;
+        let skipped: Vec<_> = found.skipped.iter().map(|s| (&*s.text, s.reason)).collect();
+        assert_eq!(
+            skipped,
+            [
+                ("[fe80::1]:3260,1", S::NoZone),
+                ("0.0.0.0:3260,1", S::NotUnicast),
+                ("[ff02::1],1", S::NotUnicast),
+                ("224.0.0.1", S::NotUnicast),
+                ("a b", S::Address),
+                (
+                    "iqn.2001-04.com.example:\\u{7}",
+                    S::Name(NameError::Character(24))
+                ),
+                ("10.0.0.2", S::Nameless),
+            ]
+        );
+        assert_eq!(found.skipped[0].target, Some(found.targets[0].name.clone()));
+        let found = parse(text.as_bytes(), Some("veth0")).unwrap();
+        let first = found.targets[0].portals[0].to_string();
+        assert_eq!(first, "[fe80::1%veth0]:3260,1", "the link that was asked");
+        assert_eq!(found.dropped, 6);
+    }
+
+    #[test]
+    fn what_is_told_of_the_skipped_is_bounded() {
+        let long = "x ".repeat(120);
+        let mut text = String::from("TargetName=iqn.2001-04.com.example:a\0");
+        (0..1000).for_each(|_| text.push_str(&format!("TargetAddress={long}\0")));
+        let found = parse(text.as_bytes(), None).unwrap();
+        assert_eq!((found.skipped.len(), found.dropped), (MAX_SKIPPED, 1000));
+        assert!(found.skipped.iter().all(|s| s.text.len() <= MAX_SHOWN));
     }
 
     /// H36.
@@ -144,11 +282,17 @@ mod tests {
         let mut text = TextBuf::new();
         for n in 0..=MAX_TARGETS {
             if n == MAX_TARGETS {
-                assert_eq!(parse(text.as_bytes()).unwrap().targets.len(), MAX_TARGETS);
+                assert_eq!(
+                    parse(text.as_bytes(), None).unwrap().targets.len(),
+                    MAX_TARGETS
+                );
             }
             text.push("TargetName", format_args!("iqn.2001-04.com.example:{n}"));
         }
-        assert_eq!(parse(text.as_bytes()), Err(DecodeError::TooManyTargets));
+        assert_eq!(
+            parse(text.as_bytes(), None),
+            Err(DecodeError::TooManyTargets)
+        );
 
         let mut text = format!("TargetName={}\0", "iqn.2001-04.com.example:a");
         (1..=70).for_each(|port| text.push_str(&format!("TargetAddress=h:{port}\0")));

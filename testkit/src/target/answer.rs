@@ -12,6 +12,8 @@ use super::{core::lock, scsi::Action, scsi::Sense};
 pub enum Answer {
     /// A SCSI status without sense data: 08h BUSY, 28h TASK SET FULL, 18h RESERVATION CONFLICT.
     Status(u8),
+    /// The same with a status qualifier, which goes out on sessions with iSCSIProtocolLevel 2.
+    Qualified(u8, u16),
     /// CHECK CONDITION with this sense key, additional sense code and qualifier.
     Sense(u8, u8, u8),
     /// GOOD with these bytes, cut to what the initiator expects.
@@ -50,7 +52,8 @@ impl Answers {
         self.any.store(!prepared.is_empty(), Ordering::Release);
     }
 
-    pub(super) fn take(&self, lun: u16, cdb: &[u8; 16]) -> Option<Action> {
+    /// What is to be done, and the status qualifier.
+    pub(super) fn take(&self, lun: u16, cdb: &[u8; 16]) -> Option<(Action, u16)> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
@@ -60,9 +63,10 @@ impl Answers {
         let one = &mut prepared[index];
         one.times -= 1;
         let action = match &one.answer {
-            Answer::Status(status) => Action::Status(*status),
-            Answer::Sense(key, asc, ascq) => Action::Fail(Sense(*key, *asc, *ascq)),
-            Answer::Data(bytes) => Action::Data(bytes.clone()),
+            Answer::Status(status) => (Action::Status(*status), 0),
+            Answer::Qualified(status, qualifier) => (Action::Status(*status), *qualifier),
+            Answer::Sense(key, asc, ascq) => (Action::Fail(Sense(*key, *asc, *ascq)), 0),
+            Answer::Data(bytes) => (Action::Data(bytes.clone()), 0),
         };
         if one.times == 0 {
             prepared.remove(index);

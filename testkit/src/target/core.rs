@@ -18,6 +18,7 @@ use super::{
     answer::{Answer, Answers},
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
+    on_demand::OnDemand,
     reservations::Refusal,
     scsi::{
         End, Purpose,
@@ -27,6 +28,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// CDBs that are remembered.
+const MAX_EXTENDED_CDBS: usize = 1000;
 
 /// RESERVATION CONFLICT.
 pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
@@ -83,6 +87,7 @@ pub(super) struct Portal {
     login_refusal: AtomicU16,
     redirect: Mutex<Option<Redirect>>,
     delay_nanos: AtomicU64,
+    pub(super) on_demand: OnDemand,
 }
 
 impl Portal {
@@ -136,6 +141,13 @@ impl Session {
         Some((asc, ascq))
     }
 
+    /// The same, and it stays.
+    pub(super) fn next_attention(&self, lun: u16) -> Option<(u8, u8)> {
+        let attentions = lock(&self.attentions);
+        let next = attentions.iter().find(|(number, ..)| *number == lun)?;
+        Some((next.1, next.2))
+    }
+
     /// Clears a unit attention of all units.
     pub(super) fn forget_attention(&self, asc: u8, ascq: u8) {
         let mut attentions = lock(&self.attentions);
@@ -145,7 +157,7 @@ impl Session {
     }
 
     /// One that is pending already is not queued again (SAM-5 section 5.14.1).
-    fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
+    pub(super) fn add_attention(&self, lun: u16, asc: u8, ascq: u8) {
         let mut attentions = lock(&self.attentions);
         if !attentions.contains(&(lun, asc, ascq)) {
             attentions.push((lun, asc, ascq));
@@ -187,6 +199,7 @@ pub struct TargetCore {
     /// An initiator's CHAP challenge that is to be reflected.
     pub(super) to_reflect: Mutex<Option<Vec<u8>>>,
     pub(super) answers: Answers,
+    extended_cdbs: Mutex<Vec<Vec<u8>>>,
     pub(super) alua: Alua,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
@@ -206,6 +219,7 @@ impl TargetCore {
             login_refusal: AtomicU16::new(0),
             redirect: Mutex::default(),
             delay_nanos: AtomicU64::new(0),
+            on_demand: OnDemand::default(),
         };
         Arc::new(Self {
             portals: config.portals.iter().zip(addresses).map(portal).collect(),
@@ -222,6 +236,7 @@ impl TargetCore {
             login_answers: Mutex::default(),
             to_reflect: Mutex::default(),
             answers: Answers::default(),
+            extended_cdbs: Mutex::default(),
             alua: Alua::new(config.alua.as_ref(), &config.portals),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
@@ -479,14 +494,45 @@ impl TargetCore {
         }
     }
 
-    /// LOGICAL UNIT RESET: aborts every task of the unit, and tells every nexus, the one that asked too
-    /// (SAM-5 sections 5.14 and 6.3.3; unlike a change of parameters, a reset excepts nobody).
-    pub(super) fn reset_unit(&self, lun: &LogicalUnit) {
+    /// Aborts every task of the unit, and tells every nexus with this additional sense code and
+    /// qualifier. A reset excepts nobody, not even the one that asked (SAM-5 sections 5.14 and 6.3.3);
+    /// who has commands cleared knows it.
+    pub(super) fn reset_unit(&self, lun: &LogicalUnit, by: &Arc<Session>, (asc, ascq): (u8, u8)) {
         lun.reset();
-        for session in lock(&self.sessions).values() {
-            // BUS DEVICE RESET FUNCTION OCCURRED.
-            session.add_attention(lun.config.number, 0x29, 0x03);
+        let was_reset = asc == 0x29;
+        for session in lock(&self.sessions)
+            .values()
+            .filter(|session| was_reset || !Arc::ptr_eq(session, by))
+        {
+            session.add_attention(lun.config.number, asc, ascq);
         }
+    }
+
+    /// Closes the connections of all sessions but this one, as a cold reset does.
+    pub(super) fn drop_others(&self, by: &Arc<Session>) {
+        let others: Vec<_> = lock(&self.sessions)
+            .values()
+            .filter(|other| !Arc::ptr_eq(other, by))
+            .cloned()
+            .collect();
+        for session in others {
+            session.end();
+            (session.closer)();
+        }
+    }
+
+    /// Remembers a CDB of more than 16 bytes, for a test to look at.
+    pub(super) fn note_extended_cdb(&self, begin: &[u8; 16], rest: &[u8]) {
+        let mut cdbs = lock(&self.extended_cdbs);
+        if cdbs.len() < MAX_EXTENDED_CDBS {
+            cdbs.push([begin, rest].concat());
+        }
+    }
+
+    /// The CDBs of more than 16 bytes that came so far, the first thousand of them.
+    #[must_use]
+    pub fn extended_cdbs(&self) -> Vec<Vec<u8>> {
+        lock(&self.extended_cdbs).clone()
     }
 }
 

@@ -28,6 +28,7 @@ mod extents;
 mod gate;
 mod lun;
 mod medium;
+mod on_demand;
 mod reservations;
 mod scsi;
 mod sim;
@@ -41,6 +42,7 @@ pub use config::{
     TargetConfig,
 };
 pub use conn::TargetConnection;
+pub use on_demand::Notice;
 pub use scsi::alua::{AluaConfig, PortState};
 pub use sim::SimTarget;
 pub use tcp::TcpTarget;

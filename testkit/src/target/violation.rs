@@ -118,6 +118,21 @@ pub enum Violation {
     /// A login request that breaks section 6.3; the text says how.
     #[error("login: {0}")]
     Login(&'static str),
+    /// A task management request whose fields do not fit its function (section 11.5); the text says how.
+    #[error("task management: {0}")]
+    TaskManagement(&'static str),
+    /// Something that an asynchronous message asked for did not come in its time (section 11.9.1).
+    #[error("not in time: {0}")]
+    Late(&'static str),
+    /// A Text Request that breaks section 6.4 or 11.10; the text says how.
+    #[error("text: {0}")]
+    Text(&'static str),
+    /// Additional header segments that are none (section 11.2.2).
+    #[error("malformed additional header segments")]
+    Ahs,
+    /// A command priority on a session below iSCSIProtocolLevel 2, where the field is reserved.
+    #[error("command priority without iSCSIProtocolLevel 2")]
+    Priority,
     /// A NOP-Out answers a ping that was not sent.
     #[error("answer to an unknown ping")]
     UnknownPing,

@@ -5,6 +5,7 @@ mod attentions;
 mod blocks;
 mod in_the_simulator;
 mod login;
+mod management;
 mod modes;
 mod over_tcp;
 mod reads;

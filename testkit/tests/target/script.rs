@@ -163,6 +163,7 @@ impl<S: Read + Write> Script<S> {
             Pdu::TaskManagementResponse(p) => Some(p.stat_sn),
             Pdu::LogoutResponse(p) => Some(p.stat_sn),
             Pdu::Reject(p) => Some(p.stat_sn),
+            Pdu::AsyncMessage(p) => Some(p.stat_sn),
             _ => None,
         };
         if let Some(found) = stat_sn {

@@ -3,7 +3,7 @@
 use iscsi_proto::{
     Instant,
     ids::InitiatorTaskTag,
-    pdu::{RejectReason, Residual, ScsiCommand},
+    pdu::{RejectReason, Residual, ScsiCommand, ahs},
     scsi::Lun,
 };
 
@@ -16,7 +16,7 @@ use super::{
     },
     full::FullFeature,
     task::{Receive, Send, Sequence, Source, Task, Work},
-    wire::Wire,
+    wire::{Frame, Wire},
 };
 
 impl FullFeature {
@@ -25,9 +25,11 @@ impl FullFeature {
         wire: &mut Wire,
         now: Instant,
         command: &ScsiCommand,
-        data: &[u8],
+        frame: &Frame<'_>,
     ) -> Result<(), RejectReason> {
+        let data = frame.data;
         wire.count(Count::Commands, 1);
+        self.judge_header(wire, command, frame.ahs)?;
         let itt = command.itt;
         if itt == InitiatorTaskTag::RESERVED || self.tasks.iter().any(|task| task.itt == itt) {
             wire.violation(Violation::DuplicateTask(itt));
@@ -39,7 +41,7 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
-        let action = self.decide(wire, command, unit.as_deref());
+        let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let (work, residual) = self.start(command, action, data);
         let generation = unit.as_ref().map_or(0, |unit| unit.generation());
@@ -56,6 +58,8 @@ impl FullFeature {
             unit,
             generation,
             immediate,
+            cmd_sn: command.cmd_sn,
+            qualifier,
             residual,
             due,
             work,
@@ -65,6 +69,30 @@ impl FullFeature {
         let every = self.core.config.limits.ping_every;
         if every > 0 && self.commands % every == 0 {
             self.send_ping(wire, Lun::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Additional header segments, and what only some sessions have.
+    fn judge_header(
+        &self,
+        wire: &Wire,
+        command: &ScsiCommand,
+        ahs: &[u8],
+    ) -> Result<(), RejectReason> {
+        if command.priority != 0 && self.negotiated.protocol_level < 2 {
+            wire.violation(Violation::Priority);
+        }
+        for segment in ahs::parse(ahs) {
+            let Ok(segment) = segment else {
+                wire.violation(Violation::Ahs);
+                return Err(RejectReason::InvalidPduField);
+            };
+            match segment.extended_cdb() {
+                Some(rest) => self.core.note_extended_cdb(&command.cdb, rest),
+                // A read length belongs to a bidirectional command, which none of ours is.
+                None => wire.violation(Violation::Ahs),
+            }
         }
         Ok(())
     }
@@ -96,25 +124,31 @@ impl FullFeature {
         Ok(())
     }
 
-    fn decide(&self, wire: &Wire, command: &ScsiCommand, unit: Option<&LogicalUnit>) -> Action {
+    /// What is done, and the status qualifier that goes with it.
+    fn decide(
+        &self,
+        wire: &Wire,
+        command: &ScsiCommand,
+        unit: Option<&LogicalUnit>,
+    ) -> (Action, u16) {
         let attention = unit
             .zip(self.session.as_ref())
             .filter(|_| !scsi::ignores_unit_attention(command.cdb[0]));
         if let Some((asc, ascq)) =
             attention.and_then(|(unit, session)| session.take_attention(unit.config.number))
         {
-            return Action::Fail(Sense(0x06, asc, ascq));
+            return (Action::Fail(Sense(0x06, asc, ascq)), 0);
         }
         if let Some(action) = self.report_attention(command, unit) {
-            return action;
+            return (action, 0);
         }
         let portal = &self.core.portals[wire.portal];
         if let Some(sense) = self.core.alua.gate(portal.tpgt, &command.cdb) {
-            return Action::Fail(sense);
+            return (Action::Fail(sense), 0);
         }
         let reserved = unit.zip(self.session.as_ref());
         if reserved.is_some_and(|(unit, by)| unit.conflicts(&by.nexus, &command.cdb)) {
-            return Action::Status(RESERVATION_CONFLICT);
+            return (Action::Status(RESERVATION_CONFLICT), 0);
         }
         let number = unit.map(|unit| unit.config.number);
         if let Some(action) = number.and_then(|lun| self.core.answers.take(lun, &command.cdb)) {
@@ -128,7 +162,7 @@ impl FullFeature {
             port: wire.portal as u16 + 1,
             group: portal.tpgt,
         };
-        scsi::decode(&command.cdb, unit, inventory)
+        (scsi::decode(&command.cdb, unit, inventory), 0)
     }
 
     /// The two commands that look at pending unit attentions: REQUEST SENSE reports one and clears

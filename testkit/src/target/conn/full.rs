@@ -7,8 +7,7 @@ use iscsi_proto::{
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{
         Bhs, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn, NopOut, Pdu,
-        Reject, RejectReason, TaskManagementFunction as Function, TaskManagementRequest,
-        TaskManagementResponse, TaskManagementResponseCode as Outcome,
+        Reject, RejectReason, TaskManagementRequest,
     },
     scsi::Lun,
     serial::{CmdSn, DataSn, StatSn},
@@ -20,9 +19,11 @@ use super::{
         Violation,
         core::{Session, TargetCore},
         lun::LogicalUnit,
+        scsi::Sense,
     },
     Next,
     negotiate::Negotiated,
+    notice::Demands,
     task::Task,
     wire::{Frame, Wire},
 };
@@ -45,7 +46,14 @@ pub(super) struct FullFeature {
     acknowledged: StatSn,
     next_ttt: u32,
     pings: Vec<TargetTransferTag>,
+    /// Task management functions that wait for data of the tasks that they are to end.
+    pub(super) functions: VecDeque<TaskManagementRequest>,
+    pub(super) demands: Demands,
     pub(super) text_in: Vec<u8>,
+    /// The tag of the text exchange that is open.
+    pub(super) text_ttt: Option<TargetTransferTag>,
+    /// A smaller MaxRecvDataSegmentLength of ours, which holds once this StatSN is acknowledged.
+    pub(super) max_recv_from: Option<(StatSn, u32)>,
     /// What is left of a text answer, and the tag that asks for it.
     pub(super) text_out: Option<(TargetTransferTag, TextBuf)>,
 }
@@ -69,7 +77,11 @@ impl FullFeature {
             acknowledged: wire.stat_sn,
             next_ttt: 0,
             pings: Vec::new(),
+            functions: VecDeque::new(),
+            demands: Demands::default(),
             text_in: Vec::new(),
+            text_ttt: None,
+            max_recv_from: None,
             text_out: None,
         }
     }
@@ -143,12 +155,28 @@ impl FullFeature {
             self.reject(wire, &frame.bhs, RejectReason::DataDigestError);
             return Next::Close;
         }
+        self.judge_demands(wire, now, pdu);
+        let next = match self.rejection(wire, pdu) {
+            Some(reason) => {
+                self.reject(wire, &frame.bhs, reason);
+                self.forget_rejected(pdu);
+                Next::Stay
+            }
+            None => self.act(wire, now, pdu, frame),
+        };
+        match next {
+            Next::Stay => self.announce(wire, now),
+            end => end,
+        }
+    }
+
+    fn act(&mut self, wire: &mut Wire, now: Instant, pdu: &Pdu, frame: &Frame<'_>) -> Next {
         match (pdu, self.session.is_some()) {
             (Pdu::NopOut(ping), _) => self.ping(wire, ping, frame.data),
             (Pdu::TextRequest(request), _) => self.text(wire, request, frame.data),
             (Pdu::LogoutRequest(request), _) => return self.logout(wire, request),
             (Pdu::ScsiCommand(command), true) => {
-                if let Err(reason) = self.command(wire, now, command, frame.data) {
+                if let Err(reason) = self.command(wire, now, command, frame) {
                     self.reject(wire, &frame.bhs, reason);
                 }
             }
@@ -158,8 +186,9 @@ impl FullFeature {
                     self.reject(wire, &frame.bhs, RejectReason::ProtocolError);
                     return Next::Close;
                 }
+                return self.settle_functions(wire);
             }
-            (Pdu::TaskManagementRequest(request), true) => self.manage(wire, request),
+            (Pdu::TaskManagementRequest(request), true) => return self.manage(wire, request),
             _ => {
                 wire.violation(Violation::Phase {
                     opcode: pdu.opcode(),
@@ -168,6 +197,31 @@ impl FullFeature {
             }
         }
         Next::Stay
+    }
+
+    /// Why a PDU is rejected though nothing is wrong with it: a test wants it so, or the initiator was
+    /// asked for a logout (section 11.9.1).
+    fn rejection(&self, wire: &Wire, pdu: &Pdu) -> Option<RejectReason> {
+        let on_demand = &self.core.portals[wire.portal].on_demand;
+        let leaving = self.waits_for_logout() && matches!(pdu, Pdu::ScsiCommand(_));
+        let leaving = leaving.then_some(RejectReason::WaitingForLogout);
+        on_demand.rejection(pdu.opcode()).or(leaving)
+    }
+
+    /// What a rejected PDU leaves behind (section 11.17.1): data of a command that does not exist, or a
+    /// task that ends with CHECK CONDITION.
+    fn forget_rejected(&mut self, pdu: &Pdu) {
+        match pdu {
+            Pdu::ScsiCommand(command) if !command.is_final => self.discard(command.itt),
+            Pdu::DataOut(data) => {
+                let task = self.tasks.iter_mut().find(|task| task.itt == data.itt);
+                if let Some(task) = task {
+                    task.fail(Sense::PROTOCOL_SERVICE_CRC_ERROR);
+                    self.discard(data.itt);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Judges and takes a CmdSN (section 4.2.2.1). False when the connection cannot go on.
@@ -195,10 +249,16 @@ impl FullFeature {
         true
     }
 
-    fn acknowledge(&mut self, wire: &Wire, exp_stat_sn: StatSn) {
+    fn acknowledge(&mut self, wire: &mut Wire, exp_stat_sn: StatSn) {
         let forward = self.acknowledged.precedes_or_equals(exp_stat_sn);
         if forward && exp_stat_sn.precedes_or_equals(wire.stat_sn) {
             self.acknowledged = exp_stat_sn;
+            if let Some((at, max_recv)) = self.max_recv_from {
+                if at.precedes(exp_stat_sn) {
+                    wire.max_recv = max_recv;
+                    self.max_recv_from = None;
+                }
+            }
         } else {
             let (next, found) = (wire.stat_sn.0, exp_stat_sn.0);
             wire.violation(Violation::ExpStatSn { next, found });
@@ -260,80 +320,27 @@ impl FullFeature {
     }
 
     fn logout(&mut self, wire: &mut Wire, request: &LogoutRequest) -> Next {
+        self.judge_end(wire);
         let recovery = request.reason == LogoutReason::RemoveForRecovery;
         let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let usual = match recovery {
+            true => LogoutResponseCode::RecoveryNotSupported,
+            false => LogoutResponseCode::Closed,
+        };
+        let asked = self.core.portals[wire.portal].on_demand.logout();
+        let (code, time2wait, time2retain) =
+            asked.unwrap_or((usual, self.core.config.limits.time2wait, 0));
         let response = LogoutResponse {
-            response: if recovery {
-                LogoutResponseCode::RecoveryNotSupported
-            } else {
-                LogoutResponseCode::Closed
-            },
+            response: code,
             itt: request.itt,
             stat_sn: wire.next_stat_sn(),
             exp_cmd_sn,
             max_cmd_sn,
-            time2wait: self.core.config.limits.time2wait,
-            time2retain: 0,
+            time2wait,
+            time2retain,
         };
         wire.send(&response.emit(), &[]);
         if recovery { Next::Stay } else { Next::Close }
-    }
-
-    fn manage(&mut self, wire: &mut Wire, request: &TaskManagementRequest) {
-        let unit = self.unit(request.lun);
-        let response = match (request.function, unit) {
-            (Function::AbortTask, _) => {
-                let tag = request.referenced_task_tag;
-                match self.tasks.iter().position(|task| task.itt == tag) {
-                    Some(index) => {
-                        self.end_task(index);
-                        Outcome::FunctionComplete
-                    }
-                    None => Outcome::TaskDoesNotExist,
-                }
-            }
-            (
-                Function::AbortTaskSet | Function::ClearTaskSet | Function::LogicalUnitReset,
-                None,
-            ) => Outcome::LunDoesNotExist,
-            (Function::AbortTaskSet | Function::ClearTaskSet, Some(unit)) => {
-                self.end_tasks_of(&unit);
-                Outcome::FunctionComplete
-            }
-            (Function::LogicalUnitReset, Some(unit)) => {
-                self.reset(&unit);
-                Outcome::FunctionComplete
-            }
-            (Function::TargetWarmReset, _) => {
-                for unit in &Arc::clone(&self.core).luns {
-                    self.reset(unit);
-                }
-                Outcome::FunctionComplete
-            }
-            _ => Outcome::NotSupported,
-        };
-        let (exp_cmd_sn, max_cmd_sn) = self.window();
-        let response = TaskManagementResponse {
-            response,
-            additional_response_information: [0; 3],
-            itt: request.itt,
-            stat_sn: wire.next_stat_sn(),
-            exp_cmd_sn,
-            max_cmd_sn,
-        };
-        wire.send(&response.emit(), &[]);
-    }
-
-    fn reset(&mut self, unit: &Arc<LogicalUnit>) {
-        self.core.reset_unit(unit);
-        self.end_tasks_of(unit);
-    }
-
-    fn end_tasks_of(&mut self, unit: &Arc<LogicalUnit>) {
-        let of_unit = |task: &Task| task.unit.as_ref().is_some_and(|own| Arc::ptr_eq(own, unit));
-        while let Some(index) = self.tasks.iter().position(of_unit) {
-            self.end_task(index);
-        }
     }
 
     /// Takes a task out of the task set and its place out of the window.

@@ -7,13 +7,13 @@ use iscsi_proto::{
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{DataIn, R2t, Residual, ScsiResponse, ServiceResponse},
     scsi::{Lun, ScsiStatus},
-    serial::{DataSn, R2tSn, StatSn},
+    serial::{CmdSn, DataSn, R2tSn, StatSn},
 };
 
 use super::{
     super::{
         lun::LogicalUnit,
-        scsi::{End, Purpose},
+        scsi::{End, Purpose, Sense},
     },
     full::FullFeature,
     wire::Wire,
@@ -30,6 +30,9 @@ pub(super) struct Task {
     /// The unit's reset count when the command came.
     pub(super) generation: u32,
     pub(super) immediate: bool,
+    pub(super) cmd_sn: CmdSn,
+    /// The status qualifier of its response.
+    pub(super) qualifier: u16,
     pub(super) residual: Residual,
     pub(super) due: Instant,
     pub(super) work: Work,
@@ -80,6 +83,16 @@ pub(super) struct Sequence {
 impl Task {
     pub(super) const fn expects_data(&self) -> bool {
         matches!(self.work, Work::Receive(_))
+    }
+
+    /// Ends it with CHECK CONDITION, whatever it was doing.
+    pub(super) fn fail(&mut self, sense: Sense) {
+        let pdus = match &self.work {
+            Work::Respond(_, pdus) => *pdus,
+            Work::Send(send) => send.data_sn,
+            Work::Receive(write) => write.r2t_sn,
+        };
+        self.work = Work::Respond(End::Check(sense), pdus);
     }
 
     fn is_ready(&self, now: Instant) -> bool {
@@ -219,6 +232,7 @@ impl FullFeature {
 
     fn respond(&mut self, wire: &mut Wire, index: usize, end: End, data_sn: u32) {
         let (itt, residual) = (self.tasks[index].itt, self.tasks[index].residual);
+        let qualifier = self.tasks[index].qualifier;
         self.end_task(index);
         let mut data = Vec::new();
         if let End::Check(sense) = end {
@@ -234,7 +248,11 @@ impl FullFeature {
                 End::Check(_) => ScsiStatus::CheckCondition,
                 End::Status(status) => ScsiStatus::from_byte(status),
             },
-            status_qualifier: 0,
+            // Reserved below that level.
+            status_qualifier: match self.negotiated.protocol_level {
+                0 | 1 => 0,
+                _ => qualifier,
+            },
             bidi_residual: Residual::None,
             residual,
             itt,

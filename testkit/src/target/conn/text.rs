@@ -4,7 +4,10 @@ use iscsi_proto::{
     ids::TargetTransferTag,
     pdu::{TextRequest, TextResponse},
     scsi::Lun,
-    text::codec::{Pairs, TextBuf},
+    text::{
+        Key,
+        codec::{Pairs, TextBuf},
+    },
 };
 
 use super::{super::Violation, full::FullFeature, wire::Wire};
@@ -13,6 +16,14 @@ const MAX_TEXT: usize = 64 * 1024;
 
 impl FullFeature {
     pub(super) fn text(&mut self, wire: &mut Wire, request: &TextRequest, data: &[u8]) {
+        let open = self.text_ttt.take();
+        if request.ttt == TargetTransferTag::RESERVED {
+            // Section 11.10.4: the initiator begins anew, whatever was open.
+            self.text_in.clear();
+            self.text_out = None;
+        } else if open != Some(request.ttt) {
+            wire.violation(Violation::Text("a Target Transfer Tag that is not open"));
+        }
         let mut answer = match self.text_out.take() {
             Some((ttt, rest)) if ttt == request.ttt => rest,
             _ if self.text_in.len() + data.len() > MAX_TEXT => {
@@ -49,17 +60,34 @@ impl FullFeature {
             data_segment_length: segment.len() as u32,
         };
         wire.send(&response.emit(), &segment);
+        self.text_ttt = open.then_some(ttt);
         if more {
             self.text_out = Some((ttt, answer));
         }
     }
 
-    fn answer(&mut self, wire: &Wire) -> TextBuf {
+    fn answer(&mut self, wire: &mut Wire) -> TextBuf {
         let text = std::mem::take(&mut self.text_in);
         let mut answer = TextBuf::new();
+        let mut keys = Vec::new();
         for pair in Pairs::new(&text) {
+            if let Ok((key, _)) = pair {
+                if keys.contains(&key) {
+                    wire.violation(Violation::Text("a key twice in one exchange"));
+                }
+                keys.push(key);
+            }
             match pair {
                 Ok(("SendTargets", which)) => self.send_targets(which, &mut answer),
+                Ok(("MaxRecvDataSegmentLength", length)) => {
+                    self.redeclare(wire, length, &mut answer);
+                }
+                // Declarations that may come at any time (section 13).
+                Ok(("InitiatorAlias", _)) => {}
+                Ok((key, _)) if Key::from_name(key).is_some() => {
+                    wire.violation(Violation::Text("a key that is for login only"));
+                    answer.push(key, "Reject");
+                }
                 Ok((key, _)) => answer.push(key, "NotUnderstood"),
                 Err(_) => wire.violation(Violation::Malformed {
                     opcode: TextRequest::OPCODE,
@@ -67,6 +95,24 @@ impl FullFeature {
             }
         }
         answer
+    }
+
+    /// The initiator declares what it takes from now on; so do we, if a test wants it.
+    fn redeclare(&mut self, wire: &mut Wire, length: &str, answer: &mut TextBuf) {
+        match length.parse() {
+            Ok(length @ 512..=0xff_ffff) => {
+                let most = self.core.config.limits.max_send_data_segment_length;
+                self.negotiated.max_send = most.min(length);
+            }
+            _ => wire.violation(Violation::Text("MaxRecvDataSegmentLength out of range")),
+        }
+        let Some(ours) = self.core.portals[wire.portal].on_demand.max_recv() else {
+            return;
+        };
+        answer.push("MaxRecvDataSegmentLength", ours);
+        // What is on its way may still go by the old one.
+        wire.max_recv = wire.max_recv.max(ours);
+        self.max_recv_from = Some((wire.stat_sn, ours));
     }
 
     fn send_targets(&self, which: &str, answer: &mut TextBuf) {

@@ -61,7 +61,7 @@ impl FullFeature {
         }
         if write.received as usize == write.buf.len() {
             task.due = now.saturating_add(delay);
-        } else if done {
+        } else if done && !self.is_stopping(index) {
             self.solicit(wire, index);
         }
         Ok(())

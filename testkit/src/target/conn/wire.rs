@@ -18,6 +18,8 @@ const LOGIN_SEGMENT: u32 = 8192;
 /// A received PDU.
 pub(super) struct Frame<'a> {
     pub(super) bhs: Bhs,
+    /// The additional header segments.
+    pub(super) ahs: &'a [u8],
     pub(super) data: &'a [u8],
     pub(super) data_intact: bool,
     /// Bytes of the stream that it takes.
@@ -106,6 +108,7 @@ impl Wire {
             !digest || matches(&bytes[header_end..padded_end], &bytes[padded_end..len]);
         Ok(Some(Frame {
             bhs,
+            ahs: &bytes[Bhs::LEN..header],
             data: &bytes[header_end..data_end],
             data_intact,
             len,

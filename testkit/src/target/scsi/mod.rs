@@ -46,6 +46,8 @@ impl Sense {
     pub(in crate::target) const INVALID_FIELD_IN_LIST: Self = Self(0x05, 0x26, 0x00);
     /// INVALID FIELD IN COMMAND INFORMATION UNIT: what the initiator announced to transfer.
     pub(in crate::target) const INVALID_INFORMATION_UNIT: Self = Self(0x05, 0x0e, 0x03);
+    /// PROTOCOL SERVICE CRC ERROR: data that came damaged.
+    pub(in crate::target) const PROTOCOL_SERVICE_CRC_ERROR: Self = Self(0x0b, 0x47, 0x05);
     pub(in crate::target) const MISCOMPARE: Self = Self(0x0e, 0x1d, 0x00);
 
     /// Fixed format, current error (SPC-4 section 4.5.3).
