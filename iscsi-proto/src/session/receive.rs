@@ -83,10 +83,10 @@ impl Session {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
                 self.handle_text_response(pdu, segment)
             }
-            Pdu::LogoutResponse(pdu) => {
-                self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                self.handle_logout_response(pdu)
-            }
+            // The window is of no use after it, and istgt counts the Logout Request in ExpCmdSN,
+            // though it is immediate. To call that a violation would end a session that has been
+            // closed in good order as a lost one.
+            Pdu::LogoutResponse(pdu) => self.handle_logout_response(pdu),
             Pdu::AsyncMessage(pdu) => {
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
                 self.handle_async_message(now, pdu, segment)

@@ -76,6 +76,28 @@ fn logout_waits_for_what_was_submitted_and_refuses_what_comes_after() {
     assert_eq!(h.events(), [Event::LoggedOut { response }]);
 }
 
+/// istgt does so, though an immediate PDU does not advance CmdSN (RFC 7143 section 4.2.2.1).
+#[test]
+fn a_target_that_counts_the_logout_in_exp_cmd_sn_has_logged_us_out() {
+    let mut h = Harness::new();
+    h.session.logout(h.now, LogoutReason::CloseSession).unwrap();
+    let sent = h.sent();
+    let [(Pdu::LogoutRequest(request), _)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    let response = LogoutResponse {
+        response: LogoutResponseCode::Closed,
+        itt: request.itt,
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(request.cmd_sn.0 + 1),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        time2wait: 0,
+        time2retain: 0,
+    };
+    h.feed(response.emit(), &[]).unwrap();
+    assert_eq!(h.events(), [Event::LoggedOut { response }]);
+}
+
 /// However the transport cuts our writes, each command completes exactly once at the close.
 #[test]
 fn every_command_ends_exactly_once_wherever_the_connection_breaks() {

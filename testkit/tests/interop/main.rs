@@ -1,0 +1,19 @@
+//! The client against targets that nobody here wrote: tgtd and istgt, started by the tests.
+//!
+//! `docs/interop.md` has the matrix; every cell there names a test here. A peer that is not installed
+//! makes its tests say so on stderr and do nothing, unless `ISCSI_INTEROP=require` is set: then they
+//! fail.
+
+#[macro_use]
+mod harness;
+
+mod blocks;
+mod digests;
+mod discovery;
+mod failover;
+mod login;
+mod namespaces;
+mod segments;
+mod table;
+mod tasks;
+mod wire;
