@@ -231,6 +231,11 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn some_instant() -> Instant {
+        Instant::now()
+    }
+
     fn sense(asc: u8, ascq: u8) -> SenseData {
         SenseData::fixed(SenseKey::UnitAttention, AdditionalSenseCode(asc, ascq))
     }
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn a_storm_stays_bounded_and_its_numbers_show_what_is_missing() {
         let reports = UnitReports::default();
-        let now = Instant::now();
+        let now = some_instant();
         for _ in 0..1000 {
             reports.push(now, &sense(0x2a, 0x09));
         }
@@ -258,7 +263,7 @@ mod tests {
             assert!(watch.poll_after(0, &cx).is_pending());
         }
         assert_eq!(reports.lock().watchers.len(), 2);
-        reports.push(Instant::now(), &sense(0x2a, 0x06));
+        reports.push(some_instant(), &sense(0x2a, 0x06));
         for watch in &mut watches {
             let Poll::Ready(event) = watch.poll_after(0, &cx) else {
                 panic!("an event was missed")
