@@ -454,15 +454,11 @@ fn a_login_makes_everything_known_of_the_unit_doubtful() {
 #[test]
 fn fua_is_a_flush_where_the_unit_does_not_know_it() {
     for (dpo_fua, flushes) in [(false, 1), (true, 0)] {
-        let world = World::new(5);
-        let modes = DiskModes {
-            dpo_fua,
-            write_cache: Some(true),
-            ..DiskModes::default()
-        };
-        world
-            .core()
-            .answer(0, MODE_SENSE, Answer::Data(modes.emit10()), u32::MAX);
+        let world = World::with_target(5, |config| {
+            let mut lun = LunConfig::new(0, SIZE);
+            lun.fua = dpo_fua;
+            config.with_lun(lun)
+        });
         world.run(async {
             let unit = world.open().await;
             assert_eq!(unit.info().fua, dpo_fua);

@@ -13,7 +13,8 @@
 //!
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
 //! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
-//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way, `backoff` says when.
+//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way,
+//! `backoff` says when, `nexus` whether somebody else has our place.
 
 mod alarm;
 mod backoff;
@@ -23,6 +24,7 @@ mod execute;
 pub(crate) mod handle;
 mod link;
 mod login_info;
+mod nexus;
 mod ops;
 mod options;
 mod outcome;
@@ -60,7 +62,10 @@ use self::{
     queue::Shared,
     tether::Identity,
 };
-use crate::{error::LoginError, runtime::Runtime};
+use crate::{
+    error::{LoginError, LoginFailure},
+    runtime::Runtime,
+};
 
 /// Puts a session on top of a connection that is logged in.
 pub(crate) fn establish(
@@ -75,13 +80,17 @@ pub(crate) fn establish(
         None => options,
     };
     let shared = Arc::new(Shared::new(runtime, &options));
+    let portal = identity.portal.clone();
     let driver = Driver::new(
         Arc::clone(&shared),
         Arc::clone(&options),
         connector,
         connected,
     )?;
-    Ok((Session::new(shared, identity, options), driver))
+    // Nobody can have closed it yet.
+    let session = Session::new(shared, identity, options)
+        .ok_or_else(|| LoginError::new(portal, LoginFailure::Closed))?;
+    Ok((session, driver))
 }
 
 /// The options with what the target is known to need.
