@@ -26,7 +26,7 @@ pub struct InitiatorBuilder {
 }
 
 impl InitiatorBuilder {
-    /// Authenticates by CHAP, unless a [`SessionTarget`] says otherwise.
+    /// Authenticates by CHAP, unless a [`SessionTarget`](super::SessionTarget) says otherwise.
     #[must_use]
     pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
         self.authentication = Authentication::Chap(credentials);
@@ -49,7 +49,7 @@ impl InitiatorBuilder {
         self
     }
 
-    /// Options of every session, unless a [`SessionTarget`] says otherwise.
+    /// Options of every session, unless a [`SessionTarget`](super::SessionTarget) says otherwise.
     #[must_use]
     pub fn options(mut self, options: SessionOptions) -> Self {
         self.options = options;

@@ -113,6 +113,8 @@ impl Ops {
                 self.store.insert(itt, op, Held::None);
                 None
             }
+            // The session is not closed: it logs out and in again.
+            Err(SubmitError::Closing) if self.leaving => Some(work.fail(outcome::leaving())),
             Err(error) => Some(work.fail(outcome::submit_error(error))),
         }
     }
