@@ -70,7 +70,7 @@ impl Path for LogicalUnit {
                 Err(_) => ProbeResult::ConnectionLost,
             };
         }
-        match self.test_unit_ready(Some(timeout)).await {
+        match self.check(Some(timeout)).await {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
         }

@@ -14,6 +14,7 @@ use iscsi_proto::{
     Isid,
     name::IscsiName,
     portal::Portal,
+    scsi::Lun,
     session::TaskManagement,
     text::send_targets::{self, Discovered},
 };
@@ -27,6 +28,7 @@ use super::{
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
     tether::{Identity, Seed, Tether},
+    units::UnitReports,
 };
 use crate::{
     bind::Bind,
@@ -186,6 +188,11 @@ impl Session {
     /// options say.
     pub fn renegotiate(&self, max_recv_data_segment_length: u32) -> Renegotiate {
         Renegotiate::new(&self.0, max_recv_data_segment_length)
+    }
+
+    /// What a logical unit has reported through this session.
+    pub(crate) fn unit(&self, lun: Lun) -> Arc<UnitReports> {
+        self.shared().units.get(lun)
     }
 
     /// What the last successful login came to: parameters, portal group, the target's alias, and who

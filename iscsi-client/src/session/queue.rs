@@ -18,6 +18,7 @@ use super::{
     slot::{Abandoned, Class, OpId, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
+    units::UnitTable,
     work::{Finished, Work},
 };
 use crate::{
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     epoch: Instant,
     /// Logins so far. Outside the lock, since every command of a logical unit looks at it.
     logins: AtomicU64,
+    pub(super) units: UnitTable,
     inner: Mutex<Inner>,
 }
 
@@ -109,6 +111,7 @@ impl Shared {
             runtime,
             epoch: now,
             logins: AtomicU64::new(0),
+            units: UnitTable::default(),
             inner: Mutex::new(Inner {
                 slots: Slots::new(options.queue_depth),
                 driver: None,
