@@ -63,8 +63,9 @@ pub struct Effects {
     /// TEST UNIT READY succeeds though the medium cannot be accessed:
     /// [`LogicalUnit::check`](crate::logical_unit::LogicalUnit::check) reads a block as well.
     pub readiness_is_no_proof: bool,
-    /// A unit that was there and is not now (05/25/00) has moved: the session drops its connection
-    /// and logs in again, which leads to where it is.
+    /// A unit that was there and is not now (05/25/00) has moved: the session drops its connection,
+    /// with all that others have under way on it, and logs in again, which leads to where the unit
+    /// is. For as long as it is missing that happens again, at the pace of the session's back-off.
     pub missing_unit_has_moved: bool,
     /// One path at a time: spreading I/O over the paths makes the target hand a lock to and fro.
     /// Advice to whoever has several paths.

@@ -292,6 +292,12 @@ impl Session {
         self.shared().request_reconnect();
     }
 
+    /// Asks for another login than number `login`, which leads to where a logical unit is not; nothing
+    /// happens if there was one since. Unlike [`reconnect`](Self::reconnect) it keeps to the back-off.
+    pub(crate) fn relogin(&self, login: u64) {
+        self.shared().request_relogin(login);
+    }
+
     /// Closes the session for this user. For the last one, or the only one, that logs out after the
     /// commands under way, and waits until the session is closed. If others use it, it stays open for
     /// them, and this handle and its clones take no more commands, from now on.
