@@ -1,10 +1,5 @@
 //! Session identifiers without a file to keep them in.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use iscsi_proto::{Isid, name::IscsiName};
 
 /// What makes one session of an initiator differ from another towards the same target.
@@ -67,44 +62,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-/// Which ISIDs are in use towards which targets. RFC 7143 section 4.4.3 allows one session per ISID
-/// and portal group; which group a portal belongs to is known only after the login, so this is
-/// stricter: one per ISID and target.
-#[derive(Debug, Default)]
-pub(crate) struct IsidTable(Mutex<BTreeSet<(IscsiName, Isid)>>);
-
-/// An ISID in use; free again when dropped.
-#[derive(Debug)]
-pub(crate) struct IsidLease {
-    table: Arc<IsidTable>,
-    key: (IscsiName, Isid),
-}
-
-impl IsidTable {
-    pub(crate) fn lease(table: &Arc<Self>, target: &IscsiName, isid: Isid) -> Option<IsidLease> {
-        let key = (target.clone(), isid);
-        let new = table
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone());
-        new.then(|| IsidLease {
-            table: Arc::clone(table),
-            key,
-        })
-    }
-}
-
-impl Drop for IsidLease {
-    fn drop(&mut self) {
-        self.table
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.key);
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use iscsi_client::{
     bind::Bind,
     buf::{Completion, ReadBuf, WriteBuf},
     device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
-    error::{Error, ErrorKind, LoginFailure},
+    error::{Error, ErrorKind},
     logical_unit::{LogicalUnit, Recall},
     session::{DownReason as SessionDown, SessionEventKind, SessionState, SessionStatus},
 };
@@ -23,7 +23,8 @@ use crate::{
 /// an INQUIRY is not ready for I/O; it is asked again.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The path owns its session: closing it logs out. Open the unit with
+/// Closing the path closes the session for this user: it logs out unless it is shared and others use
+/// it ([`Initiator::session`](iscsi_client::initiator::Initiator::session)). Open the unit with
 /// [`fail_fast`](iscsi_client::logical_unit::LogicalUnitOptions::fail_fast).
 impl Path for LogicalUnit {
     fn name(&self) -> Arc<str> {
@@ -69,7 +70,7 @@ impl Path for LogicalUnit {
                 Err(_) => ProbeResult::ConnectionLost,
             };
         }
-        match self.test_unit_ready(Some(timeout)).await {
+        match self.check(Some(timeout)).await {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
         }
@@ -162,10 +163,8 @@ fn link(state: &SessionState) -> PathLink {
             // moment of the request and aborts the connection at its driver's next poll: next to a
             // quiet time of seconds that is nothing, and a reinstatement comes after both.
             SessionDown::Requested => DownReason::Fenced,
-            SessionDown::Login(error) => match error.failure() {
-                LoginFailure::NexusTaken => DownReason::NexusTaken,
-                _ => DownReason::LoginFailed,
-            },
+            SessionDown::NexusTaken => DownReason::NexusTaken,
+            SessionDown::Login(_) => DownReason::LoginFailed,
             _ => DownReason::ConnectionLost,
         }),
         _ => PathLink::Closed,

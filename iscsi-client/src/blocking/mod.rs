@@ -20,7 +20,7 @@
 //! let initiator = Initiator::builder(name, host.runtime()).build();
 //! let target = "iqn.2026-01.example:disk".parse()?;
 //! let session = host.block_on(
-//!     initiator.connect_spawned(&SessionTarget::new(target, "10.0.0.1".parse()?)),
+//!     initiator.session(&SessionTarget::new(target, "10.0.0.1".parse()?)),
 //! )?;
 //! let unit = host.block_on(LogicalUnit::open(session, Lun::ZERO))?;
 //! let disk = BlockingDevice::new(Arc::new(unit));

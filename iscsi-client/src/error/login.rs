@@ -45,12 +45,32 @@ pub enum LoginFailure {
     },
     /// A session of this initiator with this target uses the same slot, so that a login would end it.
     SessionExists,
+    /// The slot has a session that others share, but on other terms than were asked for.
+    SlotDiffers(SlotDifference),
     /// The login succeeded, the discovery after it did not.
     Discovery(Error),
     /// Somebody else logs in again and again under our initiator name and ISID.
     NexusTaken,
     /// The initiator was closed.
     Closed,
+}
+
+/// In what a session that is open differs from the one that was asked for in its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotDifference {
+    /// It goes through another portal.
+    #[error("portal")]
+    Portal,
+    /// It leaves from another local end.
+    #[error("local end")]
+    Bind,
+    /// It authenticated with other credentials.
+    #[error("credentials")]
+    Authentication,
+    /// It has other options.
+    #[error("session options")]
+    Options,
 }
 
 impl LoginError {
@@ -87,6 +107,7 @@ impl LoginError {
             | LoginFailure::TooManyRedirects(_) => true,
             LoginFailure::RedirectRefused { .. }
             | LoginFailure::SessionExists
+            | LoginFailure::SlotDiffers(_)
             | LoginFailure::NexusTaken
             | LoginFailure::Closed => false,
         }
@@ -119,6 +140,7 @@ impl LoginError {
             LoginFailure::SessionExists => {
                 "Close the other session, or give this one another slot."
             }
+            LoginFailure::SlotDiffers(_) => "Ask for the same, or give this session another slot.",
             LoginFailure::Discovery(_) => "Check that an iSCSI target listens there, and its log.",
             LoginFailure::NexusTaken => "Give every initiator a name of its own.",
             LoginFailure::Closed => "Make a new initiator.",
@@ -149,6 +171,10 @@ impl fmt::Display for LoginError {
                     "a session with the target at {portal} is open in the same slot"
                 )
             }
+            LoginFailure::SlotDiffers(difference) => write!(
+                f,
+                "the session with the target at {portal} in this slot is open with another {difference}"
+            ),
             LoginFailure::Discovery(e) => write!(f, "discovery at {portal} failed: {e:#}"),
             LoginFailure::NexusTaken => {
                 write!(f, "another initiator uses our name and ISID at {portal}")
@@ -177,7 +203,7 @@ impl From<LoginError> for Error {
             LoginFailure::Protocol(
                 ProtoError::Decode(_) | ProtoError::PeerMisbehaved(_) | ProtoError::ApiMisuse(_),
             ) => ErrorKind::Protocol,
-            LoginFailure::SessionExists => ErrorKind::Busy,
+            LoginFailure::SessionExists | LoginFailure::SlotDiffers(_) => ErrorKind::Busy,
             LoginFailure::Credentials(_) => ErrorKind::Auth,
             LoginFailure::Discovery(error) => error.kind(),
             LoginFailure::Closed => ErrorKind::Closed,

@@ -7,7 +7,7 @@ use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use iscsi_proto::scsi::sense::SenseData;
 pub use kind::ErrorKind;
-pub use login::{LoginError, LoginFailure};
+pub use login::{LoginError, LoginFailure, SlotDifference};
 
 use crate::buf::MemError;
 

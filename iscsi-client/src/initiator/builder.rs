@@ -7,7 +7,10 @@ use iscsi_proto::{
     name::IscsiName,
 };
 
-use super::{Initiator, Inner};
+use super::{
+    Initiator, Inner,
+    limiter::{Limiter, LoginRate},
+};
 use crate::{runtime::Runtime, session::SessionOptions};
 
 /// Builds an [`Initiator`].
@@ -19,6 +22,7 @@ pub struct InitiatorBuilder {
     pub(super) authentication: Authentication,
     pub(super) discovery: Option<Authentication>,
     pub(super) options: SessionOptions,
+    pub(super) login_rate: LoginRate,
 }
 
 impl InitiatorBuilder {
@@ -52,9 +56,17 @@ impl InitiatorBuilder {
         self
     }
 
+    /// How many logins are under way at a time and how fast they follow each other.
+    #[must_use]
+    pub const fn login_rate(mut self, rate: LoginRate) -> Self {
+        self.login_rate = rate;
+        self
+    }
+
     /// The initiator.
     #[must_use]
     pub fn build(self) -> Initiator {
+        let limiter = Limiter::new(Arc::clone(&self.runtime), self.login_rate);
         Initiator(Arc::new(Inner {
             runtime: self.runtime,
             name: self.name,
@@ -63,7 +75,8 @@ impl InitiatorBuilder {
             discovery: self.discovery,
             challenges: Arc::default(),
             options: Arc::new(self.options.clamped()),
-            isids: Arc::default(),
+            table: Arc::default(),
+            limiter: Arc::new(limiter),
         }))
     }
 }

@@ -20,7 +20,10 @@ use crate::{
     bind::{Bind, BindError, scope_id},
     credentials::CredentialRequest,
     error::{LoginError, LoginFailure},
-    isid::IsidLease,
+    initiator::{
+        limiter::{Limiter, Pace},
+        table::Lease,
+    },
     runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
@@ -39,8 +42,9 @@ pub(crate) struct Connector {
     /// Logins that failed in a row, and the last failure.
     failures: u32,
     last_failure: Option<LoginError>,
+    limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
-    lease: Option<IsidLease>,
+    lease: Option<Lease>,
 }
 
 /// What a login is made from.
@@ -52,6 +56,28 @@ pub(crate) struct Spec {
     pub(crate) options: Arc<SessionOptions>,
     /// Our CHAP challenges in flight, of all sessions of the initiator.
     pub(crate) challenges: Arc<Challenges>,
+}
+
+impl Spec {
+    /// A connection, on which nothing was said yet.
+    async fn connect(
+        &self,
+        runtime: &Arc<dyn Runtime>,
+        portal: &Portal,
+        address: SocketAddr,
+    ) -> io::Result<Box<dyn Transport>> {
+        let mut dial = Dial::new(address);
+        dial.bind = self.bind.clone();
+        dial.options = self.options.socket.clone();
+        dial.timeout = self.options.connect_timeout;
+        dial.portal = Some(portal.clone());
+        let Some(dialer) = &self.options.dialer else {
+            return runtime.connect(&dial).await;
+        };
+        let dialling = dialer.dial(runtime, &dial);
+        let what = format!("dialling {address}");
+        within(&**runtime, dial.timeout, what, dialling).await
+    }
 }
 
 /// A connection in full feature phase.
@@ -82,7 +108,8 @@ impl Connector {
     pub(crate) const fn new(
         runtime: Arc<dyn Runtime>,
         spec: Arc<Spec>,
-        lease: Option<IsidLease>,
+        limiter: Arc<Limiter>,
+        lease: Option<Lease>,
     ) -> Self {
         Self {
             runtime,
@@ -91,12 +118,30 @@ impl Connector {
             narrowed: None,
             failures: 0,
             last_failure: None,
+            limiter,
             lease,
         }
     }
 
-    /// A login that can be awaited by whoever owns the result.
-    pub(crate) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
+    /// The portal as configured.
+    pub(super) fn portal(&self) -> &Portal {
+        &self.spec.portal
+    }
+
+    /// A connection without a login, as the last login had one.
+    pub(super) fn bare(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Transport>>> {
+        let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
+        Box::pin(async move { spec.connect(&runtime, &spec.portal, address).await })
+    }
+
+    /// A login that replaces one that was lost; see [`log_in`](Self::log_in).
+    pub(super) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
+        self.log_in(Pace::Again)
+    }
+
+    /// A login that can be awaited by whoever owns the result, once its turn has come.
+    pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
+        let turn = self.limiter.turn(pace);
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
         let attempt = Attempt {
@@ -105,7 +150,10 @@ impl Connector {
             number: self.failures.saturating_add(1),
             last_failure: self.last_failure.clone(),
         };
-        Box::pin(async move { connect(&runtime, &spec, attempt).await })
+        Box::pin(async move {
+            let _permit = turn.await;
+            connect(&runtime, &spec, attempt).await
+        })
     }
 
     /// Starts the next login where the last successful one ended.
@@ -275,19 +323,7 @@ async fn attempt(
     portal: &Portal,
     address: SocketAddr,
 ) -> Result<Arrival, LoginFailure> {
-    let mut dial = Dial::new(address);
-    dial.bind = spec.bind.clone();
-    dial.options = spec.options.socket.clone();
-    dial.timeout = spec.options.connect_timeout;
-    dial.portal = Some(portal.clone());
-    let transport = match &spec.options.dialer {
-        None => runtime.connect(&dial).await,
-        Some(dialer) => {
-            let dialling = dialer.dial(runtime, &dial);
-            let what = format!("dialling {address}");
-            within(&**runtime, dial.timeout, what, dialling).await
-        }
-    };
+    let transport = spec.connect(runtime, portal, address).await;
     let transport = transport.map_err(connect_failure)?;
     let (mut transport, tap) = match &spec.options.tap {
         None => (transport, None),

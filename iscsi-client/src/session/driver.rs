@@ -5,6 +5,7 @@ mod leave;
 use std::{
     fmt,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -21,6 +22,7 @@ use super::{
     connect::{Connected, Connector},
     link::{Link, Pumped},
     login_info::LoginInfo,
+    nexus::NexusWatch,
     ops::Ops,
     options::SessionOptions,
     outcome::Loss,
@@ -37,7 +39,8 @@ use crate::{
 ///
 /// It alone owns the protocol state, the buffers of commands under way and the connection. When the
 /// connection is lost it logs in again, with the same ISID, at once and then after jittered delays of
-/// 100 ms to 10 s.
+/// 100 ms to 10 s; where many sessions of the initiator are lost together, when its turn comes
+/// ([`LoginRate`](crate::initiator::LoginRate)).
 ///
 /// # Dropping it
 ///
@@ -52,6 +55,9 @@ pub struct Driver {
     connector: Connector,
     phase: Phase,
     backoff: Backoff,
+    nexus: NexusWatch,
+    /// Where the last login succeeded.
+    address: Option<SocketAddr>,
     alarm: Alarm,
     /// What commands get while there is no connection.
     down: Error,
@@ -104,6 +110,8 @@ impl Driver {
             connector,
             phase: Phase::Done,
             backoff: Backoff::default(),
+            nexus: NexusWatch::default(),
+            address: None,
             down: Error::not_executed(ErrorKind::Closed),
             hold_until: None,
             close_by: None,
@@ -149,6 +157,7 @@ impl Driver {
                     self.backoff.reset();
                     self.lost(Loss::Core(CoreError::Closed), true);
                 }
+                Phase::Waiting(_) if self.nexus.is_taken() => {}
                 Phase::Waiting(_) => {
                     self.backoff.reset();
                     self.phase = Phase::Dialing(self.connector.dial());
@@ -159,6 +168,9 @@ impl Driver {
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Step {
+        if matches!(self.phase, Phase::Dialing(_) | Phase::Waiting(_)) {
+            self.nexus.poll(cx);
+        }
         match &mut self.phase {
             Phase::Up(_) => self.step_up(cx),
             Phase::Dialing(login) => match login.as_mut().poll(cx) {
@@ -285,6 +297,8 @@ impl Driver {
         };
         let now = self.now();
         self.backoff.up(now);
+        self.nexus.up(now);
+        self.address = Some(address);
         self.hold_until = None;
         self.ops.stats.logins += 1;
         self.connector.remember(moved, narrowed);
@@ -341,8 +355,21 @@ impl Driver {
         }
         let now = self.now();
         self.hold_until = self.options.replacement_timeout.map(|hold| now + hold);
+        if self.nexus.ended(now, &loss, requested) {
+            if let Some(address) = self.address {
+                self.nexus.control(self.connector.bare(address));
+            }
+        }
         let reason = match requested {
             true => DownReason::Requested,
+            false if self.nexus.is_taken() => {
+                let portal = self.connector.portal().clone();
+                let taken = LoginError::new(portal, LoginFailure::NexusTaken);
+                self.down = taken.clone().into();
+                self.ops.stats.nexus_taken += 1;
+                self.shared().note_login_failed(taken);
+                DownReason::NexusTaken
+            }
             false => DownReason::Lost(self.down.clone()),
         };
         self.retry(reason, time2wait)
@@ -350,6 +377,7 @@ impl Driver {
 
     fn login_failed(&mut self, error: LoginError) -> Step {
         self.ops.stats.login_failures += 1;
+        self.nexus.login_failed();
         self.shared().note_login_failed(error.clone());
         self.down = error.clone().into();
         self.connector.failed(&error);
@@ -361,7 +389,10 @@ impl Driver {
     fn retry(&mut self, reason: DownReason, at_least: Duration) -> Step {
         let now = self.now();
         let random = self.random();
-        let retry_in = self.backoff.next(now, random).max(at_least);
+        let mut retry_in = self.backoff.next(now, random).max(at_least);
+        if self.nexus.is_taken() {
+            retry_in = retry_in.max(NexusWatch::delay(random));
+        }
         let next_attempt = (!retry_in.is_zero()).then(|| now + retry_in);
         self.phase = match next_attempt {
             Some(at) => Phase::Waiting(at),
@@ -399,6 +430,7 @@ impl Driver {
         self.ops.settle(None);
         self.shared()
             .report(SessionEventKind::Closed, Some(SessionState::Closed));
+        self.nexus = NexusWatch::default();
         self.connector.release();
     }
 }

@@ -168,7 +168,6 @@ impl Execute {
         };
         let submitted = this
             .session
-            .shared
             .submit(Class::Command, &mut None, &mut work, None);
         this.stage = match (submitted, work) {
             (Submitted::Taken(op), _) => Stage::Running(op),
@@ -325,7 +324,6 @@ impl Execute {
         } else {
             let waker = Some(cx.waker());
             self.session
-                .shared
                 .submit(Class::Command, &mut ticket, &mut work, waker)
         };
         match (submitted, work) {

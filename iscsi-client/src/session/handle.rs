@@ -2,7 +2,11 @@
 
 use std::{
     future::{Future, poll_fn},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -10,6 +14,7 @@ use iscsi_proto::{
     Isid,
     name::IscsiName,
     portal::Portal,
+    scsi::Lun,
     session::TaskManagement,
     text::send_targets::{self, Discovered},
 };
@@ -22,7 +27,8 @@ use super::{
     request::{ManageTasks, Ping, Renegotiate, Text},
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
-    tether::{Identity, Tether},
+    tether::{Identity, Seed, Tether},
+    units::UnitReports,
 };
 use crate::{
     bind::Bind,
@@ -30,11 +36,17 @@ use crate::{
     error::{Error, ErrorKind, Outcome},
 };
 
-/// A session with one target: the handle. Cheap to clone; all clones are the same session.
+/// A session with one target: the handle. Cheap to clone; all clones are the same session, and the
+/// same one of its users.
 ///
 /// Its [`Driver`](super::Driver) does the work. When the last handle is dropped, and with it the last
 /// command under way, the driver logs out in the background and ends within
 /// [`close_timeout`](SessionOptions::close_timeout).
+///
+/// A session that comes from [`Initiator::session`](crate::initiator::Initiator::session) may have
+/// further users, each with a handle of its own, and is open for as long as one of them holds it.
+/// What is under way of one user is nobody else's affair; a [`reconnect`](Self::reconnect) is felt by
+/// all.
 ///
 /// # Cancel safety
 ///
@@ -48,12 +60,19 @@ impl Session {
         shared: Arc<Shared>,
         identity: Identity,
         options: Arc<SessionOptions>,
-    ) -> Self {
-        Self(Arc::new(Tether {
-            shared,
-            identity,
-            options,
-        }))
+    ) -> Option<Self> {
+        let tether = Tether::new(shared, Arc::new(identity), options)?;
+        Some(Self(Arc::new(tether)))
+    }
+
+    /// A further user of the session, unless that is being closed.
+    pub(crate) fn grown(seed: &Seed) -> Option<Self> {
+        seed.tether().map(|tether| Self(Arc::new(tether)))
+    }
+
+    /// From which further users can come.
+    pub(crate) fn seed(&self) -> Seed {
+        self.0.seed()
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -171,6 +190,11 @@ impl Session {
         Renegotiate::new(&self.0, max_recv_data_segment_length)
     }
 
+    /// What a logical unit has reported through this session.
+    pub(crate) fn unit(&self, lun: Lun) -> Arc<UnitReports> {
+        self.shared().units.get(lun)
+    }
+
     /// What the last successful login came to: parameters, portal group, the target's alias, and who
     /// has proven what.
     #[must_use]
@@ -205,6 +229,9 @@ impl Session {
     /// The present state and the number of the last event.
     #[must_use]
     pub fn status(&self) -> SessionStatus {
+        if self.0.left().load(Ordering::Acquire) {
+            return LEFT;
+        }
         self.shared()
             .with_journal(|journal| journal.status().clone())
     }
@@ -213,11 +240,20 @@ impl Session {
     pub fn changed(&self, seen: u64) -> impl Future<Output = SessionStatus> + Send + use<> {
         let mut watch = Watch {
             shared: Arc::clone(&self.0.shared),
+            left: Arc::clone(self.0.left()),
             id: None,
         };
         poll_fn(move |cx| {
-            let Watch { shared, id } = &mut watch;
-            shared.with_journal(|journal| journal.poll_changed(seen, id, cx))
+            let Watch { shared, left, id } = &mut watch;
+            // Registered first, so that a leave in between is not missed.
+            let changed = shared.with_journal(|journal| journal.poll_changed(seen, id, cx));
+            if !left.load(Ordering::Acquire) {
+                return changed;
+            }
+            match seen == LEFT.generation {
+                true => Poll::Pending,
+                false => Poll::Ready(LEFT),
+            }
         })
     }
 
@@ -246,16 +282,25 @@ impl Session {
 
     /// Drops the connection now, so that nothing that is still in a send buffer is delivered, and
     /// logs in again with the same ISID (session reinstatement, RFC 7143 section 6.3.5). The state is
-    /// `Down` when this returns; [`wait_up`](Self::wait_up) then waits for the new login.
+    /// `Down` when this returns; [`wait_up`](Self::wait_up) then waits for the new login. All users of
+    /// a shared session lose what they have under way.
+    ///
+    /// While the session is down this only cuts the wait for the next login short; except that of
+    /// [`DownReason::NexusTaken`](super::DownReason::NexusTaken), so that two initiators of one name
+    /// do not make each other storm the target.
     pub fn reconnect(&self) {
         self.shared().request_reconnect();
     }
 
-    /// Logs out, after the commands under way, and waits until the session is closed.
+    /// Closes the session for this user. For the last one, or the only one, that logs out after the
+    /// commands under way, and waits until the session is closed. If others use it, it stays open for
+    /// them, and this handle and its clones take no more commands, from now on.
     ///
     /// Dropping the future does not take the request back.
     pub async fn close(&self) {
-        self.shared().request_close();
+        if !self.0.leave() {
+            return;
+        }
         let mut status = self.status();
         while !matches!(status.state, SessionState::Closed) {
             status = self.changed(status.generation).await;
@@ -282,9 +327,16 @@ impl Session {
     }
 }
 
+/// What a user sees who has left: the last that it will ever see.
+const LEFT: SessionStatus = SessionStatus {
+    generation: u64::MAX,
+    state: SessionState::Closed,
+};
+
 /// A registered watcher of the journal; takes its waker away when the future is dropped.
 struct Watch {
     shared: Arc<Shared>,
+    left: Arc<AtomicBool>,
     id: Option<u64>,
 }
 

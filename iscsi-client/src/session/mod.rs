@@ -13,7 +13,8 @@
 //!
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
 //! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
-//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way, `backoff` says when.
+//! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way,
+//! `backoff` says when, `nexus` whether somebody else has our place.
 
 mod alarm;
 mod backoff;
@@ -23,6 +24,7 @@ mod execute;
 pub(crate) mod handle;
 mod link;
 mod login_info;
+mod nexus;
 mod ops;
 mod options;
 mod outcome;
@@ -35,9 +37,12 @@ mod state;
 mod stats;
 mod store;
 pub(crate) mod tether;
+pub(crate) mod units;
 mod work;
 
 use std::sync::Arc;
+
+use iscsi_proto::name::IscsiName;
 
 pub use driver::Driver;
 pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
@@ -49,6 +54,7 @@ pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
 pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
+pub use units::{UnitAttention, UnitEvent};
 pub use work::Payload;
 
 use self::{
@@ -56,7 +62,10 @@ use self::{
     queue::Shared,
     tether::Identity,
 };
-use crate::{error::LoginError, runtime::Runtime};
+use crate::{
+    error::{LoginError, LoginFailure},
+    runtime::Runtime,
+};
 
 /// Puts a session on top of a connection that is logged in.
 pub(crate) fn establish(
@@ -66,12 +75,27 @@ pub(crate) fn establish(
     connector: Connector,
     connected: Connected,
 ) -> Result<(Session, Driver), LoginError> {
+    let options = match &identity.target {
+        Some(target) => heed_quirks(target, options),
+        None => options,
+    };
     let shared = Arc::new(Shared::new(runtime, &options));
+    let portal = identity.portal.clone();
     let driver = Driver::new(
         Arc::clone(&shared),
         Arc::clone(&options),
         connector,
         connected,
     )?;
-    Ok((Session::new(shared, identity, options), driver))
+    // Nobody can have closed it yet.
+    let session = Session::new(shared, identity, options)
+        .ok_or_else(|| LoginError::new(portal, LoginFailure::Closed))?;
+    Ok((session, driver))
+}
+
+/// The options with what the target is known to need.
+fn heed_quirks(target: &IscsiName, mut options: Arc<SessionOptions>) -> Arc<SessionOptions> {
+    let quirks = Arc::clone(&options.quirks);
+    quirks.apply(target, Arc::make_mut(&mut options));
+    options
 }

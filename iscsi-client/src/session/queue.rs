@@ -18,6 +18,7 @@ use super::{
     slot::{Abandoned, Class, OpId, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
+    units::UnitTable,
     work::{Finished, Work},
 };
 use crate::{
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     epoch: Instant,
     /// Logins so far. Outside the lock, since every command of a logical unit looks at it.
     logins: AtomicU64,
+    pub(super) units: UnitTable,
     inner: Mutex<Inner>,
 }
 
@@ -44,6 +46,10 @@ struct Inner {
     /// submissions cost one wake-up; while the driver runs they cost none.
     asleep: bool,
     control: Control,
+    /// Who uses the session; the last one to leave closes it.
+    users: usize,
+    /// A close was asked for: nobody new comes in.
+    leaving: bool,
     /// Whether commands wait for a session that is down.
     holds: bool,
     /// Set while requests are refused.
@@ -105,11 +111,14 @@ impl Shared {
             runtime,
             epoch: now,
             logins: AtomicU64::new(0),
+            units: UnitTable::default(),
             inner: Mutex::new(Inner {
                 slots: Slots::new(options.queue_depth),
                 driver: None,
                 asleep: false,
                 control: Control::default(),
+                users: 0,
+                leaving: false,
                 holds: options.replacement_timeout.is_some(),
                 refusal: None,
                 journal: Journal::new(),
@@ -221,8 +230,44 @@ impl Shared {
 
     pub(super) fn request_close(&self) {
         let mut inner = self.lock();
+        inner.leaving = true;
         inner.control.close = true;
         inner.unlock_and_wake_driver();
+    }
+
+    /// Counts one more user; false if the session is being closed, or is.
+    pub(super) fn join(&self) -> bool {
+        let mut inner = self.lock();
+        let open = !inner.leaving && !matches!(inner.journal.status().state, SessionState::Closed);
+        inner.users += usize::from(open);
+        open
+    }
+
+    /// One user less. The last one asks for the close, which makes this true.
+    pub(super) fn leave(&self) -> bool {
+        let mut inner = self.lock();
+        inner.users = inner.users.saturating_sub(1);
+        if inner.users > 0 && !inner.leaving {
+            return false;
+        }
+        inner.leaving = true;
+        inner.control.close = true;
+        inner.unlock_and_wake_driver();
+        true
+    }
+
+    /// Users, and whether it is being closed.
+    pub(super) fn users(&self) -> (usize, bool) {
+        let inner = self.lock();
+        let closed = matches!(inner.journal.status().state, SessionState::Closed);
+        (inner.users, inner.leaving || closed)
+    }
+
+    /// Makes everybody who watches look again, though nothing has happened to the session.
+    pub(super) fn wake_watchers(&self) {
+        let mut wakers = Vec::new();
+        self.lock().journal.wake_watchers(&mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Asks for a new connection. The state is `Down` at once and not at the driver's next poll, so

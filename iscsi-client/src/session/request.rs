@@ -40,10 +40,7 @@ enum Stage {
 impl Request {
     fn new(session: &Arc<Tether>, work: Work) -> Self {
         let mut work = Some(work);
-        let stage = match session
-            .shared
-            .submit(Class::Control, &mut None, &mut work, None)
-        {
+        let stage = match session.submit(Class::Control, &mut None, &mut work, None) {
             Submitted::Taken(op) => Stage::Running(op),
             Submitted::Refused(error) => Stage::Refused(error),
             Submitted::Busy => Stage::Refused(Error::not_executed(ErrorKind::Busy)),

@@ -29,7 +29,8 @@ pub enum SessionState {
     Down {
         /// Why.
         reason: DownReason,
-        /// When the next login begins; `None` while one is under way.
+        /// When the next login begins; `None` while one is under way or waits for its turn
+        /// ([`LoginRate`](crate::initiator::LoginRate)).
         next_attempt: Option<Instant>,
     },
     /// Logged out, or the driver is gone. Nothing brings it back.
@@ -52,6 +53,16 @@ pub enum DownReason {
     Lost(Error),
     /// The last login failed.
     Login(LoginError),
+    /// Another initiator logs in again and again under our name and ISID, which ends our session
+    /// each time (RFC 7143 section 6.3.5): after three sessions in a row that the target ended in
+    /// silence, each within ten seconds of its login, while another connection to it, without a
+    /// login, stayed open. The next login waits for 30 to 60 s, and the session is back once the
+    /// other one is gone. Give every initiator a name of its own.
+    ///
+    /// A target that takes every login and closes each of these connections in good order, but not
+    /// the others, looks the same from here. Commands meanwhile get an error with
+    /// [`LoginFailure::NexusTaken`](crate::error::LoginFailure::NexusTaken) as its source.
+    NexusTaken,
     /// The target asked for a logout, and the session has logged out.
     LogoutRequested,
     /// [`Session::reconnect`](super::Session::reconnect) was called.
@@ -206,6 +217,10 @@ impl Journal {
         if let Some(state) = state {
             self.status.state = state;
         }
+        self.wake_watchers(wakers);
+    }
+
+    pub(super) fn wake_watchers(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.watchers.drain(..).map(|(_, waker)| waker));
     }
 

@@ -34,6 +34,9 @@ pub struct SessionStats {
     pub logins: u64,
     /// Logins that failed.
     pub login_failures: u64,
+    /// How often the session was found to be taken over by another initiator; see
+    /// [`DownReason::NexusTaken`](super::DownReason::NexusTaken).
+    pub nexus_taken: u64,
     /// Connections that ended otherwise than by a logout of ours.
     pub connections_lost: u64,
     /// Logouts that the target asked for (asynchronous message 1).

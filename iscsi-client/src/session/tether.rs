@@ -1,24 +1,136 @@
 //! What keeps a session open.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
 
 use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
 
-use super::{options::SessionOptions, queue::Shared};
-use crate::bind::Bind;
+use super::{
+    options::SessionOptions,
+    queue::{Shared, Submitted},
+    slot::{Class, Ticket},
+    state::SessionStatus,
+    work::Work,
+};
+use crate::{
+    bind::Bind,
+    error::{Error, ErrorKind},
+};
 
-/// What all handles of a session and all its commands under way share. Dropped with the last of
-/// them, which closes the session.
+/// One user of a session: what all clones of one handle and all their commands under way share. A
+/// session has several where it is shared; the last one to leave closes it.
 #[derive(Debug)]
 pub(super) struct Tether {
     pub(super) shared: Arc<Shared>,
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
     pub(super) options: Arc<SessionOptions>,
+    /// No longer counted among the users.
+    gone: AtomicBool,
+    /// Gone while others stay: closed for this user, and for nobody else. On its own, since whoever
+    /// watches the session must not hold it open.
+    left: Arc<AtomicBool>,
+}
+
+impl Tether {
+    /// A further user, unless the session is being closed.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        identity: Arc<Identity>,
+        options: Arc<SessionOptions>,
+    ) -> Option<Self> {
+        shared.join().then(|| Self {
+            shared,
+            identity,
+            options,
+            gone: AtomicBool::new(false),
+            left: Arc::default(),
+        })
+    }
+
+    /// This user leaves. True if the session closes, false if it stays with others.
+    pub(super) fn leave(&self) -> bool {
+        if self.gone.swap(true, Ordering::AcqRel) {
+            return !self.left.load(Ordering::Acquire);
+        }
+        let closes = self.shared.leave();
+        if !closes {
+            self.left.store(true, Ordering::Release);
+            self.shared.wake_watchers();
+        }
+        closes
+    }
+
+    /// As [`Shared::submit`], for as long as this user has not left.
+    pub(super) fn submit(
+        &self,
+        class: Class,
+        ticket: &mut Option<Ticket>,
+        work: &mut Option<Work>,
+        waiter: Option<&Waker>,
+    ) -> Submitted {
+        if self.left.load(Ordering::Acquire) {
+            return Submitted::Refused(Error::not_executed(ErrorKind::Closed));
+        }
+        self.shared.submit(class, ticket, work, waiter)
+    }
+
+    pub(super) fn left(&self) -> &Arc<AtomicBool> {
+        &self.left
+    }
+
+    /// From which further users can come.
+    pub(super) fn seed(&self) -> Seed {
+        Seed {
+            shared: Arc::downgrade(&self.shared),
+            identity: Arc::clone(&self.identity),
+            options: Arc::clone(&self.options),
+        }
+    }
 }
 
 impl Drop for Tether {
     fn drop(&mut self) {
-        self.shared.request_close();
+        // Nobody is left whom it would interest whether the session closes.
+        let _closes = self.leave();
+    }
+}
+
+/// What a session is known by to those who do not use it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seed {
+    shared: Weak<Shared>,
+    identity: Arc<Identity>,
+    options: Arc<SessionOptions>,
+}
+
+impl Seed {
+    pub(super) fn tether(&self) -> Option<Tether> {
+        let shared = self.shared.upgrade()?;
+        Tether::new(
+            shared,
+            Arc::clone(&self.identity),
+            Arc::clone(&self.options),
+        )
+    }
+
+    /// Asks for the close, whoever uses the session.
+    pub(crate) fn close(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.request_close();
+        }
+    }
+
+    /// State, number of users, and whether it is being closed; `None` once it is gone.
+    pub(crate) fn look(&self) -> Option<(SessionStatus, usize, bool)> {
+        let shared = self.shared.upgrade()?;
+        let (users, leaving) = shared.users();
+        let status = shared.with_journal(|journal| journal.status().clone());
+        Some((status, users, leaving))
     }
 }
 

@@ -13,10 +13,13 @@ mod layers;
 mod login;
 mod loss;
 mod manage;
+mod mass;
+mod nexus;
 mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;
+mod shared;
 mod support;
 mod tap;
 #[path = "../support/trace.rs"]

@@ -15,6 +15,27 @@ pub enum Authentication {
     Chap(ChapCredentials),
 }
 
+impl Authentication {
+    /// Whether both would prove the same to a target, and ask the same of it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Chap(one), Self::Chap(two)) => {
+                let target = match (&one.target, &two.target) {
+                    (None, None) => true,
+                    (Some(one), Some(two)) => {
+                        one.name == two.name && one.secret.is_same(&two.secret)
+                    }
+                    (None | Some(_), _) => false,
+                };
+                target && one.name == two.name && one.secret.is_same(&two.secret)
+            }
+            (Self::None | Self::Chap(_), _) => false,
+        }
+    }
+}
+
 /// A CHAP algorithm (RFC 7143 section 12.1.3 and the IANA registry "PPP Authentication Algorithms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

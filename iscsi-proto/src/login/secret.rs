@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// A CHAP secret. It is overwritten when the last clone is dropped, `Debug` does not show it, and it
-/// has neither `Display` nor a comparison. Clones share one copy in memory.
+/// has neither `Display` nor `==`. Clones share one copy in memory.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
 

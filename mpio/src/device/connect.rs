@@ -88,7 +88,8 @@ impl From<JoinError> for ConnectError {
     }
 }
 
-/// Describes a device: one path for each pair of a local end and a portal.
+/// Describes a device: one path, or [several](Self::sessions_per_path), for each pair of a local end
+/// and a portal.
 ///
 /// ```no_run
 /// # async fn f(initiator: iscsi_client::initiator::Initiator) -> Result<(), Box<dyn std::error::Error>> {
@@ -115,6 +116,7 @@ pub struct MultipathBuilder {
     unit: LogicalUnitOptions,
     pairing: Pairing,
     session_number: u16,
+    sessions_per_path: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +137,7 @@ impl MultipathBuilder {
             unit: LogicalUnitOptions::default(),
             pairing: Pairing::All,
             session_number: 0,
+            sessions_per_path: 1,
         }
     }
 
@@ -158,19 +161,30 @@ impl MultipathBuilder {
         self
     }
 
-    /// Another LUN than 0. A second device of the same target needs another
-    /// [`session_number`](Self::session_number), or its sessions are refused
-    /// ([`LoginFailure::SessionExists`](iscsi_client::error::LoginFailure::SessionExists)).
+    /// Another LUN than 0. Devices for several LUNs of one target share their sessions, where portal,
+    /// local end, number and options are the same; each closes for itself.
     pub const fn lun(mut self, lun: Lun) -> Self {
         self.lun = lun;
         self
     }
 
-    /// Sets the sessions of this device apart from those of another one with the same target, for
-    /// another of its LUNs say: each device has sessions of its own, and towards one target they
-    /// need numbers of their own. Keep it over restarts; it is part of the ISIDs. Default 0.
+    /// Sets the sessions of this device apart from those of another one with the same target, so that
+    /// the two do not share queues and connections. Keep it over restarts; it is part of the ISIDs.
+    /// Default 0. With [`sessions_per_path`](Self::sessions_per_path) it is the first of so many
+    /// numbers.
     pub const fn session_number(mut self, number: u16) -> Self {
         self.session_number = number;
+        self
+    }
+
+    /// Opens so many sessions for each pair of a local end and a portal, and uses each as a path:
+    /// more TCP connections, each with a window and a CPU of its own, where one cannot fill a link.
+    /// Default 1, and so is 0. From 2 on the paths are called `eth0 -> 10.0.1.1:3260 #1` and so on.
+    ///
+    /// They fail one by one, as any other paths do: what ends one session says nothing of the next
+    /// one, which notices for itself if it was the cable.
+    pub const fn sessions_per_path(mut self, sessions: u16) -> Self {
+        self.sessions_per_path = sessions;
         self
     }
 
@@ -194,13 +208,13 @@ impl MultipathBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: not one path, or paths to different logical units. Right after another
-    /// device with this target was dropped, or a LUN was not found, the sessions may not have logged
-    /// out yet and the slots be in use still; [`MultipathDevice::close`] waits for that.
+    /// [`ConnectError`]: not one path, or paths to different logical units. Sessions of another device
+    /// that are logging out just now are waited for.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future abandons the logins; sessions that are open already log out.
+    /// Dropping the future abandons the logins, unless others wait for them too; sessions that are
+    /// open already log out if nobody else uses them.
     pub async fn connect(
         &self,
         initiator: &Initiator,
@@ -269,25 +283,35 @@ impl MultipathBuilder {
                 .map(|at| (at.min(binds.len() - 1), at.min(last_portal)))
                 .collect(),
         };
-        let opening = |(bind, portal): (usize, usize)| {
-            // Out of range for an ISID only where nobody has so many; `connect` refuses it then.
+        let sessions = self.sessions_per_path.max(1);
+        let all = pairs
+            .into_iter()
+            .flat_map(|pair| (0..sessions).map(move |at| (pair, at)));
+        all.map(|((bind, portal), at)| {
+            // Out of range for an ISID only where nobody has so many; the login refuses it then.
             let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+            let number = self.session_number.checked_add(at);
             let slot = SessionSlot {
-                bind: position(bind),
+                bind: number.map_or(u16::MAX, |_| position(bind)),
                 portal: position(portal),
-                number: self.session_number,
+                number: number.unwrap_or(u16::MAX),
             };
             let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
                 .with_bind(binds[bind].clone())
                 .with_slot(slot);
-            let name = format!("{} -> {}", binds[bind], self.portals[portal]).into();
-            let (initiator, lun) = (initiator.clone(), self.lun);
+            let mut name = format!("{} -> {}", binds[bind], self.portals[portal]);
+            if sessions > 1 {
+                name = format!("{name} #{}", at + 1);
+            }
+            let name: Arc<str> = name.into();
+            let (initiator, lun, called) = (initiator.clone(), self.lun, Arc::clone(&name));
             let unit = self.unit.clone().fail_fast();
             Opening::new(name, move || {
-                open(initiator.clone(), to.clone(), lun, unit.clone())
+                let called = Arc::clone(&called);
+                open(initiator.clone(), to.clone(), lun, unit.clone(), called)
             })
-        };
-        pairs.into_iter().map(opening).collect()
+        })
+        .collect()
     }
 }
 
@@ -296,14 +320,15 @@ fn open(
     to: SessionTarget,
     lun: Lun,
     options: LogicalUnitOptions,
+    name: Arc<str>,
 ) -> BoxFuture<'static, Result<Candidate<LogicalUnit>, Error>> {
     async move {
-        let session = initiator.connect_spawned(&to).await?;
+        let session = initiator.session(&to).await?;
         let generation = session.status().generation;
         let path = LogicalUnit::open_with(session, lun, options).await?;
         let mut status = path.status();
         status.generation = generation;
-        let attributes = PathAttributes::new(path.name());
+        let attributes = PathAttributes::new(name);
         Ok(Candidate {
             local_end: path.local_end(),
             attributes,

@@ -169,17 +169,21 @@ impl<P: Path> MultipathDevice<P> {
                         .shares_cable(member.local_end.as_ref())
                         .and(member.local_end.as_ref());
                     let shared = device.map(|end| Arc::clone(&end.device));
-                    (Arc::clone(&member.path), shared)
+                    (member.id, Arc::clone(&member.path), shared)
                 })
                 .collect();
             (Arc::clone(&state.info), state.missing.clone(), paths)
         });
         let mut warnings = Vec::new();
-        for (path, shared) in paths {
-            warnings.extend(path.warning().map(|warning| (path.name(), warning)));
+        for (id, path, shared) in paths {
+            // As the device calls it: one of several sessions has a number.
+            let entry = snapshot.paths().find(|entry| entry.id == id);
+            let name = entry.map_or_else(|| path.name(), |entry| Arc::clone(&entry.name));
+            let warning = path.warning();
+            warnings.extend(warning.map(|warning| (Arc::clone(&name), warning)));
             warnings.extend(shared.map(|device| {
                 let warning = format!("leaves through {device}, and so does another local end");
-                (path.name(), warning.into())
+                (name, warning.into())
             }));
         }
         Topology {

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use iscsi_proto::ids::{Isid, LoginStatus};
+use iscsi_proto::{
+    Instant,
+    ids::{Isid, LoginStatus},
+};
 
 use super::{
     Violation,
@@ -28,6 +31,9 @@ use super::{
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
+
+/// More logins than a test looks at.
+const MAX_ATTEMPTS: usize = 1000;
 
 /// CDBs that are remembered.
 const MAX_EXTENDED_CDBS: usize = 1000;
@@ -62,6 +68,18 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Bytes sent, headers and all.
     pub bytes_out: u64,
+}
+
+/// A login as it began: the first Login Request of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginAttempt {
+    /// When it was received: in a simulation since the world began, over TCP since the target did.
+    pub at: Duration,
+    /// The portal's index.
+    pub portal: usize,
+    /// The session that it is for.
+    pub isid: Isid,
 }
 
 /// One counter per field of [`Counters`], in its order.
@@ -195,6 +213,7 @@ pub struct TargetCore {
     /// Nexuses that had a session before: they find another unit attention than new ones.
     known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
+    attempts: Mutex<Vec<LoginAttempt>>,
     login_answers: Mutex<Vec<(String, String)>>,
     /// An initiator's CHAP challenge that is to be reflected.
     pub(super) to_reflect: Mutex<Option<Vec<u8>>>,
@@ -233,6 +252,7 @@ impl TargetCore {
             sessions: Mutex::default(),
             known: Mutex::default(),
             violations: Mutex::default(),
+            attempts: Mutex::default(),
             login_answers: Mutex::default(),
             to_reflect: Mutex::default(),
             answers: Answers::default(),
@@ -281,6 +301,12 @@ impl TargetCore {
     #[must_use]
     pub fn violations(&self) -> Vec<(usize, Violation)> {
         lock(&self.violations).clone()
+    }
+
+    /// The logins that began so far, whatever became of them; the first thousand are kept.
+    #[must_use]
+    pub fn login_attempts(&self) -> Vec<LoginAttempt> {
+        lock(&self.attempts).clone()
     }
 
     /// Sessions in full feature phase.
@@ -442,6 +468,14 @@ impl TargetCore {
         let mut violations = lock(&self.violations);
         if violations.len() < MAX_VIOLATIONS {
             violations.push((portal, violation));
+        }
+    }
+
+    pub(super) fn login_began(&self, portal: usize, now: Instant, isid: Isid) {
+        let mut attempts = lock(&self.attempts);
+        if attempts.len() < MAX_ATTEMPTS {
+            let at = now.saturating_duration_since(Instant::ZERO);
+            attempts.push(LoginAttempt { at, portal, isid });
         }
     }
 

@@ -35,7 +35,7 @@ mod sim;
 mod tcp;
 mod violation;
 
-pub use self::core::{Closer, Counters, TargetCore};
+pub use self::core::{Closer, Counters, LoginAttempt, TargetCore};
 pub use answer::Answer;
 pub use config::{
     ChapConfig, ChapFault, DigestPolicy, Limits, LoginConduct, LunConfig, PortalConfig, Redirect,

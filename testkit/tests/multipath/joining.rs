@@ -108,26 +108,3 @@ fn a_restarted_program_takes_over_its_own_sessions() {
     drop(first);
     world.end(second);
 }
-
-/// Two LUNs of one target, each a device with sessions of its own.
-#[test]
-fn two_devices_of_one_target_need_numbers_of_their_own() {
-    let config = target_config().with_lun(LunConfig::new(1, LUN_SIZE).with_seed(2));
-    let world = World::with_target(6, config);
-    let one = connect(&world, &world.builder(Config::default())).unwrap();
-    let builder = world.builder(Config::default()).lun(Lun::new(1));
-    let refused = connect(&world, &builder).unwrap_err().to_string();
-    assert_eq!(refused.lines().count(), 1, "{refused}");
-    let two = connect(&world, &builder.session_number(1)).unwrap();
-    assert_ne!(one.topology().wwid(), two.topology().wwid());
-    assert_eq!(world.target.core().sessions(), 4);
-    world.sim.block_on(async {
-        let block = two.read_bytes(4096, 4096).await.unwrap();
-        assert_eq!(iscsi_testkit::pattern::verify(2, 4096, &block), Ok(()));
-        two.close().await;
-        one.read_bytes(0, 4096)
-            .await
-            .expect("the other device's sessions stay");
-    });
-    world.end(one);
-}

@@ -6,5 +6,6 @@ mod joining;
 mod lifecycle;
 mod no_path;
 mod scripted;
+mod shared_sessions;
 mod support;
 mod writes;

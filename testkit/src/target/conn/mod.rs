@@ -56,6 +56,8 @@ pub struct TargetConnection {
     wire: Wire,
     input: Input,
     phase: Phase,
+    /// Whether a Login Request has come.
+    begun: bool,
 }
 
 impl TargetConnection {
@@ -70,6 +72,7 @@ impl TargetConnection {
             wire,
             input: Input::default(),
             phase: Phase::Login(Box::new(login)),
+            begun: false,
         }
     }
 
@@ -116,6 +119,11 @@ impl TargetConnection {
             }
         };
         self.wire.judge_reserved(&frame.bhs, &pdu.emit());
+        if let (Pdu::LoginRequest(request), false) = (&pdu, self.begun) {
+            self.begun = true;
+            let (core, portal) = (&self.wire.core, self.wire.portal);
+            core.login_began(portal, now, request.isid);
+        }
         let next = match &mut self.phase {
             Phase::Closed => Next::Close,
             Phase::Login(login) => match &pdu {
