@@ -110,7 +110,8 @@ impl Session {
                 };
                 task.cmd_sn = cmd_sn;
                 // Of the first request: a continuation does not unsay that one.
-                task.begin.get_or_insert(self.connection.plan.staged());
+                let begin = self.connection.plan.staged();
+                task.begin.get_or_insert(begin);
                 let text = Payload::Inline(&self.text_out);
                 self.connection.stage(&header.emit(), text, store);
                 self.text_out.clear();
