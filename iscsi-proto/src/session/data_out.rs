@@ -104,15 +104,23 @@ impl Session {
             .len()
             .min(self.parameters.max_xmit_data_segment_length as usize);
         let held: usize = self.ping_replies.iter().map(|reply| reply.data.len()).sum();
-        if self.ping_replies.len() >= MAX_PING_REPLIES || held + cut > MAX_PING_REPLY_BYTES {
+        if held + cut > MAX_PING_REPLY_BYTES {
             return Err(PeerMisbehaved::Flood.into());
         }
         let data = data.get(..cut).unwrap_or_default().to_vec();
-        self.ping_replies.push_back(PingReply {
+        self.queue_reply(PingReply {
             lun: ping.lun,
             ttt: ping.ttt,
             data,
-        });
+        })
+    }
+
+    /// Queues a NOP-Out that the target asked for in whatever way.
+    pub(super) fn queue_reply(&mut self, reply: PingReply) -> Result<(), Error> {
+        if self.ping_replies.len() >= MAX_PING_REPLIES {
+            return Err(PeerMisbehaved::Flood.into());
+        }
+        self.ping_replies.push_back(reply);
         Ok(())
     }
 }

@@ -9,13 +9,14 @@ use super::{
     command::{TaskError, TaskErrorKind},
     data_out::wire_len,
     exchange::{Exchange, Lengths, Purpose},
-    tasks::{Kind, after},
+    tasks::{Kind, Task, after},
 };
 use crate::{
     error::{ApiMisuse, DecodeError, Error, PeerMisbehaved},
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{RejectReason, TextResponse},
     scsi::lun::Lun,
+    serial::CmdSn,
     text::{
         Key,
         codec::{Pairs, TextBuf},
@@ -238,15 +239,22 @@ impl Session {
         self.events.push_back(event);
     }
 
-    /// Section 6.4: a Reject resets the negotiation; what held before holds on.
-    pub(super) fn text_rejected(&mut self, itt: InitiatorTaskTag, reason: RejectReason) -> bool {
-        if !matches!(
-            self.tasks.get(itt).map(|task| &task.kind),
-            Some(Kind::Text(_))
-        ) {
+    /// Section 6.4: a Reject resets the negotiation; what held before holds on. False if it cannot be
+    /// about anything that was sent, or leaves a gap that cannot be filled.
+    pub(super) fn text_rejected(
+        &mut self,
+        now: Instant,
+        itt: InitiatorTaskTag,
+        reason: RejectReason,
+    ) -> bool {
+        let is_text = |task: &Task| matches!(task.kind, Kind::Text(_));
+        if !self.tasks.get(itt).is_some_and(is_text) || self.requests.contains(&itt) {
             return false;
         }
-        let Some(Kind::Text(exchange)) = self.tasks.remove(itt).map(|task| task.kind) else {
+        let Some(task) = self.tasks.remove(itt) else {
+            return false;
+        };
+        let Kind::Text(exchange) = task.kind else {
             return false;
         };
         let length = self.parameters.max_recv_data_segment_length;
@@ -255,7 +263,19 @@ impl Session {
             .set_max_recv_data_segment_length(length);
         let error = TaskError::not_executed(TaskErrorKind::Rejected(reason));
         self.fail_exchange(itt, &exchange, error);
-        true
+        // Section 7.3: its CmdSN is not taken as received, so no command behind it would ever begin.
+        // Any command PDU with that number fills the gap.
+        task.cmd_sn.precedes(self.window.exp()) || self.plug(now, task.cmd_sn)
+    }
+
+    fn plug(&mut self, now: Instant, gap: CmdSn) -> bool {
+        let kind = Kind::Ping {
+            sent: now,
+            own: true,
+            plug: Some(gap),
+        };
+        let deadline = after(now, self.config.task_management_timeout);
+        self.insert_request(kind, deadline).is_ok()
     }
 }
 
