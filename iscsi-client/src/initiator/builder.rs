@@ -7,11 +7,12 @@ use iscsi_proto::{
     name::IscsiName,
 };
 
-use super::{
-    Initiator, Inner,
-    limiter::{Limiter, LoginRate},
+use super::{Initiator, Inner};
+use crate::{
+    login_rate::{Limiter, LoginRate},
+    runtime::Runtime,
+    session::SessionOptions,
 };
-use crate::{runtime::Runtime, session::SessionOptions};
 
 /// Builds an [`Initiator`].
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use crate::{
     error::{LoginError, SlotDifference},
     isid::SessionSlot,
     runtime::BoxFuture,
-    session::{Session, SessionOptions, tether::Seed},
+    session::{Session, SessionOptions, connect::Claim, tether::Seed},
 };
 
 /// A login that several wait for. Whoever polls drives it, and it is dropped with the last of them.
@@ -91,7 +91,7 @@ fn plain(options: &SessionOptions) -> String {
 
 /// The sessions of one initiator.
 #[derive(Default)]
-pub(crate) struct SessionTable(Mutex<Inner>);
+pub(super) struct SessionTable(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -114,7 +114,7 @@ struct Entry {
 }
 
 /// A slot in use; free again when dropped.
-pub(crate) struct Lease {
+pub(super) struct Lease {
     table: Arc<SessionTable>,
     key: Key,
     id: u64,
@@ -376,6 +376,8 @@ impl Lease {
         }
     }
 }
+
+impl Claim for Lease {}
 
 impl Drop for Lease {
     fn drop(&mut self) {

@@ -42,9 +42,7 @@ pub use table::BUILT_IN;
 
 use std::{borrow::Cow, time::Duration};
 
-use iscsi_proto::name::IscsiName;
-
-use crate::session::SessionOptions;
+use iscsi_proto::{name::IscsiName, session::SessionConfig};
 
 /// What a quirk changes. `None` and `false` change nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,16 +94,16 @@ impl Effects {
     }
 
     /// Changes what a caller left at its default.
-    fn apply(&self, options: &mut SessionOptions) {
-        let default = SessionOptions::default().core;
+    fn apply(&self, config: &mut SessionConfig) {
+        let default = SessionConfig::default();
         if let Some(interval) = self.nop_interval {
-            if options.core.nop_interval == default.nop_interval {
-                options.core.nop_interval = Some(interval);
+            if config.nop_interval == default.nop_interval {
+                config.nop_interval = Some(interval);
             }
         }
         if let Some(timeout) = self.nop_timeout {
-            if options.core.nop_timeout == default.nop_timeout {
-                options.core.nop_timeout = timeout;
+            if config.nop_timeout == default.nop_timeout {
+                config.nop_timeout = timeout;
             }
         }
     }
@@ -264,8 +262,8 @@ impl QuirkTable {
         matching.fold(Effects::NONE, |sum, quirk| sum.and(quirk.effects))
     }
 
-    /// The options for sessions with `target`.
-    pub(crate) fn apply(&self, target: &IscsiName, options: &mut SessionOptions) {
-        self.for_target(target).apply(options);
+    /// Timers for sessions with `target`.
+    pub(crate) fn apply(&self, target: &IscsiName, config: &mut SessionConfig) {
+        self.for_target(target).apply(config);
     }
 }

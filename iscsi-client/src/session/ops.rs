@@ -12,10 +12,11 @@ use iscsi_proto::{
 };
 
 use super::{
+    op_id::OpId,
     options::SessionOptions,
     outcome::{self, Loss},
     queue::{Batch, Control, Shared},
-    slot::{OpId, Slots},
+    slot::Slots,
     state::SessionEventKind,
     stats::SessionStats,
     store::Store,

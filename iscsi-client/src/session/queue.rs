@@ -14,8 +14,9 @@ use std::{
 };
 
 use super::{
+    op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, OpId, Slots, Ticket},
+    slot::{Abandoned, Class, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
     units::UnitTable,

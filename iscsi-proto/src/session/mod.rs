@@ -13,6 +13,7 @@ mod config;
 mod data_in;
 mod data_out;
 mod event;
+mod exchange;
 mod ladder;
 mod manage;
 mod notice;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{
     command::{Command, DataLength},
-    text::Exchange,
+    exchange::Exchange,
 };
 use crate::{
     error::PeerMisbehaved,

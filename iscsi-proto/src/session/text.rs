@@ -8,6 +8,7 @@ use super::{
     Event, Session, SubmitError,
     command::{TaskError, TaskErrorKind},
     data_out::wire_len,
+    exchange::{Exchange, Lengths, Purpose},
     tasks::{Kind, Task, after},
 };
 use crate::{
@@ -32,33 +33,6 @@ pub struct DataSegmentLengths {
     pub receive: u32,
     /// What we may send at a time.
     pub transmit: u32,
-}
-
-/// A text exchange that is under way.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    gathered: Vec<u8>,
-    purpose: Purpose,
-}
-
-#[derive(Debug)]
-enum Purpose {
-    /// The caller reads the answer.
-    Caller,
-    /// Negotiation of segment lengths.
-    Lengths(Lengths),
-}
-
-#[derive(Debug)]
-struct Lengths {
-    /// What we declared, until the target refuses it.
-    ours: Option<u32>,
-    /// What the target declared.
-    theirs: Option<u32>,
-    /// How much of the text has been acted on.
-    read: usize,
-    /// Whether a caller waits for the result.
-    wanted: bool,
 }
 
 impl Session {
