@@ -28,6 +28,7 @@ pub mod error;
 pub mod initiator;
 pub mod isid;
 pub mod logical_unit;
+mod login_rate;
 mod mac;
 pub mod quirks;
 pub mod runtime;

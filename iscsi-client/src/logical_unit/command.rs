@@ -39,6 +39,8 @@ pub(super) struct Commander {
     pub(super) options: LogicalUnitOptions,
     /// Of the unit; of the target alone until that is known.
     pub(super) quirks: Effects,
+    /// The unit has been there.
+    is_known: bool,
     /// What the unit reports, to whoever asks it through this session.
     pub(super) unit: Arc<UnitReports>,
     stale: AtomicU8,
@@ -187,6 +189,7 @@ impl Commander {
             lun,
             options,
             quirks,
+            is_known: false,
             stale: AtomicU8::new(0),
         }
     }
@@ -196,6 +199,7 @@ impl Commander {
         let (vendor, product) = (inquiry.vendor.to_string(), inquiry.product.to_string());
         let table = &self.session.options().quirks;
         self.quirks = table.for_unit(self.session.target_name(), &vendor, &product);
+        self.is_known = true;
         self.options.flush_timeout = self.options.flush_timeout.or(self.quirks.flush_timeout);
     }
 
@@ -271,6 +275,7 @@ impl Commander {
             let payload = std::mem::take(&mut attempt.payload);
             let request =
                 ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
+            let login = self.session.logins();
             let command = self.session.execute(request);
             let Executed { result, payload } =
                 recall::execute(command, attempt.recall.as_ref()).await;
@@ -319,15 +324,17 @@ impl Commander {
                     }
                 }
                 Disposition::Fail(failure) => {
-                    if failure.kind == ErrorKind::NoSuchUnit && self.quirks.missing_unit_has_moved {
+                    let has_moved = failure.kind == ErrorKind::NoSuchUnit
+                        && self.is_known
+                        && self.quirks.missing_unit_has_moved;
+                    let again =
+                        self.options.ride_out && has_moved && attempt.take(Budget::Reconnect);
+                    if has_moved && (again || !self.options.ride_out) {
                         // Where it has moved to, the next login will be told.
-                        self.session.reconnect();
-                        if self.options.ride_out && attempt.take(Budget::Reconnect) {
-                            match self.up_again(attempt.deadline).await {
-                                true => return Step::Attend(attempt),
-                                false => return attempt.fail(failure, response),
-                            }
-                        }
+                        self.session.relogin(login);
+                    }
+                    if again && self.up_again(attempt.deadline).await {
+                        return Step::Attend(attempt);
                     }
                     return attempt.fail(failure, response);
                 }

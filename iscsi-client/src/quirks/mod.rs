@@ -42,9 +42,7 @@ pub use table::BUILT_IN;
 
 use std::{borrow::Cow, time::Duration};
 
-use iscsi_proto::name::IscsiName;
-
-use crate::session::SessionOptions;
+use iscsi_proto::{name::IscsiName, session::SessionConfig};
 
 /// What a quirk changes. `None` and `false` change nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,8 +61,9 @@ pub struct Effects {
     /// TEST UNIT READY succeeds though the medium cannot be accessed:
     /// [`LogicalUnit::check`](crate::logical_unit::LogicalUnit::check) reads a block as well.
     pub readiness_is_no_proof: bool,
-    /// A unit that was there and is not now (05/25/00) has moved: the session drops its connection
-    /// and logs in again, which leads to where it is.
+    /// A unit that was there and is not now (05/25/00) has moved: the session drops its connection,
+    /// with all that others have under way on it, and logs in again, which leads to where the unit
+    /// is. For as long as it is missing that happens again, at the pace of the session's back-off.
     pub missing_unit_has_moved: bool,
     /// One path at a time: spreading I/O over the paths makes the target hand a lock to and fro.
     /// Advice to whoever has several paths.
@@ -95,16 +94,16 @@ impl Effects {
     }
 
     /// Changes what a caller left at its default.
-    fn apply(&self, options: &mut SessionOptions) {
-        let default = SessionOptions::default().core;
+    fn apply(&self, config: &mut SessionConfig) {
+        let default = SessionConfig::default();
         if let Some(interval) = self.nop_interval {
-            if options.core.nop_interval == default.nop_interval {
-                options.core.nop_interval = Some(interval);
+            if config.nop_interval == default.nop_interval {
+                config.nop_interval = Some(interval);
             }
         }
         if let Some(timeout) = self.nop_timeout {
-            if options.core.nop_timeout == default.nop_timeout {
-                options.core.nop_timeout = timeout;
+            if config.nop_timeout == default.nop_timeout {
+                config.nop_timeout = timeout;
             }
         }
     }
@@ -263,8 +262,8 @@ impl QuirkTable {
         matching.fold(Effects::NONE, |sum, quirk| sum.and(quirk.effects))
     }
 
-    /// The options for sessions with `target`.
-    pub(crate) fn apply(&self, target: &IscsiName, options: &mut SessionOptions) {
-        self.for_target(target).apply(options);
+    /// Timers for sessions with `target`.
+    pub(crate) fn apply(&self, target: &IscsiName, config: &mut SessionConfig) {
+        self.for_target(target).apply(config);
     }
 }

@@ -32,7 +32,6 @@ use super::{
 };
 use crate::{
     bind::Bind,
-    discovery::zone,
     error::{Error, ErrorKind, Outcome},
 };
 
@@ -212,7 +211,7 @@ impl Session {
     /// [`ErrorKind::Protocol`] for an answer that is none or too long; others as for a ping.
     pub async fn send_targets(&self) -> Result<Discovered, Error> {
         let text = self.text(b"SendTargets=\0".to_vec()).await?;
-        send_targets::parse(&text, zone(self.portal(), self.bind()).as_deref())
+        send_targets::parse(&text, self.bind().zone_at(self.portal()).as_deref())
             .map_err(|error| Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error))
     }
 
@@ -290,6 +289,12 @@ impl Session {
     /// do not make each other storm the target.
     pub fn reconnect(&self) {
         self.shared().request_reconnect();
+    }
+
+    /// Asks for another login than number `login`, which leads to where a logical unit is not; nothing
+    /// happens if there was one since. Unlike [`reconnect`](Self::reconnect) it keeps to the back-off.
+    pub(crate) fn relogin(&self, login: u64) {
+        self.shared().request_relogin(login);
     }
 
     /// Closes the session for this user. For the last one, or the only one, that logs out after the

@@ -25,6 +25,7 @@ pub(crate) mod handle;
 mod link;
 mod login_info;
 mod nexus;
+mod op_id;
 mod ops;
 mod options;
 mod outcome;
@@ -96,6 +97,6 @@ pub(crate) fn establish(
 /// The options with what the target is known to need.
 fn heed_quirks(target: &IscsiName, mut options: Arc<SessionOptions>) -> Arc<SessionOptions> {
     let quirks = Arc::clone(&options.quirks);
-    quirks.apply(target, Arc::make_mut(&mut options));
+    quirks.apply(target, &mut Arc::make_mut(&mut options).core);
     options
 }

@@ -190,3 +190,54 @@ fn a_unit_that_has_moved_is_found_again_by_a_new_login() {
         assert_eq!(unit.session().logins(), 1);
     });
 }
+
+/// Many users of a unit that does not come back: they do not make the session storm the target.
+#[test]
+fn a_unit_that_stays_away_is_looked_for_at_the_pace_of_the_back_off() {
+    let missing = Answer::Sense(0x05, 0x25, 0x00);
+    let mut effects = Effects::default();
+    effects.missing_unit_has_moved = true;
+    let world = World::with_disk();
+    world.run(async {
+        let session = world.session_with(0, with_quirk(effects)).await;
+        let options = LogicalUnitOptions::default().fail_fast();
+        let unit = LogicalUnit::open_with(session.clone(), Lun::ZERO, options);
+        let unit = unit.await.unwrap();
+        for cdb in [0x28, 0x12, 0x00] {
+            world.core().answer(0, &[cdb], missing.clone(), u32::MAX);
+        }
+        let end = world.sim.elapsed() + Duration::from_secs(30);
+        let mut failed = 0;
+        while world.sim.elapsed() < end {
+            let reads = [0, 512, 1024].map(|offset| unit.read_bytes(offset, 512));
+            for read in futures_util::future::join_all(reads).await {
+                assert!(read.is_err());
+                failed += 1;
+            }
+            session.wait_up().await.unwrap();
+            world.sim.sleep(Duration::from_millis(10)).await;
+        }
+        assert!(failed > 20, "{failed}");
+        // 0, 0.1, 0.2, 0.4 s and so on, less jitter.
+        assert!(session.logins() < 14, "{}", session.logins());
+    });
+}
+
+#[test]
+fn a_unit_that_was_never_there_has_not_moved() {
+    let mut effects = Effects::default();
+    effects.missing_unit_has_moved = true;
+    let world = World::with_disk();
+    world.run(async {
+        let table = QuirkTable::none().with(Quirk::new("test", effects));
+        let mut options = SessionOptions::default();
+        options.quirks = Arc::new(table);
+        let session = world.session_with(0, options).await;
+        let missing = Answer::Sense(0x05, 0x25, 0x00);
+        world.core().answer(0, &[0x12], missing, u32::MAX);
+        let error = LogicalUnit::open(session.clone(), Lun::ZERO).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::NoSuchUnit);
+        assert!(session.state().is_up());
+        assert_eq!(session.logins(), 1);
+    });
+}
