@@ -13,6 +13,7 @@ pub mod progress;
 pub mod reader;
 pub mod report;
 pub mod runtime;
+pub mod survey;
 pub mod tls;
 pub mod usage;
 pub mod verify;

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, net::IpAddr, str::FromStr, sync::Arc};
 
+use iscsi_proto::portal::{Host, Portal};
+
 pub use crate::mac::MacAddress;
 
 /// The local end of a path: which NIC its bytes leave through.
@@ -11,7 +13,7 @@ pub use crate::mac::MacAddress;
 ///
 /// A link-local IPv6 address needs no zone here, since the device that has it is looked up; where
 /// several have it, bind to the device. A portal with a link-local address names its zone
-/// ([`Host::V6`](iscsi_proto::portal::Host::V6)), unless the session is bound.
+/// ([`Host::V6`]), unless the session is bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bind {
@@ -154,6 +156,18 @@ impl Bind {
                 Ok(owner) => Some(owner.name),
                 Err(_) => None,
             },
+        }
+    }
+}
+
+impl Bind {
+    /// Through which interface link-local addresses in an answer of `portal` are meant: they are of
+    /// the link on which it was asked.
+    pub(crate) fn zone_at(&self, portal: &Portal) -> Option<Arc<str>> {
+        match (&portal.host, self) {
+            (Host::V6 { zone, .. }, _) if zone.is_some() => zone.clone(),
+            (_, Self::Device(device)) => Some(Arc::clone(device)),
+            _ => None,
         }
     }
 }

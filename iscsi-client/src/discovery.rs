@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
     task::Poll,
 };
 
@@ -11,7 +10,7 @@ use iscsi_proto::{
     Error as CoreError, Isid,
     login::{Authentication, LoginConfig},
     name::IscsiName,
-    portal::{Host, Portal},
+    portal::Portal,
     text::send_targets::{self, Discovered},
 };
 
@@ -121,25 +120,14 @@ impl Initiator {
                 portal.clone(),
                 bind.clone(),
                 discovery.options.clone(),
-                None,
             )
             .await?;
         let which = discovery.target.as_ref().map_or("All", IscsiName::as_str);
         let answer = ask(session, driver, format!("SendTargets={which}\0")).await;
         let fail = |failure| LoginError::new(portal.clone(), failure);
         let text = answer.map_err(|error| fail(LoginFailure::Discovery(error)))?;
-        send_targets::parse(&text, zone(portal, bind).as_deref())
+        send_targets::parse(&text, bind.zone_at(portal).as_deref())
             .map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))
-    }
-}
-
-/// Through which interface link-local addresses in the answer of `portal` are meant: they are of the
-/// link on which it was asked.
-pub(crate) fn zone(portal: &Portal, bind: &Bind) -> Option<Arc<str>> {
-    match (&portal.host, bind) {
-        (Host::V6 { zone, .. }, _) if zone.is_some() => zone.clone(),
-        (_, Bind::Device(device)) => Some(Arc::clone(device)),
-        _ => None,
     }
 }
 

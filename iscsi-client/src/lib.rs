@@ -10,6 +10,7 @@
 //!   target, and what to do.
 //! * [`bind`] and [`runtime`]: the network card, and all that is needed of the world. The features
 //!   `tokio` and `smol` bring an adapter each; neither is on by default.
+//! * [`quirks`]: what single targets need that others do not, as a table that can be changed.
 //! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
 //! * [`credentials`]: secrets that change.
 //! * [`tap`]: watching what is sent and received; captures for Wireshark.
@@ -27,7 +28,9 @@ pub mod error;
 pub mod initiator;
 pub mod isid;
 pub mod logical_unit;
+mod login_rate;
 mod mac;
+pub mod quirks;
 pub mod runtime;
 pub mod session;
 pub mod tap;

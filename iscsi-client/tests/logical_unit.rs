@@ -29,7 +29,7 @@ const SIZE: u64 = 64 << 20;
 const TEST_UNIT_READY: &[u8] = &[0x00];
 const INQUIRY: &[u8] = &[0x12, 0];
 const DEVICE_IDENTIFICATION: &[u8] = &[0x12, 1, 0x83];
-const MODE_SENSE: &[u8] = &[0x1a];
+const MODE_SENSE: &[u8] = &[0x5a];
 const READ_CAPACITY_10: &[u8] = &[0x25];
 const READ_CAPACITY_16: &[u8] = &[0x9e];
 const READ: &[u8] = &[0x28];
@@ -137,7 +137,7 @@ fn a_read_only_unit_refuses_writes_by_itself_if_it_says_so_in_time() {
     };
     world
         .core()
-        .answer(0, MODE_SENSE, Answer::Data(modes.emit()), u32::MAX);
+        .answer(0, MODE_SENSE, Answer::Data(modes.emit10()), u32::MAX);
     world.run(async {
         let unit = world.open().await;
         conformance::read_only_block_device(&unit).await;
@@ -454,15 +454,11 @@ fn a_login_makes_everything_known_of_the_unit_doubtful() {
 #[test]
 fn fua_is_a_flush_where_the_unit_does_not_know_it() {
     for (dpo_fua, flushes) in [(false, 1), (true, 0)] {
-        let world = World::new(5);
-        let modes = DiskModes {
-            dpo_fua,
-            write_cache: Some(true),
-            ..DiskModes::default()
-        };
-        world
-            .core()
-            .answer(0, MODE_SENSE, Answer::Data(modes.emit()), u32::MAX);
+        let world = World::with_target(5, |config| {
+            let mut lun = LunConfig::new(0, SIZE);
+            lun.fua = dpo_fua;
+            config.with_lun(lun)
+        });
         world.run(async {
             let unit = world.open().await;
             assert_eq!(unit.info().fua, dpo_fua);

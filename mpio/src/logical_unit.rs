@@ -70,7 +70,7 @@ impl Path for LogicalUnit {
                 Err(_) => ProbeResult::ConnectionLost,
             };
         }
-        match self.test_unit_ready(Some(timeout)).await {
+        match self.check(Some(timeout)).await {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
         }
@@ -136,8 +136,9 @@ impl Path for LogicalUnit {
 /// What a failed TEST UNIT READY says about the path.
 fn judge(error: &Error) -> ProbeResult {
     match error.kind() {
-        // A conflict is an answer of a healthy path; so is a target that is busy.
-        ErrorKind::ReservationConflict | ErrorKind::Busy => ProbeResult::Ready,
+        // A conflict is an answer of a healthy path; so is a target that is busy, and a bad block is
+        // the same on every other path.
+        ErrorKind::ReservationConflict | ErrorKind::Busy | ErrorKind::Medium => ProbeResult::Ready,
         ErrorKind::NoSuchUnit => ProbeResult::Disconnected,
         ErrorKind::NotReady if is_standby(error) => ProbeResult::Ghost,
         ErrorKind::Transport | ErrorKind::Closed | ErrorKind::Auth => ProbeResult::ConnectionLost,

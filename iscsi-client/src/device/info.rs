@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+pub use iscsi_proto::scsi::vpd::{ProvisioningType, RotationRate};
+
 use crate::error::{Error, ErrorKind};
 
 /// Counts the changes of a device's [`DeviceInfo`]; see
@@ -44,6 +46,14 @@ pub struct DeviceInfo {
     pub write_cache: bool,
     /// The device itself honours FUA; otherwise a FUA write is followed by a flush.
     pub fua: bool,
+    /// Whether every block has storage behind it.
+    pub provisioning: ProvisioningType,
+    /// Blocks can be unmapped at the device.
+    pub unmap: bool,
+    /// Unmapped blocks read as zeros.
+    pub unmapped_reads_zeros: bool,
+    /// How fast the medium rotates, if it does.
+    pub rotation: RotationRate,
     /// Who it is.
     pub identity: Identity,
 }
@@ -83,6 +93,10 @@ impl DeviceInfo {
             read_only: false,
             write_cache: true,
             fua: false,
+            provisioning: ProvisioningType::default(),
+            unmap: false,
+            unmapped_reads_zeros: false,
+            rotation: RotationRate::default(),
             identity: Identity::default(),
         }
     }

@@ -7,7 +7,7 @@ mod options;
 use std::{fmt, sync::Arc};
 
 pub use ext::BlockDeviceExt;
-pub use info::{DeviceInfo, Generation, Identity};
+pub use info::{DeviceInfo, Generation, Identity, ProvisioningType, RotationRate};
 pub use options::{FlushOptions, ReadOptions, WriteOptions};
 
 use crate::{

@@ -7,11 +7,12 @@ use iscsi_proto::{
     name::IscsiName,
 };
 
-use super::{
-    Initiator, Inner,
-    limiter::{Limiter, LoginRate},
+use super::{Initiator, Inner};
+use crate::{
+    login_rate::{Limiter, LoginRate},
+    runtime::Runtime,
+    session::SessionOptions,
 };
-use crate::{runtime::Runtime, session::SessionOptions};
 
 /// Builds an [`Initiator`].
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct InitiatorBuilder {
 }
 
 impl InitiatorBuilder {
-    /// Authenticates by CHAP, unless a [`SessionTarget`] says otherwise.
+    /// Authenticates by CHAP, unless a [`SessionTarget`](super::SessionTarget) says otherwise.
     #[must_use]
     pub fn credentials(mut self, credentials: ChapCredentials) -> Self {
         self.authentication = Authentication::Chap(credentials);
@@ -49,7 +50,7 @@ impl InitiatorBuilder {
         self
     }
 
-    /// Options of every session, unless a [`SessionTarget`] says otherwise.
+    /// Options of every session, unless a [`SessionTarget`](super::SessionTarget) says otherwise.
     #[must_use]
     pub fn options(mut self, options: SessionOptions) -> Self {
         self.options = options;

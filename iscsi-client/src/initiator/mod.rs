@@ -1,9 +1,8 @@
 //! The initiator: who we are, towards every target.
 
 mod builder;
-pub(crate) mod limiter;
 mod snapshot;
-pub(crate) mod table;
+mod table;
 mod target;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
@@ -19,24 +18,23 @@ use iscsi_proto::{
 use crate::{
     bind::Bind,
     error::{LoginError, LoginFailure},
+    login_rate::{Limiter, Pace},
     runtime::{BoxFuture, Runtime},
     session::{
         self, Driver, Session, SessionOptions,
-        connect::{Connected, Connector, Spec},
+        connect::{Claim, Connected, Connector, Spec},
         reflection::Challenges,
         tether::{Identity, Seed},
     },
 };
 
+pub use crate::login_rate::LoginRate;
+
+use self::table::{Key, Lease, SessionTable, SharedLogin, Slot, Tenant, Terms};
 pub use self::{
     builder::InitiatorBuilder,
-    limiter::LoginRate,
     snapshot::{SessionSnapshot, SnapshotState},
     target::SessionTarget,
-};
-use self::{
-    limiter::{Limiter, Pace},
-    table::{Key, Lease, SessionTable, SharedLogin, Slot, Tenant, Terms},
 };
 
 /// How much longer than its own time to close a session may take, before nobody waits for it any
@@ -276,17 +274,16 @@ impl Initiator {
         matches!(select(pin!(future), timer).await, Either::Left(_))
     }
 
-    /// Opens a session as `login` says; for discovery without a lease.
+    /// Opens a session as `login` says, in no slot: for discovery.
     pub(crate) async fn open(
         &self,
         login: LoginConfig,
         portal: Portal,
         bind: Bind,
         options: Option<SessionOptions>,
-        lease: Option<Lease>,
     ) -> Result<(Session, Driver), LoginError> {
         let options = options.map(|options| Arc::new(options.clamped()));
-        self.dial(login, portal, bind, options, lease).await
+        self.dial(login, portal, bind, options, None).await
     }
 
     async fn dial(
@@ -319,7 +316,8 @@ impl Initiator {
         });
         let runtime = Arc::clone(&inner.runtime);
         let limiter = Arc::clone(&inner.limiter);
-        let connector = Connector::new(Arc::clone(&runtime), spec, limiter, lease);
+        let claim = lease.map(|lease| Box::new(lease) as Box<dyn Claim>);
+        let connector = Connector::new(Arc::clone(&runtime), spec, limiter, claim);
         // The close is looked at first, so that a closed initiator does not dial.
         let closed = pin!(inner.table.closed());
         let connected: Connected = match select(closed, connector.log_in(Pace::Asked)).await {

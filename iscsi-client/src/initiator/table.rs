@@ -20,7 +20,7 @@ use crate::{
     error::{LoginError, SlotDifference},
     isid::SessionSlot,
     runtime::BoxFuture,
-    session::{Session, SessionOptions, tether::Seed},
+    session::{Session, SessionOptions, connect::Claim, tether::Seed},
 };
 
 /// A login that several wait for. Whoever polls drives it, and it is dropped with the last of them.
@@ -73,12 +73,25 @@ fn same_options(one: &SessionOptions, two: &SessionOptions) -> bool {
     same(one.credentials.as_ref(), two.credentials.as_ref())
         && same(one.dialer.as_ref(), two.dialer.as_ref())
         && same(one.tap.as_ref(), two.tap.as_ref())
-        && format!("{one:?}") == format!("{two:?}")
+        && one.redirect.has_filter_of(&two.redirect)
+        && plain(one) == plain(two)
+}
+
+/// The plain values alone. What the caller's own code says of itself may change from one look to the
+/// next, and nothing of it may run while the table is locked.
+fn plain(options: &SessionOptions) -> String {
+    let plain = SessionOptions {
+        credentials: None,
+        dialer: None,
+        tap: None,
+        ..options.clone()
+    };
+    format!("{plain:?}")
 }
 
 /// The sessions of one initiator.
 #[derive(Default)]
-pub(crate) struct SessionTable(Mutex<Inner>);
+pub(super) struct SessionTable(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -101,7 +114,7 @@ struct Entry {
 }
 
 /// A slot in use; free again when dropped.
-pub(crate) struct Lease {
+pub(super) struct Lease {
     table: Arc<SessionTable>,
     key: Key,
     id: u64,
@@ -363,6 +376,8 @@ impl Lease {
         }
     }
 }
+
+impl Claim for Lease {}
 
 impl Drop for Lease {
     fn drop(&mut self) {

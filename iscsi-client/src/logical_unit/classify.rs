@@ -26,8 +26,17 @@ pub(super) enum CommandClass {
     Write,
     /// SYNCHRONIZE CACHE.
     Flush,
+    /// Changes how the unit is accessed, and not what is on it: SET TARGET PORT GROUPS.
+    Configure,
     /// Asks about the unit: INQUIRY, READ CAPACITY, TEST UNIT READY and their like.
     Query,
+}
+
+impl CommandClass {
+    /// Whether a second execution may do harm after others came between.
+    pub(super) const fn changes_something(self) -> bool {
+        matches!(self, Self::Write | Self::Configure)
+    }
 }
 
 /// What to do next with a command.
@@ -116,11 +125,19 @@ impl Verdict {
         self.notice.capacity = true;
         self
     }
+}
 
-    const fn with_identity(mut self) -> Self {
-        self.notice.identity = true;
-        self
-    }
+/// What a unit attention says about the unit.
+pub(super) const fn attention_notice(code: AdditionalSenseCode) -> Notice {
+    let (capacity, identity) = match (code.0, code.1) {
+        // Power on, reset, nexus loss: who knows what is behind this LUN now. The same after the
+        // list of LUNs, the names or the firmware changed.
+        (0x29, _) | (0x3f, 0x01 | 0x03 | 0x05 | 0x0e) => (true, true),
+        // Another medium, another capacity, other mode parameters.
+        (0x28, _) | (0x2a, 0x01 | 0x09) => (true, false),
+        _ => (false, false),
+    };
+    Notice { capacity, identity }
 }
 
 const fn failure(kind: ErrorKind, outcome: Outcome, retry: Retry) -> Failure {
@@ -256,18 +273,15 @@ fn unit_attention(code: AdditionalSenseCode, class: CommandClass) -> Verdict {
         Budget::Attention,
         refused(ErrorKind::Refused, Retry::SamePath),
     );
-    let verdict = Verdict::from(retry);
-    match (code.0, code.1) {
-        // Power on, reset, nexus loss: who knows what is behind this LUN now.
-        (0x29, _) => verdict.with_identity().with_capacity(),
+    let disposition = match (code.0, code.1) {
         (0x2a, 0x03 | 0x05) if class == CommandClass::Write => {
-            Disposition::Fail(refused(ErrorKind::ReservationConflict, Retry::Never)).into()
+            Disposition::Fail(refused(ErrorKind::ReservationConflict, Retry::Never))
         }
-        (0x2a, 0x09) => verdict.with_capacity(),
-        (0x28, _) => verdict.with_capacity(),
-        // Mode parameters, INQUIRY data, REPORT LUNS data changed.
-        (0x2a, 0x01) | (0x3f, 0x03 | 0x0e) => verdict.with_identity().with_capacity(),
-        _ => verdict,
+        _ => retry,
+    };
+    Verdict {
+        disposition,
+        notice: attention_notice(code),
     }
 }
 
@@ -392,6 +406,13 @@ mod tests {
         assert_eq!(notice(0x3f, 0x0e), (true, true));
         assert_eq!(notice(0x2a, 0x06), (false, false));
         assert_eq!(notice(0x2f, 0x00), (false, false));
+        assert_eq!(notice(0x2a, 0x01), (true, false));
+        assert_eq!(notice(0x28, 0x00), (true, false));
+        assert_eq!(notice(0x3f, 0x01), (true, true));
+        assert_eq!(notice(0x3f, 0x03), (true, true));
+        assert_eq!(notice(0x3f, 0x05), (true, true));
+        assert_eq!(notice(0x2a, 0x07), (false, false));
+        assert_eq!(notice(0x38, 0x07), (false, false));
     }
 
     #[test]

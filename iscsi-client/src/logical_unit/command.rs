@@ -2,12 +2,17 @@
 
 use std::{
     future::poll_fn,
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use futures_util::future::{Either, select};
 use iscsi_proto::{
-    scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
+    scsi::{SenseData, SenseKey, StandardInquiry, cdb::Cdb, lun::Lun, status::ScsiStatus},
     session::Response,
 };
 
@@ -18,8 +23,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Outcome},
+    quirks::Effects,
     runtime::Runtime,
-    session::{Executed, Payload, ScsiRequest, Session, clamp_timeout},
+    session::{Executed, Payload, ScsiRequest, Session, clamp_timeout, units::UnitReports},
 };
 
 /// The longest pause between repeats of one command.
@@ -31,7 +37,15 @@ pub(super) struct Commander {
     pub(super) session: Session,
     pub(super) lun: Lun,
     pub(super) options: LogicalUnitOptions,
+    /// Of the unit; of the target alone until that is known.
+    pub(super) quirks: Effects,
+    /// The unit has been there.
+    is_known: bool,
+    /// What the unit reports, to whoever asks it through this session.
+    pub(super) unit: Arc<UnitReports>,
     stale: AtomicU8,
+    /// The notices up to which `stale` is right: of capacity and identity.
+    noticed: [AtomicU64; 2],
     /// The login up to which `stale` is right.
     logins: AtomicU64,
 }
@@ -164,13 +178,29 @@ pub(super) const fn worse(a: Outcome, b: Outcome) -> Outcome {
 
 impl Commander {
     pub(super) fn new(session: Session, lun: Lun, options: LogicalUnitOptions) -> Self {
+        let unit = session.unit(lun);
+        let known = |target| session.options().quirks.for_target(target);
+        let quirks = session.target_name().map(known).unwrap_or_default();
         Self {
             logins: AtomicU64::new(session.logins()),
+            noticed: unit.outdated().map(AtomicU64::new),
+            unit,
             session,
             lun,
             options,
+            quirks,
+            is_known: false,
             stale: AtomicU8::new(0),
         }
+    }
+
+    /// The unit has said who it is.
+    pub(super) fn heed(&mut self, inquiry: &StandardInquiry) {
+        let (vendor, product) = (inquiry.vendor.to_string(), inquiry.product.to_string());
+        let table = &self.session.options().quirks;
+        self.quirks = table.for_unit(self.session.target_name(), &vendor, &product);
+        self.is_known = true;
+        self.options.flush_timeout = self.options.flush_timeout.or(self.quirks.flush_timeout);
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -191,6 +221,13 @@ impl Commander {
             self.mark_stale(stale::IDENTITY | stale::CAPACITY);
             self.logins.store(logins, Ordering::Release);
         }
+        let bits = [stale::CAPACITY, stale::IDENTITY];
+        for ((seen, count), bit) in self.noticed.iter().zip(self.unit.outdated()).zip(bits) {
+            if seen.load(Ordering::Acquire) != count {
+                self.mark_stale(bit);
+                seen.store(count, Ordering::Release);
+            }
+        }
         self.stale.load(Ordering::Acquire)
     }
 
@@ -199,17 +236,24 @@ impl Commander {
     }
 
     pub(super) fn take_stale(&self) -> u8 {
+        // So that nothing which was noticed before counts afterwards.
+        self.stale();
         self.stale.swap(0, Ordering::AcqRel)
     }
 
+    /// True if something has to be looked at. Everybody who uses the unit through this session has to:
+    /// it says so once.
     fn note(&self, notice: Notice) -> bool {
-        let capacity = if notice.capacity { stale::CAPACITY } else { 0 };
-        let identity = if notice.identity { stale::IDENTITY } else { 0 };
-        let what = capacity | identity;
-        if what != 0 {
-            self.mark_stale(what);
-        }
-        what != 0
+        self.unit.outdate(notice.capacity, notice.identity);
+        notice.capacity || notice.identity
+    }
+
+    /// A unit attention, for all who use the unit. Noted first: who reads the event finds the info out
+    /// of date.
+    pub(super) fn report(&self, sense: &SenseData, notice: Notice) -> bool {
+        let noted = self.note(notice);
+        self.unit.push(self.now(), sense);
+        noted
     }
 
     /// Runs a command that asks about the unit itself: notices are kept for later.
@@ -231,6 +275,7 @@ impl Commander {
             let payload = std::mem::take(&mut attempt.payload);
             let request =
                 ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
+            let login = self.session.logins();
             let command = self.session.execute(request);
             let Executed { result, payload } =
                 recall::execute(command, attempt.recall.as_ref()).await;
@@ -254,7 +299,14 @@ impl Commander {
                 attempt.class,
                 short,
             );
-            let noticed = self.note(notice);
+            let attention = response.sense.as_ref().filter(|sense| {
+                let is_one = sense.key() == SenseKey::UnitAttention && !sense.is_deferred();
+                is_one && response.status == ScsiStatus::CheckCondition
+            });
+            let noticed = match attention {
+                Some(sense) => self.report(sense, notice),
+                None => self.note(notice),
+            };
             match disposition {
                 Disposition::Complete => return attempt.done(Ok(response)),
                 Disposition::Again { budget, then } => {
@@ -271,7 +323,21 @@ impl Commander {
                         return attempt.fail(then, response);
                     }
                 }
-                Disposition::Fail(failure) => return attempt.fail(failure, response),
+                Disposition::Fail(failure) => {
+                    let has_moved = failure.kind == ErrorKind::NoSuchUnit
+                        && self.is_known
+                        && self.quirks.missing_unit_has_moved;
+                    let again =
+                        self.options.ride_out && has_moved && attempt.take(Budget::Reconnect);
+                    if has_moved && (again || !self.options.ride_out) {
+                        // Where it has moved to, the next login will be told.
+                        self.session.relogin(login);
+                    }
+                    if again && self.up_again(attempt.deadline).await {
+                        return Step::Attend(attempt);
+                    }
+                    return attempt.fail(failure, response);
+                }
             }
             now = self.now();
         }
@@ -284,8 +350,19 @@ impl Commander {
             return false;
         }
         let harmless =
-            error.outcome() == Outcome::NotExecuted || attempt.class != CommandClass::Write;
+            error.outcome() == Outcome::NotExecuted || !attempt.class.changes_something();
         self.options.ride_out && harmless && attempt.take(Budget::Reconnect)
+    }
+
+    /// Waits until the session is up; false if it is not in time.
+    async fn up_again(&self, deadline: Instant) -> bool {
+        let runtime = self.session.runtime();
+        let late = sleep_until(runtime.as_ref(), deadline);
+        let up = self.session.wait_up();
+        match select(pin!(up), pin!(late)).await {
+            Either::Left((up, _)) => up.is_ok(),
+            Either::Right(_) => false,
+        }
     }
 
     /// Waits before a repeat, twice as long each time and with jitter, so that the many commands

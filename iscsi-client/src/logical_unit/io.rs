@@ -166,9 +166,10 @@ impl LogicalUnit {
     ///
     /// Cancel safe: a dropped flush promises nothing.
     pub async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
-        let deadline = self.inner.commander.deadline(options.timeout);
+        let commander = &self.inner.commander;
+        let timeout = options.timeout.or(commander.options.flush_timeout);
         self.inner.info.with(|_| Ok(()))?;
-        self.synchronize_cache(deadline).await
+        self.synchronize_cache(commander.deadline(timeout)).await
     }
 
     async fn synchronize_cache(&self, deadline: Instant) -> Result<(), Error> {

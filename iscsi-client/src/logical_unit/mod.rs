@@ -2,20 +2,23 @@
 
 mod classify;
 mod command;
+mod events;
 mod info_cell;
 mod io;
+mod list;
 mod open;
 mod options;
+mod ports;
 mod recall;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
-use iscsi_proto::scsi::{Lun, StandardInquiry, vpd::DeviceIdentification};
+use iscsi_proto::scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification};
 pub use options::LogicalUnitOptions;
 pub use recall::Recall;
 
@@ -27,6 +30,7 @@ use crate::{
     buf::{Completion, ReadBuf, WriteBuf},
     device::{BlockDevice, DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
     error::{Error, ErrorKind, Outcome, Retry},
+    quirks::Effects,
     session::Session,
 };
 
@@ -40,6 +44,9 @@ use crate::{
 /// When the unit says that something has changed, it is looked at before the next command: the
 /// capacity is read again, and the identity is compared with the one at opening. If another logical
 /// unit answers now, requests fail with [`ErrorKind::WrongUnit`] until the old one is back.
+///
+/// What the unit reports on its own account is told by [`events`](Self::events) and
+/// [`next_event`](Self::next_event), beside all this.
 ///
 /// The futures of [`read`](Self::read), [`write`](Self::write) and [`flush`](Self::flush) are not
 /// boxed; [`BlockDevice`] is implemented on top of them.
@@ -55,6 +62,8 @@ struct Inner {
     identification: DeviceIdentification,
     identity: Option<LogicalUnitIdentity>,
     info: InfoCell,
+    /// The target refuses the extended header of REPORT TARGET PORT GROUPS.
+    plain_port_groups: AtomicBool,
     /// One looks at what has changed, the others wait for the answer.
     attending: Mutex<()>,
 }
@@ -104,8 +113,9 @@ impl LogicalUnit {
         lun: Lun,
         options: LogicalUnitOptions,
     ) -> Result<Self, Error> {
-        let commander = Commander::new(session, lun, options);
+        let mut commander = Commander::new(session, lun, options);
         let probed = commander.probe().await?;
+        commander.heed(&probed.inquiry);
         Ok(Self {
             inner: Arc::new(Inner {
                 commander,
@@ -113,6 +123,7 @@ impl LogicalUnit {
                 identification: probed.identification,
                 identity: probed.identity,
                 info: InfoCell::new(probed.info),
+                plain_port_groups: AtomicBool::new(false),
                 attending: Mutex::new(()),
             }),
         })
@@ -176,6 +187,37 @@ impl LogicalUnit {
         self.inner.info.with(|_| Ok(()))?;
         let commander = &self.inner.commander;
         commander.test_unit_ready(commander.deadline(timeout)).await
+    }
+
+    /// Asks whether the unit can be used through this session: [`test_unit_ready`](Self::test_unit_ready),
+    /// and a read of its first block where that is known to prove nothing (see
+    /// [`Effects::readiness_is_no_proof`](crate::quirks::Effects::readiness_is_no_proof)). For health
+    /// checks.
+    ///
+    /// # Errors
+    ///
+    /// Those of either command.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn check(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let commander = &self.inner.commander;
+        let deadline = commander.deadline(timeout);
+        let len = self.inner.info.with(|info| Ok(info.block_size as usize))?;
+        commander.test_unit_ready(deadline).await?;
+        if commander.quirks.readiness_is_no_proof {
+            let read = commander.data_in(Cdb::read(0, 1, false), len, deadline);
+            read.await?;
+        }
+        Ok(())
+    }
+
+    /// What this unit needs that others do not, as the
+    /// [table of the session](crate::session::SessionOptions::quirks) says.
+    #[must_use]
+    pub fn quirks(&self) -> Effects {
+        self.inner.commander.quirks
     }
 
     /// Reads the identification page again and compares. After a re-login this belongs before the

@@ -9,7 +9,10 @@ use iscsi_proto::{
         Capacity, Cdb, DiskModes, LogicalUnitIdentity, ReadCapacity10, ReadCapacity16,
         StandardInquiry,
         inquiry::{PeripheralDeviceType, PeripheralQualifier},
-        vpd::{self, BlockLimits, DeviceIdentification, SupportedPages, UnitSerialNumber},
+        vpd::{
+            self, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification,
+            LogicalBlockProvisioning, RotationRate, SupportedPages, UnitSerialNumber,
+        },
     },
 };
 
@@ -43,15 +46,18 @@ pub(super) struct Probed {
 pub(super) struct Geometry {
     capacity: Capacity,
     physical_block: u32,
+    /// LBPME, and LBPRZ of READ CAPACITY (16).
+    provisioned: bool,
+    reads_zeros: bool,
     modes: Option<DiskModes>,
 }
 
-fn malformed(error: DecodeError) -> Error {
+pub(super) fn malformed(error: DecodeError) -> Error {
     Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error)
 }
 
 /// Whether a unit has merely said that it does not know a command or a page.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Refused)
 }
 
@@ -82,11 +88,38 @@ impl Commander {
             }
             false => BlockLimits::default(),
         };
+        let rotation = match pages.contains(vpd::BLOCK_DEVICE_CHARACTERISTICS) {
+            true => {
+                let page = self.page(vpd::BLOCK_DEVICE_CHARACTERISTICS, deadline);
+                // Nothing depends on it, so a page that makes no sense is one that is not there.
+                let page = BlockDeviceCharacteristics::parse(&page.await?);
+                page.unwrap_or_default().rotation
+            }
+            false => RotationRate::default(),
+        };
+        let provisioning = match pages.contains(vpd::LOGICAL_BLOCK_PROVISIONING) {
+            true => {
+                let page = self.page(vpd::LOGICAL_BLOCK_PROVISIONING, deadline).await?;
+                Some(LogicalBlockProvisioning::parse(&page).map_err(malformed)?)
+            }
+            false => None,
+        };
         let geometry = self.geometry(deadline).await?;
         let identity = identification.logical_unit_identity();
         let mut info = DeviceInfo::new(0, geometry.capacity.block_length());
         geometry.apply(&mut info);
         self.apply_limits(&limits, &mut info);
+        info.rotation = rotation;
+        info.unmap = geometry.provisioned
+            && match &provisioning {
+                Some(page) => page.unmap || page.write_same_16 || page.write_same_10,
+                // Before the page was in the standard.
+                None => limits.maximum_unmap_lba_count.is_some(),
+            };
+        if let Some(page) = provisioning {
+            info.provisioning = page.provisioning;
+            info.unmapped_reads_zeros |= page.reads_zeros();
+        }
         info.identity = Identity {
             wwid: identity.as_ref().map(|name| name.to_string().into()),
             serial: serial.map(|serial| serial.to_string().into()),
@@ -161,33 +194,54 @@ impl Commander {
     }
 
     pub(super) async fn geometry(&self, deadline: Instant) -> Result<Geometry, Error> {
-        let (capacity, physical_block) = self.capacity(deadline).await?;
-        let mut modes = self.modes(DiskModes::CACHING_PAGE, deadline).await?;
-        if modes.is_none() {
-            // All pages: some know only this one.
-            modes = self.modes(0x3f, deadline).await?;
-        }
-        Ok(Geometry {
-            capacity,
-            physical_block,
-            modes,
-        })
+        let mut geometry = self.capacity(deadline).await?;
+        geometry.modes = self.disk_modes(deadline).await?;
+        Ok(geometry)
     }
 
-    async fn capacity(&self, deadline: Instant) -> Result<(Capacity, u32), Error> {
+    /// The Caching page and the Control page, by whichever command and in whichever way the unit tells
+    /// them: some know only one of the commands, some only all pages at once.
+    async fn disk_modes(&self, deadline: Instant) -> Result<Option<DiskModes>, Error> {
+        for page in [DiskModes::CACHING_PAGE, DiskModes::ALL_PAGES] {
+            for ten in [true, false] {
+                let Some(mut modes) = self.modes(ten, page, deadline).await? else {
+                    continue;
+                };
+                if modes.control.is_none() && page == DiskModes::CACHING_PAGE {
+                    let control = self.modes(ten, DiskModes::CONTROL_PAGE, deadline).await?;
+                    modes.control = control.and_then(|modes| modes.control);
+                }
+                return Ok(Some(modes));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn capacity(&self, deadline: Instant) -> Result<Geometry, Error> {
+        let geometry = |capacity| Geometry {
+            capacity,
+            physical_block: 0,
+            provisioned: false,
+            reads_zeros: false,
+            modes: None,
+        };
         let long = self.data_in(Cdb::read_capacity16(), ReadCapacity16::LEN, deadline);
         match long.await {
             Ok(data) => {
                 let long = ReadCapacity16::parse(&data).map_err(malformed)?;
-                let physical = u32::try_from(long.physical_block_length()).unwrap_or(0);
-                Ok((long.capacity().map_err(malformed)?, physical))
+                Ok(Geometry {
+                    physical_block: u32::try_from(long.physical_block_length()).unwrap_or(0),
+                    provisioned: long.provisioning_enabled,
+                    reads_zeros: long.unmapped_reads_zeros,
+                    ..geometry(long.capacity().map_err(malformed)?)
+                })
             }
             Err(error) if is_refusal(&error) => {
                 let short = self.data_in(Cdb::read_capacity10(), ReadCapacity10::LEN, deadline);
                 let short = ReadCapacity10::parse(&short.await?).map_err(malformed)?;
                 // "More than this command can say", from a device without the longer one.
                 match short.capacity().map_err(malformed)? {
-                    Some(capacity) => Ok((capacity, 0)),
+                    Some(capacity) => Ok(geometry(capacity)),
                     None => Err(error),
                 }
             }
@@ -195,12 +249,22 @@ impl Commander {
         }
     }
 
-    async fn modes(&self, page: u8, deadline: Instant) -> Result<Option<DiskModes>, Error> {
+    async fn modes(
+        &self,
+        ten: bool,
+        page: u8,
+        deadline: Instant,
+    ) -> Result<Option<DiskModes>, Error> {
         const LENGTH: u8 = 252;
-        let cdb = DiskModes::cdb(page, LENGTH);
+        let cdb = if ten {
+            DiskModes::cdb10(page, LENGTH.into())
+        } else {
+            DiskModes::cdb(page, LENGTH)
+        };
         match self.data_in(cdb, usize::from(LENGTH), deadline).await {
             // An answer that makes no sense is no reason to refuse the disk: the modes only make
             // things faster, or fail a write earlier.
+            Ok(data) if ten => Ok(DiskModes::parse10(&data).ok()),
             Ok(data) => Ok(DiskModes::parse(&data).ok()),
             Err(error) if is_refusal(&error) => Ok(None),
             Err(error) => Err(error),
@@ -208,7 +272,12 @@ impl Commander {
     }
 
     /// A query that returns at most `len` bytes.
-    async fn data_in(&self, cdb: Cdb, len: usize, deadline: Instant) -> Result<BytesMut, Error> {
+    pub(super) async fn data_in(
+        &self,
+        cdb: Cdb,
+        len: usize,
+        deadline: Instant,
+    ) -> Result<BytesMut, Error> {
         let payload = Payload::In(ReadBuf::zeroed(len));
         let attempt = Attempt::new(CommandClass::Query, cdb, payload, deadline);
         let (result, payload) = self.query(attempt).await;
@@ -244,9 +313,10 @@ impl Geometry {
 
     pub(super) fn apply(&self, info: &mut DeviceInfo) {
         info.size = self.capacity.size_in_bytes();
+        info.unmapped_reads_zeros |= self.reads_zeros;
         info.physical_block_size = self.physical_block.max(info.block_size);
         let modes = self.modes.unwrap_or_default();
-        info.read_only = modes.write_protected;
+        info.read_only = modes.is_write_protected();
         info.fua = modes.dpo_fua;
         info.write_cache = modes.write_cache.unwrap_or(true);
     }

@@ -9,6 +9,9 @@ pub struct LogicalUnitOptions {
     /// Time for a request that has no timeout of its own, retries included. Default 30 s, which is
     /// what disk drivers give a command.
     pub timeout: Duration,
+    /// Time for a flush that has no timeout of its own. Default `None`: `timeout`, or more where the
+    /// unit is [known](crate::quirks::Effects::flush_timeout) to need it.
+    pub flush_timeout: Option<Duration>,
     /// Time for [`open`](super::LogicalUnit::open). Default 30 s.
     pub open_timeout: Duration,
     /// The longest transfer of one command in bytes; the unit's own limit is kept to as well, and
@@ -28,6 +31,7 @@ impl Default for LogicalUnitOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            flush_timeout: None,
             open_timeout: Duration::from_secs(30),
             max_transfer: 4 << 20,
             split_depth: 8,

@@ -57,11 +57,23 @@ pub(super) fn configure(
         let class = dscp.traffic_class().into();
         match portal {
             SocketAddr::V4(_) => explain("IP_TOS", class, socket.set_tos_v4(class))?,
-            SocketAddr::V6(_) => explain("IPV6_TCLASS", class, socket.set_tclass_v6(class))?,
+            SocketAddr::V6(_) => traffic_class(socket, class)?,
         }
     }
     // Behind the code point, which sets a priority of its own (`ip_setsockopt(IP_TOS)` in Linux).
     linux::configure(socket, options)
+}
+
+#[cfg(unix)]
+fn traffic_class(socket: &Socket, class: u32) -> io::Result<()> {
+    explain("IPV6_TCLASS", class, socket.set_tclass_v6(class))
+}
+
+/// Windows leaves it to its policies.
+#[cfg(not(unix))]
+fn traffic_class(_socket: &Socket, _class: u32) -> io::Result<()> {
+    let option = "IPV6_TCLASS";
+    Err(SocketOptionError::Unsupported { option }.into())
 }
 
 /// Milliseconds, of which zero would turn the timeout off.

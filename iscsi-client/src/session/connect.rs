@@ -2,6 +2,7 @@
 
 use std::{
     error::Error as StdError,
+    fmt,
     future::poll_fn,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr, SocketAddrV6},
@@ -20,10 +21,7 @@ use crate::{
     bind::{Bind, BindError, scope_id},
     credentials::CredentialRequest,
     error::{LoginError, LoginFailure},
-    initiator::{
-        limiter::{Limiter, Pace},
-        table::Lease,
-    },
+    login_rate::{Limiter, Pace},
     runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
@@ -44,8 +42,11 @@ pub(crate) struct Connector {
     last_failure: Option<LoginError>,
     limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
-    lease: Option<Lease>,
+    claim: Option<Box<dyn Claim>>,
 }
+
+/// What a session occupies while it may still log in: dropped when that is over.
+pub(crate) trait Claim: fmt::Debug + Send + Sync {}
 
 /// What a login is made from.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl Connector {
         runtime: Arc<dyn Runtime>,
         spec: Arc<Spec>,
         limiter: Arc<Limiter>,
-        lease: Option<Lease>,
+        claim: Option<Box<dyn Claim>>,
     ) -> Self {
         Self {
             runtime,
@@ -119,7 +120,7 @@ impl Connector {
             failures: 0,
             last_failure: None,
             limiter,
-            lease,
+            claim,
         }
     }
 
@@ -177,7 +178,7 @@ impl Connector {
 
     /// The session is over; its ISID may be used again.
     pub(super) fn release(&mut self) {
-        self.lease = None;
+        self.claim = None;
     }
 }
 

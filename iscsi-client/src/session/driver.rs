@@ -151,11 +151,15 @@ impl Driver {
                 Phase::Closing(_) | Phase::Done => {}
             }
         }
+        let is_up = matches!(self.phase, Phase::Up(_));
+        if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
+            self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
+        }
         if control.reconnect && self.close_by.is_none() {
             match &self.phase {
                 Phase::Up(_) => {
                     self.backoff.reset();
-                    self.lost(Loss::Core(CoreError::Closed), true);
+                    self.lost(Loss::Core(CoreError::Closed), Some(DownReason::Requested));
                 }
                 Phase::Waiting(_) if self.nexus.is_taken() => {}
                 Phase::Waiting(_) => {
@@ -213,7 +217,7 @@ impl Driver {
             Pumped::Idle => false,
             Pumped::Busy => true,
             Pumped::LoggedOut(answer) => return self.logged_out(&answer),
-            Pumped::Lost(loss) => return self.lost(loss, false),
+            Pumped::Lost(loss) => return self.lost(loss, None),
         };
         let due = link
             .core
@@ -235,12 +239,12 @@ impl Driver {
         }
         let at = self.ops.shared.runtime.now();
         if self.close_by.is_some_and(|close_by| close_by <= at) {
-            return self.lost(Loss::Core(TimedOut::Logout.into()), false);
+            return self.lost(Loss::Core(TimedOut::Logout.into()), None);
         }
         match link.core.handle_timeout(self.ops.shared.core_time(at)) {
             Ok(()) if busy => Step::Yield,
             Ok(()) => Step::Again,
-            Err(error) => self.lost(Loss::Core(error), false),
+            Err(error) => self.lost(Loss::Core(error), None),
         }
     }
 
@@ -332,15 +336,15 @@ impl Driver {
         Ok(())
     }
 
-    /// The connection is over, or is to be (`requested`).
-    fn lost(&mut self, loss: Loss, requested: bool) -> Step {
+    /// The connection is over, or is to be: why we bring that about ourselves.
+    fn lost(&mut self, loss: Loss, requested: Option<DownReason>) -> Step {
         let Phase::Up(link) = std::mem::replace(&mut self.phase, Phase::Done) else {
             return Step::Again;
         };
         // Section 13.15: so long to wait before an implicit logout after an *unexpected* end. One
         // that we bring about ourselves is for a reinstatement, now.
-        let time2wait = match (&loss, requested) {
-            (_, true) => Duration::ZERO,
+        let time2wait = match (&loss, &requested) {
+            (_, Some(_)) => Duration::ZERO,
             (Loss::Core(CoreError::DropRequested { wait, .. }), _) => *wait,
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
@@ -355,14 +359,14 @@ impl Driver {
         }
         let now = self.now();
         self.hold_until = self.options.replacement_timeout.map(|hold| now + hold);
-        if self.nexus.ended(now, &loss, requested) {
+        if self.nexus.ended(now, &loss, requested.is_some()) {
             if let Some(address) = self.address {
                 self.nexus.control(self.connector.bare(address));
             }
         }
         let reason = match requested {
-            true => DownReason::Requested,
-            false if self.nexus.is_taken() => {
+            Some(reason) => reason,
+            None if self.nexus.is_taken() => {
                 let portal = self.connector.portal().clone();
                 let taken = LoginError::new(portal, LoginFailure::NexusTaken);
                 self.down = taken.clone().into();
@@ -370,7 +374,7 @@ impl Driver {
                 self.shared().note_login_failed(taken);
                 DownReason::NexusTaken
             }
-            false => DownReason::Lost(self.down.clone()),
+            None => DownReason::Lost(self.down.clone()),
         };
         self.retry(reason, time2wait)
     }
@@ -401,8 +405,9 @@ impl Driver {
         if self.hold_until.is_none() {
             self.shared().refuse(self.down.clone());
         }
-        // A requested loss was reported when it was requested.
-        if !matches!(reason, DownReason::Requested) || self.shared().is_up() {
+        // A requested loss was reported when it was requested, but not with a delay.
+        let reported = matches!(reason, DownReason::Requested | DownReason::UnitMoved);
+        if !reported || next_attempt.is_some() || self.shared().is_up() {
             let state = SessionState::Down {
                 reason: reason.clone(),
                 next_attempt,

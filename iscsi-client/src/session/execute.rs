@@ -20,9 +20,10 @@ use iscsi_proto::{
 };
 
 use super::{
+    op_id::OpId,
     queue::Submitted,
     request::ManageTasks,
-    slot::{Class, OpId, Ticket},
+    slot::{Class, Ticket},
     tether::Tether,
     work::{Finished, Held, Payload, Work},
 };

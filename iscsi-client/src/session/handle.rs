@@ -14,6 +14,7 @@ use iscsi_proto::{
     Isid,
     name::IscsiName,
     portal::Portal,
+    scsi::Lun,
     session::TaskManagement,
     text::send_targets::{self, Discovered},
 };
@@ -27,10 +28,10 @@ use super::{
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
     tether::{Identity, Seed, Tether},
+    units::UnitReports,
 };
 use crate::{
     bind::Bind,
-    discovery::zone,
     error::{Error, ErrorKind, Outcome},
 };
 
@@ -188,6 +189,11 @@ impl Session {
         Renegotiate::new(&self.0, max_recv_data_segment_length)
     }
 
+    /// What a logical unit has reported through this session.
+    pub(crate) fn unit(&self, lun: Lun) -> Arc<UnitReports> {
+        self.shared().units.get(lun)
+    }
+
     /// What the last successful login came to: parameters, portal group, the target's alias, and who
     /// has proven what.
     #[must_use]
@@ -205,7 +211,7 @@ impl Session {
     /// [`ErrorKind::Protocol`] for an answer that is none or too long; others as for a ping.
     pub async fn send_targets(&self) -> Result<Discovered, Error> {
         let text = self.text(b"SendTargets=\0".to_vec()).await?;
-        send_targets::parse(&text, zone(self.portal(), self.bind()).as_deref())
+        send_targets::parse(&text, self.bind().zone_at(self.portal()).as_deref())
             .map_err(|error| Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error))
     }
 
@@ -283,6 +289,12 @@ impl Session {
     /// do not make each other storm the target.
     pub fn reconnect(&self) {
         self.shared().request_reconnect();
+    }
+
+    /// Asks for another login than number `login`, which leads to where a logical unit is not; nothing
+    /// happens if there was one since. Unlike [`reconnect`](Self::reconnect) it keeps to the back-off.
+    pub(crate) fn relogin(&self, login: u64) {
+        self.shared().request_relogin(login);
     }
 
     /// Closes the session for this user. For the last one, or the only one, that logs out after the

@@ -25,6 +25,7 @@ pub(crate) mod handle;
 mod link;
 mod login_info;
 mod nexus;
+mod op_id;
 mod ops;
 mod options;
 mod outcome;
@@ -37,9 +38,12 @@ mod state;
 mod stats;
 mod store;
 pub(crate) mod tether;
+pub(crate) mod units;
 mod work;
 
 use std::sync::Arc;
+
+use iscsi_proto::name::IscsiName;
 
 pub use driver::Driver;
 pub use execute::{Execute, Executed, QueueFull, ScsiRequest};
@@ -51,6 +55,7 @@ pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
 pub use request::{ManageTasks, Ping, Renegotiate};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
+pub use units::{UnitAttention, UnitEvent};
 pub use work::Payload;
 
 use self::{
@@ -71,6 +76,10 @@ pub(crate) fn establish(
     connector: Connector,
     connected: Connected,
 ) -> Result<(Session, Driver), LoginError> {
+    let options = match &identity.target {
+        Some(target) => heed_quirks(target, options),
+        None => options,
+    };
     let shared = Arc::new(Shared::new(runtime, &options));
     let portal = identity.portal.clone();
     let driver = Driver::new(
@@ -83,4 +92,11 @@ pub(crate) fn establish(
     let session = Session::new(shared, identity, options)
         .ok_or_else(|| LoginError::new(portal, LoginFailure::Closed))?;
     Ok((session, driver))
+}
+
+/// The options with what the target is known to need.
+fn heed_quirks(target: &IscsiName, mut options: Arc<SessionOptions>) -> Arc<SessionOptions> {
+    let quirks = Arc::clone(&options.quirks);
+    quirks.apply(target, &mut Arc::make_mut(&mut options).core);
+    options
 }

@@ -12,10 +12,11 @@ use iscsi_proto::{
 };
 
 use super::{
+    op_id::OpId,
     options::SessionOptions,
     outcome::{self, Loss},
     queue::{Batch, Control, Shared},
-    slot::{OpId, Slots},
+    slot::Slots,
     state::SessionEventKind,
     stats::SessionStats,
     store::Store,
@@ -113,6 +114,8 @@ impl Ops {
                 self.store.insert(itt, op, Held::None);
                 None
             }
+            // The session is not closed: it logs out and in again.
+            Err(SubmitError::Closing) if self.leaving => Some(work.fail(outcome::leaving())),
             Err(error) => Some(work.fail(outcome::submit_error(error))),
         }
     }

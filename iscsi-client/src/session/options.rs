@@ -11,6 +11,7 @@ use iscsi_proto::{
 use super::redirect::RedirectPolicy;
 use crate::{
     credentials::CredentialProvider,
+    quirks::QuirkTable,
     runtime::{Dialer, SocketOptions},
     tap::Tap,
 };
@@ -59,6 +60,8 @@ pub struct SessionOptions {
     pub core: SessionConfig,
     /// Socket options.
     pub socket: SocketOptions,
+    /// What single targets need that others do not. Default: the built-in table.
+    pub quirks: Arc<QuirkTable>,
     /// Opens the session's connections instead of the runtime; see
     /// [`Dialer`]. Default `None`.
     pub dialer: Option<Arc<dyn Dialer>>,
@@ -83,6 +86,7 @@ impl Default for SessionOptions {
             offer: OperationalOffer::default(),
             core: SessionConfig::default(),
             socket: SocketOptions::default(),
+            quirks: Arc::default(),
             dialer: None,
             tap: None,
         }

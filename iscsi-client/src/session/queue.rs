@@ -14,10 +14,12 @@ use std::{
 };
 
 use super::{
+    op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, OpId, Slots, Ticket},
+    slot::{Abandoned, Class, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
+    units::UnitTable,
     work::{Finished, Work},
 };
 use crate::{
@@ -33,6 +35,7 @@ pub(super) struct Shared {
     epoch: Instant,
     /// Logins so far. Outside the lock, since every command of a logical unit looks at it.
     logins: AtomicU64,
+    pub(super) units: UnitTable,
     inner: Mutex<Inner>,
 }
 
@@ -62,8 +65,10 @@ struct Inner {
 pub(super) struct Control {
     /// Log out and end.
     pub(super) close: bool,
-    /// Drop the connection and log in again.
+    /// Drop the connection and log in again, now.
     pub(super) reconnect: bool,
+    /// Drop the connection and log in again, when the back-off says.
+    pub(super) relogin: bool,
 }
 
 /// The driver's side of an exchange with [`Shared`]: vectors that are filled, emptied and reused.
@@ -109,6 +114,7 @@ impl Shared {
             runtime,
             epoch: now,
             logins: AtomicU64::new(0),
+            units: UnitTable::default(),
             inner: Mutex::new(Inner {
                 slots: Slots::new(options.queue_depth),
                 driver: None,
@@ -270,28 +276,45 @@ impl Shared {
     /// Asks for a new connection. The state is `Down` at once and not at the driver's next poll, so
     /// that whoever then waits for `Up` waits for the new login.
     pub(super) fn request_reconnect(&self) {
-        let at = self.runtime.now();
         let mut wakers = Vec::new();
         let mut inner = self.lock();
         inner.control.reconnect = true;
         if inner.journal.status().state.is_up() {
-            if !inner.holds {
-                inner.refusal = Some(Error::not_executed(ErrorKind::Transport));
-                inner.slots.wake_line(&mut wakers);
-            }
-            let reason = DownReason::Requested;
-            let event = SessionEventKind::Down {
-                reason: reason.clone(),
-                retry_in: Duration::ZERO,
-            };
-            let state = SessionState::Down {
-                reason,
-                next_attempt: None,
-            };
-            inner.journal.push(at, event, Some(state), &mut wakers);
+            self.go_down(&mut inner, DownReason::Requested, &mut wakers);
         }
         inner.unlock_and_wake_driver();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks for another login than number `login`, if that one holds still: however many find out
+    /// that it leads nowhere, it is replaced once, and not before the back-off allows it.
+    pub(super) fn request_relogin(&self, login: u64) {
+        let mut wakers = Vec::new();
+        let mut inner = self.lock();
+        if self.logins() != login || !inner.journal.status().state.is_up() {
+            return;
+        }
+        inner.control.relogin = true;
+        self.go_down(&mut inner, DownReason::UnitMoved, &mut wakers);
+        inner.unlock_and_wake_driver();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn go_down(&self, inner: &mut Inner, reason: DownReason, wakers: &mut Vec<Waker>) {
+        let at = self.runtime.now();
+        if !inner.holds {
+            inner.refusal = Some(Error::not_executed(ErrorKind::Transport));
+            inner.slots.wake_line(wakers);
+        }
+        let event = SessionEventKind::Down {
+            reason: reason.clone(),
+            retry_in: Duration::ZERO,
+        };
+        let state = SessionState::Down {
+            reason,
+            next_attempt: None,
+        };
+        inner.journal.push(at, event, Some(state), wakers);
     }
 
     /// Bytes that a handle copied between guest memory and a private buffer.

@@ -67,6 +67,15 @@ impl RedirectPolicy {
         }
     }
 
+    /// Whether the caller's opinion is the same: the same code, and not only of the same kind.
+    pub(crate) fn has_filter_of(&self, other: &Self) -> bool {
+        match (&self.filter, &other.filter) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(&one.0, &two.0),
+            (None | Some(_), _) => false,
+        }
+    }
+
     pub(super) fn allows(&self, redirection: &Redirection) -> bool {
         let filter = self.filter.as_ref();
         self.follow && filter.is_none_or(|filter| (filter.0)(redirection))

@@ -14,8 +14,9 @@ use iscsi_proto::{
 };
 
 use super::{
+    op_id::OpId,
     queue::Submitted,
-    slot::{Class, OpId},
+    slot::Class,
     tether::Tether,
     work::{Finished, Work},
 };

@@ -9,21 +9,10 @@ use std::{
 
 use iscsi_proto::Instant;
 
-use super::work::{Finished, Work};
-
-/// Names an operation. The generation makes a stale name harmless once the slot is reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OpId {
-    index: u32,
-    generation: u32,
-}
-
-impl OpId {
-    /// Position in the table, for tables of the driver's own.
-    pub(super) const fn index(self) -> usize {
-        self.index as usize
-    }
-}
+use super::{
+    op_id::OpId,
+    work::{Finished, Work},
+};
 
 /// Which part of the table a request competes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,6 +67,9 @@ pub enum DownReason {
     LogoutRequested,
     /// [`Session::reconnect`](super::Session::reconnect) was called.
     Requested,
+    /// A logical unit is not there any more that another login may lead to
+    /// ([`Effects::missing_unit_has_moved`](crate::quirks::Effects::missing_unit_has_moved)).
+    UnitMoved,
 }
 
 /// A session's state, and the number of the last event.

@@ -5,7 +5,7 @@ use iscsi_proto::{
     framing::{DataRef, DataStore},
 };
 
-use super::{slot::OpId, work::Held};
+use super::{op_id::OpId, work::Held};
 
 /// Which operation a task carries out, and its memory.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use iscsi_proto::{
     },
 };
 
-use super::slot::OpId;
+use super::op_id::OpId;
 use crate::{
     buf::{MemError, ReadBuf, Receive, Snapshot, WriteBuf},
     error::Error,

@@ -71,6 +71,36 @@ fn a_wanted_logout_loses_no_command_under_way() {
     }
 }
 
+/// Not "closed", which says that the session is gone for good.
+#[test]
+fn a_text_request_during_a_wanted_logout_is_one_for_later() {
+    let world = World::new(4);
+    // A session that waits takes requests while it is down.
+    let mut options = SessionOptions::default();
+    options.replacement_timeout = Some(60 * SECOND);
+    let session = world.connect(options);
+    let core = world.target.core();
+    core.set_delay(0, SECOND / 2);
+    world.sim.block_on(async {
+        let mut running = session.execute(read(0, 8));
+        assert!(poll_once(&mut running).await.is_pending());
+        core.announce(0, wanted_logout(4));
+        world.sim.sleep(SECOND / 10).await;
+        let error = session.send_targets().await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome(), error.retry()),
+            (ErrorKind::Transport, Outcome::NotExecuted, Retry::OtherPath)
+        );
+        assert_pattern(running.await, 0);
+        // And back.
+        let seen = session.status().generation;
+        down(&session, seen.saturating_sub(1)).await;
+        session.wait_up().await.unwrap();
+        session.send_targets().await.unwrap();
+    });
+    world.assert_clean();
+}
+
 #[test]
 fn commands_that_may_wait_are_carried_over_to_the_next_login() {
     let world = World::new(1);

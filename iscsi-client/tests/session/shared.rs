@@ -1,6 +1,13 @@
 //! Sessions that several use: one login for all, and a logout with the last.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use crate::support::{TARGET, World, address, assert_pattern, poll_once, read, to};
 use futures_util::future::{FutureExt, join_all};
@@ -8,7 +15,8 @@ use iscsi_client::{
     error::{ErrorKind, LoginFailure, SlotDifference},
     initiator::{Initiator, SessionTarget, SnapshotState},
     isid::SessionSlot,
-    session::{Session, SessionOptions, SessionState},
+    session::{RedirectPolicy, Session, SessionOptions, SessionState},
+    tap::{ConnectionTap, Tap, TappedConnection},
 };
 use iscsi_proto::{
     LoginStatus,
@@ -344,11 +352,11 @@ fn the_table_says_who_is_there() {
         assert_eq!((line.slot, line.isid), (slot, session.isid()));
         assert!(matches!(line.state, SnapshotState::Open(SessionState::Up)));
         let text = line.to_string();
-        assert!(text.contains(", up, 1 users"), "{text}");
+        assert!(text.contains(", up, 1 user"), "{text}");
         world.sim.net().cut(Link::to(address()));
         session.reconnect();
         let text = initiator.sessions()[0].to_string();
-        assert!(text.contains(", down, 1 users"), "{text}");
+        assert!(text.contains(", down, 1 user"), "{text}");
     });
 }
 
@@ -415,4 +423,71 @@ fn a_driver_that_nobody_polls_is_not_waited_for() {
         assert_eq!((world.sim.elapsed() - start).as_secs(), 7);
         assert_eq!(initiator.sessions().len(), 1);
     });
+}
+
+/// What a policy says and what it does are two things: a filter is the same only if it is the same code.
+#[test]
+fn another_redirect_filter_is_another_term() {
+    let world = World::new(12);
+    let initiator = world.builder().build();
+    world.sim.block_on(async {
+        let with = |redirect: &RedirectPolicy| {
+            let mut options = SessionOptions::default();
+            options.redirect = redirect.clone();
+            to().with_options(options)
+        };
+        let anywhere = RedirectPolicy::filtered(|_| true);
+        let nowhere = RedirectPolicy::filtered(|_| false);
+        let _session = initiator.session(&with(&anywhere)).await.unwrap();
+        let _same = initiator.session(&with(&anywhere)).await.unwrap();
+        for other in [nowhere, RedirectPolicy::default()] {
+            let error = initiator.session(&with(&other)).await.unwrap_err();
+            assert!(matches!(
+                error.failure(),
+                LoginFailure::SlotDiffers(SlotDifference::Options)
+            ));
+        }
+    });
+}
+
+/// A tap that says something else of itself each time, as one that counts does.
+#[derive(Default)]
+struct Counting(AtomicU32);
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "looked at {} times",
+            self.0.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+}
+
+impl Tap for Counting {
+    fn connected(
+        &self,
+        _at: Instant,
+        _connection: &TappedConnection<'_>,
+    ) -> Option<Arc<dyn ConnectionTap>> {
+        None
+    }
+}
+
+#[test]
+fn what_the_callers_own_code_says_of_itself_is_no_term() {
+    let world = World::new(13);
+    let initiator = world.builder().build();
+    let tap = Arc::new(Counting::default());
+    world.sim.block_on(async {
+        let with_tap = || {
+            let mut options = SessionOptions::default();
+            options.tap = Some(tap.clone());
+            to().with_options(options)
+        };
+        let _one = initiator.session(&with_tap()).await.unwrap();
+        let _two = initiator.session(&with_tap()).await.unwrap();
+    });
+    assert_eq!(logins(&world), 1);
+    assert_eq!(tap.0.load(Ordering::Relaxed), 0, "asked under a lock");
 }

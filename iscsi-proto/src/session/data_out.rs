@@ -80,6 +80,8 @@ impl Session {
             return Err(PeerMisbehaved::TooManyR2ts.into());
         }
         task.r2t_sn = task.r2t_sn.next();
+        // It is worked on, whatever a Reject said: what becomes of it is not known any more.
+        task.rejected = None;
         task.solicited = u32::try_from(end).unwrap_or(u32::MAX);
         if task.abandoned || task.no_more_data {
             // Its memory is gone and its ABORT TASK is on the way; or the target knows that it gets no
@@ -104,15 +106,23 @@ impl Session {
             .len()
             .min(self.parameters.max_xmit_data_segment_length as usize);
         let held: usize = self.ping_replies.iter().map(|reply| reply.data.len()).sum();
-        if self.ping_replies.len() >= MAX_PING_REPLIES || held + cut > MAX_PING_REPLY_BYTES {
+        if held + cut > MAX_PING_REPLY_BYTES {
             return Err(PeerMisbehaved::Flood.into());
         }
         let data = data.get(..cut).unwrap_or_default().to_vec();
-        self.ping_replies.push_back(PingReply {
+        self.queue_reply(PingReply {
             lun: ping.lun,
             ttt: ping.ttt,
             data,
-        });
+        })
+    }
+
+    /// Queues a NOP-Out that the target asked for in whatever way.
+    pub(super) fn queue_reply(&mut self, reply: PingReply) -> Result<(), Error> {
+        if self.ping_replies.len() >= MAX_PING_REPLIES {
+            return Err(PeerMisbehaved::Flood.into());
+        }
+        self.ping_replies.push_back(reply);
         Ok(())
     }
 }

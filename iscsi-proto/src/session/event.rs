@@ -62,7 +62,8 @@ pub enum Event {
         /// What holds from now on; also in [`Session::parameters`](super::Session::parameters).
         result: Result<DataSegmentLengths, TaskError>,
     },
-    /// A command was not answered in time: the session goes up its timeout ladder.
+    /// A command was not answered in time, or lacks data that a task management function stopped
+    /// which then failed: the session goes up its timeout ladder.
     CommandLate {
         /// Which command.
         itt: InitiatorTaskTag,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{
     Event, Session, SubmitError, Then,
     command::{TaskError, TaskErrorKind},
-    tasks::{Kind, Management, Origin, Task, after},
+    tasks::{Kind, Management, Origin, Recovery, Task, after},
 };
 use crate::{
     connection::Payload,
@@ -273,11 +273,6 @@ impl Session {
         let Some(task) = self.tasks.get_mut(itt) else {
             return true;
         };
-        // Given up while it waited to be sent again.
-        if task.reported {
-            self.tasks.remove(itt);
-            return true;
-        }
         let Kind::Management(management) = &mut task.kind else {
             return true;
         };
@@ -382,7 +377,16 @@ impl Session {
         let done = pdu.response == Code::FunctionComplete
             || management.function == Function::AbortTask && pdu.response == Code::TaskDoesNotExist;
         if done {
+            // Section 11.6.1: only "function complete" takes the CmdSN of a rejected command as received.
+            let rejected = |task: &&Task| task.rejected.is_some();
+            let gap = self.tasks.get(management.of).filter(rejected);
+            let gap = gap.map(|task| task.cmd_sn);
             self.conclude(&management);
+            if let (Code::TaskDoesNotExist, Some(gap)) = (pdu.response, gap) {
+                if !gap.precedes(self.window.exp()) && !self.plug(now, gap) {
+                    return Err(TimedOut::TaskManagement.into());
+                }
+            }
         }
         match management.origin {
             Origin::Caller if !reported => {
@@ -393,7 +397,10 @@ impl Session {
                 let itt = pdu.itt;
                 self.events
                     .push_back(Event::TaskManagementDone { itt, result });
-                Ok(())
+                match done {
+                    true => Ok(()),
+                    false => self.end_starved(now, &management),
+                }
             }
             Origin::Ladder if !done && !reported => {
                 self.rung_failed(now, &management, TimedOut::Command)
@@ -412,7 +419,8 @@ impl Session {
         };
         for itt in self.sent_commands(scope) {
             // "Task management requests must act on all the commands from the same session having a
-            // CmdSN lower than the task management CmdSN" (section 11.5.1), and on no others.
+            // CmdSN lower than the task management CmdSN" (section 11.5.1). A reset may reach further,
+            // but its answer does not say so of any command that came after it.
             let before = self
                 .tasks
                 .get(itt)
@@ -421,6 +429,26 @@ impl Session {
                 self.conclude_task(itt, management.function);
             }
         }
+    }
+
+    /// A function that did not succeed has stopped data all the same (FastAbort). The writes that
+    /// miss it can neither go on, since the target was told that they would not, nor end.
+    fn end_starved(&mut self, now: Instant, management: &Management) -> Result<(), Error> {
+        let Some(scope) = management.scope() else {
+            return Ok(());
+        };
+        let starved = |task: &Task| {
+            task.no_more_data
+                && task.staged_out < task.expected_out()
+                && task.recovery == Recovery::None
+                && !(task.finished || task.abandoned)
+        };
+        for itt in self.sent_commands(scope) {
+            if self.tasks.get(itt).is_some_and(starved) {
+                self.climb(now, itt, TimedOut::TaskManagement)?;
+            }
+        }
+        Ok(())
     }
 
     fn conclude_task(&mut self, itt: InitiatorTaskTag, function: Function) {
@@ -465,7 +493,7 @@ impl Session {
                 let result = Err(error);
                 self.events
                     .push_back(Event::TaskManagementDone { itt, result });
-                Ok(())
+                self.end_starved(now, &management)
             }
             Origin::Ladder => self.rung_failed(now, &management, TimedOut::TaskManagement),
         }
@@ -487,7 +515,7 @@ impl Session {
                 let result = Err(TaskError::not_executed(kind));
                 self.events
                     .push_back(Event::TaskManagementDone { itt, result });
-                Ok(())
+                self.end_starved(now, management)
             }
             Origin::Ladder => self.rung_failed(now, management, TimedOut::Command),
         }

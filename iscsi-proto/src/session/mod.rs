@@ -13,6 +13,7 @@ mod config;
 mod data_in;
 mod data_out;
 mod event;
+mod exchange;
 mod ladder;
 mod manage;
 mod notice;
@@ -125,6 +126,8 @@ pub struct Session {
     logout_patient: bool,
     /// Until when a logout that the target asked for waits for commands under way.
     logout_at: Option<Instant>,
+    /// Until when it must have been answered, however often the target has it sent again.
+    logout_deadline: Option<Instant>,
     /// The last ping of the keepalive.
     own_ping: Option<InitiatorTaskTag>,
     closed: bool,
@@ -197,6 +200,7 @@ impl Session {
             logout: None,
             logout_patient: false,
             logout_at: None,
+            logout_deadline: None,
             own_ping: None,
             closed: false,
             bytes_in: 0,
@@ -433,7 +437,13 @@ impl Session {
         if self.is_logging_out() {
             return Err(SubmitError::Closing);
         }
-        self.insert_request(Kind::Ping { sent: now, own }, deadline)
+        let plug = None;
+        let kind = Kind::Ping {
+            sent: now,
+            own,
+            plug,
+        };
+        self.insert_request(kind, deadline)
     }
 
     fn insert_request(

@@ -67,6 +67,7 @@ impl Session {
             let error = TaskError::not_executed(TaskErrorKind::LogoutRequested);
             self.finish(itt, Err(error), Then::Free);
         }
+        self.extended.clear();
         self.events.push_back(Event::LogoutRequested { within });
     }
 
@@ -76,7 +77,7 @@ impl Session {
     fn tasks_terminated(&mut self, now: Instant, lun: Lun) -> Result<(), Error> {
         self.stop_data(Scope::Unit(lun));
         if self.is_fast_abort() {
-            self.ping_replies.push_back(PingReply::acknowledgement(lun));
+            self.queue_reply(PingReply::acknowledgement(lun))?;
         }
         if self.sent_commands(Scope::Unit(lun)).is_empty() || self.is_logging_out() {
             return Ok(());

@@ -110,7 +110,7 @@ impl Session {
         }
         self.connection.accept_status(pdu.stat_sn)?;
         let (sent, own) = match self.tasks.get(pdu.itt).map(|task| &task.kind) {
-            Some(Kind::Ping { sent, own }) => (*sent, *own),
+            Some(Kind::Ping { sent, own, .. }) => (*sent, *own),
             // Perhaps one that was given up.
             _ => return Ok(self.tasks.expect_straggler(pdu.itt)?),
         };

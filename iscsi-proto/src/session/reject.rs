@@ -83,23 +83,24 @@ impl Session {
             // Answers to the target's pings, and acknowledgements: nobody waits for anything.
             opcode::NOP_OUT if itt == InitiatorTaskTag::RESERVED => true,
             opcode::NOP_OUT => self.ping_rejected(itt, pdu.reason),
-            opcode::TEXT_REQUEST => self.text_rejected(itt, pdu.reason),
+            opcode::TEXT_REQUEST => self.text_rejected(now, itt, pdu.reason),
             opcode::TASK_MANAGEMENT_REQUEST => {
-                let management = match self.tasks.get(itt).map(|task| &task.kind) {
-                    Some(Kind::Management(management)) => *management,
-                    _ => return lost,
+                let Some(task) = self.tasks.get_mut(itt).filter(|task| task.begin.is_some()) else {
+                    return lost;
                 };
-                if meaning == Meaning::NotNow {
+                let Kind::Management(management) = task.kind else {
+                    return lost;
+                };
+                if meaning == Meaning::NotNow && !task.reported {
+                    // The target has not got it: as if it had not been sent.
+                    task.begin = None;
                     self.later.push((resend_at(now), itt));
                     return Ok(());
                 }
                 let kind = TaskErrorKind::Rejected(pdu.reason);
                 return self.function_rejected(now, itt, &management, kind);
             }
-            opcode::LOGOUT_REQUEST if meaning == Meaning::NotNow => {
-                self.later.push((resend_at(now), itt));
-                true
-            }
+            opcode::LOGOUT_REQUEST if meaning == Meaning::NotNow => self.logout_not_now(now, itt),
             _ => false,
         };
         if known { Ok(()) } else { lost }
@@ -145,17 +146,34 @@ impl Session {
     /// so the response is not waited for without end. Of a command that is over, nothing follows.
     fn data_rejected(&mut self, now: Instant, itt: InitiatorTaskTag) -> bool {
         let limit = after(now, self.config.task_management_timeout);
-        if let Some(task) = self.tasks.get_mut(itt) {
-            if !task.finished {
-                task.deadline = [task.deadline, limit].into_iter().flatten().min();
-                self.deadlines.add(task.deadline);
-            }
+        let Some(task) = self.tasks.get_mut(itt) else {
+            return true;
+        };
+        if !task.is_command() || task.begin.is_none() {
+            return false;
         }
+        if !task.finished {
+            task.deadline = [task.deadline, limit].into_iter().flatten().min();
+            self.deadlines.add(task.deadline);
+        }
+        true
+    }
+
+    /// The logout was one immediate request too many.
+    fn logout_not_now(&mut self, now: Instant, itt: InitiatorTaskTag) -> bool {
+        let kind = self.tasks.get(itt).map(|task| &task.kind);
+        let waits = self.later.iter().any(|(_, waiting)| *waiting == itt);
+        if waits || !matches!(kind, Some(Kind::Logout)) {
+            return false;
+        }
+        self.later.push((resend_at(now), itt));
         true
     }
 
     fn ping_rejected(&mut self, itt: InitiatorTaskTag, reason: RejectReason) -> bool {
         let own = match self.tasks.get(itt).map(|task| &task.kind) {
+            // It was to fill a gap, which is still there then.
+            Some(Kind::Ping { plug: Some(_), .. }) => return false,
             Some(Kind::Ping { own, .. }) => *own,
             _ => return self.tasks.expect_straggler(itt).is_ok(),
         };

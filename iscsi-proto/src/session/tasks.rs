@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{
     command::{Command, DataLength},
-    text::Exchange,
+    exchange::Exchange,
 };
 use crate::{
     error::PeerMisbehaved,
@@ -74,10 +74,12 @@ pub(super) struct Task {
 #[derive(Debug)]
 pub(super) enum Kind {
     Command,
-    /// `own`: the keepalive's, which no caller waits for.
+    /// `own`: the session's, which no caller waits for. `plug`: sent with the CmdSN of a request that
+    /// the target rejected, so that its gap is filled.
     Ping {
         sent: Instant,
         own: bool,
+        plug: Option<CmdSn>,
     },
     Management(Management),
     Text(Exchange),
@@ -338,6 +340,7 @@ mod tests {
                 Kind::Ping {
                     sent: Instant::ZERO,
                     own: true,
+                    plug: None,
                 },
                 task().command,
                 None,

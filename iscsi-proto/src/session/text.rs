@@ -8,13 +8,15 @@ use super::{
     Event, Session, SubmitError,
     command::{TaskError, TaskErrorKind},
     data_out::wire_len,
-    tasks::{Kind, after},
+    exchange::{Exchange, Lengths, Purpose},
+    tasks::{Kind, Task, after},
 };
 use crate::{
     error::{ApiMisuse, DecodeError, Error, PeerMisbehaved},
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{RejectReason, TextResponse},
     scsi::lun::Lun,
+    serial::CmdSn,
     text::{
         Key,
         codec::{Pairs, TextBuf},
@@ -31,33 +33,6 @@ pub struct DataSegmentLengths {
     pub receive: u32,
     /// What we may send at a time.
     pub transmit: u32,
-}
-
-/// A text exchange that is under way.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    gathered: Vec<u8>,
-    purpose: Purpose,
-}
-
-#[derive(Debug)]
-enum Purpose {
-    /// The caller reads the answer.
-    Caller,
-    /// Negotiation of segment lengths.
-    Lengths(Lengths),
-}
-
-#[derive(Debug)]
-struct Lengths {
-    /// What we declared, until the target refuses it.
-    ours: Option<u32>,
-    /// What the target declared.
-    theirs: Option<u32>,
-    /// How much of the text has been acted on.
-    read: usize,
-    /// Whether a caller waits for the result.
-    wanted: bool,
 }
 
 impl Session {
@@ -264,15 +239,22 @@ impl Session {
         self.events.push_back(event);
     }
 
-    /// Section 6.4: a Reject resets the negotiation; what held before holds on.
-    pub(super) fn text_rejected(&mut self, itt: InitiatorTaskTag, reason: RejectReason) -> bool {
-        if !matches!(
-            self.tasks.get(itt).map(|task| &task.kind),
-            Some(Kind::Text(_))
-        ) {
+    /// Section 6.4: a Reject resets the negotiation; what held before holds on. False if it cannot be
+    /// about anything that was sent, or leaves a gap that cannot be filled.
+    pub(super) fn text_rejected(
+        &mut self,
+        now: Instant,
+        itt: InitiatorTaskTag,
+        reason: RejectReason,
+    ) -> bool {
+        let is_text = |task: &Task| matches!(task.kind, Kind::Text(_));
+        if !self.tasks.get(itt).is_some_and(is_text) || self.requests.contains(&itt) {
             return false;
         }
-        let Some(Kind::Text(exchange)) = self.tasks.remove(itt).map(|task| task.kind) else {
+        let Some(task) = self.tasks.remove(itt) else {
+            return false;
+        };
+        let Kind::Text(exchange) = task.kind else {
             return false;
         };
         let length = self.parameters.max_recv_data_segment_length;
@@ -281,7 +263,21 @@ impl Session {
             .set_max_recv_data_segment_length(length);
         let error = TaskError::not_executed(TaskErrorKind::Rejected(reason));
         self.fail_exchange(itt, &exchange, error);
-        true
+        // Section 7.3: its CmdSN is not taken as received, so no command behind it would ever begin.
+        // Any command PDU with that number fills the gap.
+        task.cmd_sn.precedes(self.window.exp()) || self.plug(now, task.cmd_sn)
+    }
+
+    /// Fills a gap in the order of commands by a NOP-Out with its number; false if there is no slot
+    /// for that.
+    pub(super) fn plug(&mut self, now: Instant, gap: CmdSn) -> bool {
+        let kind = Kind::Ping {
+            sent: now,
+            own: true,
+            plug: Some(gap),
+        };
+        let deadline = after(now, self.config.task_management_timeout);
+        self.insert_request(kind, deadline).is_ok()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, TimedOut},
     ids::InitiatorTaskTag,
     scsi::lun::Lun,
+    serial::CmdSn,
     time::Instant,
 };
 
@@ -102,9 +103,22 @@ impl Session {
                 Kind::Management(_) => self.function_timed_out(now, itt)?,
                 Kind::Text(_) => return Err(TimedOut::Text.into()),
                 Kind::Logout => return Err(TimedOut::Logout.into()),
-                Kind::Ping { .. } => self.ping_timed_out(itt),
+                Kind::Ping { plug: None, .. } => self.ping_timed_out(itt),
+                Kind::Ping {
+                    plug: Some(gap), ..
+                } => self.plug_timed_out(itt, gap)?,
             }
         }
+        Ok(())
+    }
+
+    /// The target goes on, or nothing that was sent behind the gap would ever be carried out.
+    fn plug_timed_out(&mut self, itt: InitiatorTaskTag, gap: CmdSn) -> Result<(), Error> {
+        if !gap.precedes(self.window.exp()) {
+            return Err(TimedOut::Text.into());
+        }
+        self.tasks.remove(itt);
+        self.tasks.note_aborted(itt);
         Ok(())
     }
 

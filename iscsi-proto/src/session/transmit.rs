@@ -40,6 +40,9 @@ impl Session {
         let Some(reply) = self.ping_replies.pop_front() else {
             return false;
         };
+        // The limit may have been lowered while it waited.
+        let most = self.parameters.max_xmit_data_segment_length as usize;
+        let data = reply.data.get(..most).unwrap_or(&reply.data);
         let header = NopOut {
             immediate: true,
             lun: reply.lun,
@@ -47,10 +50,10 @@ impl Session {
             ttt: reply.ttt,
             cmd_sn: self.window.current(),
             exp_stat_sn: self.connection.exp_stat_sn(),
-            data_segment_length: data_out::wire_len(reply.data.len()),
+            data_segment_length: data_out::wire_len(data.len()),
         };
         self.connection
-            .stage(&header.emit(), Payload::Inline(&reply.data), store);
+            .stage(&header.emit(), Payload::Inline(data), store);
         true
     }
 
@@ -73,14 +76,14 @@ impl Session {
             return true;
         };
         match &mut task.kind {
-            Kind::Ping { sent, .. } => {
+            Kind::Ping { sent, plug, .. } => {
                 *sent = now;
                 let header = NopOut {
-                    immediate: true,
+                    immediate: plug.is_none(),
                     lun: Lun::ZERO,
                     itt,
                     ttt: TargetTransferTag::RESERVED,
-                    cmd_sn: self.window.current(),
+                    cmd_sn: plug.unwrap_or(self.window.current()),
                     exp_stat_sn,
                     data_segment_length: 0,
                 };
@@ -105,7 +108,10 @@ impl Session {
                     exp_stat_sn,
                     data_segment_length: data_out::wire_len(self.text_out.len()),
                 };
-                task.begin = Some(self.connection.plan.staged());
+                task.cmd_sn = cmd_sn;
+                // Of the first request: a continuation does not unsay that one.
+                let begin = self.connection.plan.staged();
+                task.begin.get_or_insert(begin);
                 let text = Payload::Inline(&self.text_out);
                 self.connection.stage(&header.emit(), text, store);
                 self.text_out.clear();
@@ -270,13 +276,15 @@ impl Session {
         if self.tasks.commands() > 0 && patient {
             return false;
         }
-        let deadline = after(now, self.config.logout_timeout);
+        let timeout = after(now, self.config.logout_timeout);
+        let deadline = self.logout_deadline.or(timeout);
         let task = Task::new(Kind::Logout, no_command(), deadline);
         // All slots taken by requests that were not answered: the next answer frees one.
         let Some(itt) = self.tasks.insert(task) else {
             return false;
         };
         self.deadlines.add(deadline);
+        self.logout_deadline = deadline;
         self.logout = Some(Logout::Staged(reason));
         let header = LogoutRequest {
             immediate: true,

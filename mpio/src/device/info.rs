@@ -22,6 +22,8 @@ pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Opti
         merged.read_only |= info.read_only;
         merged.write_cache |= info.write_cache;
         merged.fua &= info.fua;
+        merged.unmap &= info.unmap;
+        merged.unmapped_reads_zeros &= info.unmapped_reads_zeros;
     }
     Some(merged)
 }

@@ -1,5 +1,6 @@
 //! The multipath device over real sessions in a simulated world.
 
+mod bad_block;
 mod failover;
 mod hostile;
 mod joining;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    error::PeerMisbehaved,
     pdu::{
         AsyncEvent, AsyncMessage, LogoutReason, TaskManagementFunction as Function,
         TaskManagementResponseCode as Code,
@@ -224,4 +225,40 @@ fn terminated_tasks_of_an_idle_unit_are_only_acknowledged() {
     terminated.lun = Lun::new(5);
     h.feed(terminated.emit(), &[]).unwrap();
     assert!(matches!(&h.sent()[..], [(Pdu::NopOut(_), _)]));
+}
+
+/// Each one wants a NOP-Out; a target that asks for more of them than it reads is refused.
+#[test]
+fn a_flood_of_terminations_is_bounded() {
+    let p = Parameters {
+        task_reporting: TaskReporting::FastAbort,
+        ..parameters()
+    };
+    let mut h = Harness::with(p, SessionConfig::default());
+    for n in 0..1000 {
+        let terminated = message(&mut h, AsyncEvent::TasksTerminated);
+        if let Err(error) = h.feed(terminated.emit(), &[]) {
+            assert_eq!(error, PeerMisbehaved::Flood.into());
+            assert_eq!(n, 64);
+            return;
+        }
+        h.events();
+    }
+    panic!("no end");
+}
+
+#[test]
+fn nothing_is_kept_of_an_extended_command_that_is_not_sent_any_more() {
+    let mut h = Harness::new();
+    let command = Command::new(Lun::new(1), Cdb::test_unit_ready(), DataLength::None);
+    let cdb = [0x7f; 32];
+    let itt = h.session.submit_extended(h.now, &command, &cdb).unwrap();
+    let wanted = message(&mut h, AsyncEvent::LogoutRequested);
+    h.feed(wanted.emit(), &[]).unwrap();
+    let events = h.events();
+    assert!(
+        matches!(events[1], Event::CommandDone { itt: of, .. } if of == itt),
+        "{events:?}"
+    );
+    assert!(h.session.extended.is_empty());
 }

@@ -3,8 +3,11 @@
 use super::*;
 use crate::{
     error::{ApiMisuse, PeerMisbehaved},
-    pdu::{TaskManagementFunction as Function, TaskManagementResponseCode as Code},
-    session::{Execution, SubmitError, TaskErrorKind, TaskManagement, TaskManagementAnswer},
+    pdu::{
+        Reject, RejectReason, TaskManagementFunction as Function,
+        TaskManagementResponseCode as Code,
+    },
+    session::{Execution, Rung, SubmitError, TaskErrorKind, TaskManagement, TaskManagementAnswer},
     text::TaskReporting,
 };
 
@@ -352,4 +355,64 @@ fn the_end_of_the_connection_ends_functions_too() {
     let ends: BTreeMap<_, _> = ends.collect();
     assert_eq!(ends[&sent], TaskError::unknown(kind, false));
     assert_eq!(ends[&unsent], TaskError::not_executed(kind));
+}
+
+/// With FastAbort the data has stopped for good, though the function did nothing: the writes that lack
+/// it would wait for ever, and those that have all of theirs go on.
+#[test]
+fn writes_that_a_failed_function_has_starved_are_ended_one_by_one() {
+    for how in 0..3 {
+        let p = Parameters {
+            task_reporting: TaskReporting::FastAbort,
+            ..parameters()
+        };
+        let mut h = Harness::with(p, SessionConfig::default());
+        let starved = on_lun(&mut h, 1, DataLength::Out(4096));
+        let whole = on_lun(&mut h, 1, DataLength::Out(512));
+        h.sent();
+        let deadline = Some(h.now.saturating_add(Duration::from_secs(1)));
+        let request = TaskManagement::LogicalUnitReset(Lun::new(1));
+        let itt = h.session.task_management(h.now, request, deadline).unwrap();
+        let sent = h.sent();
+        match how {
+            0 => {
+                let response = h.managed(itt, Code::NotSupported);
+                h.feed(response, &[]).unwrap();
+            }
+            1 => {
+                let reject = Reject {
+                    reason: RejectReason::CommandNotSupported,
+                    stat_sn: h.next_stat_sn(),
+                    exp_cmd_sn: CmdSn(CMD_SN),
+                    max_cmd_sn: CmdSn(h.max_cmd_sn),
+                    data_sn: DataSn(0),
+                    data_segment_length: 48,
+                };
+                h.feed(reject.emit(), sent[0].0.emit().as_bytes()).unwrap();
+            }
+            _ => {
+                h.advance(Duration::from_secs(1));
+                h.session.handle_timeout(h.now).unwrap();
+            }
+        }
+        let events = h.events();
+        assert!(
+            matches!(
+                events[..],
+                [
+                    Event::TaskManagementDone { .. },
+                    Event::CommandLate { itt, rung: Rung::AbortTask, .. },
+                ] if itt == starved
+            ),
+            "{events:?}"
+        );
+        let abort = function_in(&h.sent());
+        assert_eq!(abort.referenced_task_tag, starved);
+        let response = h.managed(abort.itt, Code::FunctionComplete);
+        h.feed(response, &[]).unwrap();
+        let kind = TaskErrorKind::Terminated(Function::AbortTask);
+        assert_eq!(h.done(starved), Err(TaskError::unknown(kind, true)));
+        h.good(whole).unwrap();
+        assert!(h.done(whole).is_ok());
+    }
 }

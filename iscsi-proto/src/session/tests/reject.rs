@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     error::{PeerMisbehaved, TimedOut},
-    pdu::{LogoutReason, Reject, RejectReason, TaskManagementResponseCode as Code},
+    pdu::{LogoutReason, NopIn, Reject, RejectReason, TaskManagementResponseCode as Code},
     serial::DataSn,
     session::{Execution, TaskErrorKind, TaskManagement},
 };
@@ -296,5 +296,206 @@ fn waiting_for_logout_makes_us_log_out() {
     assert!(
         matches!(&sent[..], [(Pdu::LogoutRequest(r), _)] if r.reason == LogoutReason::CloseSession),
         "{under_way} is not waited for: {sent:?}"
+    );
+}
+
+/// The timers of an idle connection would only be in the way.
+fn quiet() -> Harness {
+    let config = SessionConfig {
+        nop_interval: None,
+        nop_timeout: Duration::from_secs(60),
+        acknowledge_after: None,
+        ..SessionConfig::default()
+    };
+    Harness::with(parameters(), config)
+}
+
+fn nop_in(h: &mut Harness, itt: InitiatorTaskTag, consumed: u32) -> Bhs {
+    NopIn {
+        lun: Lun::ZERO,
+        itt,
+        ttt: TargetTransferTag::RESERVED,
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN).plus(consumed),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    }
+    .emit()
+}
+
+/// Section 7.3, of a Text Request, which has a CmdSN as commands have: what was sent behind it would
+/// never begin.
+#[test]
+fn a_gap_that_a_rejected_text_leaves_is_filled_by_a_ping() {
+    let reason = RejectReason::ProtocolError;
+    for (answered, passed) in [(true, true), (false, true), (false, false)] {
+        let mut h = quiet();
+        let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+        let behind = h.read(512);
+        let sent = h.sent();
+        reject(&mut h, reason, &sent[0].0, 0).unwrap();
+        let result = Err(TaskError::not_executed(TaskErrorKind::Rejected(reason)));
+        assert_eq!(h.events(), [Event::TextDone { itt, result }]);
+        let sent = h.sent();
+        let [(Pdu::NopOut(plug), _)] = &sent[..] else {
+            panic!("{sent:?}")
+        };
+        assert_eq!((plug.immediate, plug.cmd_sn), (false, CmdSn(CMD_SN)));
+        assert_ne!(plug.itt, InitiatorTaskTag::RESERVED);
+        if answered {
+            let answer = nop_in(&mut h, plug.itt, 2);
+            h.feed(answer, &[]).unwrap();
+        } else if passed {
+            // The target had counted the text after all, and the ping is a repetition to it.
+            let mut response = h.response(behind);
+            response.status = ScsiStatus::Busy;
+            response.exp_cmd_sn = CmdSn(CMD_SN).plus(2);
+            h.feed(response.emit(), &[]).unwrap();
+            assert!(h.done(behind).is_ok());
+        }
+        h.advance(Duration::from_secs(5));
+        let result = h.session.handle_timeout(h.now);
+        let want = if passed {
+            Ok(())
+        } else {
+            Err(TimedOut::Text.into())
+        };
+        assert_eq!(result, want);
+        assert!(h.events().is_empty(), "nobody waits for that ping");
+    }
+    let mut h = quiet();
+    h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    let sent = h.sent();
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    let plug = h.sent();
+    let error = reject(&mut h, reason, &plug[0].0, 0);
+    assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
+}
+
+/// The target said that it does not have it, so nothing can follow, and its slot is free.
+#[test]
+fn a_function_given_up_while_the_target_had_no_room_for_it_leaves_nothing_behind() {
+    let mut h = quiet();
+    let deadline = Some(h.now.saturating_add(Duration::from_millis(50)));
+    let request = TaskManagement::LogicalUnitReset(Lun::new(1));
+    let itt = h.session.task_management(h.now, request, deadline).unwrap();
+    let sent = h.sent();
+    let reason = RejectReason::ImmediateCommandReject;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    h.advance(Duration::from_millis(50));
+    h.session.handle_timeout(h.now).unwrap();
+    let result = Err(TaskError::not_executed(TaskErrorKind::TimedOut));
+    assert_eq!(h.events(), [Event::TaskManagementDone { itt, result }]);
+    assert_eq!(h.session.tasks.tags().count(), 0);
+    assert_eq!(h.session.poll_timeout(), None);
+}
+
+/// Else each of them would be sent again, and remembered until then.
+#[test]
+fn what_waits_to_be_sent_again_cannot_be_rejected_again() {
+    let reason = RejectReason::ImmediateCommandReject;
+    let want = Err(PeerMisbehaved::Rejected(6).into());
+    let mut h = quiet();
+    let request = TaskManagement::LogicalUnitReset(Lun::new(1));
+    h.session.task_management(h.now, request, None).unwrap();
+    let sent = h.sent();
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    assert_eq!(reject(&mut h, reason, &sent[0].0, 0), want);
+
+    let mut h = quiet();
+    h.session
+        .logout(h.now, LogoutReason::CloseSession)
+        .expect("a reason");
+    let sent = h.sent();
+    let Some((Pdu::LogoutRequest(request), _)) = sent.first() else {
+        panic!("{sent:?}")
+    };
+    let mut other = *request;
+    other.itt = InitiatorTaskTag(0x7777_7777);
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    assert_eq!(reject(&mut h, reason, &sent[0].0, 0), want);
+
+    let mut h = quiet();
+    let other = Pdu::LogoutRequest(other);
+    assert_eq!(reject(&mut h, reason, &other, 0), want, "none was sent");
+}
+
+#[test]
+fn a_logout_that_is_never_taken_ends_with_the_time_of_the_logout() {
+    let mut h = quiet();
+    h.session
+        .logout(h.now, LogoutReason::CloseSession)
+        .expect("a reason");
+    for _ in 0..1000 {
+        let sent = h.sent();
+        reject(&mut h, RejectReason::ImmediateCommandReject, &sent[0].0, 0).unwrap();
+        h.now = h.session.poll_timeout().unwrap();
+        if let Err(error) = h.session.handle_timeout(h.now) {
+            assert_eq!(error, TimedOut::Logout.into());
+            assert_eq!(h.now, Instant::from_nanos(5_000_000_000));
+            return;
+        }
+    }
+    panic!("no end");
+}
+
+/// A ping of the keepalive would get a deadline, and an end that nobody waits for.
+#[test]
+fn a_rejected_data_out_of_something_that_is_no_command_ends_the_connection() {
+    let mut h = Harness::new();
+    h.write(1024);
+    let sent = h.sent();
+    let Some((Pdu::DataOut(data), _)) = sent.get(1) else {
+        panic!("{sent:?}")
+    };
+    let mut strange = *data;
+    strange.itt = h.session.ping(h.now, None).unwrap();
+    h.sent();
+    let reason = RejectReason::ProtocolError;
+    let error = reject(&mut h, reason, &Pdu::DataOut(strange), 1);
+    assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
+}
+
+/// A target that asks for data of a command that it rejected works on it: whether it was carried out
+/// is not known any more.
+#[test]
+fn a_rejected_command_that_is_worked_on_after_all_may_have_been_executed() {
+    let mut h = Harness::new();
+    let itt = h.write(4096);
+    let sent = h.sent();
+    reject(&mut h, RejectReason::ProtocolError, &sent[0].0, 0).unwrap();
+    let r2t = h.r2t(itt, 0, 1024, 2048);
+    h.feed(r2t.emit(), &[]).unwrap();
+    h.session.handle_closed(Error::Closed);
+    let kind = TaskErrorKind::ConnectionLost(Error::Closed);
+    assert_eq!(h.done(itt), Err(TaskError::unknown(kind, false)));
+
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    let sent = h.sent();
+    reject(&mut h, RejectReason::ProtocolError, &sent[0].0, 0).unwrap();
+    let data = h.data_in(itt, 0, 0, 512);
+    h.feed(data.emit(), &[1; 512]).unwrap();
+    h.session.handle_closed(Error::Closed);
+    assert_eq!(h.done(itt), Err(TaskError::unknown(kind, false)));
+}
+
+/// Section 11.6.1: "task does not exist" says nothing of the CmdSN, unlike "function complete".
+#[test]
+fn a_gap_that_the_abort_did_not_fill_is_filled_by_a_ping() {
+    let mut h = Harness::new();
+    let itt = h.write(512);
+    let sent = h.sent();
+    let reason = RejectReason::InvalidPduField;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    let abort = function_in(&h.sent());
+    let response = h.managed(abort.itt, Code::TaskDoesNotExist);
+    h.feed(response, &[]).unwrap();
+    let want = TaskError::not_executed(TaskErrorKind::Rejected(reason));
+    assert_eq!(h.done(itt), Err(want));
+    let sent = h.sent();
+    assert!(
+        matches!(&sent[..], [(Pdu::NopOut(plug), _)] if !plug.immediate && plug.cmd_sn == CmdSn(CMD_SN)),
+        "{sent:?}"
     );
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     error::{ApiMisuse, DecodeError, PeerMisbehaved, TimedOut},
-    pdu::{AsyncEvent, AsyncMessage, TextResponse},
-    session::{DataSegmentLengths, SubmitError},
+    pdu::{AsyncEvent, AsyncMessage, NopIn, TextResponse},
+    session::{DataSegmentLengths, SubmitError, TaskErrorKind},
 };
 
 fn answer(h: &mut Harness, itt: InitiatorTaskTag, is_final: bool) -> Bhs {
@@ -201,4 +201,47 @@ fn a_wanted_negotiation_is_offered_in_time() {
             assert!(h.events().is_empty(), "nobody asked");
         }
     }
+}
+
+#[test]
+fn an_echo_that_waited_while_the_limit_was_lowered_is_cut_to_it() {
+    let p = Parameters {
+        max_xmit_data_segment_length: 2048,
+        ..parameters()
+    };
+    let mut h = Harness::with(p, SessionConfig::default());
+    let itt = h.session.renegotiate(h.now, 8192).unwrap();
+    h.sent();
+    let ping = NopIn {
+        lun: Lun::ZERO,
+        itt: InitiatorTaskTag::RESERVED,
+        ttt: TargetTransferTag(3),
+        stat_sn: StatSn(h.stat_sn),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    };
+    h.feed(ping.emit(), &[7; 1500]).unwrap();
+    let last = answer(&mut h, itt, true);
+    h.feed(last, b"MaxRecvDataSegmentLength=512\0").unwrap();
+    let sent = h.sent();
+    assert!(
+        matches!(&sent[..], [(Pdu::NopOut(_), data)] if data[..] == [7; 512]),
+        "{sent:?}"
+    );
+}
+
+/// The target has had the first request, whatever becomes of the next.
+#[test]
+fn an_exchange_that_has_begun_is_not_reported_as_never_sent() {
+    let mut h = Harness::new();
+    let itt = h.session.renegotiate(h.now, 8192).unwrap();
+    h.sent();
+    let more = answer(&mut h, itt, false);
+    h.feed(more, b"TargetAlias=x\0").unwrap();
+    assert!(h.session.poll_transmit(h.now, 4096, &h.memory));
+    h.session.handle_closed(Error::Closed);
+    let kind = TaskErrorKind::ConnectionLost(Error::Closed);
+    let result = Err(TaskError::unknown(kind, false));
+    assert_eq!(h.events(), [Event::Renegotiated { itt, result }]);
 }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::runtime::{AsyncTimer, Runtime};
 
-/// Bounds on the logins of an [`Initiator`](super::Initiator), over all its sessions.
+/// Bounds on the logins of an [`Initiator`](crate::initiator::Initiator), over all its sessions.
 ///
 /// A switch that restarts takes a hundred sessions with it in one moment, and all of them want back
 /// at once, from every host behind it. The first few log in without any delay, as after a loss of

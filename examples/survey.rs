@@ -1,0 +1,459 @@
+//! What `discover` finds out: targets, and their logical units through every portal and NIC.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use futures_util::stream::{self, StreamExt};
+use iscsi_client::{
+    bind::Bind,
+    device::{DeviceInfo, ProvisioningType},
+    error::{Error, ErrorKind},
+    initiator::{Initiator, SessionTarget},
+    isid::SessionSlot,
+    logical_unit::LogicalUnit,
+    session::Session,
+};
+use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How many portals, and sessions, are asked at a time: enough that one which is silent does not hold
+/// up the others, and few enough for a small array.
+const AT_A_TIME: usize = 8;
+
+/// How long a target may take to list its logical units.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Asks, from some NICs.
+#[derive(Debug)]
+pub struct Survey {
+    initiator: Initiator,
+    nics: Vec<Bind>,
+    visible: bool,
+}
+
+/// All that was found. The field names are the keys of the JSON.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Found {
+    /// One entry per NIC and portal that was asked.
+    pub portals: Vec<PortalFound>,
+    /// One entry per NIC, target and portal of the target.
+    pub sessions: Vec<SessionFound>,
+}
+
+/// What one portal said through one NIC.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortalFound {
+    /// The NIC; `None` where the routing table decides.
+    pub nic: Option<String>,
+    /// The portal that was asked.
+    pub portal: String,
+    /// Why there is no answer.
+    pub error: Option<String>,
+    /// How many names and addresses in the answer were malformed, and left out.
+    pub dropped: u32,
+    /// The targets, in the order of the answer.
+    pub targets: Vec<TargetFound>,
+    #[serde(skip)]
+    bind: usize,
+    #[serde(skip)]
+    parsed: Vec<(IscsiName, Vec<Portal>)>,
+}
+
+/// A target and where it listens.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetFound {
+    /// Its name.
+    pub name: String,
+    /// `IP:port,tpgt`, as `iscsiadm` prints it: `-1` for a portal group that nobody told.
+    pub portals: Vec<String>,
+}
+
+/// The logical units of one target through one portal and one NIC.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionFound {
+    /// The target.
+    pub target: String,
+    /// The portal.
+    pub portal: String,
+    /// The NIC; `None` where the routing table decides.
+    pub nic: Option<String>,
+    /// Why there is no list.
+    pub error: Option<String>,
+    /// The logical units.
+    pub luns: Vec<LunFound>,
+}
+
+/// One logical unit.
+#[derive(Clone, Debug, Serialize)]
+pub struct LunFound {
+    /// Its number, or `0x` and 16 digits where the target's encoding is an unusual one.
+    pub lun: String,
+    /// Why nothing is known of it.
+    pub error: Option<String>,
+    /// What is known.
+    #[serde(flatten)]
+    pub disk: Option<DiskFound>,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskFound {
+    /// As `scsi_id` prints it.
+    pub wwid: Option<String>,
+    /// T10 vendor identification.
+    pub vendor: String,
+    /// Product identification.
+    pub product: String,
+    /// Product revision level.
+    pub revision: String,
+    /// Unit serial number.
+    pub serial: Option<String>,
+    /// Capacity.
+    pub size_bytes: u64,
+    /// Logical block.
+    pub block_size: u32,
+    /// Physical block.
+    pub physical_block_size: u32,
+    /// `thin`, `resource`, or `not reported`.
+    pub provisioning: String,
+    /// Blocks can be unmapped.
+    pub unmap: bool,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// The target port group of the portal, where the unit tells.
+    pub own_group: Option<u16>,
+    /// The target port groups; none where the unit has no asymmetric access.
+    pub groups: Vec<GroupFound>,
+}
+
+/// A target port group.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupFound {
+    /// Its number.
+    pub group: u16,
+    /// Its asymmetric access state.
+    pub state: String,
+    /// The unit would have its commands come here.
+    pub preferred: bool,
+    /// Relative identifiers of its ports.
+    pub ports: Vec<u16>,
+}
+
+/// How much of what was asked answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it.
+    All,
+    /// Some portals, targets or logical units did not.
+    Some,
+    /// No portal did.
+    None,
+}
+
+impl Survey {
+    /// From these NICs; with none the routing table decides.
+    #[must_use]
+    pub fn new(initiator: Initiator, nics: &[Bind]) -> Self {
+        let nics = match nics {
+            [] => vec![Bind::Any],
+            nics => nics.to_vec(),
+        };
+        Self {
+            initiator,
+            nics,
+            visible: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Asks each portal through each NIC. A failure is a line on standard error, and an entry.
+    pub async fn discover(&self, portals: &[Portal]) -> Found {
+        let pairs = (0..self.nics.len()).flat_map(|bind| portals.iter().map(move |p| (bind, p)));
+        let asked = stream::iter(pairs).map(|(bind, portal)| self.ask(bind, portal));
+        Found {
+            portals: asked.buffered(AT_A_TIME).collect().await,
+            sessions: Vec::new(),
+        }
+    }
+
+    async fn ask(&self, bind: usize, portal: &Portal) -> PortalFound {
+        let nic = &self.nics[bind];
+        self.progress(format_args!("asking {portal} from {nic}"));
+        let mut found = PortalFound {
+            nic: shown(nic),
+            portal: portal.to_string(),
+            error: None,
+            dropped: 0,
+            targets: Vec::new(),
+            bind,
+            parsed: Vec::new(),
+        };
+        match self.initiator.discover(portal, nic).await {
+            Ok(answer) => {
+                found.dropped = answer.dropped;
+                if answer.dropped > 0 {
+                    let count = answer.dropped;
+                    note(format_args!(
+                        "{portal} from {nic}: {count} malformed names or addresses left out"
+                    ));
+                }
+                for target in answer.targets {
+                    let portals = match target.portals.is_empty() {
+                        true => vec![portal.clone()],
+                        false => target.portals,
+                    };
+                    found.targets.push(TargetFound {
+                        name: target.name.to_string(),
+                        portals: portals.iter().map(tagged).collect(),
+                    });
+                    found.parsed.push((target.name, portals));
+                }
+            }
+            Err(error) => {
+                let error = Failure::from(error).to_string();
+                note(format_args!("{portal} from {nic}: {error}"));
+                found.error = Some(error);
+            }
+        }
+        found
+    }
+
+    /// Logs in to each target through each of its portals, from each NIC that knows it, and lists the
+    /// logical units. A failure is a line on standard error, and an entry.
+    pub async fn list_luns(&self, found: &mut Found) {
+        // Several portals of a target tell of the same ones.
+        let mut wanted: Vec<(usize, &IscsiName, &Portal)> = Vec::new();
+        for asked in &found.portals {
+            for (name, portals) in &asked.parsed {
+                for portal in portals {
+                    if !wanted.contains(&(asked.bind, name, portal)) {
+                        wanted.push((asked.bind, name, portal));
+                    }
+                }
+            }
+        }
+        // Unique among those that are under way, which are few.
+        let numbered = (0..=u16::MAX).cycle().zip(wanted);
+        let listed = stream::iter(numbered)
+            .map(|(number, (bind, name, portal))| self.list(number, bind, name, portal));
+        let sessions = listed.buffered(AT_A_TIME).collect().await;
+        found.sessions = sessions;
+    }
+
+    async fn list(
+        &self,
+        number: u16,
+        bind: usize,
+        target: &IscsiName,
+        portal: &Portal,
+    ) -> SessionFound {
+        let nic = &self.nics[bind];
+        self.progress(format_args!("listing {target} at {portal} from {nic}"));
+        let mut found = SessionFound {
+            target: target.to_string(),
+            portal: tagged(portal),
+            nic: shown(nic),
+            error: None,
+            luns: Vec::new(),
+        };
+        // Each its own, so that no two of them end each other.
+        let slot = SessionSlot {
+            bind: u16::try_from(bind).unwrap_or(u16::MAX),
+            portal: 0,
+            number,
+        };
+        let to = SessionTarget::new(target.clone(), portal.clone())
+            .with_bind(nic.clone())
+            .with_slot(slot);
+        let listed = match self.initiator.connect_spawned(&to).await {
+            Ok(session) => {
+                let listed = luns(&session).await;
+                session.close().await;
+                listed.map_err(Failure::from)
+            }
+            Err(error) => Err(Failure::from(error)),
+        };
+        match listed {
+            Ok(luns) => found.luns = luns,
+            Err(error) => {
+                note(format_args!("{target} at {portal} from {nic}: {error}"));
+                found.error = Some(error.to_string());
+            }
+        }
+        found
+    }
+
+    /// What is waited for, for somebody who looks.
+    fn progress(&self, what: fmt::Arguments<'_>) {
+        if self.visible {
+            note(format_args!("{what} ..."));
+        }
+    }
+}
+
+async fn luns(session: &Session) -> Result<Vec<LunFound>, Error> {
+    let mut found = Vec::new();
+    for lun in session.report_luns(Some(LIST_TIMEOUT)).await? {
+        let disk = disk(session.clone(), lun).await;
+        let error = disk.as_ref().err().map(|error| match error.kind() {
+            ErrorKind::Unsupported => "not a disk".to_owned(),
+            _ => format!("{error:#}"),
+        });
+        found.push(LunFound {
+            lun: lun.to_string(),
+            error,
+            disk: disk.ok(),
+        });
+    }
+    Ok(found)
+}
+
+async fn disk(session: Session, lun: Lun) -> Result<DiskFound, Error> {
+    let unit = LogicalUnit::open(session, lun).await?;
+    let groups = match unit.target_port_groups(None).await {
+        Ok(groups) => groups.groups,
+        // None to tell of.
+        Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let groups = groups.into_iter().map(|group| GroupFound {
+        group: group.group,
+        state: group.state.to_string(),
+        preferred: group.preferred,
+        ports: group.ports,
+    });
+    let info = unit.info();
+    let DeviceInfo { identity, .. } = &*info;
+    Ok(DiskFound {
+        wwid: identity.wwid.as_deref().map(Into::into),
+        vendor: identity.vendor.to_string(),
+        product: identity.product.to_string(),
+        revision: identity.revision.to_string(),
+        serial: identity.serial.as_deref().map(Into::into),
+        size_bytes: info.size,
+        block_size: info.block_size,
+        physical_block_size: info.physical_block_size,
+        provisioning: match info.provisioning {
+            ProvisioningType::Thin => "thin",
+            ProvisioningType::Resource => "resource",
+            _ => "not reported",
+        }
+        .to_owned(),
+        unmap: info.unmap,
+        read_only: info.read_only,
+        own_group: unit.identification().target_port_group(),
+        groups: groups.collect(),
+    })
+}
+
+fn shown(nic: &Bind) -> Option<String> {
+    match nic {
+        Bind::Any => None,
+        nic => Some(nic.to_string()),
+    }
+}
+
+/// `IP:port,tpgt`.
+fn tagged(portal: &Portal) -> String {
+    match portal.tpgt {
+        Some(_) => portal.to_string(),
+        None => format!("{portal},-1"),
+    }
+}
+
+/// To standard error, so that standard output has only results; if it is closed, a note is not worth
+/// an end.
+fn note(line: fmt::Arguments<'_>) {
+    let _unprinted = writeln!(io::stderr(), "{line}");
+}
+
+impl Found {
+    /// `IP:port,tpgt name`, as `iscsiadm -m discovery -t st` prints them; per NIC each once.
+    #[must_use]
+    pub fn target_lines(&self) -> Vec<String> {
+        let mut lines: Vec<(usize, String)> = Vec::new();
+        for asked in &self.portals {
+            for target in &asked.targets {
+                for portal in &target.portals {
+                    let line = (asked.bind, format!("{portal} {}", target.name));
+                    if !lines.contains(&line) {
+                        lines.push(line);
+                    }
+                }
+            }
+        }
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// One line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// How much answered. A LUN that is not a disk has answered.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let failed = |error: &Option<String>| error.is_some();
+        if self.portals.iter().all(|portal| failed(&portal.error)) {
+            return Outcome::None;
+        }
+        let missing = |lun: &LunFound| lun.error.as_deref().is_some_and(|e| e != "not a disk");
+        let portals = self.portals.iter().any(|portal| failed(&portal.error));
+        let sessions = self.sessions.iter();
+        let mut incomplete = sessions.filter(|s| failed(&s.error) || s.luns.iter().any(missing));
+        match portals || incomplete.next().is_some() {
+            true => Outcome::Some,
+            false => Outcome::All,
+        }
+    }
+}
+
+impl fmt::Display for SessionFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.target, self.portal)?;
+        if let Some(nic) = &self.nic {
+            write!(f, " from {nic}")?;
+        }
+        if let Some(error) = &self.error {
+            return write!(f, ": {error}");
+        }
+        self.luns.iter().try_for_each(|lun| write!(f, "\n{lun}"))
+    }
+}
+
+impl fmt::Display for LunFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  LUN {}: ", self.lun)?;
+        let Some(disk) = &self.disk else {
+            return f.write_str(self.error.as_deref().unwrap_or("unknown"));
+        };
+        let wwid = disk.wwid.as_deref().unwrap_or("(no identity)");
+        let size = disk.size_bytes;
+        write!(f, "{wwid} {} {}", disk.vendor, disk.product)?;
+        write!(f, ", {} ({size} bytes)", indicatif::BinaryBytes(size))?;
+        write!(
+            f,
+            ", blocks {}/{}",
+            disk.block_size, disk.physical_block_size
+        )?;
+        write!(f, ", provisioning {}", disk.provisioning)?;
+        if disk.read_only {
+            f.write_str(", read-only")?;
+        }
+        for group in &disk.groups {
+            write!(f, "\n    group {} {}", group.group, group.state)?;
+            if group.preferred {
+                f.write_str(", preferred")?;
+            }
+            if disk.own_group == Some(group.group) {
+                f.write_str(", this portal's")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Unit attentions: each is an event once per nexus, for all who use the unit, and no I/O error.
+
+use std::time::Duration;
+
+use iscsi_client::{
+    device::{BlockDevice, BlockDeviceExt},
+    error::ErrorKind,
+    logical_unit::LogicalUnit,
+    session::UnitAttention,
+};
+use iscsi_proto::scsi::{AdditionalSenseCode, Lun, SenseKey};
+use iscsi_testkit::target::Answer;
+
+use crate::support::World;
+
+fn attentions(unit: &LogicalUnit, seen: u64) -> Vec<UnitAttention> {
+    let events = unit.events(seen);
+    events.into_iter().map(|event| event.attention).collect()
+}
+
+fn last(unit: &LogicalUnit) -> u64 {
+    unit.events(0).last().map_or(0, |event| event.number)
+}
+
+#[test]
+fn every_condition_is_an_event_and_no_error_of_a_read_or_a_write() {
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        let reset = AdditionalSenseCode::RESET_OCCURRED;
+        assert_eq!(attentions(&unit, 0), [UnitAttention::Reset(reset)]);
+        let raw = AdditionalSenseCode(0x5a, 0x01);
+        let codes = [
+            (0x28, 0x00, UnitAttention::MediumMayHaveChanged),
+            (0x29, 0x00, UnitAttention::Reset(reset)),
+            (0x2a, 0x01, UnitAttention::ModeParametersChanged),
+            (0x2a, 0x04, UnitAttention::ReservationsReleased),
+            (0x2a, 0x06, UnitAttention::AccessStateChanged),
+            (0x2a, 0x07, UnitAttention::ImplicitTransitionFailed),
+            (0x2a, 0x09, UnitAttention::CapacityChanged),
+            (0x2f, 0x00, UnitAttention::CommandsCleared),
+            (0x38, 0x07, UnitAttention::ThinProvisioningThreshold),
+            (0x3f, 0x01, UnitAttention::MicrocodeChanged),
+            (0x3f, 0x03, UnitAttention::InquiryDataChanged),
+            (0x3f, 0x05, UnitAttention::DeviceIdentifierChanged),
+            (0x3f, 0x0e, UnitAttention::ReportedLunsChanged),
+            (0x5a, 0x01, UnitAttention::Other(raw)),
+        ];
+        for (asc, ascq, attention) in codes {
+            for write in [false, true] {
+                let seen = last(&unit);
+                world.core().raise_attention(0, asc, ascq);
+                if write {
+                    unit.write_bytes(0, vec![7; 512].into()).await.unwrap();
+                } else {
+                    unit.read_bytes(0, 512).await.unwrap();
+                }
+                assert_eq!(attentions(&unit, seen), [attention], "{asc:02x}/{ascq:02x}");
+                unit.read_bytes(0, 512).await.unwrap();
+                assert_eq!(last(&unit), seen + 1, "reported twice");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_preempted_reservation_fails_a_write_and_not_a_read_and_is_an_event_both_times() {
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        for (ascq, attention) in [
+            (0x03, UnitAttention::ReservationsPreempted),
+            (0x05, UnitAttention::RegistrationsPreempted),
+        ] {
+            let seen = last(&unit);
+            world.core().raise_attention(0, 0x2a, ascq);
+            let error = unit.write_bytes(0, vec![7; 512].into()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ReservationConflict);
+            world.core().raise_attention(0, 0x2a, ascq);
+            unit.read_bytes(0, 512).await.unwrap();
+            assert_eq!(attentions(&unit, seen), [attention; 2]);
+        }
+    });
+}
+
+#[test]
+fn all_units_of_a_lun_on_one_session_learn_of_it_and_those_of_another_nexus_on_their_own() {
+    let world = World::with_disk();
+    world.run(async {
+        let session = world.session(0).await;
+        let one = LogicalUnit::open(session.clone(), Lun::ZERO).await.unwrap();
+        let two = LogicalUnit::open(session, Lun::ZERO).await.unwrap();
+        let clone = one.clone();
+        let other = {
+            let session = world.session(1).await;
+            LogicalUnit::open(session, Lun::ZERO).await.unwrap()
+        };
+        let seen = [&one, &two, &clone, &other].map(last);
+        world.core().raise_attention(0, 0x2a, 0x09);
+        // The device has grown; only one of them asks anything.
+        let mut grown = ((2 * crate::support::SIZE / 512) - 1)
+            .to_be_bytes()
+            .to_vec();
+        grown.extend(512_u32.to_be_bytes());
+        grown.resize(32, 0);
+        world
+            .core()
+            .answer(0, &[0x9e], Answer::Data(grown), u32::MAX);
+        one.read_bytes(0, 512).await.unwrap();
+        for (unit, seen) in [&one, &two, &clone].into_iter().zip(seen) {
+            assert_eq!(attentions(unit, seen), [UnitAttention::CapacityChanged]);
+        }
+        assert_eq!(attentions(&other, seen[3]), []);
+        // Each looks at the capacity before its next command, though it was told to another one.
+        for unit in [&one, &two, &clone] {
+            unit.read_bytes(0, 512).await.unwrap();
+            assert_eq!(unit.info().size, 2 * crate::support::SIZE);
+            assert_eq!(last(unit), seen[0] + 1);
+        }
+        assert_eq!(other.info().size, crate::support::SIZE);
+        other.read_bytes(0, 512).await.unwrap();
+        assert_eq!(
+            attentions(&other, seen[3]),
+            [UnitAttention::CapacityChanged]
+        );
+    });
+}
+
+#[test]
+fn a_storm_ends_in_an_error_and_a_bounded_journal() {
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        let seen = last(&unit);
+        for cdb in [&[0x28][..], &[0x12], &[0x9e]] {
+            world
+                .core()
+                .answer(0, cdb, Answer::Sense(0x06, 0x2a, 0x09), u32::MAX);
+        }
+        let error = unit.read_bytes(0, 512).await.unwrap_err();
+        assert_eq!(error.sense().unwrap().key(), SenseKey::UnitAttention);
+        let commands = last(&unit) - seen;
+        assert!((8..=100).contains(&commands), "{commands}");
+        assert!(unit.events(0).len() <= 64);
+        for cdb in [&[0x28][..], &[0x12], &[0x9e]] {
+            world.core().answer(0, cdb, Answer::Status(0), 0);
+        }
+        unit.read_bytes(0, 512).await.unwrap();
+    });
+}
+
+#[test]
+fn a_reader_waits_for_the_next_one_and_the_end_of_the_unit_ends_the_wait() {
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        let seen = last(&unit);
+        let ask = async {
+            world.sim.sleep(Duration::from_secs(1)).await;
+            world.core().raise_attention(0, 0x2a, 0x06);
+            unit.test_unit_ready(None).await.unwrap();
+        };
+        let (event, ()) = futures_util::future::join(unit.next_event(seen), ask).await;
+        let event = event.unwrap();
+        assert_eq!(event.attention, UnitAttention::AccessStateChanged);
+        assert_eq!((event.sense.code().0, event.number), (0x2a, seen + 1));
+        // What came before anybody waited is not lost.
+        assert_eq!(unit.next_event(seen).await.unwrap().number, seen + 1);
+
+        let close = async {
+            world.sim.sleep(Duration::from_secs(1)).await;
+            BlockDevice::close(&unit).await.unwrap();
+        };
+        let (end, ()) = futures_util::future::join(unit.next_event(seen + 1), close).await;
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
+
+        let unit = world.open().await;
+        let seen = last(&unit);
+        let close = unit.session().close();
+        let (end, ()) = futures_util::future::join(unit.next_event(seen), close).await;
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed);
+    });
+}
+
+#[test]
+fn request_sense_takes_an_attention_for_everybody() {
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        let seen = last(&unit);
+        world.core().raise_attention(0, 0x2a, 0x06);
+        let sense = unit.request_sense(None).await.unwrap();
+        assert_eq!(sense.key(), SenseKey::UnitAttention);
+        assert_eq!(attentions(&unit, seen), [UnitAttention::AccessStateChanged]);
+        let sense = unit.request_sense(None).await.unwrap();
+        assert_eq!(sense.key(), SenseKey::NoSense);
+        assert_eq!(last(&unit), seen + 1);
+        world.core().answer(0, &[0x03], Answer::Data(vec![]), 1);
+        let error = unit.request_sense(None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+    });
+}

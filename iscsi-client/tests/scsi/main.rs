@@ -1,0 +1,8 @@
+//! What a logical unit tells beyond its blocks: attentions, port groups, modes, quirks.
+
+mod attentions;
+mod luns;
+mod modes;
+mod ports;
+mod quirks;
+mod support;
