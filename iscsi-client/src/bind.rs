@@ -13,7 +13,7 @@ pub use crate::mac::MacAddress;
 ///
 /// A link-local IPv6 address needs no zone here, since the device that has it is looked up; where
 /// several have it, bind to the device. A portal with a link-local address names its zone
-/// ([`Host::V6`](iscsi_proto::portal::Host::V6)), unless the session is bound.
+/// ([`Host::V6`]), unless the session is bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bind {

@@ -8,6 +8,19 @@ use iscsi_proto::{Isid, name::IscsiName};
 /// [`Isid`] after a restart: the login is then a session reinstatement (RFC 7143 section 6.3.5), which
 /// makes the target drop what the crashed process left behind, and persistent reservations still
 /// belong to the same initiator port.
+///
+/// A slot has one session at a time; the default one is the first local end with the first portal.
+///
+/// ```
+/// use iscsi_client::{initiator::SessionTarget, isid::SessionSlot};
+///
+/// let target: iscsi_proto::IscsiName = "iqn.2026-01.example:disk".parse()?;
+/// let first = SessionTarget::new(target.clone(), "10.0.1.1".parse()?);
+/// let second = SessionTarget::new(target, "10.0.2.1".parse()?)
+///     .with_slot(SessionSlot { portal: 1, ..SessionSlot::default() });
+/// assert_ne!(first.slot, second.slot);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionSlot {
     /// Which of the configured local ends (NICs), below [`SessionSlot::MAX_BIND`].

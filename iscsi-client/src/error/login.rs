@@ -138,9 +138,12 @@ impl LoginError {
                 "Use that portal instead, or allow redirections to it."
             }
             LoginFailure::SessionExists => {
-                "Close the other session, or give this one another slot."
+                "Close the other session, or give this one another slot (`SessionTarget::with_slot`)."
             }
-            LoginFailure::SlotDiffers(_) => "Ask for the same, or give this session another slot.",
+            LoginFailure::SlotDiffers(_) => {
+                "Ask for the same, or give this session another slot: `SessionTarget::with_slot`, or \
+                 for several paths `MultipathBuilder::session_number`."
+            }
             LoginFailure::Discovery(_) => "Check that an iSCSI target listens there, and its log.",
             LoginFailure::NexusTaken => "Give every initiator a name of its own.",
             LoginFailure::Closed => "Make a new initiator.",

@@ -95,7 +95,8 @@ impl fmt::Display for SessionSnapshot {
         let users = self.users;
         write!(
             f,
-            "{target} via {portal} from {bind}, isid {isid}, {state}, {users} users"
+            "{target} via {portal} from {bind}, isid {isid}, {state}, {users} {}",
+            if users == 1 { "user" } else { "users" }
         )
     }
 }

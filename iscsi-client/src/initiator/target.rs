@@ -23,7 +23,8 @@ pub struct SessionTarget {
 }
 
 impl SessionTarget {
-    /// The only session with `target`, through `portal`, from anywhere.
+    /// A session with `target`, through `portal`, from anywhere, in the first slot. A second session
+    /// with the same target, through another portal say, needs a [slot](Self::with_slot) of its own.
     #[must_use]
     pub fn new(target: IscsiName, portal: Portal) -> Self {
         Self {

@@ -352,11 +352,11 @@ fn the_table_says_who_is_there() {
         assert_eq!((line.slot, line.isid), (slot, session.isid()));
         assert!(matches!(line.state, SnapshotState::Open(SessionState::Up)));
         let text = line.to_string();
-        assert!(text.contains(", up, 1 users"), "{text}");
+        assert!(text.contains(", up, 1 user"), "{text}");
         world.sim.net().cut(Link::to(address()));
         session.reconnect();
         let text = initiator.sessions()[0].to_string();
-        assert!(text.contains(", down, 1 users"), "{text}");
+        assert!(text.contains(", down, 1 user"), "{text}");
     });
 }
 

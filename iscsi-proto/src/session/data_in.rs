@@ -50,6 +50,8 @@ impl Session {
             return Err(PeerMisbehaved::DataInRange { offset, length }.into());
         }
         task.data_sn = task.data_sn.next();
+        // It is worked on, whatever a Reject said: what becomes of it is not known any more.
+        task.rejected = None;
         let destination = if task.abandoned {
             Destination::Discard
         } else {

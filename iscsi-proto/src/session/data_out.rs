@@ -80,6 +80,8 @@ impl Session {
             return Err(PeerMisbehaved::TooManyR2ts.into());
         }
         task.r2t_sn = task.r2t_sn.next();
+        // It is worked on, whatever a Reject said: what becomes of it is not known any more.
+        task.rejected = None;
         task.solicited = u32::try_from(end).unwrap_or(u32::MAX);
         if task.abandoned || task.no_more_data {
             // Its memory is gone and its ABORT TASK is on the way; or the target knows that it gets no

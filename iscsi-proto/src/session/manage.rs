@@ -377,7 +377,16 @@ impl Session {
         let done = pdu.response == Code::FunctionComplete
             || management.function == Function::AbortTask && pdu.response == Code::TaskDoesNotExist;
         if done {
+            // Section 11.6.1: only "function complete" takes the CmdSN of a rejected command as received.
+            let rejected = |task: &&Task| task.rejected.is_some();
+            let gap = self.tasks.get(management.of).filter(rejected);
+            let gap = gap.map(|task| task.cmd_sn);
             self.conclude(&management);
+            if let (Code::TaskDoesNotExist, Some(gap)) = (pdu.response, gap) {
+                if !gap.precedes(self.window.exp()) && !self.plug(now, gap) {
+                    return Err(TimedOut::TaskManagement.into());
+                }
+            }
         }
         match management.origin {
             Origin::Caller if !reported => {

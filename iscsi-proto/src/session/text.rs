@@ -268,7 +268,9 @@ impl Session {
         task.cmd_sn.precedes(self.window.exp()) || self.plug(now, task.cmd_sn)
     }
 
-    fn plug(&mut self, now: Instant, gap: CmdSn) -> bool {
+    /// Fills a gap in the order of commands by a NOP-Out with its number; false if there is no slot
+    /// for that.
+    pub(super) fn plug(&mut self, now: Instant, gap: CmdSn) -> bool {
         let kind = Kind::Ping {
             sent: now,
             own: true,

@@ -169,7 +169,10 @@ impl MultipathBuilder {
     }
 
     /// Sets the sessions of this device apart from those of another one with the same target, so that
-    /// the two do not share queues and connections. Keep it over restarts; it is part of the ISIDs.
+    /// the two do not share queues and connections. It also has to be another one where the other
+    /// device, or a session of the initiator's, has other portals, local ends or options in the same
+    /// places ([`SlotDiffers`](iscsi_client::error::LoginFailure::SlotDiffers)).
+    /// Keep it over restarts; it is part of the ISIDs.
     /// Default 0. With [`sessions_per_path`](Self::sessions_per_path) it is the first of so many
     /// numbers.
     pub const fn session_number(mut self, number: u16) -> Self {

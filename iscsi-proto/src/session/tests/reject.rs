@@ -455,3 +455,47 @@ fn a_rejected_data_out_of_something_that_is_no_command_ends_the_connection() {
     let error = reject(&mut h, reason, &Pdu::DataOut(strange), 1);
     assert_eq!(error, Err(PeerMisbehaved::Rejected(4).into()));
 }
+
+/// A target that asks for data of a command that it rejected works on it: whether it was carried out
+/// is not known any more.
+#[test]
+fn a_rejected_command_that_is_worked_on_after_all_may_have_been_executed() {
+    let mut h = Harness::new();
+    let itt = h.write(4096);
+    let sent = h.sent();
+    reject(&mut h, RejectReason::ProtocolError, &sent[0].0, 0).unwrap();
+    let r2t = h.r2t(itt, 0, 1024, 2048);
+    h.feed(r2t.emit(), &[]).unwrap();
+    h.session.handle_closed(Error::Closed);
+    let kind = TaskErrorKind::ConnectionLost(Error::Closed);
+    assert_eq!(h.done(itt), Err(TaskError::unknown(kind, false)));
+
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    let sent = h.sent();
+    reject(&mut h, RejectReason::ProtocolError, &sent[0].0, 0).unwrap();
+    let data = h.data_in(itt, 0, 0, 512);
+    h.feed(data.emit(), &[1; 512]).unwrap();
+    h.session.handle_closed(Error::Closed);
+    assert_eq!(h.done(itt), Err(TaskError::unknown(kind, false)));
+}
+
+/// Section 11.6.1: "task does not exist" says nothing of the CmdSN, unlike "function complete".
+#[test]
+fn a_gap_that_the_abort_did_not_fill_is_filled_by_a_ping() {
+    let mut h = Harness::new();
+    let itt = h.write(512);
+    let sent = h.sent();
+    let reason = RejectReason::InvalidPduField;
+    reject(&mut h, reason, &sent[0].0, 0).unwrap();
+    let abort = function_in(&h.sent());
+    let response = h.managed(abort.itt, Code::TaskDoesNotExist);
+    h.feed(response, &[]).unwrap();
+    let want = TaskError::not_executed(TaskErrorKind::Rejected(reason));
+    assert_eq!(h.done(itt), Err(want));
+    let sent = h.sent();
+    assert!(
+        matches!(&sent[..], [(Pdu::NopOut(plug), _)] if !plug.immediate && plug.cmd_sn == CmdSn(CMD_SN)),
+        "{sent:?}"
+    );
+}
