@@ -90,6 +90,16 @@ pub(super) struct Failure {
     pub(super) retry: Retry,
 }
 
+impl Failure {
+    /// The same, not to be tried again before `delay` has passed.
+    pub(super) fn not_before(mut self, delay: Duration) -> Self {
+        if let Retry::After(least) = self.retry {
+            self.retry = Retry::After(least.max(delay));
+        }
+        self
+    }
+}
+
 /// What the answer says about the unit, besides the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Notice {

@@ -30,6 +30,8 @@ use crate::{
 
 /// The longest pause between repeats of one command.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that a target can ask for by a status qualifier, which could say 27 minutes.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A LUN of a session, and what is known to be out of date about it.
 #[derive(Debug)]
@@ -319,8 +321,10 @@ impl Commander {
                     }
                 }
                 Disposition::Later { pause, then } => {
-                    if !self.pause(pause, &mut attempt).await {
-                        return attempt.fail(then, response);
+                    let asked = response.retry_delay().unwrap_or_default();
+                    let asked = asked.min(LONGEST_ASKED_PAUSE);
+                    if !self.pause(pause, asked, &mut attempt).await {
+                        return attempt.fail(then.not_before(asked), response);
                     }
                 }
                 Disposition::Fail(failure) => {
@@ -366,9 +370,10 @@ impl Commander {
     }
 
     /// Waits before a repeat, twice as long each time and with jitter, so that the many commands
-    /// that a full target has refused do not all come back at once. `false` if the time does not
-    /// suffice, or the options leave this to somebody with other paths.
-    async fn pause(&self, first: Duration, attempt: &mut Attempt) -> bool {
+    /// that a full target has refused do not all come back at once; not less than the target has
+    /// `asked` for. `false` if the time does not suffice, or the options leave this to somebody with
+    /// other paths.
+    async fn pause(&self, first: Duration, asked: Duration, attempt: &mut Attempt) -> bool {
         if !self.options.ride_out {
             return false;
         }
@@ -379,6 +384,7 @@ impl Commander {
         runtime.fill_random(&mut random);
         // Between a half and three halves.
         let pause = doubled.min(MAX_PAUSE) * (128 + u32::from(random[0])) / 256;
+        let pause = pause.max(asked);
         let until = runtime.now() + pause;
         if until >= attempt.deadline {
             return false;

@@ -21,11 +21,11 @@
 //!
 //! # What needs no entry
 //!
-//! Most of what targets are known for is met by doing the same for all of them. Each row has a test.
+//! Most of what targets are known for is met by doing the same for all of them:
 //!
 //! | target | what it needs | what is done for every target |
 //! |---|---|---|
-//! | LIO before 3.15, Synology DSM | refuses a list of CHAP algorithms | a refused list is tried again, one algorithm at a time |
+//! | LIO before 3.15, Synology DSM | refuses a list of CHAP algorithms | after a refused list MD5 is offered alone, or one algorithm at a time where MD5 is not allowed |
 //! | LIO 4.11, QNAP, COMSTAR | a key left out is no default but an error, or zero | every operational key is sent, FirstBurstLength too |
 //! | NetApp | a FirstBurstLength beyond MaxBurstLength is refused though unused | it never is |
 //! | LIO | warns when the transfer length and the CDB disagree | they are equal |

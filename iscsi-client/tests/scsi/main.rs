@@ -5,4 +5,5 @@ mod luns;
 mod modes;
 mod ports;
 mod quirks;
+mod status_qualifier;
 mod support;
