@@ -1,6 +1,7 @@
 //! One SCSI command until its answer is final: repeats, pauses, and what is learnt on the way.
 
 use std::{
+    error::Error as _,
     future::poll_fn,
     pin::pin,
     sync::{
@@ -12,8 +13,9 @@ use std::{
 
 use futures_util::future::{Either, select};
 use iscsi_proto::{
+    Error as CoreError,
     scsi::{SenseData, SenseKey, StandardInquiry, cdb::Cdb, lun::Lun, status::ScsiStatus},
-    session::Response,
+    session::{Response, TaskErrorKind},
 };
 
 use super::{
@@ -169,6 +171,17 @@ impl Attempt {
     }
 }
 
+/// Whether a command was ended for a reason that says nothing of it. A connection may be lost for what
+/// the target did to another command, or for one that was late; then the kind tells of that.
+fn is_interruption(error: &Error) -> bool {
+    let source = error.source();
+    let lost = source.is_some_and(|source| source.is::<CoreError>());
+    let ended = source.and_then(|source| source.downcast_ref::<TaskErrorKind>());
+    error.kind() == ErrorKind::Transport
+        || lost
+        || matches!(ended, Some(TaskErrorKind::Terminated(_)))
+}
+
 /// Of two outcomes, the one that a caller has to reckon with.
 pub(super) const fn worse(a: Outcome, b: Outcome) -> Outcome {
     match (a, b) {
@@ -284,7 +297,7 @@ impl Commander {
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,
-                Err(error) if self.outlives_connection(&error, &mut attempt) => {
+                Err(error) if self.rides_out(&error, &mut attempt) => {
                     self.mark_stale(stale::IDENTITY | stale::CAPACITY);
                     return Step::Attend(attempt);
                 }
@@ -347,15 +360,22 @@ impl Commander {
         }
     }
 
-    /// A connection was lost. Where the session waits for its re-login, the command is sent again
-    /// through it if that cannot do harm: it never left, or it does not change anything.
-    fn outlives_connection(&self, error: &Error, attempt: &mut Attempt) -> bool {
-        if error.kind() != ErrorKind::Transport {
-            return false;
+    /// The command was ended by something that was not its own: the connection was lost, or a task
+    /// management function ended it with others. Where the session waits for its re-login, it is sent
+    /// again through it if that cannot do harm: it never left, it is dead, or it changes nothing.
+    fn rides_out(&self, error: &Error, attempt: &mut Attempt) -> bool {
+        let harmless = error.outcome() == Outcome::NotExecuted
+            || error.is_dead()
+            || !attempt.class.changes_something();
+        let again = self.options.ride_out
+            && is_interruption(error)
+            && harmless
+            && self.now() < attempt.deadline
+            && attempt.take(Budget::Reconnect);
+        if again {
+            attempt.outcome = worse(attempt.outcome, error.outcome());
         }
-        let harmless =
-            error.outcome() == Outcome::NotExecuted || !attempt.class.changes_something();
-        self.options.ride_out && harmless && attempt.take(Budget::Reconnect)
+        again
     }
 
     /// Waits until the session is up; false if it is not in time.

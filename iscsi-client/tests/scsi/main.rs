@@ -5,5 +5,6 @@ mod luns;
 mod modes;
 mod ports;
 mod quirks;
+mod ride_out;
 mod status_qualifier;
 mod support;
