@@ -249,7 +249,10 @@ fn what_goes_wrong_with_a_target_is_one_line_that_says_what_to_do() {
     let missing = "/nonexistent/secret";
     for (args, says) in [
         (&["--url", &*refused][..], "nothing listens"),
-        (&["--url", &no_target], "discovery lists those that exist"),
+        (
+            &["--url", &no_target],
+            "discovery lists the names that the portal has",
+        ),
         (&["--url", &no_lun], "check the LUN"),
         (
             &["--url", &lun0, "--url", &lun1],
