@@ -22,9 +22,11 @@ const TARGET: &str = "iqn.2026-01.example:pair";
 const SEED: u64 = 77;
 
 fn target() -> TargetConfig {
+    let mut lun = LunConfig::new(0, 64 << 20).with_seed(SEED);
+    lun.fua = true;
     TargetConfig::new(TARGET)
         .with_portal("127.0.0.1:3260".parse().unwrap(), 1)
-        .with_lun(LunConfig::new(0, 64 << 20).with_seed(SEED))
+        .with_lun(lun)
 }
 
 fn login() -> LoginConfig {
