@@ -29,6 +29,14 @@ fn wants_to_be_left_alone(world: &World, status: u8, tenths: u16) {
     world.core().answer(0, &[READ_10], answer, 1);
 }
 
+/// A unit whose user has other paths to it.
+async fn one_path_of_several(world: &World) -> LogicalUnit {
+    let session = world.session(0).await;
+    let options = LogicalUnitOptions::default().fail_fast();
+    let unit = LogicalUnit::open_with(session, Lun::ZERO, options);
+    unit.await.unwrap()
+}
+
 #[test]
 fn a_request_comes_back_no_sooner_than_the_target_asked() {
     let world = world();
@@ -50,10 +58,7 @@ fn a_request_comes_back_no_sooner_than_the_target_asked() {
 fn who_has_other_paths_is_told_when_to_come_back() {
     let world = world();
     world.run(async {
-        let session = world.session(0).await;
-        let options = LogicalUnitOptions::default().fail_fast();
-        let unit = LogicalUnit::open_with(session, Lun::ZERO, options).await;
-        let unit = unit.unwrap();
+        let unit = one_path_of_several(&world).await;
         wants_to_be_left_alone(&world, BUSY, 7);
         let error = unit.read_bytes(0, 512).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
@@ -65,10 +70,7 @@ fn who_has_other_paths_is_told_when_to_come_back() {
 fn no_target_asks_for_minutes() {
     let world = world();
     world.run(async {
-        let session = world.session(0).await;
-        let options = LogicalUnitOptions::default().fail_fast();
-        let unit = LogicalUnit::open_with(session, Lun::ZERO, options).await;
-        let unit = unit.unwrap();
+        let unit = one_path_of_several(&world).await;
         wants_to_be_left_alone(&world, BUSY, 0x3fef);
         let error = unit.read_bytes(0, 512).await.unwrap_err();
         assert_eq!(error.retry(), Retry::After(Duration::from_secs(30)));
