@@ -73,7 +73,7 @@ impl TransmitPlan {
     }
 
     /// The piece that is still growing.
-    const fn last(&self) -> Piece {
+    fn last(&self) -> Piece {
         Piece::Inline {
             start: self.arena_base + (self.arena.len() - self.open) as u64,
             len: self.open,
