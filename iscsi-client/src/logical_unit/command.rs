@@ -284,12 +284,9 @@ impl Commander {
     /// Runs a command until its answer is final, or until something has to be looked at before it
     /// is repeated.
     pub(super) async fn run(&self, mut attempt: Attempt) -> Step {
-        let mut now = self.now();
         loop {
-            let timeout = attempt.deadline.saturating_duration_since(now);
             let payload = std::mem::take(&mut attempt.payload);
-            let request =
-                ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
+            let request = ScsiRequest::new(self.lun, attempt.cdb, payload).until(attempt.deadline);
             let login = self.session.logins();
             let command = self.session.execute(request);
             let Executed { result, payload } =
@@ -356,7 +353,6 @@ impl Commander {
                     return attempt.fail(failure, response);
                 }
             }
-            now = self.now();
         }
     }
 
