@@ -73,6 +73,8 @@ impl DataIn {
     ///
     /// [`DecodeError::WrongOpcode`], [`DecodeError::UnexpectedAhs`], and [`DecodeError::Field`] where
     /// O and U are both set beside a status.
+    // Always inlined: this is the PDU of the data path, and there each reader wants a few of the fields.
+    #[inline(always)]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
         bhs.expect_no_ahs()?;

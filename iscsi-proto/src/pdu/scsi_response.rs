@@ -80,6 +80,7 @@ impl ScsiResponse {
     ///
     /// [`DecodeError::WrongOpcode`], [`DecodeError::UnexpectedAhs`], and [`DecodeError::Field`] where
     /// O and U, or o and u, are both set.
+    #[inline]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
         bhs.expect_no_ahs()?;

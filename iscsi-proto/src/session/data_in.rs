@@ -14,6 +14,7 @@ use crate::{
 impl Session {
     /// Judges a Data-In by its header, before a byte of its payload is placed: nothing outside the
     /// command's memory is ever named.
+    #[inline]
     pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
         let task = match self.tasks.get_mut(data.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
@@ -66,6 +67,7 @@ impl Session {
 
     /// The payload is in place and its digest was right: if the PDU carries the status, the command
     /// is over.
+    #[inline]
     pub(super) fn handle_data_in(&mut self, data: &DataIn) -> Result<(), Error> {
         let Some(status) = data.status else {
             return Ok(());

@@ -66,6 +66,7 @@ impl Session {
 
 /// Holds what the target claims against what it did. A GOOD that came with less data than it should
 /// is the one lie that would put stale bytes into a caller's hands, so it is never passed on.
+#[inline]
 pub(super) fn judge(task: &Task, answer: Answer) -> Result<Response, TaskError> {
     let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
     let expected = expected_in.max(expected_out);

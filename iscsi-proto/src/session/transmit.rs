@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Logout, Session, data_out, no_command,
-    tasks::{Kind, Task, after},
+    tasks::{Kind, after},
 };
 use crate::{
     connection::{Burst, Payload},
@@ -27,13 +27,19 @@ impl Session {
         if self.is_logging_out() {
             return false;
         }
-        self.stage_ping_reply(store)
-            || self.stage_abort(now, store)
-            || self.stage_function(store)
-            || self.stage_request(now, store)
-            || self.stage_data_out(store)
-            || self.stage_command(store)
-            || self.stage_logout(now, store)
+        // One look at all that is rare, instead of one after the other per command.
+        let only_commands = self.ping_replies.is_empty()
+            && self.aborts.is_empty()
+            && self.functions.is_empty()
+            && self.requests.is_empty()
+            && self.connection.bursts.is_empty();
+        let urgent = !only_commands
+            && (self.stage_ping_reply(store)
+                || self.stage_abort(now, store)
+                || self.stage_function(store)
+                || self.stage_request(now, store)
+                || self.stage_data_out(store));
+        urgent || self.stage_command(store) || self.stage_logout(now, store)
     }
 
     fn stage_ping_reply(&mut self, store: &impl DataStore) -> bool {
@@ -189,7 +195,10 @@ impl Session {
         let Some(cmd_sn) = self.window.take() else {
             return false;
         };
-        self.queue.remove(at);
+        match at {
+            0 => self.queue.pop_front(),
+            _ => self.queue.remove(at),
+        };
         let ahs = match task.extended {
             true => take_extended(&mut self.extended, itt),
             false => Vec::new(),
@@ -278,9 +287,8 @@ impl Session {
         }
         let timeout = after(now, self.config.logout_timeout);
         let deadline = self.logout_deadline.or(timeout);
-        let task = Task::new(Kind::Logout, no_command(), deadline);
         // All slots taken by requests that were not answered: the next answer frees one.
-        let Some(itt) = self.tasks.insert(task) else {
+        let Some(itt) = self.tasks.insert(Kind::Logout, &no_command(), deadline) else {
             return false;
         };
         self.deadlines.add(deadline);
