@@ -7,7 +7,7 @@ use crate::{
     digest,
     error::{ApiMisuse, DecodeError, Error},
     ids::InitiatorTaskTag,
-    pdu::{Bhs, DataIn, Pdu, pad_len},
+    pdu::{Bhs, DataIn, Pdu, ScsiResponse, pad_len},
 };
 
 /// Limits and negotiated facts of the incoming direction of one connection.
@@ -185,6 +185,7 @@ impl Receiver {
     }
 
     /// Where the next bytes belong.
+    #[inline]
     pub fn plan(&mut self) -> RecvPlan<'_> {
         if self.start == self.end {
             self.start = 0;
@@ -226,6 +227,7 @@ impl Receiver {
     /// # Errors
     ///
     /// [`ApiMisuse::PlanOverrun`] when the plan had no room for `n` bytes.
+    #[inline]
     pub fn received(&mut self, n: usize, store: &impl DataStore) -> Result<(), Error> {
         let to_payload = n.min(self.planned_payload as usize);
         let to_scratch = n - to_payload;
@@ -252,16 +254,10 @@ impl Receiver {
     /// discarded.
     pub fn set_destination(&mut self, destination: Destination) {
         if matches!(self.phase, Phase::AwaitDestination) {
-            let len = self.bhs.data_segment_length();
             if matches!(destination, Destination::Task { .. }) {
-                self.large = len >= DIRECT_MIN;
+                self.large = self.data.len >= DIRECT_MIN;
             }
-            self.data = Segment {
-                destination,
-                len,
-                done: 0,
-                crc: 0,
-            };
+            self.data.destination = destination;
             self.phase = Phase::Payload;
         }
     }
@@ -359,7 +355,8 @@ impl Receiver {
         let Some((bytes, rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
             return Ok(Step::NeedMore);
         };
-        let bhs = Bhs::from(*bytes);
+        self.bhs = Bhs::from(*bytes);
+        let bhs = &self.bhs;
         let mut consumed = Bhs::LEN;
         // The digest comes before any look at the fields: a flipped bit in a length must not make
         // us wait for bytes that will never come. Its place follows from TotalAHSLength, which no
@@ -383,12 +380,16 @@ impl Receiver {
         }
         // What means nothing is refused before a byte of its data segment is taken.
         match bhs.opcode() {
-            DataIn::OPCODE => _ = DataIn::parse(&bhs)?,
-            _ => check(&bhs)?,
+            DataIn::OPCODE => _ = DataIn::parse(bhs)?,
+            ScsiResponse::OPCODE => _ = ScsiResponse::parse(bhs)?,
+            _ => check(bhs)?,
         }
-        self.bhs = bhs;
         self.start += consumed;
         self.segment.clear();
+        self.data = Segment {
+            len,
+            ..Segment::NONE
+        };
         self.phase = if len == 0 {
             Phase::Bare
         } else {
@@ -445,7 +446,7 @@ impl Receiver {
     }
 }
 
-/// Whether a header is that of a PDU. Not inlined, for the sake of the Data-Ins that pass it by.
+/// Whether a header is that of a PDU. Not inlined, for the sake of those that pass it by.
 #[inline(never)]
 fn check(bhs: &Bhs) -> Result<(), DecodeError> {
     Pdu::parse(bhs).map(drop)
@@ -561,7 +562,7 @@ mod fuzz {
             max_recv_data_segment_length: 64 * 1024,
             scratch: 4096,
             read_ahead: 4096,
-            read_ahead_large: usize::from(flags) & 0x2fc,
+            read_ahead_large: usize::from(flags & 0xfc),
         };
         let whole = run(config, stream, || usize::MAX);
         let bytewise = run(config, stream, || 1);

@@ -59,6 +59,7 @@ impl TransmitPlan {
     }
 
     /// Appends payload by name.
+    #[inline]
     pub fn push_data(&mut self, data: DataRef) {
         if data.len == 0 {
             return;

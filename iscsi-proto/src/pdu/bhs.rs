@@ -70,8 +70,10 @@ impl Bhs {
     /// DataSegmentLength in bytes, without padding: 0..=[`Self::MAX_DATA_SEGMENT_LENGTH`].
     #[must_use]
     pub const fn data_segment_length(&self) -> u32 {
-        let at = field::DATA_SEGMENT_LENGTH;
-        u32::from_be_bytes([0, self.0[at], self.0[at + 1], self.0[at + 2]])
+        // Read together with the byte before it, TotalAHSLength: one load instead of three.
+        let at = field::TOTAL_AHS_LENGTH;
+        let word = [self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]];
+        u32::from_be_bytes(word) & Self::MAX_DATA_SEGMENT_LENGTH
     }
 
     /// Logical unit number, where the PDU has one.

@@ -80,7 +80,8 @@ impl ScsiResponse {
     ///
     /// [`DecodeError::WrongOpcode`], [`DecodeError::UnexpectedAhs`], and [`DecodeError::Field`] where
     /// O and U, or o and u, are both set.
-    #[inline]
+    // As that of Data-In: the other PDU that commands end with.
+    #[inline(always)]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
         bhs.expect_no_ahs()?;

@@ -1,9 +1,6 @@
 //! Data-In: where its payload goes, and what its status says (RFC 7143 section 11.7).
 
-use super::{
-    Session,
-    respond::{Answer, judge},
-};
+use super::Session;
 use crate::{
     error::{Error, PeerMisbehaved},
     framing::Destination,
@@ -73,17 +70,7 @@ impl Session {
             return Ok(());
         };
         self.connection.accept_status(data.stat_sn)?;
-        let Some(task) = self.tasks.get(data.itt).filter(|task| !task.finished) else {
-            return Ok(());
-        };
-        let answer = Answer {
-            status,
-            residual: data.residual,
-            sense: None,
-            status_qualifier: 0,
-        };
-        let result = judge(task, answer);
-        self.finish(data.itt, result, super::Then::Free);
+        self.answered(data.itt, status, data.residual);
         Ok(())
     }
 }

@@ -467,7 +467,6 @@ impl Session {
     }
 
     /// Ends a command: reports it now, or as soon as no staged PDU names its memory.
-    #[inline]
     fn finish(&mut self, itt: InitiatorTaskTag, result: Result<Response, TaskError>, then: Then) {
         let sent = self.connection.plan.sent();
         let Some(task) = self.tasks.get_mut(itt) else {
@@ -512,7 +511,7 @@ impl Session {
                 }
             }
         }
-        self.events.push_done(itt, result);
+        self.events.push(Event::CommandDone { itt, result });
     }
 
     fn release_deferred(&mut self) {

@@ -265,10 +265,16 @@ impl Session {
     }
 
     /// The oldest command that need not wait for the end of a task management function.
+    #[inline]
     fn next_in_queue(&self) -> Option<usize> {
-        if self.holds.is_empty() {
-            return Some(0);
+        match self.holds.is_empty() {
+            true => Some(0),
+            false => self.next_not_held(),
         }
+    }
+
+    #[cold]
+    fn next_not_held(&self) -> Option<usize> {
         let may_go = |itt: &InitiatorTaskTag| {
             let task = self.tasks.get(*itt);
             task.is_none_or(|task| !self.is_held(task.command.lun))
