@@ -320,6 +320,7 @@ impl Receiver {
     /// # Errors
     ///
     /// A [`DecodeError`]; the stream cannot be trusted after it, and every later call repeats it.
+    #[inline]
     pub fn step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
         let result = self.try_step(store);
         if let Err(error) = &result {
@@ -328,7 +329,7 @@ impl Receiver {
         result
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
         match self.phase {
             Phase::Header => return self.step_header(),
@@ -349,7 +350,7 @@ impl Receiver {
         Step::Complete
     }
 
-    #[inline]
+    #[inline(always)]
     fn step_header(&mut self) -> Result<Step, Error> {
         let available = &self.scratch[self.start..self.end];
         let Some((bytes, rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
@@ -361,9 +362,7 @@ impl Receiver {
         // The digest comes before any look at the fields: a flipped bit in a length must not make
         // us wait for bytes that will never come. Its place follows from TotalAHSLength, which no
         // PDU for initiators has: a non-zero one is refused here, whatever flipped it.
-        if bhs.total_ahs_length() != 0 {
-            return Err(DecodeError::UnexpectedAhs.into());
-        }
+        let len = bhs.length_without_ahs()?;
         if self.config.header_digest {
             let Some((found, _)) = rest.split_first_chunk::<4>() else {
                 return Ok(Step::NeedMore);
@@ -373,7 +372,6 @@ impl Receiver {
             }
             consumed += 4;
         }
-        let len = bhs.data_segment_length();
         let limit = self.config.max_recv_data_segment_length;
         if len > limit {
             return Err(DecodeError::DataSegmentTooLong { length: len, limit }.into());
@@ -398,8 +396,34 @@ impl Receiver {
         Ok(Step::Header)
     }
 
+    /// Answers the header that was just reported and takes the next step: the two of them in one, for
+    /// PDUs that are there as a whole.
+    #[inline(always)]
+    pub(crate) fn step_to(
+        &mut self,
+        destination: Destination,
+        store: &mut impl DataStore,
+    ) -> Result<Step, Error> {
+        if !matches!(self.phase, Phase::AwaitDestination) {
+            // Without a data segment, it is complete.
+            return match self.phase {
+                Phase::Bare => Ok(self.complete()),
+                _ => Ok(Step::NeedMore),
+            };
+        }
+        self.set_destination(destination);
+        let result = match self.step_payload(store) {
+            true => self.step_trailer(),
+            false => Ok(Step::NeedMore),
+        };
+        if let Err(error) = &result {
+            self.phase = Phase::Dead(*error);
+        }
+        result
+    }
+
     /// Moves what scratch has of the data segment to its home; false when more is needed.
-    #[inline]
+    #[inline(always)]
     fn step_payload(&mut self, store: &mut impl DataStore) -> bool {
         let available = &self.scratch[self.start..self.end];
         let n = available.len().min(self.data.remaining() as usize);
@@ -427,7 +451,7 @@ impl Receiver {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn step_trailer(&mut self) -> Result<Step, Error> {
         let pad = pad_len(self.data.len as usize);
         let need = pad + if self.config.data_digest { 4 } else { 0 };

@@ -70,10 +70,8 @@ impl Bhs {
     /// DataSegmentLength in bytes, without padding: 0..=[`Self::MAX_DATA_SEGMENT_LENGTH`].
     #[must_use]
     pub const fn data_segment_length(&self) -> u32 {
-        // Read together with the byte before it, TotalAHSLength: one load instead of three.
-        let at = field::TOTAL_AHS_LENGTH;
-        let word = [self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]];
-        u32::from_be_bytes(word) & Self::MAX_DATA_SEGMENT_LENGTH
+        let at = field::DATA_SEGMENT_LENGTH;
+        u32::from_be_bytes([0, self.0[at], self.0[at + 1], self.0[at + 2]])
     }
 
     /// Logical unit number, where the PDU has one.
@@ -114,6 +112,16 @@ impl Bhs {
             Ok(())
         } else {
             Err(DecodeError::UnexpectedAhs)
+        }
+    }
+
+    /// DataSegmentLength of a PDU without additional header segments. One load and one comparison:
+    /// the two lengths are neighbours.
+    #[inline]
+    pub(crate) fn length_without_ahs(&self) -> Result<u32, DecodeError> {
+        match self.u32_at(field::TOTAL_AHS_LENGTH) {
+            length if length <= Self::MAX_DATA_SEGMENT_LENGTH => Ok(length),
+            _ => Err(DecodeError::UnexpectedAhs),
         }
     }
 

@@ -390,8 +390,10 @@ impl Session {
         max_bytes: usize,
         store: &impl DataStore,
     ) -> bool {
-        while !self.closed && self.connection.plan.pending() < max_bytes as u64 {
-            if !self.stage_next(now, store) {
+        let max_bytes = max_bytes as u64;
+        // Section 11.14: nothing new behind a Logout Request.
+        while !self.is_logging_out() && self.connection.plan.pending() < max_bytes {
+            if !self.stage_next(now, max_bytes, store) {
                 break;
             }
         }

@@ -24,45 +24,38 @@ impl Session {
             match self.connection.receiver.step(store)? {
                 Step::NeedMore => break,
                 Step::Header => {
-                    let destination = self.destination()?;
-                    self.connection.receiver.set_destination(destination);
-                }
-                Step::Complete => {
-                    completed = true;
-                    self.handle_pdu(now)?;
-                    if self.events.len() > MAX_EVENTS + usize::from(self.config.max_tasks) {
-                        return Err(PeerMisbehaved::Flood.into());
+                    let header = self.connection.receiver.header();
+                    if header.opcode() != DataIn::OPCODE {
+                        let receiver = &mut self.connection.receiver;
+                        receiver.set_destination(Destination::Segment);
+                        continue;
                     }
+                    let data = DataIn::parse(header)?;
+                    let destination = self.place_data_in(&data)?;
+                    let receiver = &mut self.connection.receiver;
+                    if receiver.step_to(destination, store)? != Step::Complete {
+                        break;
+                    }
+                    self.window.update(data.exp_cmd_sn, data.max_cmd_sn)?;
+                    self.handle_data_in(&data)?;
                 }
+                Step::Complete => self.handle_pdu(now)?,
+            }
+            completed = true;
+            if self.events.len() > MAX_EVENTS + usize::from(self.config.max_tasks) {
+                return Err(PeerMisbehaved::Flood.into());
             }
         }
         self.connection.note_pdu_boundary(now, completed);
         Ok(())
     }
 
-    #[inline]
-    fn destination(&mut self) -> Result<Destination, Error> {
-        let header = self.connection.receiver.header();
-        match header.opcode() {
-            DataIn::OPCODE => {
-                let data = DataIn::parse(header)?;
-                self.place_data_in(&data)
-            }
-            _ => Ok(Destination::Segment),
-        }
-    }
-
-    /// Acts on a PDU that is completely there, digests verified. The two that every command ends with
-    /// have a short way.
+    /// Acts on a PDU that is completely there, digests verified. The one that every write ends with
+    /// has a short way.
     #[inline]
     fn handle_pdu(&mut self, now: Instant) -> Result<(), Error> {
         let header = self.connection.receiver.header();
         match header.opcode() {
-            DataIn::OPCODE => {
-                let pdu = DataIn::parse(header)?;
-                self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                self.handle_data_in(&pdu)
-            }
             ScsiResponse::OPCODE if self.connection.receiver.segment().is_empty() => {
                 let pdu = ScsiResponse::parse(header)?;
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
