@@ -130,6 +130,11 @@ impl ReadBuf {
         self.len == 0
     }
 
+    /// One segment of bytes of its own: the usual case.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.segments.as_slice(), [ReadSeg(Seg::Owned(_))])
+    }
+
     /// The segments, in order.
     pub fn segments(&self) -> impl Iterator<Item = &ReadSeg> {
         self.segments.iter()

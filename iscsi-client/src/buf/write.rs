@@ -109,6 +109,11 @@ impl WriteBuf {
         self.len == 0
     }
 
+    /// One segment of bytes of its own: the usual case.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.segments.as_slice(), [WriteSeg(Seg::Bytes(_))])
+    }
+
     /// The segments, in order.
     pub fn segments(&self) -> impl Iterator<Item = &WriteSeg> {
         self.segments.iter()

@@ -16,7 +16,7 @@ use iscsi_proto::{
     ApiMisuse,
     pdu::TaskAttribute,
     scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
-    session::{Command, Response},
+    session::{Command, DataLength, Response},
 };
 
 use super::{
@@ -242,6 +242,9 @@ impl Execute {
                 }
             };
         }
+        if let Some(polled) = self.advance_plain(cx) {
+            return polled;
+        }
         let (prepared, mut ticket) = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::New(request) => match prepare(&self.session, request) {
                 Ok(prepared) => (prepared, None),
@@ -278,6 +281,25 @@ impl Execute {
         Poll::Pending
     }
 
+    /// The usual way of a command that is new, unless there is anything unusual about it.
+    fn advance_plain(&mut self, cx: &Context<'_>) -> Option<Poll<Executed>> {
+        let Stage::New(request) = &mut self.stage else {
+            return None;
+        };
+        if !is_plain(request) || self.revoked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let session = &*self.session;
+        let fill = |place: &mut Prepared| fill(session, place, request);
+        match session.submit_plain(Some(cx.waker()), fill) {
+            Submitted::Taken(op) => {
+                self.stage = Stage::Running(op);
+                Some(Poll::Pending)
+            }
+            Submitted::Refused(_) | Submitted::Busy => None,
+        }
+    }
+
     fn leave_line(&self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             self.session.shared.leave_line(ticket);
@@ -285,12 +307,53 @@ impl Execute {
     }
 }
 
+/// Whether [`fill`] can take the request: its memory is in one piece and the caller's own, so there is
+/// nothing to load or to allocate.
+pub(super) fn is_plain(request: &ScsiRequest) -> bool {
+    match &request.payload {
+        Payload::None => true,
+        Payload::In(buf) => buf.is_plain() && buf.len() <= u32::MAX as usize,
+        Payload::Out(buf) => buf.is_plain() && buf.len() <= u32::MAX as usize,
+    }
+}
+
+/// Moves what the driver needs of a [plain](is_plain) request to where the driver finds it. Done under
+/// the session's lock, so that nothing is moved twice.
+pub(super) fn fill(session: &Tether, place: &mut Prepared, request: &mut ScsiRequest) {
+    let (data, held) = match std::mem::take(&mut request.payload) {
+        Payload::None => (DataLength::None, Held::None),
+        Payload::In(buf) => {
+            let length = buf.len() as u32;
+            (DataLength::In(length), Held::Read(buf.into_receive()))
+        }
+        Payload::Out(buf) => {
+            let length = buf.len() as u32;
+            match buf.snapshot() {
+                Ok(snapshot) => (DataLength::Out(length), Held::Write(snapshot)),
+                // Only regions refuse.
+                Err(_) => (DataLength::None, Held::None),
+            }
+        }
+    };
+    place.held = held;
+    place.extended = request.extended_cdb.take();
+    let command = &mut place.command;
+    command.lun = request.lun;
+    command.cdb = request.cdb;
+    command.attribute = request.attribute;
+    command.priority = request.priority;
+    command.data = data;
+    command.deadline = request
+        .deadline
+        .map(|deadline| session.shared.core_time(deadline));
+    place.timeout = match request.deadline {
+        Some(_) => None,
+        None => request.timeout.or(session.options.command_timeout),
+    };
+}
+
 /// What the driver needs of the request, and the timeout that this has; the request, if it would have
 /// to load regions for nothing, since no slot is free.
-#[expect(
-    clippy::type_complexity,
-    reason = "the two ways to end early, and one that goes on"
-)]
 pub(super) fn prepare_if_free(
     session: &Tether,
     request: ScsiRequest,
@@ -306,10 +369,6 @@ pub(super) fn prepare_if_free(
 }
 
 /// What the driver needs of the request.
-#[expect(
-    clippy::result_large_err,
-    reason = "the error is the future's output, moved once"
-)]
 fn prepare(session: &Tether, request: ScsiRequest) -> Result<Prepared, Executed> {
     let ScsiRequest {
         lun,

@@ -18,7 +18,7 @@ use iscsi_proto::session::Response;
 use super::{
     op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, Harvested, RingId, Slots, Ticket},
+    slot::{Abandoned, Class, Harvested, Owner, RingId, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
     units::UnitTable,
@@ -200,18 +200,18 @@ impl Shared {
         Submitted::Busy
     }
 
-    /// The same for a ring, which does not wait.
-    pub(super) fn submit_to_ring(
+    /// The same for somebody who does not wait for a slot, with a command that `fill` puts into its
+    /// place.
+    pub(super) fn submit_filled(
         &self,
-        ring: RingId,
-        tag: u64,
-        prepared: &mut Option<Prepared>,
+        owner: Owner,
+        fill: impl FnOnce(&mut Prepared),
     ) -> Submitted {
         let mut inner = self.lock();
         if let Some(error) = &inner.refusal {
             return Submitted::Refused(error.clone());
         }
-        match inner.slots.submit_to_ring(ring, tag, prepared) {
+        match inner.slots.submit_filled(owner, fill) {
             Some(op) => {
                 inner.unlock_and_wake_driver();
                 Submitted::Taken(op)

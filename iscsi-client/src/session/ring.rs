@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::{
-    execute::{Executed, QueueFull, ScsiRequest, conclude, prepare_if_free},
+    execute::{Executed, QueueFull, ScsiRequest, conclude, fill, is_plain, prepare_if_free},
     queue::Submitted,
     slot::{Harvested, RingId},
     tether::Tether,
+    work::Prepared,
 };
 
 /// A submission and completion queue of a session, for a loop that keeps many commands under way: an
@@ -94,11 +95,38 @@ impl Ring {
     ///
     /// The request comes back when the session has no free slot; harvest first.
     pub fn try_submit(&mut self, tag: u64, request: ScsiRequest) -> Result<(), QueueFull> {
+        let mut request = request;
+        if is_plain(&request) {
+            let session = &*self.session;
+            let fill = |place: &mut Prepared| fill(session, place, &mut request);
+            match session.submit_to_ring(self.id, tag, fill) {
+                Submitted::Taken(_) => {
+                    self.in_flight += 1;
+                    return Ok(());
+                }
+                Submitted::Busy => {
+                    return Err(QueueFull {
+                        request: Box::new(request),
+                    });
+                }
+                Submitted::Refused(_) => {}
+            }
+        }
+        self.try_submit_any(tag, request)
+    }
+
+    /// The same for any request.
+    fn try_submit_any(&mut self, tag: u64, request: ScsiRequest) -> Result<(), QueueFull> {
         let executed = match prepare_if_free(&self.session, request)? {
             (Err(executed), _) => executed,
             (Ok(prepared), timeout) => {
                 let mut prepared = Some(prepared);
-                let submitted = self.session.submit_to_ring(self.id, tag, &mut prepared);
+                let fill = |place: &mut Prepared| {
+                    if let Some(prepared) = prepared.take() {
+                        *place = prepared;
+                    }
+                };
+                let submitted = self.session.submit_to_ring(self.id, tag, fill);
                 match (submitted, prepared) {
                     (Submitted::Refused(error), Some(prepared)) => {
                         conclude(&self.session, Err(error), prepared.held)

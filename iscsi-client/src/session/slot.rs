@@ -51,7 +51,7 @@ struct Slot {
 
 /// Who gets the result.
 #[derive(Debug)]
-enum Owner {
+pub(super) enum Owner {
     /// A future, which may have left its waker.
     Future(Option<Waker>),
     /// A ring, and its name for the command.
@@ -166,16 +166,18 @@ impl Slots {
         self.enqueue(index, owner, |spare| box_up(spare, prepared))
     }
 
-    /// The same for a command of a ring.
-    pub(super) fn submit_to_ring(
+    /// The same for a command of a ring, or of a future that does not wait, which `fill` puts into its
+    /// place.
+    pub(super) fn submit_filled(
         &mut self,
-        ring: RingId,
-        tag: u64,
-        prepared: &mut Option<Prepared>,
+        owner: Owner,
+        fill: impl FnOnce(&mut Prepared),
     ) -> Option<OpId> {
         let index = self.claim(Class::Command, &mut None)?;
-        self.enqueue(index, Owner::Ring(ring, tag), |spare| {
-            box_up(spare, prepared)
+        self.enqueue(index, owner, |spare| {
+            let mut operation = spare.take().unwrap_or_default();
+            fill(&mut operation.request);
+            Some(Work::Command(operation))
         })
     }
 

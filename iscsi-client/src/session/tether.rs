@@ -13,7 +13,7 @@ use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
 use super::{
     options::SessionOptions,
     queue::{Shared, Submitted},
-    slot::{RingId, Ticket},
+    slot::{Owner, RingId, Ticket},
     state::SessionStatus,
     work::{Prepared, Work},
 };
@@ -86,16 +86,30 @@ impl Tether {
         }
     }
 
-    /// As [`Shared::submit_to_ring`], for as long as this user has not left.
+    /// As [`Shared::submit_filled`], for as long as this user has not left.
+    pub(super) fn submit_plain(
+        &self,
+        waiter: Option<&Waker>,
+        fill: impl FnOnce(&mut Prepared),
+    ) -> Submitted {
+        match self.has_left() {
+            Some(refused) => refused,
+            None => self
+                .shared
+                .submit_filled(Owner::Future(waiter.cloned()), fill),
+        }
+    }
+
+    /// The same for a command of a ring.
     pub(super) fn submit_to_ring(
         &self,
         ring: RingId,
         tag: u64,
-        prepared: &mut Option<Prepared>,
+        fill: impl FnOnce(&mut Prepared),
     ) -> Submitted {
         match self.has_left() {
             Some(refused) => refused,
-            None => self.shared.submit_to_ring(ring, tag, prepared),
+            None => self.shared.submit_filled(Owner::Ring(ring, tag), fill),
         }
     }
 

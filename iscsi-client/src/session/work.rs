@@ -140,6 +140,15 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// Bytes that its buffer holds.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::In(buf) => buf.len(),
+            Self::Out(buf) => buf.len(),
+        }
+    }
+
     /// Direction and expected data transfer length; `None` if it is longer than a command can say.
     pub(super) fn data_length(&self) -> Option<DataLength> {
         Some(match self {
