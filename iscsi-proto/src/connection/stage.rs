@@ -27,12 +27,14 @@ impl Connection {
     /// Appends one whole PDU: header, header digest, data segment, padding, data digest. The
     /// header's DataSegmentLength is the caller's affair and must match. Returns the stream position
     /// at which the PDU begins.
+    #[inline(never)]
     pub(crate) fn stage(&mut self, bhs: &Bhs, payload: Payload<'_>, store: &impl DataStore) -> u64 {
         self.stage_with_ahs(bhs, &[], payload, store)
     }
 
     /// The same with additional header segments, whose length the header tells too.
-    #[inline]
+    // Always inlined: a call would carry the header through memory once more.
+    #[inline(always)]
     pub(crate) fn stage_with_ahs(
         &mut self,
         bhs: &Bhs,
@@ -49,12 +51,17 @@ impl Connection {
         if self.header_digest || !ahs.is_empty() {
             self.stage_rest_of_header(bhs, ahs);
         }
-        if !matches!(payload, Payload::None) {
-            self.stage_payload(payload, store);
+        match payload {
+            Payload::None => {}
+            Payload::Named(data) if !self.data_digest && pad_len(data.len as usize) == 0 => {
+                self.plan.push_data(data);
+            }
+            payload => self.stage_payload(payload, store),
         }
         begin
     }
 
+    #[inline(never)]
     fn stage_rest_of_header(&mut self, bhs: &Bhs, ahs: &[u8]) {
         self.plan.push_inline(ahs);
         if self.header_digest {
@@ -63,6 +70,7 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
     fn stage_payload(&mut self, payload: Payload<'_>, store: &impl DataStore) {
         const ZEROS: [u8; 3] = [0; 3];
         let mut crc = 0;

@@ -77,7 +77,7 @@ impl DataIn {
     #[inline(always)]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
-        bhs.expect_no_ahs()?;
+        let data_segment_length = bhs.length_without_ahs()?;
         let (status, residual) = if bhs.is_set(flag::STATUS) {
             let residual = Residual::from_wire(
                 bhs.is_set(flag::OVERFLOW),
@@ -103,7 +103,7 @@ impl DataIn {
             max_cmd_sn: bhs.cmd_sn_at(field::MAX_CMD_SN),
             data_sn: DataSn(bhs.u32_at(field::DATA_SN)),
             buffer_offset: bhs.u32_at(field::BUFFER_OFFSET),
-            data_segment_length: bhs.data_segment_length(),
+            data_segment_length,
         })
     }
 

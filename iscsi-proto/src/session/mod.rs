@@ -390,10 +390,8 @@ impl Session {
         max_bytes: usize,
         store: &impl DataStore,
     ) -> bool {
-        while !self.closed && self.connection.plan.pending() < max_bytes as u64 {
-            if !self.stage_next(now, store) {
-                break;
-            }
+        if self.wants_to_send() {
+            self.stage_up_to(max_bytes as u64, now, store);
         }
         !self.connection.plan.is_empty()
     }
@@ -467,7 +465,6 @@ impl Session {
     }
 
     /// Ends a command: reports it now, or as soon as no staged PDU names its memory.
-    #[inline]
     fn finish(&mut self, itt: InitiatorTaskTag, result: Result<Response, TaskError>, then: Then) {
         let sent = self.connection.plan.sent();
         let Some(task) = self.tasks.get_mut(itt) else {
@@ -512,7 +509,7 @@ impl Session {
                 }
             }
         }
-        self.events.push_done(itt, result);
+        self.events.push(Event::CommandDone { itt, result });
     }
 
     fn release_deferred(&mut self) {

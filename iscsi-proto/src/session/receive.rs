@@ -5,7 +5,7 @@ use crate::{
     error::{Error, PeerMisbehaved},
     framing::{DataStore, Destination, Step},
     ids::{InitiatorTaskTag, TargetTransferTag},
-    pdu::{DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
+    pdu::{Bhs, DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
     time::Instant,
 };
 
@@ -21,35 +21,22 @@ impl Session {
     ) -> Result<(), Error> {
         let mut completed = false;
         loop {
-            match self.connection.receiver.step(store)? {
+            let tasks = &mut self.tasks;
+            let place = |header: &Bhs| match header.opcode() {
+                DataIn::OPCODE => tasks.place_data_in(&DataIn::parse(header)?),
+                _ => Ok(Destination::Segment),
+            };
+            match self.connection.receiver.step(store, place)? {
                 Step::NeedMore => break,
-                Step::Header => {
-                    let destination = self.destination()?;
-                    self.connection.receiver.set_destination(destination);
-                }
-                Step::Complete => {
-                    completed = true;
-                    self.handle_pdu(now)?;
-                    if self.events.len() > MAX_EVENTS + usize::from(self.config.max_tasks) {
-                        return Err(PeerMisbehaved::Flood.into());
-                    }
-                }
+                Step::Complete => self.handle_pdu(now)?,
+            }
+            completed = true;
+            if self.events.len() > MAX_EVENTS + usize::from(self.config.max_tasks) {
+                return Err(PeerMisbehaved::Flood.into());
             }
         }
         self.connection.note_pdu_boundary(now, completed);
         Ok(())
-    }
-
-    #[inline]
-    fn destination(&mut self) -> Result<Destination, Error> {
-        let header = self.connection.receiver.header();
-        match header.opcode() {
-            DataIn::OPCODE => {
-                let data = DataIn::parse(header)?;
-                self.place_data_in(&data)
-            }
-            _ => Ok(Destination::Segment),
-        }
     }
 
     /// Acts on a PDU that is completely there, digests verified. The two that every command ends with

@@ -209,7 +209,8 @@ impl Tasks {
     }
 
     /// A slot for a new task; `None` if there is none left for its kind.
-    #[inline]
+    // A call would carry the task's parts through memory once more.
+    #[inline(always)]
     pub(super) fn insert(
         &mut self,
         kind: Kind,
