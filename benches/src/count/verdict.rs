@@ -50,10 +50,7 @@ pub(crate) fn compare(kept: &BTreeMap<String, Counts>, counted: &[(&str, Counts)
 }
 
 /// The kept workloads that there are no more.
-pub(crate) fn gone(
-    kept: &BTreeMap<String, Counts>,
-    exists: impl Fn(&str) -> bool,
-) -> Vec<&str> {
+pub(crate) fn gone(kept: &BTreeMap<String, Counts>, exists: impl Fn(&str) -> bool) -> Vec<&str> {
     let names = kept.keys().map(String::as_str);
     names.filter(|name| !exists(name)).collect()
 }

@@ -137,12 +137,14 @@ fn stream(len: usize, digests: bool, ops: u64) -> Result<(), Failure> {
         n += stream.read(plan.scratch);
         receiver.received(n, &memory).map_err(Failure::new)?;
         loop {
-            match receiver.step(&mut memory).map_err(Failure::new)? {
-                Step::NeedMore => break,
-                Step::Header => receiver.set_destination(Destination::Task {
+            let step = receiver.step(&mut memory, |_| {
+                Ok(Destination::Task {
                     itt: InitiatorTaskTag(7),
                     offset: 0,
-                }),
+                })
+            });
+            match step.map_err(Failure::new)? {
+                Step::NeedMore => break,
                 Step::Complete => complete += 1,
             }
         }
