@@ -99,6 +99,13 @@ pub(super) struct Attempt {
     outcome: Outcome,
 }
 
+/// How a try of a command went, and in which login it was made.
+#[derive(Debug)]
+pub(super) struct Tried {
+    login: u64,
+    executed: Executed,
+}
+
 /// How far [`Commander::run`] has come.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -136,15 +143,6 @@ impl Attempt {
         let tries = &mut self.tries[budget as usize];
         *tries += 1;
         *tries <= budget.limit()
-    }
-
-    /// Bytes that the payload holds.
-    fn len(&self) -> usize {
-        match &self.payload {
-            Payload::In(buf) => buf.len(),
-            Payload::Out(buf) => buf.len(),
-            _ => 0,
-        }
     }
 
     fn done(self, result: Result<Response, Error>) -> Step {
@@ -283,17 +281,47 @@ impl Commander {
 
     /// Runs a command until its answer is final, or until something has to be looked at before it
     /// is repeated.
-    pub(super) async fn run(&self, mut attempt: Attempt) -> Step {
-        let mut now = self.now();
+    pub(super) async fn run(&self, attempt: Attempt) -> Step {
+        self.run_from(attempt, None).await
+    }
+
+    /// A command whose first try is made by the caller, who says how it went if it did not go well.
+    pub(super) async fn try_once(
+        &self,
+        cdb: Cdb,
+        payload: Payload,
+        deadline: Instant,
+        recall: Option<&Recall>,
+    ) -> Result<Payload, Tried> {
+        let len = payload.len();
+        let login = self.session.logins();
+        let request = ScsiRequest::new(self.lun, cdb, payload).until(deadline);
+        let executed = recall::execute(self.session.execute(request), recall).await;
+        let whole = executed.result.as_ref().is_ok_and(|response| {
+            response.status == ScsiStatus::Good && response.transferred as usize >= len
+        });
+        if whole {
+            return Ok(executed.payload);
+        }
+        Err(Tried { login, executed })
+    }
+
+    /// As [`run`](Self::run), where the first try has been made.
+    pub(super) async fn run_from(&self, mut attempt: Attempt, mut tried: Option<Tried>) -> Step {
         loop {
-            let timeout = attempt.deadline.saturating_duration_since(now);
-            let payload = std::mem::take(&mut attempt.payload);
-            let request =
-                ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
-            let login = self.session.logins();
-            let command = self.session.execute(request);
-            let Executed { result, payload } =
-                recall::execute(command, attempt.recall.as_ref()).await;
+            let Tried { login, executed } = match tried.take() {
+                Some(tried) => tried,
+                None => {
+                    let payload = std::mem::take(&mut attempt.payload);
+                    let request =
+                        ScsiRequest::new(self.lun, attempt.cdb, payload).until(attempt.deadline);
+                    let login = self.session.logins();
+                    let command = self.session.execute(request);
+                    let executed = recall::execute(command, attempt.recall.as_ref()).await;
+                    Tried { login, executed }
+                }
+            };
+            let Executed { result, payload } = executed;
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,
@@ -304,7 +332,8 @@ impl Commander {
                 Err(error) => return attempt.done(Err(error)),
             };
             let short = attempt.class != CommandClass::Query
-                && usize::try_from(response.transferred).unwrap_or(usize::MAX) < attempt.len();
+                && usize::try_from(response.transferred).unwrap_or(usize::MAX)
+                    < attempt.payload.len();
             let Verdict {
                 disposition,
                 notice,
@@ -356,7 +385,6 @@ impl Commander {
                     return attempt.fail(failure, response);
                 }
             }
-            now = self.now();
         }
     }
 

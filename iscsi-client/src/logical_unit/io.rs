@@ -12,7 +12,7 @@ use iscsi_proto::scsi::Cdb;
 use super::{
     LogicalUnit,
     classify::CommandClass,
-    command::{Attempt, Step, worse},
+    command::{Attempt, Step, Tried, worse},
     recall::Recall,
 };
 use crate::{
@@ -98,7 +98,12 @@ impl LogicalUnit {
             return Completion::ok(buf);
         }
         let (result, buf) = if plan.fits_one() {
-            self.read_one(&plan, plan.lba, buf, recall).await
+            let cdb = Cdb::read(plan.lba, plan.blocks(buf.len()), false);
+            let read = self.usual(CommandClass::Read, cdb, Payload::In(buf), deadline, recall);
+            match read.await {
+                (result, Payload::In(buf)) => (result, buf),
+                (result, _) => (result, ReadBuf::default()),
+            }
         } else {
             Box::pin(self.read_split(&plan, buf, recall)).await
         };
@@ -140,7 +145,12 @@ impl LogicalUnit {
         };
         let fua = options.fua && plan.fua;
         let (mut result, data) = if plan.fits_one() {
-            self.write_one(&plan, plan.lba, data, fua).await
+            let cdb = Cdb::write(plan.lba, plan.blocks(data.len()), fua);
+            let write = self.usual(CommandClass::Write, cdb, Payload::Out(data), deadline, None);
+            match write.await {
+                (result, Payload::Out(data)) => (result, data),
+                (result, _) => (result, WriteBuf::default()),
+            }
         } else {
             Box::pin(self.write_split(&plan, data, fua)).await
         };
@@ -223,11 +233,40 @@ impl LogicalUnit {
         .await
     }
 
+    /// Runs the one command of a request that was just planned. Mostly it goes well at once, and then
+    /// nothing that is only needed otherwise is carried along.
+    async fn usual(
+        &self,
+        class: CommandClass,
+        cdb: Cdb,
+        payload: Payload,
+        deadline: Instant,
+        recall: Option<&Recall>,
+    ) -> (Result<(), Error>, Payload) {
+        let commander = &self.inner.commander;
+        match commander.try_once(cdb, payload, deadline, recall).await {
+            Ok(payload) => (Ok(()), payload),
+            Err(tried) => {
+                let mut attempt = Attempt::new(class, cdb, Payload::None, deadline);
+                attempt.recall = recall.cloned();
+                Box::pin(self.command_from(attempt, Some(tried))).await
+            }
+        }
+    }
+
     /// Runs a command; in front of it, and of each of its repeats, whatever is out of date is looked
     /// at.
-    async fn command(&self, mut attempt: Attempt) -> (Result<(), Error>, Payload) {
+    async fn command(&self, attempt: Attempt) -> (Result<(), Error>, Payload) {
+        self.command_from(attempt, None).await
+    }
+
+    async fn command_from(
+        &self,
+        mut attempt: Attempt,
+        mut tried: Option<Tried>,
+    ) -> (Result<(), Error>, Payload) {
         let commander = &self.inner.commander;
-        let mut stale = commander.stale() != 0;
+        let mut stale = tried.is_none() && commander.stale() != 0;
         loop {
             if stale {
                 let recall = attempt.recall.as_ref();
@@ -235,7 +274,7 @@ impl LogicalUnit {
                     return (Err(attempt.after_all(error)), attempt.payload);
                 }
             }
-            match commander.run(attempt).await {
+            match commander.run_from(attempt, tried.take()).await {
                 Step::Done(result, payload) => return (result.map(drop), payload),
                 Step::Attend(again) => (attempt, stale) = (again, true),
             }
