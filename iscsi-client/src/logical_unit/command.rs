@@ -224,7 +224,12 @@ impl Commander {
 
     /// When a request that starts now is over.
     pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        self.now() + clamp_timeout(timeout.unwrap_or(self.options.timeout))
+        self.now() + self.timeout(timeout)
+    }
+
+    /// How long a request may take.
+    pub(super) fn timeout(&self, timeout: Option<Duration>) -> Duration {
+        clamp_timeout(timeout.unwrap_or(self.options.timeout))
     }
 
     /// What is out of date, bits of [`stale`]. A login makes everything so: whoever answers after it
@@ -283,17 +288,32 @@ impl Commander {
 
     /// Runs a command until its answer is final, or until something has to be looked at before it
     /// is repeated.
-    pub(super) async fn run(&self, mut attempt: Attempt) -> Step {
-        let mut now = self.now();
+    pub(super) async fn run(&self, attempt: Attempt) -> Step {
+        self.run_on(attempt, None).await
+    }
+
+    /// The same for a command that was executed once already: the number of the login before that, and
+    /// how it ended.
+    pub(super) async fn run_on(
+        &self,
+        mut attempt: Attempt,
+        mut executed: Option<(u64, Executed)>,
+    ) -> Step {
         loop {
-            let timeout = attempt.deadline.saturating_duration_since(now);
-            let payload = std::mem::take(&mut attempt.payload);
-            let request =
-                ScsiRequest::new(self.lun, attempt.cdb, payload).with_timeout(Some(timeout));
-            let login = self.session.logins();
-            let command = self.session.execute(request);
-            let Executed { result, payload } =
-                recall::execute(command, attempt.recall.as_ref()).await;
+            let (login, Executed { result, payload }) = match executed.take() {
+                Some(executed) => executed,
+                None => {
+                    let timeout = attempt.deadline.saturating_duration_since(self.now());
+                    let payload = std::mem::take(&mut attempt.payload);
+                    let request = ScsiRequest::new(self.lun, attempt.cdb, payload)
+                        .with_timeout(Some(timeout));
+                    let login = self.session.logins();
+                    let mut command = self.session.execute(request);
+                    let recall = attempt.recall.as_ref();
+                    let executed = poll_fn(|cx| recall::poll_execute(&mut command, recall, cx));
+                    (login, executed.await)
+                }
+            };
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,
@@ -356,7 +376,6 @@ impl Commander {
                     return attempt.fail(failure, response);
                 }
             }
-            now = self.now();
         }
     }
 

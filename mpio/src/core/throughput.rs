@@ -13,6 +13,10 @@ const OVERHEAD: u64 = 4096;
 const WINDOW: Duration = Duration::from_millis(10);
 /// A path that is busy now and then gets its rate from whatever it did in so much time.
 const LONG_WINDOW: Duration = Duration::from_millis(100);
+/// Small I/Os end quickly: only every so many of them the window is looked at,
+const UNCOUNTED: u32 = 16;
+/// unless they weigh so much.
+const LARGE: u64 = 32 << 10;
 /// An older rate says nothing any more: it is replaced, not smoothed.
 const STALE: Duration = Duration::from_secs(1);
 /// How long a path may be left out because it was slow, before an I/O finds out whether it still is.
@@ -33,6 +37,8 @@ pub(crate) struct Throughput {
     window_from: Instant,
     busy: Duration,
     done: u64,
+    /// I/Os that ended since the clock was last looked at.
+    uncounted: u32,
     /// Bytes per second, 0 while it is unknown.
     rate: u64,
     speed: u64,
@@ -54,6 +60,7 @@ impl Throughput {
             window_from: now,
             busy: Duration::ZERO,
             done: 0,
+            uncounted: 0,
             rate: 0,
             speed: 0,
             curious_at: now,
@@ -82,6 +89,14 @@ impl Throughput {
         if success {
             self.done = self.done.saturating_add(weight);
         }
+        self.uncounted += 1;
+        if self.load == 0 || self.uncounted >= UNCOUNTED || weight >= LARGE {
+            self.look(now);
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.uncounted = 0;
         let busy = self.busy + now.saturating_duration_since(self.counted_to);
         if busy >= WINDOW {
             self.learn(now, busy);

@@ -58,7 +58,11 @@ impl<P: Path> MultipathDevice<P> {
         };
         let mut last = None;
         loop {
-            let go = match ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
                     let result = result_of(verdict, last, deadline.is_expired());
@@ -122,7 +126,11 @@ impl<P: Path> MultipathDevice<P> {
         };
         let mut last = None;
         loop {
-            let go = match ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
                     let result = result_of(verdict, last, deadline.is_expired());
@@ -174,7 +182,11 @@ impl<P: Path> MultipathDevice<P> {
         let mut ticket = shared.submit(IoClass::flush(), |state| state.check(0, 0, false))?;
         let mut last = None;
         loop {
-            let go = match ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => return result_of(verdict, last, deadline.is_expired()),
             };

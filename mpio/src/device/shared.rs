@@ -269,17 +269,16 @@ impl<P: Path> State<P> {
         None
     }
 
-    /// What is left to do after the core has booked something by the short way.
-    pub(super) fn follow_up(&mut self, now: Instant, deferred: &mut Deferred) {
-        if self.core.has_output() {
-            self.carry_out(now, deferred);
+    /// What is left to do after the core has booked something by the short way; mostly nothing.
+    pub(super) fn follow_up(&mut self, now: Instant) -> Option<Deferred> {
+        let sooner = self.core.take_sooner();
+        let is_sooner = sooner.is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        if !is_sooner && !self.core.has_output() {
+            return None;
         }
-        if let Some(due) = self.core.take_sooner() {
-            if self.armed.is_none_or(|armed| due < armed) {
-                self.armed = Some(due);
-                deferred.wakers.extend(self.driver.take());
-            }
-        }
+        let mut deferred = Deferred::default();
+        self.carry_out(now, &mut deferred);
+        Some(deferred)
     }
 
     pub(super) fn member(&self, path: PathId) -> Option<&Member<P>> {

@@ -14,12 +14,12 @@ use iscsi_client::{
 
 use super::{
     job::Job,
-    outcome::{DROPPED, UNREAD, outcome_of, refused},
+    outcome::{DROPPED, UNREAD, failure_of, refused},
     shared::{Deferred, Go, Order, Shared, State},
     vessel::{Vessel, vessel},
 };
 use crate::{
-    core::{Admission, AttemptId, IoClass, IoId, IoKind, PathId, Verdict, arena::Key},
+    core::{Admission, AttemptId, IoClass, IoId, IoKind, Outcome, PathId, Verdict, arena::Key},
     path::Path,
 };
 
@@ -42,26 +42,29 @@ impl<P: Path> Shared<P> {
             attempt: None,
             vessel: None,
         };
-        let mut deferred = Deferred::default();
-        match state.core.admit(now, class).map_err(refused)? {
+        let deferred = match state.core.admit(now, class).map_err(refused)? {
             Admission::Go { io, attempt, path } => {
                 ticket.io = Some(io);
                 ticket.next = state.go(attempt, path).map(Order::Go);
-                state.follow_up(now, &mut deferred);
+                state.follow_up(now)
             }
             Admission::Wait(io) => {
                 ticket.io = Some(io);
                 let key = state.open_mailbox(io);
                 ticket.mailbox = Some(key);
+                let mut deferred = Deferred::default();
                 state.carry_out(now, &mut deferred);
                 ticket.next = state.take_order(key);
+                Some(deferred)
             }
-        }
+        };
         if writes {
             ticket.vessel = state.take_vessel();
         }
         drop(state);
-        deferred.carry_out();
+        if let Some(deferred) = deferred {
+            deferred.carry_out();
+        }
         Ok(ticket)
     }
 }
@@ -82,20 +85,33 @@ pub(super) struct Ticket<'a, P: Path> {
 }
 
 impl<P: Path> Ticket<'_, P> {
-    /// Waits for the next order. `deadline` cancels the request while it waits.
-    pub(super) async fn order(&mut self, deadline: &mut Deadline) -> Order<P> {
-        let order = match self.next.take() {
-            Some(order) => order,
-            None => poll_fn(|cx| self.poll_order(cx, deadline)).await,
-        };
+    /// The next order, if it is there already.
+    pub(super) fn ready_order(&mut self) -> Option<Order<P>> {
+        let order = self.next.take();
         match &order {
-            Order::Go(go) => self.attempt = Some((go.attempt, go.id)),
-            Order::Done(_) => self.io = None,
+            Some(Order::Go(go)) => self.attempt = Some((go.attempt, go.id)),
+            Some(Order::Done(_)) => self.io = None,
+            None => {}
         }
         order
     }
 
+    /// Waits for the next order. `deadline` cancels the request while it waits.
+    pub(super) async fn order(&mut self, deadline: &mut Deadline) -> Order<P> {
+        poll_fn(|cx| self.poll_order(cx, deadline)).await
+    }
+
     fn poll_order(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Order<P>> {
+        if self.next.is_none() {
+            match self.poll_waiting(cx, deadline) {
+                Poll::Ready(order) => self.next = Some(order),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.ready_order().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn poll_waiting(&self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Order<P>> {
         let polled = self.poll_mailbox(cx);
         let runtime = &*self.shared.runtime;
         if polled.is_pending() && (deadline.is_expired() || deadline.poll_expired(cx, runtime)) {
@@ -134,30 +150,44 @@ impl<P: Path> Ticket<'_, P> {
         // since wakers are dropped.
         go.recall.reset();
         drop(go);
+        match result {
+            Ok(()) => self.succeed(attempt),
+            Err(error) => self.fail(io, attempt, path, error),
+        }
+    }
+
+    fn succeed(&mut self, attempt: AttemptId) {
+        let now = self.shared.runtime.now();
+        let mut state = self.shared.lock();
+        state.core.complete(now, attempt);
+        if let Some(key) = self.mailbox {
+            state.close_mailbox(key);
+        }
+        self.next = Some(Order::Done(Verdict::Success));
+        let deferred = state.follow_up(now);
+        let vessel = self.vessel.take();
+        let unkept = vessel.and_then(|vessel| state.keep_vessel(vessel));
+        drop(state);
+        drop(unkept);
+        if let Some(deferred) = deferred {
+            deferred.carry_out();
+        }
+    }
+
+    fn fail(&mut self, io: IoId, attempt: AttemptId, path: PathId, error: &Error) {
         let now = self.shared.runtime.now();
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
-        if result.is_ok() {
-            state.core.complete(now, attempt);
-            if let Some(key) = self.mailbox {
-                state.close_mailbox(key);
-            }
-            self.next = Some(Order::Done(Verdict::Success));
-            state.follow_up(now, &mut deferred);
-            let kept = self.vessel.take().map(|vessel| state.keep_vessel(vessel));
-            drop(state);
-            drop(kept);
-        } else {
-            let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
-            state.core.handle_outcome(now, attempt, outcome_of(result));
-            if matches!(result, Err(error) if error.kind() == ErrorKind::WrongUnit) {
-                // The unit answers, so no checker would find anything wrong with this path.
-                state.jobs.push(Job::Verify(path));
-            }
-            state.carry_out(now, &mut deferred);
-            self.next = state.take_order(key);
-            drop(state);
+        let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
+        let outcome = Outcome::Failed(failure_of(error));
+        state.core.handle_outcome(now, attempt, outcome);
+        if error.kind() == ErrorKind::WrongUnit {
+            // The unit answers, so no checker would find anything wrong with this path.
+            state.jobs.push(Job::Verify(path));
         }
+        state.carry_out(now, &mut deferred);
+        self.next = state.take_order(key);
+        drop(state);
         deferred.carry_out();
     }
 
@@ -174,10 +204,13 @@ impl<P: Path> Ticket<'_, P> {
 
     /// Leaves a write that is under way to the driver, which will report it.
     fn hand_over(&mut self) {
-        let (Some((attempt, _)), Some(vessel)) = (self.attempt.take(), self.vessel.take()) else {
+        let mut vessel = self.vessel.take();
+        if vessel.is_none() {
+            return;
+        }
+        let Some((attempt, _)) = self.attempt.take() else {
             return;
         };
-        let mut vessel = Some(vessel);
         self.shared.act(|state, _| {
             // With no driver left nobody would poll it, and it would keep its session open.
             if let Some(vessel) = vessel.take_if(|_| !state.ended) {
