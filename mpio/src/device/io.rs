@@ -78,7 +78,12 @@ impl<P: Path> MultipathDevice<P> {
             let read = go.path.read(offset, buf, options, &go.recall);
             let read = in_time(read, &mut deadline, &*shared.runtime, || go.recall.recall()).await;
             buf = read.buf;
-            ticket.end(go, &read.result);
+            if ticket.end(go, &read.result) {
+                return Completion {
+                    result: Ok(()),
+                    buf,
+                };
+            }
             last = read.result.err().or(last);
         }
     }
@@ -161,7 +166,9 @@ impl<P: Path> MultipathDevice<P> {
                 let error = Error::new(ErrorKind::Timeout, Outcome::Unknown);
                 return Completion::err(error.with_retry(Retry::SamePath), buf);
             };
-            ticket.end(go, &result);
+            if ticket.end(go, &result) {
+                return Completion { result, buf };
+            }
             last = result.err().or(last);
         }
     }
@@ -202,7 +209,9 @@ impl<P: Path> MultipathDevice<P> {
                 go.recall.recall()
             })
             .await;
-            ticket.end(go, &result);
+            if ticket.end(go, &result) {
+                return result;
+            }
             last = result.err().or(last);
         }
     }

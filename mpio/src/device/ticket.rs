@@ -19,7 +19,7 @@ use super::{
     vessel::{Vessel, vessel},
 };
 use crate::{
-    core::{Admission, AttemptId, IoClass, IoId, IoKind, Outcome, PathId, Verdict, arena::Key},
+    core::{Admission, AttemptId, IoClass, IoId, IoKind, Outcome, PathId, arena::Key},
     path::Path,
 };
 
@@ -141,10 +141,11 @@ impl<P: Path> Ticket<'_, P> {
         })
     }
 
-    /// The attempt that `go` asked for has ended.
-    pub(super) fn end(&mut self, go: Go<P>, result: &Result<(), Error>) {
+    /// The attempt that `go` asked for has ended. True if that was a success, and the end of the
+    /// request; otherwise the next order tells.
+    pub(super) fn end(&mut self, go: Go<P>, result: &Result<(), Error>) -> bool {
         let (Some((attempt, path)), Some(io)) = (self.attempt.take(), self.io) else {
-            return;
+            return false;
         };
         // Before the core hears of it: then the index is another attempt's. And without the lock,
         // since wakers are dropped.
@@ -154,6 +155,7 @@ impl<P: Path> Ticket<'_, P> {
             Ok(()) => self.succeed(attempt),
             Err(error) => self.fail(io, attempt, path, error),
         }
+        result.is_ok()
     }
 
     fn succeed(&mut self, attempt: AttemptId) {
@@ -163,7 +165,7 @@ impl<P: Path> Ticket<'_, P> {
         if let Some(key) = self.mailbox {
             state.close_mailbox(key);
         }
-        self.next = Some(Order::Done(Verdict::Success));
+        self.io = None;
         let deferred = state.follow_up(now);
         let vessel = self.vessel.take();
         let unkept = vessel.and_then(|vessel| state.keep_vessel(vessel));
