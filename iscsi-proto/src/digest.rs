@@ -1,5 +1,20 @@
 //! CRC32C (Castagnoli), the only digest of RFC 7143 (section 13.1). This is the one seam behind
 //! which the implementation may change.
+//!
+//! With `std` it is the crate `crc32c`, which runs three streams of the CPU's own instruction side by
+//! side. The best of seven runs each, on an EPYC of nominally 2.4 GHz that was not idle; the order was
+//! the same in every round:
+//!
+//! | bytes | `crc32c` 0.6.9 | `crc-fast` 1.10 |
+//! |---|---|---|
+//! | 48 | 19 ns | 23 ns |
+//! | 4 KiB | 297 ns, 13.8 GB/s | 379 ns, 10.8 GB/s |
+//! | 64 KiB | 4.1 us, 16.1 GB/s | 4.7 us, 14.1 GB/s |
+//! | 256 KiB | 16.9 us, 15.5 GB/s | 19.8 us, 13.3 GB/s |
+//! | 1 MiB | 67.7 us, 15.5 GB/s | 77.4 us, 13.6 GB/s |
+//!
+//! `crc-fast` mixes carry-less multiplications in. That pays with AVX-512, which this CPU lacks; without
+//! it, it does so with 128 bits. The instruction alone ends at 8 bytes per cycle, 19.6 GB/s there.
 
 /// Continues the CRC32C `crc` (0 to begin) over `data`.
 ///

@@ -32,14 +32,14 @@ macro_rules! serial_number {
             /// numbers and for numbers exactly 2^31 apart.
             #[must_use]
             pub const fn precedes(self, other: Self) -> bool {
-                let ahead = other.0.wrapping_sub(self.0);
-                ahead != 0 && ahead < 1 << 31
+                // 2^31 is the one distance that is negative in both directions.
+                (other.0.wrapping_sub(self.0) as i32) > 0
             }
 
             /// Whether `self` equals `other` or comes before it.
             #[must_use]
             pub const fn precedes_or_equals(self, other: Self) -> bool {
-                self.0 == other.0 || self.precedes(other)
+                (other.0.wrapping_sub(self.0) as i32) >= 0
             }
         }
 
@@ -85,6 +85,10 @@ mod tests {
     fn numbers_half_the_ring_apart_have_no_order() {
         let (a, b) = (StatSn(7), StatSn(7 + (1 << 31)));
         assert!(!a.precedes(b) && !b.precedes(a));
-        assert!(a.precedes_or_equals(a) && !a.precedes_or_equals(b));
+        assert!(a.precedes_or_equals(a) && !a.precedes_or_equals(b) && !b.precedes_or_equals(a));
+        for ahead in [1, 2, (1 << 31) - 1] {
+            assert!(a.precedes(a.plus(ahead)) && !a.plus(ahead).precedes(a));
+            assert!(a.precedes_or_equals(a.plus(ahead)) && !a.plus(ahead).precedes_or_equals(a));
+        }
     }
 }

@@ -27,11 +27,20 @@ impl Instant {
 
     /// `self + by`, or the last representable moment (584 years after the epoch).
     #[must_use]
-    pub fn saturating_add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-        )
+    pub const fn saturating_add(self, by: Duration) -> Self {
+        // In 64 bits, since it is asked several times per poll.
+        let seconds = by.as_secs().saturating_mul(1_000_000_000);
+        let nanos = seconds.saturating_add(by.subsec_nanos() as u64);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// The earlier of two moments, either of which may be missing.
+    pub(crate) const fn earlier(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(Self(a)), Some(Self(b))) => Some(Self(if b < a { b } else { a })),
+            (Some(one), None) | (None, Some(one)) => Some(one),
+            (None, None) => None,
+        }
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is not earlier.
@@ -53,10 +62,22 @@ mod tests {
             Instant::ZERO.saturating_duration_since(late),
             Duration::ZERO
         );
+        let long = Duration::new(u64::MAX / 1_000_000_000, 999_999_999);
+        assert_eq!(Instant::ZERO.saturating_add(long).as_nanos(), u64::MAX);
         let t = Instant::ZERO.saturating_add(Duration::from_millis(3));
         assert_eq!(
             t.saturating_duration_since(Instant::ZERO),
             Duration::from_millis(3)
         );
+    }
+
+    #[test]
+    fn the_earlier_of_two_is_the_one_that_is_there() {
+        let (a, b) = (Some(Instant(1)), Some(Instant(2)));
+        assert_eq!(Instant::earlier(a, b), a);
+        assert_eq!(Instant::earlier(b, a), a);
+        assert_eq!(Instant::earlier(None, b), b);
+        assert_eq!(Instant::earlier(b, None), b);
+        assert_eq!(Instant::earlier(None, None), None);
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) pdu_timeout: Duration,
     pub(crate) acknowledge_after: Option<Duration>,
     pub(crate) scratch: usize,
+    pub(crate) read_ahead: usize,
+    pub(crate) read_ahead_large: usize,
 }
 
 /// One sequence of Data-Out PDUs: the answer to an R2T, or the unsolicited data of a command.
@@ -98,6 +100,8 @@ impl Connection {
             data_digest,
             max_recv_data_segment_length: parameters.max_recv_data_segment_length,
             scratch: config.scratch,
+            read_ahead: config.read_ahead,
+            read_ahead_large: config.read_ahead_large,
         };
         Self {
             receiver: Receiver::new(receiver, login.read_ahead()),
@@ -185,10 +189,7 @@ impl Connection {
             .mid_pdu_since
             .map(|since| since.saturating_add(self.pdu_timeout));
         let ping = self.keepalive.deadline(self.last_receive);
-        [pdu, ping, self.acknowledgement_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        Instant::earlier(Instant::earlier(pdu, ping), self.acknowledgement_due())
     }
 
     /// Whether the rest of a PDU, or any sign of life, is overdue.

@@ -27,11 +27,14 @@ impl Connection {
     /// Appends one whole PDU: header, header digest, data segment, padding, data digest. The
     /// header's DataSegmentLength is the caller's affair and must match. Returns the stream position
     /// at which the PDU begins.
+    #[inline(never)]
     pub(crate) fn stage(&mut self, bhs: &Bhs, payload: Payload<'_>, store: &impl DataStore) -> u64 {
         self.stage_with_ahs(bhs, &[], payload, store)
     }
 
     /// The same with additional header segments, whose length the header tells too.
+    // Always inlined: a call would carry the header through memory once more.
+    #[inline(always)]
     pub(crate) fn stage_with_ahs(
         &mut self,
         bhs: &Bhs,
@@ -39,23 +42,36 @@ impl Connection {
         payload: Payload<'_>,
         store: &impl DataStore,
     ) -> u64 {
-        const ZEROS: [u8; 3] = [0; 3];
         let begin = self.plan.staged();
         self.pdus_out += 1;
         // Every PDU of ours carries ExpStatSN.
         self.acknowledged = self.exp_stat_sn;
         self.unacknowledged_since = None;
         self.plan.push_inline(bhs.as_bytes());
-        if !ahs.is_empty() {
-            self.plan.push_inline(ahs);
+        if self.header_digest || !ahs.is_empty() {
+            self.stage_rest_of_header(bhs, ahs);
         }
+        if !matches!(payload, Payload::None) {
+            self.stage_payload(payload, store);
+        }
+        begin
+    }
+
+    #[inline(never)]
+    fn stage_rest_of_header(&mut self, bhs: &Bhs, ahs: &[u8]) {
+        self.plan.push_inline(ahs);
         if self.header_digest {
             let crc = digest::crc32c(digest::crc32c(0, bhs.as_bytes()), ahs);
             self.plan.push_inline(&digest::to_wire(crc));
         }
+    }
+
+    #[inline(never)]
+    fn stage_payload(&mut self, payload: Payload<'_>, store: &impl DataStore) {
+        const ZEROS: [u8; 3] = [0; 3];
         let mut crc = 0;
         let len = match payload {
-            Payload::None => return begin,
+            Payload::None => return,
             Payload::Inline(bytes) => {
                 self.plan.push_inline(bytes);
                 if self.data_digest {
@@ -72,7 +88,7 @@ impl Connection {
             }
         };
         if len == 0 {
-            return begin;
+            return;
         }
         let padding = &ZEROS[..pad_len(len)];
         self.plan.push_inline(padding);
@@ -80,6 +96,5 @@ impl Connection {
             self.plan
                 .push_inline(&digest::to_wire(digest::crc32c(crc, padding)));
         }
-        begin
     }
 }

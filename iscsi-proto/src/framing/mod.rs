@@ -19,6 +19,8 @@
 
 mod data_ref;
 mod receive;
+#[cfg(test)]
+mod receive_tests;
 mod transmit;
 
 pub use data_ref::{DataRef, DataStore};

@@ -7,7 +7,7 @@ use crate::{
     digest,
     error::{ApiMisuse, DecodeError, Error},
     ids::InitiatorTaskTag,
-    pdu::{Bhs, Pdu, pad_len},
+    pdu::{Bhs, DataIn, Pdu, ScsiResponse, pad_len},
 };
 
 /// Limits and negotiated facts of the incoming direction of one connection.
@@ -20,8 +20,17 @@ pub struct ReceiverConfig {
     /// The MaxRecvDataSegmentLength that we declared; a longer segment is an error before any of it
     /// is read.
     pub max_recv_data_segment_length: u32,
-    /// Size of the scratch buffer; at least 4 KiB. It bounds how much is read ahead.
+    /// Size of the scratch buffer; at least 4 KiB.
     pub scratch: usize,
+    /// How many bytes one read may bring into scratch while small PDUs flow; at least 4 KiB, and
+    /// never more than scratch has room for. A read that takes all that a target has sent makes the
+    /// two sides take turns; one that takes a part of it lets the target go on meanwhile.
+    pub read_ahead: usize,
+    /// How many bytes a read may bring into scratch behind a segment of 16 KiB or more, which goes
+    /// to its home directly. What of them is payload of the next such segment is copied, and that
+    /// segment is no longer read to the beginning of its home but to somewhere behind it. At least
+    /// the trailer of the segment and the header behind it are read, so 0 stands for exactly these.
+    pub read_ahead_large: usize,
 }
 
 /// Where the data segment of a PDU goes, decided from its header alone.
@@ -41,15 +50,15 @@ pub enum Destination {
 }
 
 /// What [`Receiver::step`] found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing more without more bytes.
     NeedMore,
-    /// A header, its digest verified. Answer with [`Receiver::set_destination`] when it has a data
-    /// segment, before the next step.
-    Header(Pdu),
+    /// A header ([`Receiver::header`]), its digest verified, and of a PDU that there is. Answer with
+    /// [`Receiver::set_destination`] when it has a data segment, before the next step.
+    Header,
     /// The whole PDU is there and its data digest, if any, is right. Only now may it be acted on.
-    Complete(Pdu),
+    Complete,
 }
 
 /// Where the next bytes of the stream belong: first all of `payload`, then `scratch`.
@@ -65,9 +74,9 @@ pub struct RecvPlan<'a> {
 /// with a large read-ahead and cross scratch once, which costs less than more system calls.
 const DIRECT_MIN: u32 = 16 * 1024;
 
-/// How much is read ahead behind a large segment: its padding, its digest and the next header, with
-/// some room for small PDUs between. What of it is payload of the next large segment is copied, so
-/// this bounds the copied share: 512 bytes in a segment of 256 KiB are 0.2 %.
+/// How much is read where a large segment has ended and nothing of the next header is there: the
+/// header, with some room for small PDUs. What of it is payload of the next large segment is copied,
+/// so this bounds the copied share: 512 bytes in a segment of 256 KiB are 0.2 %.
 const READ_AHEAD_LARGE: usize = 512;
 
 /// Cuts one connection's incoming bytes into PDUs, without reading a clock or owning payload.
@@ -88,6 +97,10 @@ pub struct Receiver {
     start: usize,
     end: usize,
     phase: Phase,
+    /// The header of the PDU that the stream stands in, or of the last one. It stays as it came: who
+    /// needs a field reads it there, which is cheaper than to carry all of them about.
+    bhs: Bhs,
+    data: Segment,
     segment: Vec<u8>,
     /// The last data segment that went to a task was a large one.
     large: bool,
@@ -98,37 +111,43 @@ pub struct Receiver {
     pdus: u64,
 }
 
-#[derive(Clone, Debug)]
+/// Where the stream stands.
+#[derive(Clone, Copy, Debug)]
 enum Phase {
     Header,
-    AwaitDestination {
-        pdu: Pdu,
-        len: u32,
-    },
-    Payload(Payload),
-    Trailer(Payload),
+    /// The header was reported, and its data segment has no destination yet.
+    AwaitDestination,
+    Payload,
+    Trailer,
     /// The header was reported and it has no data segment.
-    Bare(Pdu),
+    Bare,
     /// An error was reported; nothing after it can be trusted.
     Dead(Error),
 }
 
-#[derive(Clone, Debug)]
-struct Payload {
-    pdu: Pdu,
+/// The data segment that the stream stands in.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
     destination: Destination,
     len: u32,
     done: u32,
     crc: u32,
 }
 
-impl Payload {
+impl Segment {
+    const NONE: Self = Self {
+        destination: Destination::Discard,
+        len: 0,
+        done: 0,
+        crc: 0,
+    };
+
     const fn remaining(&self) -> u32 {
         self.len - self.done
     }
 
     /// The name of the next `n` bytes, if they go to a task.
-    fn data_ref(&self, n: u32) -> Option<DataRef> {
+    const fn data_ref(&self, n: u32) -> Option<DataRef> {
         match self.destination {
             Destination::Task { itt, offset } => Some(DataRef {
                 itt,
@@ -155,6 +174,8 @@ impl Receiver {
             start: 0,
             end: read_ahead.len(),
             phase: Phase::Header,
+            bhs: Bhs::default(),
+            data: Segment::NONE,
             segment: Vec::new(),
             large: false,
             planned_payload: 0,
@@ -164,6 +185,7 @@ impl Receiver {
     }
 
     /// Where the next bytes belong.
+    #[inline]
     pub fn plan(&mut self) -> RecvPlan<'_> {
         if self.start == self.end {
             self.start = 0;
@@ -173,21 +195,19 @@ impl Receiver {
             self.end -= self.start;
             self.start = 0;
         }
-        let payload = match &self.phase {
-            // While scratch holds bytes they come first in the stream; `step` consumes them.
-            Phase::Payload(payload) if self.start == self.end && payload.remaining() > 0 => {
-                payload.data_ref(payload.remaining())
-            }
+        let in_payload = matches!(self.phase, Phase::Payload);
+        // While scratch holds bytes they come first in the stream; `step` consumes them.
+        let payload = match self.data.remaining() {
+            left if in_payload && left > 0 && self.start == self.end => self.data.data_ref(left),
             _ => None,
         };
-        let room = self.scratch.len() - self.end;
-        // A segment without a home is read into scratch, so that must be large.
-        let homeless = matches!(&self.phase, Phase::Payload(_)) && payload.is_none();
-        let ahead = if self.large && !homeless {
-            room.min(READ_AHEAD_LARGE)
-        } else {
-            room
+        let ahead = match (self.large, payload.is_some()) {
+            (true, true) => self.config.read_ahead_large.max(self.next_header_at()),
+            // A segment without a home is read into scratch, so that must be large.
+            (true, false) if !in_payload => self.config.read_ahead_large.max(READ_AHEAD_LARGE),
+            _ => self.config.read_ahead.max(4096),
         };
+        let ahead = ahead.min(self.scratch.len() - self.end);
         self.planned_payload = payload.map_or(0, |data| data.len);
         self.planned_scratch = ahead;
         RecvPlan {
@@ -196,11 +216,18 @@ impl Receiver {
         }
     }
 
+    /// How many bytes behind the payload of the data segment the next header ends.
+    const fn next_header_at(&self) -> usize {
+        let digests = self.config.data_digest as usize + self.config.header_digest as usize;
+        pad_len(self.data.len as usize) + Bhs::LEN + 4 * digests
+    }
+
     /// `n` bytes came, filling the last plan in its order.
     ///
     /// # Errors
     ///
     /// [`ApiMisuse::PlanOverrun`] when the plan had no room for `n` bytes.
+    #[inline]
     pub fn received(&mut self, n: usize, store: &impl DataStore) -> Result<(), Error> {
         let to_payload = n.min(self.planned_payload as usize);
         let to_scratch = n - to_payload;
@@ -209,14 +236,14 @@ impl Receiver {
         }
         self.planned_payload = 0;
         self.planned_scratch = 0;
-        if let Phase::Payload(payload) = &mut self.phase {
-            if let (Some(data), true) = (payload.data_ref(to_payload as u32), to_payload > 0) {
+        if to_payload > 0 && matches!(self.phase, Phase::Payload) {
+            if let Some(data) = self.data.data_ref(to_payload as u32) {
+                // Now, while the bytes are warm.
                 if self.config.data_digest {
-                    store.visit(data, &mut |bytes| {
-                        payload.crc = digest::crc32c(payload.crc, bytes)
-                    });
+                    let crc = &mut self.data.crc;
+                    store.visit(data, &mut |bytes| *crc = digest::crc32c(*crc, bytes));
                 }
-                payload.done += data.len;
+                self.data.done += data.len;
             }
         }
         self.end += to_scratch;
@@ -226,19 +253,19 @@ impl Receiver {
     /// Tells where the data segment of the header just reported goes. Without a call, a segment is
     /// discarded.
     pub fn set_destination(&mut self, destination: Destination) {
-        if let Phase::AwaitDestination { pdu, len } = &self.phase {
+        if matches!(self.phase, Phase::AwaitDestination) {
             if matches!(destination, Destination::Task { .. }) {
-                self.large = *len >= DIRECT_MIN;
+                self.large = self.data.len >= DIRECT_MIN;
             }
-            self.segment.clear();
-            self.phase = Phase::Payload(Payload {
-                pdu: *pdu,
-                destination,
-                len: *len,
-                done: 0,
-                crc: 0,
-            });
+            self.data.destination = destination;
+            self.phase = Phase::Payload;
         }
+    }
+
+    /// The header that was reported last.
+    #[must_use]
+    pub const fn header(&self) -> &Bhs {
+        &self.bhs
     }
 
     /// The data segment of the PDU just completed, if its destination was [`Destination::Segment`].
@@ -255,7 +282,9 @@ impl Receiver {
     /// Gives the segment buffer back for reuse. One that a large PDU blew up is not kept.
     pub(crate) fn return_segment(&mut self, mut segment: Vec<u8>) {
         segment.clear();
-        segment.shrink_to(4096);
+        if segment.capacity() > 4096 {
+            segment.shrink_to(4096);
+        }
         self.segment = segment;
     }
 
@@ -269,10 +298,8 @@ impl Receiver {
     pub fn revoke(&mut self, itt: InitiatorTaskTag) {
         self.planned_payload = 0;
         self.planned_scratch = 0;
-        if let Phase::Payload(payload) = &mut self.phase {
-            if matches!(payload.destination, Destination::Task { itt: named, .. } if named == itt) {
-                payload.destination = Destination::Discard;
-            }
+        if matches!(self.data.destination, Destination::Task { itt: named, .. } if named == itt) {
+            self.data.destination = Destination::Discard;
         }
     }
 
@@ -293,6 +320,7 @@ impl Receiver {
     /// # Errors
     ///
     /// A [`DecodeError`]; the stream cannot be trusted after it, and every later call repeats it.
+    #[inline]
     pub fn step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
         let result = self.try_step(store);
         if let Err(error) = &result {
@@ -301,45 +329,40 @@ impl Receiver {
         result
     }
 
+    #[inline(always)]
     fn try_step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
-        loop {
-            match &self.phase {
-                Phase::Dead(error) => return Err(*error),
-                Phase::Header => return self.step_header(),
-                Phase::AwaitDestination { .. } => self.set_destination(Destination::Discard),
-                Phase::Bare(pdu) => {
-                    let pdu = *pdu;
-                    return Ok(self.complete(pdu));
-                }
-                Phase::Payload(_) => {
-                    if !self.step_payload(store) {
-                        return Ok(Step::NeedMore);
-                    }
-                }
-                Phase::Trailer(_) => return self.step_trailer(),
-            }
+        match self.phase {
+            Phase::Header => return self.step_header(),
+            Phase::Payload | Phase::Trailer => {}
+            Phase::Bare => return Ok(self.complete()),
+            Phase::AwaitDestination => self.set_destination(Destination::Discard),
+            Phase::Dead(error) => return Err(error),
         }
+        if matches!(self.phase, Phase::Payload) && !self.step_payload(store) {
+            return Ok(Step::NeedMore);
+        }
+        self.step_trailer()
     }
 
-    fn complete(&mut self, pdu: Pdu) -> Step {
+    fn complete(&mut self) -> Step {
         self.phase = Phase::Header;
         self.pdus += 1;
-        Step::Complete(pdu)
+        Step::Complete
     }
 
+    #[inline(always)]
     fn step_header(&mut self) -> Result<Step, Error> {
         let available = &self.scratch[self.start..self.end];
         let Some((bytes, rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
             return Ok(Step::NeedMore);
         };
-        let bhs = Bhs::from(*bytes);
+        self.bhs = Bhs::from(*bytes);
+        let bhs = &self.bhs;
         let mut consumed = Bhs::LEN;
         // The digest comes before any look at the fields: a flipped bit in a length must not make
         // us wait for bytes that will never come. Its place follows from TotalAHSLength, which no
         // PDU for initiators has: a non-zero one is refused here, whatever flipped it.
-        if bhs.total_ahs_length() != 0 {
-            return Err(DecodeError::UnexpectedAhs.into());
-        }
+        let len = bhs.length_without_ahs()?;
         if self.config.header_digest {
             let Some((found, _)) = rest.split_first_chunk::<4>() else {
                 return Ok(Step::NeedMore);
@@ -349,59 +372,88 @@ impl Receiver {
             }
             consumed += 4;
         }
-        let len = bhs.data_segment_length();
         let limit = self.config.max_recv_data_segment_length;
         if len > limit {
             return Err(DecodeError::DataSegmentTooLong { length: len, limit }.into());
         }
-        let pdu = Pdu::parse(&bhs)?;
+        // What means nothing is refused before a byte of its data segment is taken.
+        match bhs.opcode() {
+            DataIn::OPCODE => _ = DataIn::parse(bhs)?,
+            ScsiResponse::OPCODE => _ = ScsiResponse::parse(bhs)?,
+            _ => check(bhs)?,
+        }
         self.start += consumed;
         self.segment.clear();
-        self.phase = if len == 0 {
-            Phase::Bare(pdu)
-        } else {
-            Phase::AwaitDestination { pdu, len }
+        self.data = Segment {
+            len,
+            ..Segment::NONE
         };
-        Ok(Step::Header(pdu))
+        self.phase = if len == 0 {
+            Phase::Bare
+        } else {
+            Phase::AwaitDestination
+        };
+        Ok(Step::Header)
+    }
+
+    /// Answers the header that was just reported and takes the next step: the two of them in one, for
+    /// PDUs that are there as a whole.
+    #[inline(always)]
+    pub(crate) fn step_to(
+        &mut self,
+        destination: Destination,
+        store: &mut impl DataStore,
+    ) -> Result<Step, Error> {
+        if !matches!(self.phase, Phase::AwaitDestination) {
+            // Without a data segment, it is complete.
+            return match self.phase {
+                Phase::Bare => Ok(self.complete()),
+                _ => Ok(Step::NeedMore),
+            };
+        }
+        self.set_destination(destination);
+        let result = match self.step_payload(store) {
+            true => self.step_trailer(),
+            false => Ok(Step::NeedMore),
+        };
+        if let Err(error) = &result {
+            self.phase = Phase::Dead(*error);
+        }
+        result
     }
 
     /// Moves what scratch has of the data segment to its home; false when more is needed.
+    #[inline(always)]
     fn step_payload(&mut self, store: &mut impl DataStore) -> bool {
-        let Phase::Payload(payload) = &mut self.phase else {
-            return true;
-        };
         let available = &self.scratch[self.start..self.end];
-        let n = payload
-            .remaining()
-            .min(u32::try_from(available.len()).unwrap_or(u32::MAX));
-        let bytes = &available[..n as usize];
+        let n = available.len().min(self.data.remaining() as usize);
         if n > 0 {
+            let bytes = &available[..n];
             if self.config.data_digest {
-                payload.crc = digest::crc32c(payload.crc, bytes);
+                self.data.crc = digest::crc32c(self.data.crc, bytes);
             }
-            match payload.data_ref(n) {
+            // At most what remains, which has 32 bits.
+            match self.data.data_ref(n as u32) {
                 Some(data) => store.store(data, bytes),
                 // Grows with what has arrived, never with what a header claims.
-                None if payload.destination == Destination::Segment => {
+                None if self.data.destination == Destination::Segment => {
                     self.segment.extend_from_slice(bytes);
                 }
                 None => {}
             }
-            payload.done += n;
-            self.start += n as usize;
+            self.data.done += n as u32;
+            self.start += n;
         }
-        if payload.remaining() > 0 {
+        if self.data.remaining() > 0 {
             return false;
         }
-        self.phase = Phase::Trailer(payload.clone());
+        self.phase = Phase::Trailer;
         true
     }
 
+    #[inline(always)]
     fn step_trailer(&mut self) -> Result<Step, Error> {
-        let Phase::Trailer(payload) = &self.phase else {
-            return Ok(Step::NeedMore);
-        };
-        let pad = pad_len(payload.len as usize);
+        let pad = pad_len(self.data.len as usize);
         let need = pad + if self.config.data_digest { 4 } else { 0 };
         let Some(trailer) = self.scratch[self.start..self.end].get(..need) else {
             return Ok(Step::NeedMore);
@@ -409,14 +461,19 @@ impl Receiver {
         if let (true, Some((padding, found))) =
             (self.config.data_digest, trailer.split_last_chunk::<4>())
         {
-            if !digest_matches(digest::crc32c(payload.crc, padding), *found) {
+            if !digest_matches(digest::crc32c(self.data.crc, padding), *found) {
                 return Err(DecodeError::DataDigest.into());
             }
         }
-        let pdu = payload.pdu;
         self.start += need;
-        Ok(self.complete(pdu))
+        Ok(self.complete())
     }
+}
+
+/// Whether a header is that of a PDU. Not inlined, for the sake of those that pass it by.
+#[inline(never)]
+fn check(bhs: &Bhs) -> Result<(), DecodeError> {
+    Pdu::parse(bhs).map(drop)
 }
 
 /// A fuzzer would never get past a checksum, so it always passes there.
@@ -458,6 +515,10 @@ mod fuzz {
         Option<Error>,
     );
 
+    fn pdu_of(receiver: &Receiver) -> Pdu {
+        Pdu::parse(receiver.header()).expect("checked when it was reported")
+    }
+
     fn run(
         config: ReceiverConfig,
         mut stream: &[u8],
@@ -470,15 +531,20 @@ mod fuzz {
             loop {
                 match receiver.step(&mut sink) {
                     Ok(Step::NeedMore) => break,
-                    Ok(Step::Header(pdu)) => receiver.set_destination(match &pdu {
-                        Pdu::DataIn(data) if data.itt.0 & 1 == 0 => Destination::Task {
-                            itt: data.itt,
-                            offset: 0,
-                        },
-                        Pdu::DataIn(_) => Destination::Discard,
-                        _ => Destination::Segment,
-                    }),
-                    Ok(Step::Complete(pdu)) => report.0.push((pdu, receiver.segment().to_vec())),
+                    Ok(Step::Header) => {
+                        receiver.set_destination(match pdu_of(&receiver) {
+                            Pdu::DataIn(data) if data.itt.0 & 1 == 0 => Destination::Task {
+                                itt: data.itt,
+                                offset: 0,
+                            },
+                            Pdu::DataIn(_) => Destination::Discard,
+                            _ => Destination::Segment,
+                        });
+                    }
+                    Ok(Step::Complete) => {
+                        let segment = receiver.segment().to_vec();
+                        report.0.push((pdu_of(&receiver), segment));
+                    }
                     Err(error) => {
                         report.2 = Some(error);
                         break;
@@ -519,6 +585,8 @@ mod fuzz {
             data_digest: flags & 2 != 0,
             max_recv_data_segment_length: 64 * 1024,
             scratch: 4096,
+            read_ahead: 4096,
+            read_ahead_large: usize::from(flags & 0xfc),
         };
         let whole = run(config, stream, || usize::MAX);
         let bytewise = run(config, stream, || 1);

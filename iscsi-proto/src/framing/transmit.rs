@@ -25,6 +25,9 @@ pub struct TransmitPlan {
     /// Stream-independent number of the first byte of `arena`.
     arena_base: u64,
     pieces: VecDeque<Piece>,
+    /// The last so many bytes of `arena` are the last piece, which is not among `pieces`: neighbouring
+    /// inline bytes are one piece, and 32 commands without data leave as one slice.
+    open: usize,
     /// Bytes handed out so far.
     sent: u64,
     /// Bytes put into the plan so far.
@@ -44,39 +47,44 @@ const ARENA_COMPACT_AT: usize = 64 * 1024;
 
 impl TransmitPlan {
     /// Appends bytes that the plan shall hold itself.
+    // Inlined for the sake of headers, whose length is known where they are pushed.
+    #[inline]
     pub fn push_inline(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
+        if self.arena.len() >= ARENA_COMPACT_AT {
+            self.compact();
         }
-        self.compact();
-        let start = self.arena_base + self.arena.len() as u64;
         self.arena.extend_from_slice(bytes);
+        self.open += bytes.len();
         self.staged += bytes.len() as u64;
-        // Neighbouring inline pieces are one: 32 commands without data leave as one slice.
-        if let Some(Piece::Inline { start: last, len }) = self.pieces.back_mut() {
-            if *last + *len as u64 == start {
-                *len += bytes.len();
-                return;
-            }
-        }
-        self.pieces.push_back(Piece::Inline {
-            start,
-            len: bytes.len(),
-        });
     }
 
     /// Appends payload by name.
+    #[inline]
     pub fn push_data(&mut self, data: DataRef) {
-        if data.len != 0 {
-            self.staged += u64::from(data.len);
-            self.pieces.push_back(Piece::Data(data));
+        if data.len == 0 {
+            return;
+        }
+        if self.open > 0 {
+            let piece = self.last();
+            self.pieces.push_back(piece);
+            self.open = 0;
+        }
+        self.staged += u64::from(data.len);
+        self.pieces.push_back(Piece::Data(data));
+    }
+
+    /// The piece that is still growing.
+    fn last(&self) -> Piece {
+        Piece::Inline {
+            start: self.arena_base + (self.arena.len() - self.open) as u64,
+            len: self.open,
         }
     }
 
     /// Whether everything was sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.open == 0 && self.pieces.is_empty()
     }
 
     /// Bytes that wait to be sent.
@@ -118,6 +126,8 @@ impl TransmitPlan {
         self.sent += left;
         while left > 0 {
             let Some(front) = self.pieces.front_mut() else {
+                // No more than waited, and it was not before: it is of the last piece.
+                self.open -= left as usize;
                 break;
             };
             let len = front.len();
@@ -129,7 +139,7 @@ impl TransmitPlan {
                 left = 0;
             }
         }
-        if self.pieces.is_empty() {
+        if self.is_empty() {
             self.arena_base += self.arena.len() as u64;
             self.arena.clear();
         }
@@ -139,16 +149,18 @@ impl TransmitPlan {
     /// Forgets everything that was not sent: the connection is gone.
     pub fn clear(&mut self) {
         self.pieces.clear();
+        self.open = 0;
         self.arena_base += self.arena.len() as u64;
         self.arena.clear();
     }
 
+    #[cold]
     fn compact(&mut self) {
         let first_kept = self.pieces.iter().find_map(|piece| match piece {
-            Piece::Inline { start, .. } => Some(*start),
+            Piece::Inline { start, .. } => Some((start - self.arena_base) as usize),
             Piece::Data(_) => None,
         });
-        let dead = first_kept.map_or(self.arena.len(), |start| (start - self.arena_base) as usize);
+        let dead = first_kept.unwrap_or(self.arena.len() - self.open);
         if dead >= ARENA_COMPACT_AT {
             self.arena.drain(..dead);
             self.arena_base += dead as u64;
@@ -190,9 +202,13 @@ impl<'a> Iterator for TransmitPieces<'a> {
     type Item = TransmitPiece<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let piece = self.plan.pieces.get(self.next)?;
+        let piece = match self.plan.pieces.get(self.next) {
+            Some(piece) => *piece,
+            None if self.next == self.plan.pieces.len() && self.plan.open > 0 => self.plan.last(),
+            None => return None,
+        };
         self.next += 1;
-        Some(match *piece {
+        Some(match piece {
             Piece::Inline { start, len } => {
                 let from = (start - self.plan.arena_base) as usize;
                 TransmitPiece::Inline(&self.plan.arena[from..from + len])

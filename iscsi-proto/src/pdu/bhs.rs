@@ -115,6 +115,16 @@ impl Bhs {
         }
     }
 
+    /// DataSegmentLength of a PDU without additional header segments. One load and one comparison:
+    /// the two lengths are neighbours.
+    #[inline]
+    pub(crate) fn length_without_ahs(&self) -> Result<u32, DecodeError> {
+        match self.u32_at(field::TOTAL_AHS_LENGTH) {
+            length if length <= Self::MAX_DATA_SEGMENT_LENGTH => Ok(length),
+            _ => Err(DecodeError::UnexpectedAhs),
+        }
+    }
+
     /// For PDUs that are a header and nothing more: neither AHS nor data segment.
     pub(super) fn expect_header_only(&self) -> Result<(), DecodeError> {
         self.expect_no_ahs()?;

@@ -73,9 +73,11 @@ impl DataIn {
     ///
     /// [`DecodeError::WrongOpcode`], [`DecodeError::UnexpectedAhs`], and [`DecodeError::Field`] where
     /// O and U are both set beside a status.
+    // Always inlined: this is the PDU of the data path, and there each reader wants a few of the fields.
+    #[inline(always)]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
-        bhs.expect_no_ahs()?;
+        let data_segment_length = bhs.length_without_ahs()?;
         let (status, residual) = if bhs.is_set(flag::STATUS) {
             let residual = Residual::from_wire(
                 bhs.is_set(flag::OVERFLOW),
@@ -101,7 +103,7 @@ impl DataIn {
             max_cmd_sn: bhs.cmd_sn_at(field::MAX_CMD_SN),
             data_sn: DataSn(bhs.u32_at(field::DATA_SN)),
             buffer_offset: bhs.u32_at(field::BUFFER_OFFSET),
-            data_segment_length: bhs.data_segment_length(),
+            data_segment_length,
         })
     }
 

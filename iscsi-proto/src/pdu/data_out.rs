@@ -63,6 +63,7 @@ impl DataOut {
 
     /// Writes the header, all 48 bytes of it.
     #[must_use]
+    #[inline]
     pub fn emit(&self) -> Bhs {
         let mut bhs = Bhs::new(Self::OPCODE);
         bhs.put_flag(FINAL, self.is_final);

@@ -108,6 +108,7 @@ impl ScsiCommand {
 
     /// Writes the header, all 48 bytes of it.
     #[must_use]
+    #[inline]
     pub fn emit(&self) -> Bhs {
         let mut bhs = Bhs::new(Self::OPCODE);
         bhs.put_immediate(self.immediate);

@@ -80,9 +80,11 @@ impl ScsiResponse {
     ///
     /// [`DecodeError::WrongOpcode`], [`DecodeError::UnexpectedAhs`], and [`DecodeError::Field`] where
     /// O and U, or o and u, are both set.
+    // As that of Data-In: the other PDU that commands end with.
+    #[inline(always)]
     pub fn parse(bhs: &Bhs) -> Result<Self, DecodeError> {
         bhs.expect_opcode(Self::OPCODE)?;
-        bhs.expect_no_ahs()?;
+        let data_segment_length = bhs.length_without_ahs()?;
         let response = ServiceResponse::from_byte(bhs.u8_at(field::RESPONSE));
         // "The Status and Flag fields are undefined" otherwise: a failing target may leave anything
         // in them, and its failure must still be reported as what it is.
@@ -115,7 +117,7 @@ impl ScsiResponse {
             exp_cmd_sn: bhs.cmd_sn_at(field::EXP_CMD_SN),
             max_cmd_sn: bhs.cmd_sn_at(field::MAX_CMD_SN),
             exp_data_sn: DataSn(bhs.u32_at(field::EXP_DATA_SN)),
-            data_segment_length: bhs.data_segment_length(),
+            data_segment_length,
         })
     }
 

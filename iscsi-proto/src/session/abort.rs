@@ -108,7 +108,7 @@ impl Session {
                 }
                 Kind::Ping { own: true, .. } | Kind::Management(_) | Kind::Logout => continue,
             };
-            self.events.push_back(event);
+            self.events.push(event);
         }
     }
 }

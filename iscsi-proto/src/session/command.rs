@@ -90,6 +90,16 @@ pub struct Response {
 }
 
 impl Response {
+    pub(super) const fn plain(status: ScsiStatus, residual: Residual) -> Self {
+        Self {
+            status,
+            residual,
+            transferred: 0,
+            sense: None,
+            status_qualifier: 0,
+        }
+    }
+
     /// How long the target asks to stay away, where a status other than GOOD and CHECK CONDITION
     /// comes with a status qualifier that says so. Up to 27 minutes; whoever obeys it sets a bound.
     #[must_use]

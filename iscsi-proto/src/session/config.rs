@@ -45,6 +45,16 @@ pub struct SessionConfig {
     pub max_text: usize,
     /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB.
     pub scratch: usize,
+    /// How many bytes one read may bring into scratch while small PDUs flow, at least 4 KiB; more
+    /// than `scratch` means all of it. A read that takes everything makes the two sides take turns, one
+    /// that takes a few PDUs (8 of 4 KiB are 33 152 bytes) lets the target go on while they are worked
+    /// on, at the price of more reads. Default: all of scratch.
+    pub read_ahead: usize,
+    /// How many bytes a read may bring into scratch behind a data segment of 16 KiB or more, which
+    /// itself goes to its place in the command's memory. Whatever of them belongs to the next such
+    /// segment is copied, and the rest of that one is read to an odd place. 0 is exactly the header
+    /// that follows. Default 512, which also catches a few short PDUs.
+    pub read_ahead_large: usize,
 }
 
 impl Default for SessionConfig {
@@ -63,6 +73,8 @@ impl Default for SessionConfig {
             text_timeout: Duration::from_secs(15),
             max_text: 1024 * 1024,
             scratch: 64 * 1024,
+            read_ahead: usize::MAX,
+            read_ahead_large: 512,
         }
     }
 }
@@ -79,6 +91,8 @@ impl SessionConfig {
             pdu_timeout: self.pdu_timeout,
             acknowledge_after: self.acknowledge_after,
             scratch: self.scratch,
+            read_ahead: self.read_ahead,
+            read_ahead_large: self.read_ahead_large,
         }
     }
 
@@ -88,7 +102,8 @@ impl SessionConfig {
         let endless = self.nop_timeout.is_zero()
             || self.nop_interval.is_some_and(|interval| interval.is_zero())
             || self.acknowledge_after.is_some_and(|after| after.is_zero());
-        if self.max_tasks == 0 || self.max_tasks > most || self.scratch < 4096 || endless {
+        let short = self.scratch < 4096 || self.read_ahead < 4096;
+        if self.max_tasks == 0 || self.max_tasks > most || short || endless {
             return Err(ApiMisuse::OutOfRange);
         }
         Ok(())

@@ -1,9 +1,6 @@
 //! Data-In: where its payload goes, and what its status says (RFC 7143 section 11.7).
 
-use super::{
-    Session,
-    respond::{Answer, judge},
-};
+use super::Session;
 use crate::{
     error::{Error, PeerMisbehaved},
     framing::Destination,
@@ -14,6 +11,7 @@ use crate::{
 impl Session {
     /// Judges a Data-In by its header, before a byte of its payload is placed: nothing outside the
     /// command's memory is ever named.
+    #[inline]
     pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
         let task = match self.tasks.get_mut(data.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
@@ -66,22 +64,13 @@ impl Session {
 
     /// The payload is in place and its digest was right: if the PDU carries the status, the command
     /// is over.
+    #[inline]
     pub(super) fn handle_data_in(&mut self, data: &DataIn) -> Result<(), Error> {
         let Some(status) = data.status else {
             return Ok(());
         };
         self.connection.accept_status(data.stat_sn)?;
-        let Some(task) = self.tasks.get(data.itt).filter(|task| !task.finished) else {
-            return Ok(());
-        };
-        let answer = Answer {
-            status,
-            residual: data.residual,
-            sense: None,
-            status_qualifier: 0,
-        };
-        let result = judge(task, answer);
-        self.finish(data.itt, result, super::Then::Free);
+        self.answered(data.itt, status, data.residual);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a session has to say.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     ids::InitiatorTaskTag,
-    pdu::{AsyncMessage, LogoutResponse},
-    scsi::{lun::Lun, sense::SenseData},
+    pdu::{AsyncMessage, LogoutResponse, Residual},
+    scsi::{lun::Lun, sense::SenseData, status::ScsiStatus},
 };
 
 /// Something that happened in a [`Session`](super::Session).
@@ -91,4 +91,100 @@ pub enum Event {
         /// The answer.
         response: LogoutResponse,
     },
+}
+
+/// The events that wait to be polled, in order.
+///
+/// Nearly all of them say that a command went well, and an [`Event`] is large for the sake of the
+/// others: those few are boxed, so that what moves through the queue is small.
+#[derive(Debug)]
+pub(super) struct Events(VecDeque<Waiting>);
+
+#[derive(Debug)]
+enum Waiting {
+    /// `CommandDone` with neither sense data nor status qualifier.
+    Answered {
+        itt: InitiatorTaskTag,
+        status: ScsiStatus,
+        residual: Residual,
+        transferred: u32,
+    },
+    Other(Box<Event>),
+}
+
+impl Events {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self(VecDeque::with_capacity(capacity))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        self.0.push_back(Waiting::Other(Box::new(event)));
+    }
+
+    /// [`Event::CommandDone`] with neither sense data nor status qualifier.
+    #[inline]
+    pub(super) fn push_answered(
+        &mut self,
+        itt: InitiatorTaskTag,
+        status: ScsiStatus,
+        residual: Residual,
+        transferred: u32,
+    ) {
+        self.0.push_back(Waiting::Answered {
+            itt,
+            status,
+            residual,
+            transferred,
+        });
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        Some(match self.0.pop_front()? {
+            Waiting::Answered {
+                itt,
+                status,
+                residual,
+                transferred,
+            } => Event::CommandDone {
+                itt,
+                result: Ok(Response {
+                    transferred,
+                    ..Response::plain(status, residual)
+                }),
+            },
+            Waiting::Other(event) => *event,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_comes_out_as_it_went_in_and_in_order() {
+        let mut events = Events::with_capacity(1);
+        for itt in (0..9).map(InitiatorTaskTag) {
+            events.push_answered(itt, ScsiStatus::Busy, Residual::Underflow(itt.0), 505);
+            events.push(Event::TaskDead { itt });
+        }
+        assert_eq!(events.len(), 18);
+        for itt in (0..9).map(InitiatorTaskTag) {
+            let result = Ok(Response {
+                status: ScsiStatus::Busy,
+                residual: Residual::Underflow(itt.0),
+                transferred: 505,
+                sense: None,
+                status_qualifier: 0,
+            });
+            assert_eq!(events.pop(), Some(Event::CommandDone { itt, result }));
+            assert_eq!(events.pop(), Some(Event::TaskDead { itt }));
+        }
+        assert_eq!(events.pop(), None);
+    }
 }

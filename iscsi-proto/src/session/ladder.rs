@@ -91,7 +91,7 @@ impl Session {
             }
             _ => Rung::DropConnection,
         };
-        self.events.push_back(Event::CommandLate { itt, lun, rung });
+        self.events.push(Event::CommandLate { itt, lun, rung });
         match rung {
             Rung::AbortTask => self.want_abort(now, itt),
             Rung::LogicalUnitReset => return self.want_reset(now, itt, lun, why),
@@ -180,7 +180,7 @@ impl Session {
         match late {
             None => Ok(()),
             Some(itt) => {
-                self.events.push_back(Event::CommandLate {
+                self.events.push(Event::CommandLate {
                     itt,
                     lun: failed.lun,
                     rung: Rung::DropConnection,

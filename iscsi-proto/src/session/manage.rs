@@ -228,13 +228,12 @@ impl Session {
     /// The target knows nothing of a command that waits in the queue: the answer is ours to give.
     fn manage_unsent(&mut self, itt: InitiatorTaskTag, of: InitiatorTaskTag, function: Function) {
         self.functions.retain(|queued| *queued != itt);
-        self.tasks.remove(itt);
+        self.tasks.release(itt);
         if function == Function::AbortTask {
             self.drop_unsent(of, TaskErrorKind::Terminated(function));
         }
         let result = Ok(TaskManagementAnswer::ABSENT);
-        self.events
-            .push_back(Event::TaskManagementDone { itt, result });
+        self.events.push(Event::TaskManagementDone { itt, result });
     }
 
     /// Queues a function; `None` if there is no slot for it.
@@ -243,8 +242,8 @@ impl Session {
         management: Management,
         deadline: Option<Instant>,
     ) -> Option<InitiatorTaskTag> {
-        let task = Task::new(Kind::Management(management), super::no_command(), deadline);
-        let itt = self.tasks.insert(task)?;
+        let kind = Kind::Management(management);
+        let itt = self.tasks.insert(kind, &super::no_command(), deadline)?;
         self.deadlines.add(deadline);
         self.functions.push_back(itt);
         if let Some(scope) = management.scope() {
@@ -370,7 +369,7 @@ impl Session {
             },
             _ => return Err(PeerMisbehaved::UnknownTask(pdu.itt).into()),
         };
-        self.tasks.remove(pdu.itt);
+        self.tasks.release(pdu.itt);
         self.release_hold(pdu.itt);
         // Of a single task, "does not exist" is the same to us: its answer, had there been one, would
         // have come before this one.
@@ -395,8 +394,7 @@ impl Session {
                     additional: pdu.additional_response_information,
                 });
                 let itt = pdu.itt;
-                self.events
-                    .push_back(Event::TaskManagementDone { itt, result });
+                self.events.push(Event::TaskManagementDone { itt, result });
                 match done {
                     true => Ok(()),
                     false => self.end_starved(now, &management),
@@ -491,8 +489,7 @@ impl Session {
                     false => TaskError::not_executed(TaskErrorKind::TimedOut),
                 };
                 let result = Err(error);
-                self.events
-                    .push_back(Event::TaskManagementDone { itt, result });
+                self.events.push(Event::TaskManagementDone { itt, result });
                 self.end_starved(now, &management)
             }
             Origin::Ladder => self.rung_failed(now, &management, TimedOut::TaskManagement),
@@ -513,8 +510,7 @@ impl Session {
             _ if reported => Ok(()),
             Origin::Caller => {
                 let result = Err(TaskError::not_executed(kind));
-                self.events
-                    .push_back(Event::TaskManagementDone { itt, result });
+                self.events.push(Event::TaskManagementDone { itt, result });
                 self.end_starved(now, management)
             }
             Origin::Ladder => self.rung_failed(now, management, TimedOut::Command),
@@ -527,7 +523,7 @@ impl Session {
         self.functions.retain(|queued| *queued != itt);
         self.later.retain(|(_, waiting)| *waiting != itt);
         if !may_answer {
-            self.tasks.remove(itt);
+            self.tasks.release(itt);
         }
     }
 }

@@ -42,8 +42,9 @@ pub use text::DataSegmentLengths;
 
 use self::{
     data_out::PingReply,
+    event::Events,
     manage::Hold,
-    tasks::{EarliestDeadline, Kind, Task, Tasks},
+    tasks::{EarliestDeadline, Kind, Tasks},
     window::CommandWindow,
 };
 use crate::{
@@ -120,7 +121,7 @@ pub struct Session {
     /// Commands that are over but whose memory a staged PDU still names.
     deferred: Vec<Deferred>,
     deadlines: EarliestDeadline,
-    events: VecDeque<Event>,
+    events: Events,
     logout: Option<Logout>,
     /// The logout is the caller's, which waits for every command.
     logout_patient: bool,
@@ -196,7 +197,7 @@ impl Session {
             ping_replies: VecDeque::new(),
             deferred: Vec::new(),
             deadlines: EarliestDeadline::default(),
-            events: VecDeque::with_capacity(usize::from(config.max_tasks)),
+            events: Events::with_capacity(usize::from(config.max_tasks)),
             logout: None,
             logout_patient: false,
             logout_at: None,
@@ -276,8 +277,10 @@ impl Session {
         if command.priority > 15 || matches!(command.attribute, TaskAttribute::Unknown(_)) {
             return Err(ApiMisuse::OutOfRange.into());
         }
-        let task = Task::new(Kind::Command, *command, command.deadline);
-        let itt = self.tasks.insert(task).ok_or(SubmitError::QueueFull)?;
+        let itt = self
+            .tasks
+            .insert(Kind::Command, command, command.deadline)
+            .ok_or(SubmitError::QueueFull)?;
         self.deadlines.add(command.deadline);
         self.queue.push_back(itt);
         Ok(itt)
@@ -351,6 +354,7 @@ impl Session {
     }
 
     /// Where the next bytes of the stream belong; see [`RecvPlan`].
+    #[inline]
     pub fn recv_plan(&mut self) -> RecvPlan<'_> {
         self.connection.receiver.plan()
     }
@@ -386,8 +390,10 @@ impl Session {
         max_bytes: usize,
         store: &impl DataStore,
     ) -> bool {
-        while !self.closed && self.connection.plan.pending() < max_bytes as u64 {
-            if !self.stage_next(now, store) {
+        let max_bytes = max_bytes as u64;
+        // Section 11.14: nothing new behind a Logout Request.
+        while !self.is_logging_out() && self.connection.plan.pending() < max_bytes {
+            if !self.stage_next(now, max_bytes, store) {
                 break;
             }
         }
@@ -396,6 +402,7 @@ impl Session {
 
     /// What waits to be written, in stream order.
     #[must_use]
+    #[inline]
     pub fn transmit_pieces(&self) -> TransmitPieces<'_> {
         self.connection.plan.pieces()
     }
@@ -415,8 +422,9 @@ impl Session {
 
     /// The next event, if any.
     #[must_use]
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
     }
 
     const fn is_closing(&self) -> bool {
@@ -451,8 +459,10 @@ impl Session {
         kind: Kind,
         deadline: Option<Instant>,
     ) -> Result<InitiatorTaskTag, SubmitError> {
-        let task = Task::new(kind, no_command(), deadline);
-        let itt = self.tasks.insert(task).ok_or(SubmitError::QueueFull)?;
+        let itt = self
+            .tasks
+            .insert(kind, &no_command(), deadline)
+            .ok_or(SubmitError::QueueFull)?;
         self.deadlines.add(deadline);
         self.requests.push_back(itt);
         Ok(itt)
@@ -471,8 +481,8 @@ impl Session {
         }
         if task.reported {
             if then == Then::Free {
-                self.tasks.remove(itt);
-                self.events.push_back(Event::TaskDead { itt });
+                self.tasks.release(itt);
+                self.events.push(Event::TaskDead { itt });
             }
             return;
         }
@@ -480,7 +490,9 @@ impl Session {
         if task.finished {
             task.deadline = None;
         }
-        self.connection.bursts.retain(|burst| burst.itt != itt);
+        if !self.connection.bursts.is_empty() {
+            self.connection.bursts.retain(|burst| burst.itt != itt);
+        }
         if task.named_until > sent {
             // The later verdict replaces an earlier one that still waits: an abandoned write whose
             // answer came after all is a finished one.
@@ -491,16 +503,17 @@ impl Session {
         }
     }
 
+    #[inline]
     fn report(&mut self, itt: InitiatorTaskTag, result: Result<Response, TaskError>, then: Then) {
         match then {
-            Then::Free => drop(self.tasks.remove(itt)),
+            Then::Free => self.tasks.release(itt),
             Then::Keep => {
                 if let Some(task) = self.tasks.get_mut(itt) {
                     task.reported = true;
                 }
             }
         }
-        self.events.push_back(Event::CommandDone { itt, result });
+        self.events.push(Event::CommandDone { itt, result });
     }
 
     fn release_deferred(&mut self) {

@@ -30,7 +30,7 @@ impl Session {
             AsyncEvent::ScsiEvent => SenseData::parse_data_segment(segment).ok().flatten(),
             _ => None,
         };
-        self.events.push_back(Event::Async {
+        self.events.push(Event::Async {
             message: *pdu,
             sense,
         });
@@ -68,7 +68,7 @@ impl Session {
             self.finish(itt, Err(error), Then::Free);
         }
         self.extended.clear();
-        self.events.push_back(Event::LogoutRequested { within });
+        self.events.push(Event::LogoutRequested { within });
     }
 
     /// "All active tasks for the LU are being terminated": data for them stops, and the message is

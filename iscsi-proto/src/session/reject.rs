@@ -153,7 +153,7 @@ impl Session {
             return false;
         }
         if !task.finished {
-            task.deadline = [task.deadline, limit].into_iter().flatten().min();
+            task.deadline = Instant::earlier(task.deadline, limit);
             self.deadlines.add(task.deadline);
         }
         true
@@ -177,10 +177,10 @@ impl Session {
             Some(Kind::Ping { own, .. }) => *own,
             _ => return self.tasks.expect_straggler(itt).is_ok(),
         };
-        self.tasks.remove(itt);
+        self.tasks.release(itt);
         if !own {
             let result = Err(TaskError::not_executed(TaskErrorKind::Rejected(reason)));
-            self.events.push_back(Event::PingDone { itt, result });
+            self.events.push(Event::PingDone { itt, result });
         }
         true
     }
@@ -194,7 +194,7 @@ impl Session {
             match kind {
                 Some(Kind::Management(_)) => self.functions.push_back(itt),
                 Some(Kind::Logout) => {
-                    self.tasks.remove(itt);
+                    self.tasks.release(itt);
                     if let Some(Logout::Staged(reason)) = self.logout {
                         self.logout = Some(Logout::Wanted(reason));
                     }

@@ -1,6 +1,6 @@
 //! The task set of a session: one slab for SCSI commands, pings, task management, text and logout.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -82,7 +82,8 @@ pub(super) enum Kind {
         plug: Option<CmdSn>,
     },
     Management(Management),
-    Text(Exchange),
+    /// Boxed, since every task has room for the largest kind.
+    Text(Box<Exchange>),
     Logout,
 }
 
@@ -121,9 +122,9 @@ pub(super) enum Origin {
 }
 
 impl Task {
-    pub(super) fn new(kind: Kind, command: Command, deadline: Option<Instant>) -> Self {
+    const fn new(kind: Kind, command: &Command, deadline: Option<Instant>) -> Self {
         Self {
-            command,
+            command: *command,
             kind,
             cmd_sn: CmdSn(0),
             begin: None,
@@ -207,8 +208,16 @@ impl Tasks {
         self.commands >= self.max_commands
     }
 
-    pub(super) fn insert(&mut self, task: Task) -> Option<InitiatorTaskTag> {
-        let is_command = task.is_command();
+    /// A slot for a new task; `None` if there is none left for its kind.
+    // A call would carry the task's parts through memory once more.
+    #[inline(always)]
+    pub(super) fn insert(
+        &mut self,
+        kind: Kind,
+        command: &Command,
+        deadline: Option<Instant>,
+    ) -> Option<InitiatorTaskTag> {
+        let is_command = matches!(kind, Kind::Command);
         if is_command && self.is_full_for_commands() {
             return None;
         }
@@ -219,21 +228,25 @@ impl Tasks {
             slot.generation = 0;
             tag = u32::from(index);
         }
-        slot.task = Some(task);
+        // Made in its place: a task is too large to be carried there.
+        slot.task = Some(Task::new(kind, command, deadline));
         self.commands += u16::from(is_command);
         Some(InitiatorTaskTag(tag))
     }
 
+    #[inline]
     pub(super) fn get(&self, itt: InitiatorTaskTag) -> Option<&Task> {
         let slot = self.slots.get(itt.slot())?;
         (slot.generation == itt.0 >> SLOT_BITS).then_some(slot.task.as_ref())?
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, itt: InitiatorTaskTag) -> Option<&mut Task> {
         let slot = self.slots.get_mut(itt.slot())?;
         (slot.generation == itt.0 >> SLOT_BITS).then_some(slot.task.as_mut())?
     }
 
+    /// Takes a task out. Who does not need it uses [`release`](Self::release).
     pub(super) fn remove(&mut self, itt: InitiatorTaskTag) -> Option<Task> {
         let slot = self.slots.get_mut(itt.slot())?;
         if slot.generation != itt.0 >> SLOT_BITS {
@@ -244,6 +257,25 @@ impl Tasks {
         self.free.push(itt.slot() as u16);
         self.commands -= u16::from(task.is_command());
         Some(task)
+    }
+
+    /// Gives a slot back, if it is that of `itt`. Unlike [`remove`](Self::remove) it carries nothing
+    /// out, which is what every command ends with.
+    #[inline]
+    pub(super) fn release(&mut self, itt: InitiatorTaskTag) {
+        let Some(slot) = self.slots.get_mut(itt.slot()) else {
+            return;
+        };
+        let Some(task) = &slot.task else {
+            return;
+        };
+        if slot.generation != itt.0 >> SLOT_BITS {
+            return;
+        }
+        self.commands -= u16::from(task.is_command());
+        slot.task = None;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        self.free.push(itt.slot() as u16);
     }
 
     /// Nothing more is expected for `itt`: the target says that it has aborted it, or we have given a
@@ -290,7 +322,7 @@ pub(super) struct EarliestDeadline(Option<Instant>);
 
 impl EarliestDeadline {
     pub(super) fn add(&mut self, deadline: Option<Instant>) {
-        self.0 = [self.0, deadline].into_iter().flatten().min();
+        self.0 = Instant::earlier(self.0, deadline);
     }
 
     pub(super) const fn get(&self) -> Option<Instant> {
@@ -312,42 +344,57 @@ mod tests {
     use super::*;
     use crate::scsi::{cdb::Cdb, lun::Lun};
 
-    fn task() -> Task {
+    fn insert(tasks: &mut Tasks, kind: Kind) -> Option<InitiatorTaskTag> {
         let command = Command::new(Lun::new(0), Cdb::test_unit_ready(), DataLength::None);
-        Task::new(Kind::Command, command, None)
+        tasks.insert(kind, &command, None)
     }
 
     #[test]
     fn a_stale_tag_finds_nothing_after_its_slot_was_reused() {
         let mut tasks = Tasks::new(1, 0, 5);
-        let first = tasks.insert(task()).unwrap();
+        let first = insert(&mut tasks, Kind::Command).unwrap();
         assert!(tasks.remove(first).is_some());
-        let second = tasks.insert(task()).unwrap();
+        let second = insert(&mut tasks, Kind::Command).unwrap();
         assert_eq!(first.slot(), second.slot());
         assert!(tasks.get(first).is_none() && tasks.remove(first).is_none());
+        tasks.release(first);
         assert!(tasks.get(second).is_some());
+        assert_eq!(tasks.commands(), 1);
+    }
+
+    #[test]
+    fn a_slot_is_given_back_once_however_it_is_done() {
+        let mut tasks = Tasks::new(2, 0, 0);
+        for _ in 0..5 {
+            let one = insert(&mut tasks, Kind::Command).unwrap();
+            let two = insert(&mut tasks, Kind::Command).unwrap();
+            assert!(insert(&mut tasks, Kind::Command).is_none());
+            tasks.release(one);
+            tasks.release(one);
+            assert!(tasks.remove(one).is_none() && tasks.remove(two).is_some());
+            tasks.release(two);
+            assert_eq!((tasks.commands(), tasks.free.len()), (0, 2));
+        }
     }
 
     #[test]
     fn the_reserved_tag_is_never_allotted() {
         let mut tasks = Tasks::new(4032, 64, GENERATION_MASK);
         for _ in 0..4032 {
-            assert_ne!(tasks.insert(task()).unwrap(), InitiatorTaskTag::RESERVED);
+            assert_ne!(
+                insert(&mut tasks, Kind::Command).unwrap(),
+                InitiatorTaskTag::RESERVED
+            );
         }
-        assert!(tasks.insert(task()).is_none());
-        let ping = || {
-            Task::new(
-                Kind::Ping {
-                    sent: Instant::ZERO,
-                    own: true,
-                    plug: None,
-                },
-                task().command,
-                None,
-            )
+        assert!(insert(&mut tasks, Kind::Command).is_none());
+        let ping = || Kind::Ping {
+            sent: Instant::ZERO,
+            own: true,
+            plug: None,
         };
         for _ in 0..64 {
-            assert_ne!(tasks.insert(ping()).unwrap(), InitiatorTaskTag::RESERVED);
+            let tag = insert(&mut tasks, ping()).unwrap();
+            assert_ne!(tag, InitiatorTaskTag::RESERVED);
         }
         assert_eq!(tasks.tags().count(), 4096);
     }

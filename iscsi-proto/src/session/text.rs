@@ -1,7 +1,7 @@
 //! Text exchanges in full feature phase (RFC 7143 sections 6.4, 11.10, 11.11): SendTargets, and
 //! MaxRecvDataSegmentLength anew, the one operational key that may be negotiated there (section 13).
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -122,10 +122,10 @@ impl Session {
         if busy {
             return Err(SubmitError::QueueFull);
         }
-        let kind = Kind::Text(Exchange {
+        let kind = Kind::Text(Box::new(Exchange {
             gathered: Vec::new(),
             purpose,
-        });
+        }));
         let itt = self.insert_request(kind, after(now, timeout))?;
         // Section 11.10.4: the reserved tag makes the target forget an exchange that did not end.
         self.text_ttt = TargetTransferTag::RESERVED;
@@ -197,7 +197,7 @@ impl Session {
         let lengths = match exchange.purpose {
             Purpose::Caller => {
                 let result = Ok(exchange.gathered);
-                self.events.push_back(Event::TextDone { itt, result });
+                self.events.push(Event::TextDone { itt, result });
                 return;
             }
             Purpose::Lengths(lengths) => lengths,
@@ -214,7 +214,7 @@ impl Session {
         receiver.set_max_recv_data_segment_length(now_valid.receive);
         if lengths.wanted {
             let result = Ok(now_valid);
-            self.events.push_back(Event::Renegotiated { itt, result });
+            self.events.push(Event::Renegotiated { itt, result });
         }
     }
 
@@ -236,7 +236,7 @@ impl Session {
             },
             Purpose::Lengths(_) => return,
         };
-        self.events.push_back(event);
+        self.events.push(event);
     }
 
     /// Section 6.4: a Reject resets the negotiation; what held before holds on. False if it cannot be

@@ -30,15 +30,8 @@ impl Session {
             Some(Logout::Wanted(_)) if self.tasks.commands() > 0 => self.logout_at,
             _ => None,
         };
-        [
-            self.connection.poll_timeout(),
-            self.deadlines.get(),
-            later,
-            logout,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let due = Instant::earlier(self.connection.poll_timeout(), self.deadlines.get());
+        Instant::earlier(due, Instant::earlier(later, logout))
     }
 
     /// Time has passed. Calling it early is harmless.
@@ -117,7 +110,7 @@ impl Session {
         if !gap.precedes(self.window.exp()) {
             return Err(TimedOut::Text.into());
         }
-        self.tasks.remove(itt);
+        self.tasks.release(itt);
         self.tasks.note_aborted(itt);
         Ok(())
     }
@@ -133,6 +126,6 @@ impl Session {
             Some(_) => TaskError::unknown(TaskErrorKind::TimedOut, true),
             None => TaskError::not_executed(TaskErrorKind::TimedOut),
         });
-        self.events.push_back(Event::PingDone { itt, result });
+        self.events.push(Event::PingDone { itt, result });
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Logout, Session, data_out, no_command,
-    tasks::{Kind, Task, after},
+    tasks::{Kind, after},
 };
 use crate::{
     connection::{Burst, Payload},
@@ -13,27 +13,50 @@ use crate::{
     pdu::{DataOut, LogoutRequest, NopOut, ScsiCommand, TextRequest},
     scsi::lun::Lun,
     serial::DataSn,
+    text::Parameters,
     time::Instant,
 };
 
 impl Session {
-    /// Stages one PDU, the most urgent one; false when there is none that may be sent.
+    /// Stages the most urgent PDU, or as many commands as fit `max_bytes` where there is nothing more
+    /// urgent; false when there is none that may be sent.
     ///
     /// What keeps the session alive or stops something comes first, then data of commands that the
     /// target already has, then new commands: a new command ahead of asked-for data would only make
     /// the target hold more of both.
-    pub(super) fn stage_next(&mut self, now: Instant, store: &impl DataStore) -> bool {
-        // Section 11.14: nothing new behind a Logout Request.
-        if self.is_logging_out() {
-            return false;
+    pub(super) fn stage_next(
+        &mut self,
+        now: Instant,
+        max_bytes: u64,
+        store: &impl DataStore,
+    ) -> bool {
+        // One look at all that is rare, instead of one after the other per command.
+        let only_commands = self.ping_replies.is_empty()
+            && self.aborts.is_empty()
+            && self.functions.is_empty()
+            && self.requests.is_empty()
+            && self.connection.bursts.is_empty();
+        let urgent = !only_commands
+            && (self.stage_ping_reply(store)
+                || self.stage_abort(now, store)
+                || self.stage_function(store)
+                || self.stage_request(now, store)
+                || self.stage_data_out(store));
+        urgent || self.stage_commands(max_bytes, store) || self.stage_logout(now, store)
+    }
+
+    /// Stages commands until one has data to be sent behind it, which is more urgent than the next.
+    #[inline]
+    fn stage_commands(&mut self, max_bytes: u64, store: &impl DataStore) -> bool {
+        let mut any = false;
+        while self.stage_command(store) {
+            any = true;
+            let enough = self.connection.plan.pending() >= max_bytes;
+            if enough || !self.connection.bursts.is_empty() {
+                break;
+            }
         }
-        self.stage_ping_reply(store)
-            || self.stage_abort(now, store)
-            || self.stage_function(store)
-            || self.stage_request(now, store)
-            || self.stage_data_out(store)
-            || self.stage_command(store)
-            || self.stage_logout(now, store)
+        any
     }
 
     fn stage_ping_reply(&mut self, store: &impl DataStore) -> bool {
@@ -175,6 +198,7 @@ impl Session {
 
     /// The next command, if the target's window is open: with as much immediate and unsolicited data
     /// as was negotiated (section 4.2.5.2).
+    #[inline]
     fn stage_command(&mut self, store: &impl DataStore) -> bool {
         let Some(at) = self.next_in_queue() else {
             return false;
@@ -189,23 +213,18 @@ impl Session {
         let Some(cmd_sn) = self.window.take() else {
             return false;
         };
-        self.queue.remove(at);
+        match at {
+            0 => self.queue.pop_front(),
+            _ => self.queue.remove(at),
+        };
         let ahs = match task.extended {
             true => take_extended(&mut self.extended, itt),
             false => Vec::new(),
         };
-        let p = &self.parameters;
         let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
-        let first_burst = expected_out.min(p.first_burst_length);
-        let immediate = if p.immediate_data {
-            first_burst.min(p.max_xmit_data_segment_length)
-        } else {
-            0
-        };
-        let unsolicited = if p.initial_r2t {
-            immediate
-        } else {
-            first_burst
+        let (immediate, unsolicited) = match expected_out {
+            0 => (0, 0),
+            expected => unasked(&self.parameters, expected),
         };
         let header = ScsiCommand {
             immediate: false,
@@ -256,10 +275,16 @@ impl Session {
     }
 
     /// The oldest command that need not wait for the end of a task management function.
+    #[inline]
     fn next_in_queue(&self) -> Option<usize> {
-        if self.holds.is_empty() {
-            return Some(0);
+        match self.holds.is_empty() {
+            true => Some(0),
+            false => self.next_not_held(),
         }
+    }
+
+    #[cold]
+    fn next_not_held(&self) -> Option<usize> {
         let may_go = |itt: &InitiatorTaskTag| {
             let task = self.tasks.get(*itt);
             task.is_none_or(|task| !self.is_held(task.command.lun))
@@ -278,9 +303,8 @@ impl Session {
         }
         let timeout = after(now, self.config.logout_timeout);
         let deadline = self.logout_deadline.or(timeout);
-        let task = Task::new(Kind::Logout, no_command(), deadline);
         // All slots taken by requests that were not answered: the next answer frees one.
-        let Some(itt) = self.tasks.insert(task) else {
+        let Some(itt) = self.tasks.insert(Kind::Logout, &no_command(), deadline) else {
             return false;
         };
         self.deadlines.add(deadline);
@@ -299,6 +323,19 @@ impl Session {
             task.begin = Some(begin);
         }
         true
+    }
+}
+
+/// How much of the data of a write goes with the command, and how much unasked in all.
+fn unasked(p: &Parameters, expected_out: u32) -> (u32, u32) {
+    let first_burst = expected_out.min(p.first_burst_length);
+    let immediate = match p.immediate_data {
+        true => first_burst.min(p.max_xmit_data_segment_length),
+        false => 0,
+    };
+    match p.initial_r2t {
+        true => (immediate, immediate),
+        false => (immediate, first_burst),
     }
 }
 

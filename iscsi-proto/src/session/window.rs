@@ -51,6 +51,7 @@ impl CommandWindow {
     /// Takes over ExpCmdSN and MaxCmdSN of a PDU. Both are ignored if MaxCmdSN is before
     /// ExpCmdSN - 1; each by itself if it is not newer than what we have, since PDUs of parallel
     /// work in the target may carry older values.
+    #[inline]
     pub(super) fn update(&mut self, exp: CmdSn, max: CmdSn) -> Result<(), Error> {
         if max.next().precedes(exp) {
             return Ok(());

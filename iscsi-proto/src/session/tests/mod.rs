@@ -3,6 +3,7 @@
 mod abort;
 mod async_message;
 mod close;
+mod deadlines;
 mod digests;
 mod extended_cdb;
 mod ladder;
