@@ -83,7 +83,7 @@ struct Args {
     /// Threads in all; with more than one the sessions have threads of their own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Through which layer; session compares with other initiators
+    /// Through which layer; ring compares with other initiators
     #[arg(long, value_enum, default_value_t)]
     via: Via,
     #[command(flatten)]
@@ -160,10 +160,10 @@ async fn measure(
     let options = session_options(args);
     let initiator = paths::initiator(&tool, &args.login, urls, options, Arc::clone(&runtime))?;
     let units = open(&initiator, urls).await?;
-    let backend = Backend::new(args.via, units, &runtime)?;
+    let backend = Arc::new(Backend::new(args.via, units, &runtime)?);
     let outcome = match load(args, &backend) {
         Ok(load) => {
-            let measured = load::run(&backend, &*runtime, &load).await;
+            let measured = load::run(&backend, &runtime, &load).await;
             say(line(args, &backend, &load, &measured))
                 .and_then(|()| measured.first_error.map_or(Ok(()), Err))
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
 use clap::ValueEnum;
 use iscsi_client::{
     buf::{ReadBuf, WriteBuf},
@@ -12,21 +11,28 @@ use iscsi_client::{
     runtime::Runtime,
     session::{Payload, ScsiRequest, Session},
 };
-use iscsi_proto::scsi::{Cdb, Lun, ScsiStatus};
+use iscsi_proto::{
+    scsi::{Cdb, Lun, ScsiStatus},
+    session::Response,
+};
 use mpio::{
     MultipathDevice, Path,
     core::{Config, PathAttributes},
 };
 
-use super::{Load, Op};
+use super::memory::Memory;
 use crate::failure::Failure;
 
 /// Through which layer the load goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Via {
-    /// SCSI commands to the sessions; with several paths each slot keeps to one.
+    /// SCSI commands through a ring of each session; with several paths each slot keeps to one.
     #[default]
+    Ring,
+    /// SCSI commands to the sessions, a future each; with several paths each slot keeps to one.
     Session,
+    /// A logical unit, a future per I/O; with several paths each slot keeps to one.
+    Unit,
     /// A multipath device.
     Multipath,
     /// The same as `Arc<dyn BlockDevice>`.
@@ -38,7 +44,9 @@ impl Via {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ring => "ring",
             Self::Session => "session",
+            Self::Unit => "unit",
             Self::Multipath => "multipath",
             Self::Dyn => "dyn",
         }
@@ -52,11 +60,14 @@ pub struct Backend {
     sessions: Vec<Session>,
     info: Arc<DeviceInfo>,
     multipath: Option<MultipathDevice>,
+    via: Via,
+    luns: Vec<Lun>,
 }
 
 #[derive(Debug)]
 enum Layer {
     Session(Vec<(Session, Lun)>),
+    Unit(Vec<LogicalUnit>),
     Multipath(MultipathDevice),
     Dyn(Arc<dyn BlockDevice>),
 }
@@ -78,7 +89,7 @@ impl Backend {
         let info = first.info();
         let sessions: Vec<Session> = paths.iter().map(|path| path.session().clone()).collect();
         let multipath = match via {
-            Via::Session => None,
+            Via::Ring | Via::Session | Via::Unit => None,
             Via::Multipath | Via::Dyn => {
                 let named = paths
                     .iter()
@@ -98,6 +109,7 @@ impl Backend {
         let layer = match (&multipath, via) {
             (Some(device), Via::Dyn) => Layer::Dyn(Arc::new(device.clone())),
             (Some(device), _) => Layer::Multipath(device.clone()),
+            (None, Via::Unit) => Layer::Unit(paths.clone()),
             (None, _) => Layer::Session(raw()),
         };
         Ok(Self {
@@ -105,7 +117,20 @@ impl Backend {
             sessions,
             info,
             multipath,
+            via,
+            luns: paths.iter().map(LogicalUnit::lun).collect(),
         })
+    }
+
+    /// Through which layer it goes.
+    #[must_use]
+    pub const fn via(&self) -> Via {
+        self.via
+    }
+
+    /// The paths, for whoever goes to the sessions itself.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&Session, Lun)> {
+        self.sessions.iter().zip(self.luns.iter().copied())
     }
 
     /// Size and block size.
@@ -128,11 +153,11 @@ impl Backend {
     }
 
     /// Logs out.
-    pub async fn close(self) {
-        if let Some(device) = self.multipath {
+    pub async fn close(&self) {
+        if let Some(device) = &self.multipath {
             device.close().await;
         }
-        for session in self.sessions {
+        for session in &self.sessions {
             session.close().await;
         }
     }
@@ -175,6 +200,10 @@ impl Backend {
                 };
                 return (result, buf);
             }
+            Layer::Unit(units) => {
+                let unit = &units[slot % units.len()];
+                unit.read(offset, buf, ReadOptions::default()).await
+            }
             Layer::Multipath(device) => device.read(offset, buf, ReadOptions::default()).await,
             Layer::Dyn(device) => device.read(offset, buf, ReadOptions::default()).await,
         };
@@ -203,13 +232,17 @@ impl Backend {
                 };
                 return (result, buf);
             }
+            Layer::Unit(units) => {
+                let unit = &units[slot % units.len()];
+                unit.write(offset, buf, WriteOptions::default()).await
+            }
             Layer::Multipath(device) => device.write(offset, buf, WriteOptions::default()).await,
             Layer::Dyn(device) => device.write(offset, buf, WriteOptions::default()).await,
         };
         (done.result, done.buf)
     }
 
-    fn blocks(&self, offset: u64, len: usize) -> (u64, u32) {
+    pub(super) fn blocks(&self, offset: u64, len: usize) -> (u64, u32) {
         let size = u64::from(self.info.block_size).max(1);
         (offset / size, (len as u64 / size) as u32)
     }
@@ -229,66 +262,18 @@ async fn raw(
         Payload::None => 0,
     };
     let done = session.execute(ScsiRequest::new(*lun, cdb, payload)).await;
-    let result = done.result.and_then(|response| {
-        if response.status == ScsiStatus::Good && response.transferred as usize == expected {
-            return Ok(());
-        }
-        let error = Error::new(ErrorKind::Refused, Outcome::Executed);
-        Err(match response.sense {
-            Some(sense) => error.with_sense(sense),
-            None => error,
-        })
-    });
-    (result, done.payload)
+    (judge(done.result, expected), done.payload)
 }
 
-/// The memory of one slot.
-#[derive(Debug)]
-pub(super) struct Memory {
-    read: ReadBuf,
-    write: WriteBuf,
-}
-
-impl Memory {
-    pub(super) fn new(load: &Load) -> Self {
-        let fits = |wanted: bool| if wanted { load.block_size } else { 0 };
-        let reads = !matches!(load.op, Op::Write | Op::RandWrite);
-        let writes = !matches!(load.op, Op::Read | Op::RandRead);
-        Self {
-            read: aligned(fits(reads)).into(),
-            write: Bytes::from(aligned(fits(writes))).into(),
-        }
+/// Whether a command has done all that it should.
+pub(super) fn judge(result: Result<Response, Error>, expected: usize) -> Result<(), Error> {
+    let response = result?;
+    if response.status == ScsiStatus::Good && response.transferred as usize == expected {
+        return Ok(());
     }
-}
-
-const PAGE: usize = 4096;
-
-/// `len` bytes that begin at a page: what a program would hand in that also does direct I/O, and what
-/// every implementation in a comparison has to get alike.
-fn aligned(len: usize) -> BytesMut {
-    if len == 0 {
-        return BytesMut::new();
-    }
-    let mut bytes = BytesMut::zeroed(len + PAGE - 1);
-    bytes.fill(0xa5);
-    let skip = bytes.as_ptr().align_offset(PAGE).min(PAGE - 1);
-    bytes.advance(skip);
-    bytes.truncate(len);
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_begins_at_a_page_and_stays_there() {
-        for len in [1, 512, 4096, 1 << 20] {
-            let bytes = aligned(len);
-            let at = bytes.as_ptr();
-            assert_eq!((bytes.len(), at.align_offset(PAGE)), (len, 0));
-            let back = ReadBuf::from(bytes).into_bytes_mut().unwrap();
-            assert_eq!(back.as_ptr(), at);
-        }
-    }
+    let error = Error::new(ErrorKind::Refused, Outcome::Executed);
+    Err(match response.sense {
+        Some(sense) => error.with_sense(sense),
+        None => error,
+    })
 }

@@ -16,7 +16,7 @@ use iscsi_client::{
     device::{ReadOptions, WriteOptions},
     initiator::{Initiator, SessionTarget},
     logical_unit::LogicalUnit,
-    session::{Payload, ScsiRequest},
+    session::{Payload, ScsiRequest, Session},
 };
 use iscsi_proto::scsi::{Cdb, Lun};
 use iscsi_testkit::{
@@ -88,4 +88,33 @@ fn a_request_of_one_command_allocates_nothing() {
         }
     }
     assert_eq!(ReadBuf::from(buf).len(), 64 << 10);
+    a_ring_allocates_nothing(&sim, &session);
+}
+
+fn a_ring_allocates_nothing(sim: &SimRuntime, session: &Session) {
+    let (mut ring, mut done) = (session.ring(), Vec::with_capacity(8));
+    let mut bufs: Vec<_> = (0..8).map(|_| ReadBuf::zeroed(4096)).collect();
+    for round in 0..4 {
+        let counted = Region::new(ALLOCATOR);
+        for (tag, buf) in (0..).zip(bufs.drain(..)) {
+            let cdb = Cdb::read(8 * tag, 8, false);
+            let request = ScsiRequest::new(Lun::ZERO, cdb, Payload::In(buf));
+            ring.try_submit(tag, request).unwrap();
+        }
+        let submitting = counted.change().allocations;
+        sim.block_on(sim.sleep(Duration::from_millis(50)));
+        let counted = Region::new(ALLOCATOR);
+        assert_eq!(ring.try_harvest(&mut done), 8);
+        let harvesting = counted.change().allocations;
+        bufs.extend(done.drain(..).map(|completion| {
+            assert!(completion.executed.result.is_ok());
+            match completion.executed.payload {
+                Payload::In(buf) => buf,
+                _ => panic!("a read buffer went in"),
+            }
+        }));
+        if round > 1 {
+            assert_eq!((submitting, harvesting), (0, 0), "round {round}");
+        }
+    }
 }

@@ -31,6 +31,6 @@ pub use write::{WriteBuf, WriteSeg};
 
 pub(crate) use staged::{Receive, Snapshot};
 
-/// Segments of a buffer. Two are in line: one is the usual case, and a request that was cut once at
-/// a segment's middle has two.
-type Segments<S> = smallvec::SmallVec<[S; 2]>;
+/// Segments of a buffer. One is in line: it is the usual case, and every request moves its buffer
+/// several times.
+type Segments<S> = smallvec::SmallVec<[S; 1]>;

@@ -130,6 +130,11 @@ impl ReadBuf {
         self.len == 0
     }
 
+    /// One segment of bytes of its own: the usual case.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.segments.as_slice(), [ReadSeg(Seg::Owned(_))])
+    }
+
     /// The segments, in order.
     pub fn segments(&self) -> impl Iterator<Item = &ReadSeg> {
         self.segments.iter()
@@ -250,7 +255,14 @@ impl ReadBuf {
     }
 
     /// Makes it fillable: region segments get private memory.
-    pub(crate) fn into_receive(self) -> Receive {
+    pub(crate) fn into_receive(mut self) -> Receive {
+        if self.segments.len() == 1 {
+            match self.segments.pop() {
+                Some(ReadSeg(Seg::Owned(bytes))) => return Staged::one(bytes, self.cut),
+                Some(region) => self.segments.push(region),
+                None => {}
+            }
+        }
         let parts = self.segments.into_iter().map(|segment| match segment.0 {
             Seg::Owned(bytes) => (bytes, None),
             Seg::Region(range) => (BytesMut::zeroed(range.len()), Some(range)),
@@ -264,9 +276,17 @@ impl Receive {
     /// never touched. The buffer comes back in either case; the error is a region's, which then may
     /// hold a part of the data.
     pub(crate) fn finish(self, ok: bool) -> (ReadBuf, Result<(), MemError>) {
+        let cut = self.cut();
+        let (parts, len) = match self.unstage() {
+            Ok(bytes) => {
+                let mut buf = ReadBuf::from(bytes);
+                buf.cut = cut;
+                return (buf, Ok(()));
+            }
+            Err(parts) => parts,
+        };
         let mut stored = Ok(());
-        let (len, cut) = (self.len(), self.cut());
-        let segments = self.into_parts().map(|(private, home)| {
+        let segments = parts.map(|(private, home)| {
             let Some(range) = home else {
                 return ReadSeg(Seg::Owned(private));
             };
@@ -288,7 +308,14 @@ impl From<ReadSeg> for ReadBuf {
 
 impl From<BytesMut> for ReadBuf {
     fn from(bytes: BytesMut) -> Self {
-        ReadSeg::from(bytes).into()
+        let len = bytes.len();
+        let mut segments = Segments::new();
+        segments.push(bytes.into());
+        Self {
+            segments,
+            len,
+            cut: false,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Segments, region::RegionRange};
+use super::region::RegionRange;
 
 /// A [`ReadBuf`](super::ReadBuf) that is being filled.
 pub(crate) type Receive = Staged<BytesMut>;
@@ -15,9 +15,18 @@ pub(crate) type Snapshot = Staged<Bytes>;
 /// Segments with bytes to work on, found by offset.
 #[derive(Debug)]
 pub(crate) struct Staged<B> {
-    parts: Segments<Part<B>>,
-    len: usize,
+    body: Body<B>,
     cut: bool,
+}
+
+#[derive(Debug)]
+enum Body<B> {
+    /// The caller's own bytes in one piece, which is the usual case.
+    One(B),
+    Many {
+        parts: Box<[Part<B>]>,
+        len: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -43,6 +52,14 @@ impl<B: AsRef<[u8]>> Part<B> {
 }
 
 impl<B: AsRef<[u8]>> Staged<B> {
+    /// Bytes in one piece.
+    pub(super) const fn one(bytes: B, cut: bool) -> Self {
+        Self {
+            body: Body::One(bytes),
+            cut,
+        }
+    }
+
     pub(super) fn new(parts: impl Iterator<Item = (B, Option<RegionRange>)>, cut: bool) -> Self {
         let mut len = 0;
         let parts = parts.map(|(bytes, home)| {
@@ -51,25 +68,39 @@ impl<B: AsRef<[u8]>> Staged<B> {
             Part { start, bytes, home }
         });
         let parts = parts.collect();
-        Self { parts, len, cut }
-    }
-
-    pub(super) fn into_parts(self) -> impl Iterator<Item = (B, Option<RegionRange>)> {
-        self.parts.into_iter().map(|part| (part.bytes, part.home))
+        Self {
+            body: Body::Many { parts, len },
+            cut,
+        }
     }
 
     pub(super) const fn cut(&self) -> bool {
         self.cut
     }
 
-    /// Length of the whole buffer.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
+    /// Bytes in one piece; otherwise the parts, with the length of all.
+    pub(super) fn unstage(
+        self,
+    ) -> Result<B, (impl Iterator<Item = (B, Option<RegionRange>)>, usize)> {
+        match self.body {
+            Body::One(bytes) => Ok(bytes),
+            Body::Many { parts, len } => {
+                let parts = parts.into_iter().map(|part| (part.bytes, part.home));
+                Err((parts, len))
+            }
+        }
+    }
+
+    fn parts(&self) -> &[Part<B>] {
+        match &self.body {
+            Body::One(_) => &[],
+            Body::Many { parts, .. } => parts,
+        }
     }
 
     /// Bytes that are copied between regions and private memory.
     pub(crate) fn region_bytes(&self) -> usize {
-        let regions = self.parts.iter().filter(|part| part.home.is_some());
+        let regions = self.parts().iter().filter(|part| part.home.is_some());
         regions.map(|part| part.bytes.as_ref().len()).sum()
     }
 
@@ -77,12 +108,19 @@ impl<B: AsRef<[u8]>> Staged<B> {
     /// lists of hundreds of pages, so the first part is found by bisection.
     pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
         let range = offset..offset.saturating_add(len);
+        let one = match &self.body {
+            Body::One(bytes) => Some(&bytes.as_ref()[within(&range, bytes.as_ref().len())]),
+            Body::Many { .. } => None,
+        };
         let end = range.end;
-        let first = self.parts.partition_point(|part| part.end() <= offset);
-        let parts = self.parts[first..].iter();
-        parts
+        let parts = self.parts();
+        let first = parts.partition_point(|part| part.end() <= offset);
+        let many = parts[first..]
+            .iter()
             .take_while(move |part| part.start < end)
-            .map(move |part| &part.bytes.as_ref()[part.overlap(&range)])
+            .map(move |part| &part.bytes.as_ref()[part.overlap(&range)]);
+        one.into_iter()
+            .chain(many)
             .filter(|slice| !slice.is_empty())
     }
 
@@ -90,6 +128,12 @@ impl<B: AsRef<[u8]>> Staged<B> {
     pub(crate) fn visit(&self, offset: usize, len: usize, visitor: &mut dyn FnMut(&[u8])) {
         self.slices(offset, len).for_each(visitor);
     }
+}
+
+/// The part of `range` that a buffer of `len` bytes has.
+fn within(range: &Range<usize>, len: usize) -> Range<usize> {
+    let end = range.end.min(len);
+    range.start.min(end)..end
 }
 
 impl Receive {
@@ -100,20 +144,36 @@ impl Receive {
         len: usize,
     ) -> impl Iterator<Item = &mut [u8]> {
         let range = offset..offset.saturating_add(len);
+        let (one, parts) = match &mut self.body {
+            Body::One(bytes) => {
+                let within = within(&range, bytes.len());
+                (Some(&mut bytes[within]), &mut [][..])
+            }
+            Body::Many { parts, .. } => (None, &mut parts[..]),
+        };
         let end = range.end;
-        let first = self.parts.partition_point(|part| part.end() <= offset);
-        let parts = self.parts[first..].iter_mut();
-        parts
+        let first = parts.partition_point(|part| part.end() <= offset);
+        let many = parts[first..]
+            .iter_mut()
             .take_while(move |part| part.start < end)
             .map(move |part| {
                 let overlap = part.overlap(&range);
                 &mut part.bytes[overlap]
-            })
+            });
+        one.into_iter()
+            .chain(many)
             .filter(|slice| !slice.is_empty())
     }
 
     /// Copies bytes that arrived elsewhere to their place; what is past the end is dropped.
     pub(crate) fn copy_in(&mut self, offset: usize, mut src: &[u8]) {
+        if let Body::One(bytes) = &mut self.body {
+            let range = offset..offset.saturating_add(src.len());
+            let range = within(&range, bytes.len());
+            let place = &mut bytes[range];
+            place.copy_from_slice(&src[..place.len()]);
+            return;
+        }
         for place in self.slices_mut(offset, src.len()) {
             let (now, later) = src.split_at(place.len().min(src.len()));
             place[..now.len()].copy_from_slice(now);

@@ -109,6 +109,11 @@ impl WriteBuf {
         self.len == 0
     }
 
+    /// One segment of bytes of its own: the usual case.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.segments.as_slice(), [WriteSeg(Seg::Bytes(_))])
+    }
+
     /// The segments, in order.
     pub fn segments(&self) -> impl Iterator<Item = &WriteSeg> {
         self.segments.iter()
@@ -186,7 +191,14 @@ impl WriteBuf {
     /// # Errors
     ///
     /// The buffer and the region's error.
-    pub(crate) fn snapshot(self) -> Result<Snapshot, Box<(Self, MemError)>> {
+    pub(crate) fn snapshot(mut self) -> Result<Snapshot, Box<(Self, MemError)>> {
+        if self.segments.len() == 1 {
+            match self.segments.pop() {
+                Some(WriteSeg(Seg::Bytes(bytes))) => return Ok(Staged::one(bytes, false)),
+                Some(region) => self.segments.push(region),
+                None => {}
+            }
+        }
         let loaded = self.segments.iter().filter_map(|segment| match &segment.0 {
             Seg::Bytes(_) => None,
             Seg::Region(range) => Some(load(range)),
@@ -207,8 +219,11 @@ impl WriteBuf {
 impl Snapshot {
     /// The buffer as it was moved in.
     pub(crate) fn finish(self) -> WriteBuf {
-        let len = self.len();
-        let segments = self.into_parts().map(|(bytes, home)| match home {
+        let (parts, len) = match self.unstage() {
+            Ok(bytes) => return bytes.into(),
+            Err(parts) => parts,
+        };
+        let segments = parts.map(|(bytes, home)| match home {
             None => WriteSeg(Seg::Bytes(bytes)),
             Some(range) => WriteSeg(Seg::Region(range)),
         });
@@ -225,7 +240,10 @@ impl From<WriteSeg> for WriteBuf {
 
 impl From<Bytes> for WriteBuf {
     fn from(bytes: Bytes) -> Self {
-        WriteSeg::from(bytes).into()
+        let len = bytes.len();
+        let mut segments = Segments::new();
+        segments.push(bytes.into());
+        Self { segments, len }
     }
 }
 

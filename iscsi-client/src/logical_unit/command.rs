@@ -99,6 +99,13 @@ pub(super) struct Attempt {
     outcome: Outcome,
 }
 
+/// How a try of a command went, and in which login it was made.
+#[derive(Debug)]
+pub(super) struct Tried {
+    login: u64,
+    executed: Executed,
+}
+
 /// How far [`Commander::run`] has come.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -136,15 +143,6 @@ impl Attempt {
         let tries = &mut self.tries[budget as usize];
         *tries += 1;
         *tries <= budget.limit()
-    }
-
-    /// Bytes that the payload holds.
-    fn len(&self) -> usize {
-        match &self.payload {
-            Payload::In(buf) => buf.len(),
-            Payload::Out(buf) => buf.len(),
-            _ => 0,
-        }
     }
 
     fn done(self, result: Result<Response, Error>) -> Step {
@@ -224,12 +222,7 @@ impl Commander {
 
     /// When a request that starts now is over.
     pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        self.now() + self.timeout(timeout)
-    }
-
-    /// How long a request may take.
-    pub(super) fn timeout(&self, timeout: Option<Duration>) -> Duration {
-        clamp_timeout(timeout.unwrap_or(self.options.timeout))
+        self.now() + clamp_timeout(timeout.unwrap_or(self.options.timeout))
     }
 
     /// What is out of date, bits of [`stale`]. A login makes everything so: whoever answers after it
@@ -289,31 +282,46 @@ impl Commander {
     /// Runs a command until its answer is final, or until something has to be looked at before it
     /// is repeated.
     pub(super) async fn run(&self, attempt: Attempt) -> Step {
-        self.run_on(attempt, None).await
+        self.run_from(attempt, None).await
     }
 
-    /// The same for a command that was executed once already: the number of the login before that, and
-    /// how it ended.
-    pub(super) async fn run_on(
+    /// A command whose first try is made by the caller, who says how it went if it did not go well.
+    pub(super) async fn try_once(
         &self,
-        mut attempt: Attempt,
-        mut executed: Option<(u64, Executed)>,
-    ) -> Step {
+        cdb: Cdb,
+        payload: Payload,
+        deadline: Instant,
+        recall: Option<&Recall>,
+    ) -> Result<Payload, Tried> {
+        let len = payload.len();
+        let login = self.session.logins();
+        let request = ScsiRequest::new(self.lun, cdb, payload).until(deadline);
+        let executed = recall::execute(self.session.execute(request), recall).await;
+        let whole = executed.result.as_ref().is_ok_and(|response| {
+            response.status == ScsiStatus::Good && response.transferred as usize >= len
+        });
+        if whole {
+            return Ok(executed.payload);
+        }
+        Err(Tried { login, executed })
+    }
+
+    /// As [`run`](Self::run), where the first try has been made.
+    pub(super) async fn run_from(&self, mut attempt: Attempt, mut tried: Option<Tried>) -> Step {
         loop {
-            let (login, Executed { result, payload }) = match executed.take() {
-                Some(executed) => executed,
+            let Tried { login, executed } = match tried.take() {
+                Some(tried) => tried,
                 None => {
-                    let timeout = attempt.deadline.saturating_duration_since(self.now());
                     let payload = std::mem::take(&mut attempt.payload);
-                    let request = ScsiRequest::new(self.lun, attempt.cdb, payload)
-                        .with_timeout(Some(timeout));
+                    let request =
+                        ScsiRequest::new(self.lun, attempt.cdb, payload).until(attempt.deadline);
                     let login = self.session.logins();
-                    let mut command = self.session.execute(request);
-                    let recall = attempt.recall.as_ref();
-                    let executed = poll_fn(|cx| recall::poll_execute(&mut command, recall, cx));
-                    (login, executed.await)
+                    let command = self.session.execute(request);
+                    let executed = recall::execute(command, attempt.recall.as_ref()).await;
+                    Tried { login, executed }
                 }
             };
+            let Executed { result, payload } = executed;
             attempt.payload = payload;
             let response = match result {
                 Ok(response) => response,
@@ -324,7 +332,8 @@ impl Commander {
                 Err(error) => return attempt.done(Err(error)),
             };
             let short = attempt.class != CommandClass::Query
-                && usize::try_from(response.transferred).unwrap_or(usize::MAX) < attempt.len();
+                && usize::try_from(response.transferred).unwrap_or(usize::MAX)
+                    < attempt.payload.len();
             let Verdict {
                 disposition,
                 notice,

@@ -7,19 +7,19 @@ use std::{
 };
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use iscsi_proto::scsi::{Cdb, ScsiStatus};
+use iscsi_proto::scsi::Cdb;
 
 use super::{
     LogicalUnit,
     classify::CommandClass,
-    command::{Attempt, Step, worse},
-    recall::{self, Recall},
+    command::{Attempt, Step, Tried, worse},
+    recall::Recall,
 };
 use crate::{
     buf::{Completion, ReadBuf, WriteBuf},
     device::{FlushOptions, ReadOptions, WriteOptions},
     error::{Error, ErrorKind, Outcome},
-    session::{Executed, Payload, ScsiRequest},
+    session::Payload,
 };
 
 /// A request in the unit's own terms.
@@ -89,46 +89,7 @@ impl LogicalUnit {
         options: ReadOptions,
         recall: Option<&Recall>,
     ) -> Completion<ReadBuf> {
-        let commander = &self.inner.commander;
-        let timeout = commander.timeout(options.timeout);
-        let deadline = commander.now() + timeout;
-        let plan = match self.single(offset, buf.len(), deadline) {
-            Some(Ok(plan)) => plan,
-            Some(Err(error)) => return Completion::err(error, buf),
-            None => return Box::pin(self.read_at_length(offset, buf, deadline, recall)).await,
-        };
-        let cdb = Cdb::read(plan.lba, plan.blocks(plan.len), false);
-        let login = commander.session.logins();
-        let request = ScsiRequest::new(commander.lun, cdb, Payload::In(buf));
-        let mut command = commander
-            .session
-            .execute(request.with_timeout(Some(timeout)));
-        let executed = poll_fn(|cx| recall::poll_execute(&mut command, recall, cx)).await;
-        if is_complete(&executed, plan.len) {
-            if let Payload::In(buf) = executed.payload {
-                return Completion::ok(buf);
-            }
-            return Completion::ok(ReadBuf::default());
-        }
-        let mut attempt = Attempt::new(CommandClass::Read, cdb, Payload::None, deadline);
-        attempt.recall = recall.cloned();
-        match Box::pin(self.command(attempt, Some((login, executed)))).await {
-            (result, Payload::In(buf)) => Completion { result, buf },
-            (result, _) => Completion {
-                result,
-                buf: ReadBuf::default(),
-            },
-        }
-    }
-
-    /// A read of which more is to be done than one command.
-    async fn read_at_length(
-        &self,
-        offset: u64,
-        buf: ReadBuf,
-        deadline: Instant,
-        recall: Option<&Recall>,
-    ) -> Completion<ReadBuf> {
+        let deadline = self.inner.commander.deadline(options.timeout);
         let plan = match self.plan(offset, buf.len(), deadline, recall).await {
             Ok(plan) => plan,
             Err(error) => return Completion::err(error, buf),
@@ -137,9 +98,14 @@ impl LogicalUnit {
             return Completion::ok(buf);
         }
         let (result, buf) = if plan.fits_one() {
-            self.read_one(&plan, plan.lba, buf, recall).await
+            let cdb = Cdb::read(plan.lba, plan.blocks(buf.len()), false);
+            let read = self.usual(CommandClass::Read, cdb, Payload::In(buf), deadline, recall);
+            match read.await {
+                (result, Payload::In(buf)) => (result, buf),
+                (result, _) => (result, ReadBuf::default()),
+            }
         } else {
-            self.read_split(&plan, buf, recall).await
+            Box::pin(self.read_split(&plan, buf, recall)).await
         };
         Completion { result, buf }
     }
@@ -157,54 +123,7 @@ impl LogicalUnit {
         buf: WriteBuf,
         options: WriteOptions,
     ) -> Completion<WriteBuf> {
-        let commander = &self.inner.commander;
-        let timeout = commander.timeout(options.timeout);
-        let deadline = commander.now() + timeout;
-        let is_single = |plan: &Plan| {
-            let flushes = options.fua && !plan.fua && plan.write_cache;
-            !plan.read_only && !flushes
-        };
-        let plan = if buf.has_regions() {
-            None
-        } else {
-            self.single(offset, buf.len(), deadline)
-        };
-        let plan = match plan {
-            Some(Ok(plan)) if is_single(&plan) => plan,
-            Some(Err(error)) => return Completion::err(error, buf),
-            _ => return Box::pin(self.write_at_length(offset, buf, options, deadline)).await,
-        };
-        let cdb = Cdb::write(plan.lba, plan.blocks(plan.len), options.fua && plan.fua);
-        let login = commander.session.logins();
-        let request = ScsiRequest::new(commander.lun, cdb, Payload::Out(buf));
-        let executed = commander
-            .session
-            .execute(request.with_timeout(Some(timeout)))
-            .await;
-        if is_complete(&executed, plan.len) {
-            if let Payload::Out(buf) = executed.payload {
-                return Completion::ok(buf);
-            }
-            return Completion::ok(WriteBuf::default());
-        }
-        let attempt = Attempt::new(CommandClass::Write, cdb, Payload::None, deadline);
-        match Box::pin(self.command(attempt, Some((login, executed)))).await {
-            (result, Payload::Out(buf)) => Completion { result, buf },
-            (result, _) => Completion {
-                result,
-                buf: WriteBuf::default(),
-            },
-        }
-    }
-
-    /// A write of which more is to be done than one command.
-    async fn write_at_length(
-        &self,
-        offset: u64,
-        buf: WriteBuf,
-        options: WriteOptions,
-        deadline: Instant,
-    ) -> Completion<WriteBuf> {
+        let deadline = self.inner.commander.deadline(options.timeout);
         let plan = match self.plan(offset, buf.len(), deadline, None).await {
             Ok(plan) if plan.read_only => {
                 return Completion::err(Error::not_executed(ErrorKind::ReadOnly), buf);
@@ -226,13 +145,18 @@ impl LogicalUnit {
         };
         let fua = options.fua && plan.fua;
         let (mut result, data) = if plan.fits_one() {
-            self.write_one(&plan, plan.lba, data, fua).await
+            let cdb = Cdb::write(plan.lba, plan.blocks(data.len()), fua);
+            let write = self.usual(CommandClass::Write, cdb, Payload::Out(data), deadline, None);
+            match write.await {
+                (result, Payload::Out(data)) => (result, data),
+                (result, _) => (result, WriteBuf::default()),
+            }
         } else {
-            self.write_split(&plan, data, fua).await
+            Box::pin(self.write_split(&plan, data, fua)).await
         };
         if result.is_ok() && options.fua && !plan.fua && plan.write_cache {
             // The bytes are written, so a failure from here on means: written, not durable.
-            let flushed = self.synchronize_cache(deadline).await;
+            let flushed = Box::pin(self.synchronize_cache(deadline)).await;
             result = flushed.map_err(|error| error.with_outcome(Outcome::Unknown));
         }
         Completion {
@@ -262,7 +186,7 @@ impl LogicalUnit {
         // LBA 0, 0 blocks: all of the medium.
         let cdb = Cdb::synchronize_cache10(0, 0);
         let attempt = Attempt::new(CommandClass::Flush, cdb, Payload::None, deadline);
-        match self.command(attempt, None).await.0 {
+        match self.command(attempt).await.0 {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
             result => result,
         }
@@ -280,11 +204,6 @@ impl LogicalUnit {
             self.inner.info.with(|_| Ok(()))?;
             self.attend_or_recall(deadline, recall).await?;
         }
-        self.plan_by_info(offset, len, deadline)
-    }
-
-    /// By the unit's info as it is.
-    fn plan_by_info(&self, offset: u64, len: usize, deadline: Instant) -> Result<Plan, Error> {
         self.inner.info.with(|info| {
             info.check(offset, len)?;
             Ok(Plan {
@@ -298,17 +217,6 @@ impl LogicalUnit {
                 write_cache: info.write_cache,
             })
         })
-    }
-
-    /// The same for a request that is one command and nothing else: `None` if it is not, or something
-    /// has to be looked at before it.
-    fn single(&self, offset: u64, len: usize, deadline: Instant) -> Option<Result<Plan, Error>> {
-        if self.inner.commander.stale() != 0 {
-            return None;
-        }
-        let plan = self.plan_by_info(offset, len, deadline);
-        let is_single = |plan: &Plan| plan.len > 0 && plan.fits_one();
-        plan.as_ref().map_or(true, is_single).then_some(plan)
     }
 
     async fn attend_or_recall(
@@ -325,15 +233,40 @@ impl LogicalUnit {
         .await
     }
 
-    /// Runs a command; in front of it, and of each of its repeats, whatever is out of date is looked
-    /// at. `executed`: as for [`Commander::run_on`], of a command that went out already.
-    async fn command(
+    /// Runs the one command of a request that was just planned. Mostly it goes well at once, and then
+    /// nothing that is only needed otherwise is carried along.
+    async fn usual(
         &self,
-        mut attempt: Attempt,
-        mut executed: Option<(u64, Executed)>,
+        class: CommandClass,
+        cdb: Cdb,
+        payload: Payload,
+        deadline: Instant,
+        recall: Option<&Recall>,
     ) -> (Result<(), Error>, Payload) {
         let commander = &self.inner.commander;
-        let mut stale = executed.is_none() && commander.stale() != 0;
+        match commander.try_once(cdb, payload, deadline, recall).await {
+            Ok(payload) => (Ok(()), payload),
+            Err(tried) => {
+                let mut attempt = Attempt::new(class, cdb, Payload::None, deadline);
+                attempt.recall = recall.cloned();
+                Box::pin(self.command_from(attempt, Some(tried))).await
+            }
+        }
+    }
+
+    /// Runs a command; in front of it, and of each of its repeats, whatever is out of date is looked
+    /// at.
+    async fn command(&self, attempt: Attempt) -> (Result<(), Error>, Payload) {
+        self.command_from(attempt, None).await
+    }
+
+    async fn command_from(
+        &self,
+        mut attempt: Attempt,
+        mut tried: Option<Tried>,
+    ) -> (Result<(), Error>, Payload) {
+        let commander = &self.inner.commander;
+        let mut stale = tried.is_none() && commander.stale() != 0;
         loop {
             if stale {
                 let recall = attempt.recall.as_ref();
@@ -341,7 +274,7 @@ impl LogicalUnit {
                     return (Err(attempt.after_all(error)), attempt.payload);
                 }
             }
-            match commander.run_on(attempt, executed.take()).await {
+            match commander.run_from(attempt, tried.take()).await {
                 Step::Done(result, payload) => return (result.map(drop), payload),
                 Step::Attend(again) => (attempt, stale) = (again, true),
             }
@@ -359,7 +292,7 @@ impl LogicalUnit {
         let payload = Payload::In(buf);
         let mut attempt = Attempt::new(CommandClass::Read, cdb, payload, plan.deadline);
         attempt.recall = recall.cloned();
-        match self.command(attempt, None).await {
+        match self.command(attempt).await {
             (result, Payload::In(buf)) => (result, buf),
             (result, _) => (result, ReadBuf::default()),
         }
@@ -375,7 +308,7 @@ impl LogicalUnit {
         let cdb = Cdb::write(lba, plan.blocks(buf.len()), fua);
         let payload = Payload::Out(buf);
         let attempt = Attempt::new(CommandClass::Write, cdb, payload, plan.deadline);
-        match self.command(attempt, None).await {
+        match self.command(attempt).await {
             (result, Payload::Out(buf)) => (result, buf),
             (result, _) => (result, WriteBuf::default()),
         }
@@ -449,16 +382,6 @@ impl LogicalUnit {
             whole.add(result);
         }
     }
-}
-
-/// Whether nothing is to be said of a command but that it has done what it should: what
-/// [`classify`](super::classify::classify) finds at its end most of the time.
-fn is_complete(executed: &Executed, len: usize) -> bool {
-    executed.result.as_ref().is_ok_and(|response| {
-        response.status == ScsiStatus::Good
-            && response.sense.is_none()
-            && usize::try_from(response.transferred).is_ok_and(|transferred| transferred >= len)
-    })
 }
 
 /// The outcome of a request in several commands.

@@ -1,9 +1,8 @@
 //! Taking a request back from where it is, without losing its buffer.
 
 use std::{
-    future::Future,
     mem,
-    pin::Pin,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -69,23 +68,23 @@ impl Recall {
     }
 }
 
-/// Polls a command until its end or until it is recalled.
-pub(super) fn poll_execute(
-    command: &mut Execute,
-    recall: Option<&Recall>,
-    cx: &mut Context<'_>,
-) -> Poll<Executed> {
+/// Executes a command until its end or until it is recalled.
+pub(super) async fn execute(command: Execute, recall: Option<&Recall>) -> Executed {
     let Some(recall) = recall else {
-        return Pin::new(command).poll(cx);
+        return command.await;
     };
-    if recall.is_recalled() {
-        command.revoke();
-    }
-    let polled = Pin::new(&mut *command).poll(cx);
-    // Only now: a command that is over need not be woken for a recall any more.
-    if polled.is_pending() && recall.poll(cx).is_ready() {
-        command.revoke();
-        return Pin::new(command).poll(cx);
-    }
-    polled
+    let mut command = pin!(command);
+    std::future::poll_fn(|cx| {
+        if recall.is_recalled() {
+            command.revoke();
+        }
+        let polled = command.as_mut().poll(cx);
+        // Only now: a command that is over need not be woken for a recall any more.
+        if polled.is_pending() && recall.poll(cx).is_ready() {
+            command.revoke();
+            return command.as_mut().poll(cx);
+        }
+        polled
+    })
+    .await
 }

@@ -176,16 +176,24 @@ impl Moved {
     }
 }
 
-/// One `recvmsg`.
+/// One `recvmsg`, or `recv`, which has less to look at where there is one place.
 pub(super) fn receive(mut socket: &Socket, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<Moved> {
+    if let [buf] = bufs {
+        let count = socket.read(buf)?;
+        return Ok(Moved::new(count, std::iter::once(buf.len())));
+    }
     let pieces = bufs.len().min(MAX_PIECES);
     let bufs = &mut bufs[..pieces];
     let count = socket.read_vectored(bufs)?;
     Ok(Moved::new(count, bufs.iter().map(|buf| buf.len())))
 }
 
-/// One `sendmsg`.
+/// One `sendmsg`, or `send`, likewise.
 pub(super) fn send(socket: &Socket, bufs: &[io::IoSlice<'_>]) -> io::Result<Moved> {
+    if let [buf] = bufs {
+        let count = socket.send_with_flags(buf, SEND_FLAGS)?;
+        return Ok(Moved::new(count, std::iter::once(buf.len())));
+    }
     let pieces = bufs.len().min(MAX_PIECES);
     let bufs = &bufs[..pieces];
     let count = socket.send_vectored_with_flags(bufs, SEND_FLAGS)?;

@@ -104,7 +104,7 @@ impl Driver {
         connected: Connected,
     ) -> Result<Self, LoginError> {
         let mut driver = Self {
-            alarm: Alarm::new(&*shared.runtime),
+            alarm: Alarm::new(&*shared.runtime, shared.epoch()),
             ops: Ops::new(shared, &options),
             options,
             connector,
@@ -194,8 +194,10 @@ impl Driver {
                 if transport.poll_close(cx).is_ready() {
                     self.phase = Phase::Done;
                 } else {
-                    let now = self.ops.shared.runtime.now();
-                    if self.alarm.poll(cx, self.close_by, now).is_pending() {
+                    let shared = &self.ops.shared;
+                    let (now, close_by) = (shared.now(), self.close_by);
+                    let close_by = close_by.map(|close_by| shared.core_time(close_by));
+                    if self.alarm.poll(cx, close_by, now).is_pending() {
                         return Step::Sleep;
                     }
                 }
@@ -207,11 +209,11 @@ impl Driver {
     }
 
     fn step_up(&mut self, cx: &mut Context<'_>) -> Step {
-        let at = self.now();
+        // The clock is read once per step.
+        let now = self.ops.shared.now();
         let Phase::Up(link) = &mut self.phase else {
             return Step::Again;
         };
-        let now = self.ops.shared.core_time(at);
         self.ops.start(&mut link.core, now);
         let busy = match link.pump(cx, now, &mut self.ops) {
             Pumped::Idle => false,
@@ -219,29 +221,26 @@ impl Driver {
             Pumped::LoggedOut(answer) => return self.logged_out(&answer),
             Pumped::Lost(loss) => return self.lost(loss, None),
         };
-        let due = link
-            .core
-            .poll_timeout()
-            .map(|due| self.ops.shared.runtime_time(due));
+        let due = link.core.poll_timeout();
         // What was received may have made room in the core for a command that waits for it.
         if !busy && self.ops.admit(&mut link.core, now) {
             return Step::Again;
         }
+        let close_by = self.close_by.map(|at| self.ops.shared.core_time(at));
         let waiting = self.ops.earliest_deadline();
-        let waiting = waiting.map(|due| self.ops.shared.runtime_time(due));
-        let due = due.into_iter().chain(waiting).chain(self.close_by).min();
+        let due = [due, waiting, close_by].into_iter().flatten().min();
         // A target that talks without end keeps us from sleeping, not from looking at the clock.
-        if busy && due.is_none_or(|due| due > at) {
+        if busy && due.is_none_or(|due| due > now) {
             return Step::Yield;
         }
-        if self.alarm.poll(cx, due, at).is_pending() {
+        if self.alarm.poll(cx, due, now).is_pending() {
             return Step::Sleep;
         }
-        let at = self.ops.shared.runtime.now();
-        if self.close_by.is_some_and(|close_by| close_by <= at) {
+        let now = self.ops.shared.now();
+        if close_by.is_some_and(|close_by| close_by <= now) {
             return self.lost(Loss::Core(TimedOut::Logout.into()), None);
         }
-        match link.core.handle_timeout(self.ops.shared.core_time(at)) {
+        match link.core.handle_timeout(now) {
             Ok(()) if busy => Step::Yield,
             Ok(()) => Step::Again,
             Err(error) => self.lost(Loss::Core(error), None),
@@ -260,15 +259,11 @@ impl Driver {
             let error = self.down.clone();
             self.ops.fail_waiting(|_| Some(error.clone()));
         }
-        let deadline = self
-            .ops
-            .earliest_deadline()
-            .map(|due| self.ops.shared.runtime_time(due));
-        let due = [retry, self.hold_until, deadline]
-            .into_iter()
-            .flatten()
-            .min();
-        if self.alarm.poll(cx, due, at).is_pending() {
+        let deadline = self.ops.earliest_deadline();
+        let due = [retry, self.hold_until].into_iter().flatten().min();
+        let due = due.map(|due| self.ops.shared.core_time(due));
+        let due = due.into_iter().chain(deadline).min();
+        if self.alarm.poll(cx, due, now).is_pending() {
             return Step::Sleep;
         }
         if retry.is_some_and(|retry| retry <= self.now()) {
@@ -448,7 +443,9 @@ impl Future for Driver {
         this.ops.stats.driver_polls += 1;
         for _ in 0..MAX_STEPS {
             let control = this.ops.take();
-            this.obey(control);
+            if control != Control::default() {
+                this.obey(control);
+            }
             match this.step(cx) {
                 Step::Again => {}
                 Step::Yield => break,

@@ -9,23 +9,23 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iscsi_proto::{
     ApiMisuse,
     pdu::TaskAttribute,
     scsi::{cdb::Cdb, lun::Lun, status::ScsiStatus},
-    session::{Command, Response},
+    session::{Command, DataLength, Response},
 };
 
 use super::{
     op_id::OpId,
     queue::Submitted,
     request::ManageTasks,
-    slot::{Class, Ticket},
+    slot::Ticket,
     tether::Tether,
-    work::{Finished, Held, Payload, Work},
+    work::{Held, Payload, Prepared},
 };
 use crate::error::{Error, ErrorKind, Outcome, Retry};
 
@@ -53,6 +53,8 @@ pub struct ScsiRequest {
     /// was sent and not answered in time says
     /// [`TimeoutLadder`](iscsi_proto::session::TimeoutLadder).
     pub timeout: Option<Duration>,
+    /// By when it has to be over instead, for those who have computed that already.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl ScsiRequest {
@@ -67,7 +69,14 @@ impl ScsiRequest {
             priority: 0,
             payload,
             timeout: None,
+            deadline: None,
         }
+    }
+
+    /// As [`with_timeout`](Self::with_timeout), for those who know the end by the runtime's clock.
+    pub(crate) const fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
     }
 
     /// With a CDB of 17 to 260 bytes in place of the other.
@@ -105,6 +114,28 @@ pub struct QueueFull {
     pub request: Box<ScsiRequest>,
 }
 
+impl QueueFull {
+    pub(super) fn new(session: &Tether, prepared: Prepared, timeout: Option<Duration>) -> Self {
+        let command = prepared.command;
+        let busy = Err(Error::not_executed(ErrorKind::Busy));
+        let request = ScsiRequest {
+            lun: command.lun,
+            cdb: command.cdb,
+            extended_cdb: prepared.extended,
+            attribute: command.attribute,
+            priority: command.priority,
+            payload: conclude(session, busy, prepared.held).payload,
+            timeout,
+            deadline: command
+                .deadline
+                .map(|deadline| session.shared.runtime_time(deadline)),
+        };
+        Self {
+            request: Box::new(request),
+        }
+    }
+}
+
 /// A SCSI command on its way; see [`Session::execute`](super::Session::execute).
 ///
 /// # Cancel safety
@@ -125,7 +156,7 @@ enum Stage {
     New(ScsiRequest),
     /// In the line for a slot.
     Waiting {
-        work: Work,
+        prepared: Prepared,
         ticket: Option<Ticket>,
     },
     /// In the driver's hands.
@@ -149,54 +180,27 @@ impl Execute {
         session: Arc<Tether>,
         request: ScsiRequest,
     ) -> Result<Self, QueueFull> {
-        // Looked at first, so that a full queue does not cost a snapshot of the payload. Whoever
-        // takes the last slot in between makes it cost one after all.
-        if !session.shared.has_free_slot() {
-            return Err(QueueFull {
-                request: Box::new(request),
-            });
-        }
-        let (lun, cdb, attribute, timeout) =
-            (request.lun, request.cdb, request.attribute, request.timeout);
-        let priority = request.priority;
-        let mut this = Self::new(session, ScsiRequest::new(lun, cdb, Payload::None));
-        let mut work = match this.prepare(request) {
-            Ok(work) => Some(work),
+        let (prepared, timeout) = prepare_if_free(&session, request)?;
+        let mut this = Self {
+            session,
+            stage: Stage::Over,
+            revoked: AtomicBool::new(false),
+        };
+        let mut prepared = match prepared {
+            Ok(prepared) => Some(prepared),
             Err(executed) => {
                 this.stage = Stage::Early(executed);
                 return Ok(this);
             }
         };
-        let submitted = this
-            .session
-            .submit(Class::Command, &mut None, &mut work, None);
-        this.stage = match (submitted, work) {
+        let submitted = this.session.submit_command(&mut None, &mut prepared, None);
+        this.stage = match (submitted, prepared) {
             (Submitted::Taken(op), _) => Stage::Running(op),
-            (Submitted::Refused(error), Some(work)) => {
-                Stage::Early(this.conclude(work.fail(error)))
+            (Submitted::Refused(error), Some(prepared)) => {
+                Stage::Early(conclude(&this.session, Err(error), prepared.held))
             }
-            (_, work) => {
-                let busy = Error::not_executed(ErrorKind::Busy);
-                let mut work = work;
-                let extended_cdb = match &mut work {
-                    Some(Work::Command { extended, .. }) => extended.take(),
-                    _ => None,
-                };
-                let payload = work.map(|work| this.conclude(work.fail(busy)).payload);
-                let payload = payload.unwrap_or_default();
-                let request = ScsiRequest {
-                    lun,
-                    cdb,
-                    extended_cdb,
-                    attribute,
-                    priority,
-                    payload,
-                    timeout,
-                };
-                return Err(QueueFull {
-                    request: Box::new(request),
-                });
-            }
+            (_, Some(prepared)) => return Err(QueueFull::new(&this.session, prepared, timeout)),
+            (_, None) => unreachable!("a command that was not taken is still there"),
         };
         Ok(this)
     }
@@ -228,96 +232,34 @@ impl Execute {
         }
     }
 
-    /// What the driver needs of the request.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the future's output, moved once"
-    )]
-    fn prepare(&self, request: ScsiRequest) -> Result<Work, Executed> {
-        let ScsiRequest {
-            lun,
-            cdb,
-            extended_cdb: extended,
-            attribute,
-            priority,
-            payload,
-            timeout,
-        } = request;
-        let Some(data) = payload.data_length() else {
-            let error = Error::not_executed(ErrorKind::Protocol)
-                .with_retry(Retry::Never)
-                .with_source(ApiMisuse::TransferLength);
-            return Err(Executed {
-                result: Err(error),
-                payload,
-            });
-        };
-        let held = match payload.hold() {
-            Ok(held) => held,
-            Err(refused) => {
-                let (payload, error) = *refused;
-                return Err(Executed {
-                    result: Err(error.into()),
-                    payload,
-                });
-            }
-        };
-        if matches!(held, Held::Write(_)) {
-            self.session.shared.count_region_copy(held.region_bytes());
-        }
-        let mut command = Command::new(lun, cdb, data);
-        command.attribute = attribute;
-        command.priority = priority;
-        let timeout = timeout.or_else(|| self.session.options.command_timeout);
-        command.deadline = timeout.map(|timeout| self.session.shared.now().saturating_add(timeout));
-        Ok(Work::Command {
-            command,
-            held,
-            extended,
-        })
-    }
-
-    /// Turns what the driver left into what the caller gets.
-    fn conclude(&self, finished: Finished) -> Executed {
-        let Finished::Command { mut result, held } = finished else {
-            unreachable!("the operation of an Execute is a command")
-        };
-        let good = result
-            .as_ref()
-            .is_ok_and(|response| response.status == ScsiStatus::Good);
-        if let (true, Held::Read(_)) = (good, &held) {
-            self.session.shared.count_region_copy(held.region_bytes());
-        }
-        let (payload, stored) = held.release(good);
-        if let Err(error) = stored {
-            // The target has done its part; what is missing is a place for the data.
-            result = Err(Error::new(ErrorKind::Memory, Outcome::Executed).with_source(error));
-        }
-        Executed { result, payload }
-    }
-
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Executed> {
-        let (work, mut ticket) = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::New(request) => match self.prepare(request) {
-                Ok(work) => (work, None),
+        if let Stage::Running(op) = self.stage {
+            return match self.session.shared.poll_command(op, cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready((result, held)) => {
+                    self.stage = Stage::Over;
+                    Poll::Ready(conclude(&self.session, result, held))
+                }
+            };
+        }
+        if let Some(polled) = self.advance_plain(cx) {
+            return polled;
+        }
+        let (prepared, mut ticket) = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(request) => match prepare(&self.session, request) {
+                Ok(prepared) => (prepared, None),
                 Err(executed) => return Poll::Ready(executed),
             },
-            Stage::Waiting { work, ticket } => (work, ticket),
-            Stage::Running(op) => {
-                let polled = self.session.shared.poll_finished(op, cx);
-                if polled.is_pending() {
-                    self.stage = Stage::Running(op);
-                }
-                return polled.map(|finished| self.conclude(finished));
-            }
+            Stage::Waiting { prepared, ticket } => (prepared, ticket),
             Stage::Early(executed) => return Poll::Ready(executed),
-            Stage::Over => panic!("`Execute` polled after completion"),
+            Stage::Running(_) | Stage::Over => panic!("`Execute` polled after completion"),
         };
         let late = ticket.is_some()
-            && work
-                .deadline()
+            && prepared
+                .command
+                .deadline
                 .is_some_and(|deadline| deadline <= self.session.shared.now());
-        let mut work = Some(work);
+        let mut prepared = Some(prepared);
         let submitted = if self.revoked.load(Ordering::Relaxed) {
             Submitted::Refused(Error::not_executed(ErrorKind::Aborted))
         } else if late {
@@ -325,18 +267,37 @@ impl Execute {
         } else {
             let waker = Some(cx.waker());
             self.session
-                .submit(Class::Command, &mut ticket, &mut work, waker)
+                .submit_command(&mut ticket, &mut prepared, waker)
         };
-        match (submitted, work) {
+        match (submitted, prepared) {
             (Submitted::Taken(op), _) => self.stage = Stage::Running(op),
-            (Submitted::Refused(error), Some(work)) => {
+            (Submitted::Refused(error), Some(prepared)) => {
                 self.leave_line(ticket);
-                return Poll::Ready(self.conclude(work.fail(error)));
+                return Poll::Ready(conclude(&self.session, Err(error), prepared.held));
             }
-            (_, Some(work)) => self.stage = Stage::Waiting { work, ticket },
-            (_, None) => unreachable!("work that was not taken is still there"),
+            (_, Some(prepared)) => self.stage = Stage::Waiting { prepared, ticket },
+            (_, None) => unreachable!("a command that was not taken is still there"),
         }
         Poll::Pending
+    }
+
+    /// The usual way of a command that is new, unless there is anything unusual about it.
+    fn advance_plain(&mut self, cx: &Context<'_>) -> Option<Poll<Executed>> {
+        let Stage::New(request) = &mut self.stage else {
+            return None;
+        };
+        if !is_plain(request) || self.revoked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let session = &*self.session;
+        let fill = |place: &mut Prepared| fill(session, place, request);
+        match session.submit_plain(Some(cx.waker()), fill) {
+            Submitted::Taken(op) => {
+                self.stage = Stage::Running(op);
+                Some(Poll::Pending)
+            }
+            Submitted::Refused(_) | Submitted::Busy => None,
+        }
     }
 
     fn leave_line(&self, ticket: Option<Ticket>) {
@@ -344,6 +305,137 @@ impl Execute {
             self.session.shared.leave_line(ticket);
         }
     }
+}
+
+/// Whether [`fill`] can take the request: its memory is in one piece and the caller's own, so there is
+/// nothing to load or to allocate.
+pub(super) fn is_plain(request: &ScsiRequest) -> bool {
+    match &request.payload {
+        Payload::None => true,
+        Payload::In(buf) => buf.is_plain() && buf.len() <= u32::MAX as usize,
+        Payload::Out(buf) => buf.is_plain() && buf.len() <= u32::MAX as usize,
+    }
+}
+
+/// Moves what the driver needs of a [plain](is_plain) request to where the driver finds it. Done under
+/// the session's lock, so that nothing is moved twice.
+pub(super) fn fill(session: &Tether, place: &mut Prepared, request: &mut ScsiRequest) {
+    let (data, held) = match std::mem::take(&mut request.payload) {
+        Payload::None => (DataLength::None, Held::None),
+        Payload::In(buf) => {
+            let length = buf.len() as u32;
+            (DataLength::In(length), Held::Read(buf.into_receive()))
+        }
+        Payload::Out(buf) => {
+            let length = buf.len() as u32;
+            match buf.snapshot() {
+                Ok(snapshot) => (DataLength::Out(length), Held::Write(snapshot)),
+                // Only regions refuse.
+                Err(_) => (DataLength::None, Held::None),
+            }
+        }
+    };
+    place.held = held;
+    place.extended = request.extended_cdb.take();
+    let command = &mut place.command;
+    command.lun = request.lun;
+    command.cdb = request.cdb;
+    command.attribute = request.attribute;
+    command.priority = request.priority;
+    command.data = data;
+    command.deadline = request
+        .deadline
+        .map(|deadline| session.shared.core_time(deadline));
+    place.timeout = match request.deadline {
+        Some(_) => None,
+        None => request.timeout.or(session.options.command_timeout),
+    };
+}
+
+/// What the driver needs of the request, and the timeout that this has; the request, if it would have
+/// to load regions for nothing, since no slot is free.
+pub(super) fn prepare_if_free(
+    session: &Tether,
+    request: ScsiRequest,
+) -> Result<(Result<Prepared, Executed>, Option<Duration>), QueueFull> {
+    let loads = matches!(&request.payload, Payload::Out(buf) if buf.has_regions());
+    if loads && !session.shared.has_free_slot() {
+        return Err(QueueFull {
+            request: Box::new(request),
+        });
+    }
+    let timeout = request.timeout;
+    Ok((prepare(session, request), timeout))
+}
+
+/// What the driver needs of the request.
+fn prepare(session: &Tether, request: ScsiRequest) -> Result<Prepared, Executed> {
+    let ScsiRequest {
+        lun,
+        cdb,
+        extended_cdb: extended,
+        attribute,
+        priority,
+        payload,
+        timeout,
+        deadline,
+    } = request;
+    let Some(data) = payload.data_length() else {
+        let error = Error::not_executed(ErrorKind::Protocol)
+            .with_retry(Retry::Never)
+            .with_source(ApiMisuse::TransferLength);
+        return Err(Executed {
+            result: Err(error),
+            payload,
+        });
+    };
+    let held = match payload.hold() {
+        Ok(held) => held,
+        Err(refused) => {
+            let (payload, error) = *refused;
+            return Err(Executed {
+                result: Err(error.into()),
+                payload,
+            });
+        }
+    };
+    if matches!(held, Held::Write(_)) {
+        session.shared.count_region_copy(held.region_bytes());
+    }
+    let mut command = Command::new(lun, cdb, data);
+    command.attribute = attribute;
+    command.priority = priority;
+    command.deadline = deadline.map(|deadline| session.shared.core_time(deadline));
+    let timeout = match deadline {
+        Some(_) => None,
+        None => timeout.or(session.options.command_timeout),
+    };
+    Ok(Prepared {
+        command,
+        held,
+        extended,
+        timeout,
+    })
+}
+
+/// Turns what the driver left into what the caller gets.
+pub(super) fn conclude(
+    session: &Tether,
+    mut result: Result<Response, Error>,
+    held: Held,
+) -> Executed {
+    let good = result
+        .as_ref()
+        .is_ok_and(|response| response.status == ScsiStatus::Good);
+    if let (true, Held::Read(_)) = (good, &held) {
+        session.shared.count_region_copy(held.region_bytes());
+    }
+    let (payload, stored) = held.release(good);
+    if let Err(error) = stored {
+        // The target has done its part; what is missing is a place for the data.
+        result = Err(Error::new(ErrorKind::Memory, Outcome::Executed).with_source(error));
+    }
+    Executed { result, payload }
 }
 
 impl Future for Execute {

@@ -25,6 +25,7 @@ use super::{
     options::SessionOptions,
     queue::Shared,
     request::{ManageTasks, Ping, Renegotiate, Text},
+    ring::Ring,
     state::{SessionEvent, SessionState, SessionStatus},
     stats::SessionStats,
     tether::{Identity, Seed, Tether},
@@ -142,6 +143,12 @@ impl Session {
     /// The request comes back when no slot is free. Other failures are the future's.
     pub fn try_execute(&self, request: ScsiRequest) -> Result<Execute, QueueFull> {
         Execute::try_submit(Arc::clone(&self.0), request)
+    }
+
+    /// A submission and completion queue, for a loop that keeps many commands under way.
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        Ring::new(Arc::clone(&self.0))
     }
 
     /// Asks the target for a sign of life (NOP-Out, RFC 7143 section 11.18); sent at once, past all

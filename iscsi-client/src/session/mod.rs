@@ -12,7 +12,7 @@
 //! runtime it runs on.
 //!
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
-//! `execute` and `request` are the futures; `driver` decides what a session does next, `link`
+//! `execute` and `request` are the futures, `ring` is the queue for loops; `driver` decides what a session does next, `link`
 //! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way,
 //! `backoff` says when, `nexus` whether somebody else has our place.
 
@@ -33,6 +33,7 @@ mod queue;
 mod redirect;
 pub(crate) mod reflection;
 mod request;
+mod ring;
 mod slot;
 mod state;
 mod stats;
@@ -53,6 +54,7 @@ pub use options::SessionOptions;
 pub(crate) use options::clamp_timeout;
 pub use redirect::{RedirectFilter, RedirectPolicy, Redirection};
 pub use request::{ManageTasks, Ping, Renegotiate};
+pub use ring::{Ring, RingCompletion};
 pub use state::{DownReason, SessionEvent, SessionEventKind, SessionState, SessionStatus};
 pub use stats::SessionStats;
 pub use units::{UnitAttention, UnitEvent};

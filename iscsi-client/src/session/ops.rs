@@ -1,6 +1,6 @@
 //! The driver's side of the operations: which are where, and what became of them.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker, time::Instant};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use iscsi_proto::{
     InitiatorTaskTag,
@@ -20,7 +20,7 @@ use super::{
     state::SessionEventKind,
     stats::SessionStats,
     store::Store,
-    work::{Finished, Held, Work},
+    work::{Finished, Held, Operation, Work},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -34,13 +34,13 @@ pub(super) struct Ops {
     pub(super) store: Store,
     batch: Batch,
     /// Taken over and not yet in the core: it was full, or there is no connection.
-    waiting: VecDeque<(OpId, Work)>,
+    waiting: VecDeque<(OpId, Box<Operation>)>,
     /// By the operation's place in the table.
     tags: Vec<Option<(OpId, InitiatorTaskTag)>>,
     pub(super) stats: SessionStats,
     /// The present connection's share of `stats`.
     live: Stats,
-    last_receive: Instant,
+    last_receive: iscsi_proto::Instant,
     /// Whether commands wait for a session that is down.
     holds: bool,
     /// The target has asked for a logout; nothing goes to the core any more.
@@ -51,7 +51,7 @@ impl Ops {
     pub(super) fn new(shared: Arc<Shared>, options: &SessionOptions) -> Self {
         let capacity = Slots::capacity(options.queue_depth);
         Self {
-            last_receive: shared.runtime.now(),
+            last_receive: shared.now(),
             shared,
             store: Store::default(),
             batch: Batch::with_capacity(capacity),
@@ -74,7 +74,10 @@ impl Ops {
         let mut submitted = std::mem::take(&mut self.batch.submitted);
         for (op, work) in submitted.drain(..) {
             match work {
-                command @ Work::Command { .. } => self.waiting.push_back((op, command)),
+                Work::Command(mut operation) => {
+                    operation.request.start_clock(|| now);
+                    self.arrive(core, now, op, operation);
+                }
                 request => {
                     if let Some(finished) = self.request(core, now, op, request) {
                         self.finish(op, finished);
@@ -106,12 +109,12 @@ impl Ops {
                 };
                 core.task_management(now, TaskManagement::QueryTask(itt), *deadline)
             }
-            // Commands go by way of `waiting`.
-            Work::Command { .. } => Err(SubmitError::Closing),
+            // Commands have a way of their own.
+            Work::Command(_) => Err(SubmitError::Closing),
         };
         match submitted {
             Ok(itt) => {
-                self.store.insert(itt, op, Held::None);
+                self.store.insert(itt, op, None);
                 None
             }
             // The session is not closed: it logs out and in again.
@@ -152,13 +155,30 @@ impl Ops {
             }
             return self.waiting.len() < before;
         }
-        while let Some((op, work)) = self.waiting.pop_front() {
-            if let Some(work) = self.submit(core, now, op, work) {
-                self.waiting.push_front((op, work));
+        while let Some((op, operation)) = self.waiting.pop_front() {
+            if let Some(operation) = self.submit(core, now, op, operation) {
+                self.waiting.push_front((op, operation));
                 break;
             }
         }
         self.waiting.len() < before
+    }
+
+    /// A command is new: it goes to the core at once, unless others wait or it is to wait.
+    fn arrive(
+        &mut self,
+        core: &mut Core,
+        now: iscsi_proto::Instant,
+        op: OpId,
+        operation: Box<Operation>,
+    ) {
+        let waits = match self.leaving || !self.waiting.is_empty() {
+            true => Some(operation),
+            false => self.submit(core, now, op, operation),
+        };
+        if let Some(operation) = waits {
+            self.waiting.push_back((op, operation));
+        }
     }
 
     /// Gives the command back if the core is full.
@@ -167,43 +187,29 @@ impl Ops {
         core: &mut Core,
         now: iscsi_proto::Instant,
         op: OpId,
-        work: Work,
-    ) -> Option<Work> {
-        let Work::Command {
-            command,
-            held,
-            extended,
-        } = work
-        else {
-            return None;
-        };
+        operation: Box<Operation>,
+    ) -> Option<Box<Operation>> {
+        let command = &operation.request.command;
         let error = if command.deadline.is_some_and(|deadline| deadline <= now) {
             Error::not_executed(ErrorKind::Timeout)
         } else {
-            let submitted = match &extended {
-                None => core.submit(now, &command),
-                Some(cdb) => core.submit_extended(now, &command, cdb),
+            let submitted = match &operation.request.extended {
+                None => core.submit(now, command),
+                Some(cdb) => core.submit_extended(now, command, cdb),
             };
             match submitted {
                 Ok(itt) => {
-                    self.store.insert(itt, op, held);
+                    self.store.insert(itt, op, Some(operation));
                     if let Some(tag) = self.tags.get_mut(op.index()) {
                         *tag = Some((op, itt));
                     }
                     return None;
                 }
-                Err(SubmitError::QueueFull) => {
-                    return Some(Work::Command {
-                        command,
-                        held,
-                        extended,
-                    });
-                }
+                Err(SubmitError::QueueFull) => return Some(operation),
                 Err(error) => outcome::submit_error(error),
             }
         };
-        let result = Err(error);
-        self.finish(op, Finished::Command { result, held });
+        self.finish(op, Finished::Command(operation.fail(error)));
         None
     }
 
@@ -213,7 +219,10 @@ impl Ops {
         let mut submitted = std::mem::take(&mut self.batch.submitted);
         for (op, work) in submitted.drain(..) {
             match work {
-                command @ Work::Command { .. } => self.waiting.push_back((op, command)),
+                Work::Command(mut operation) => {
+                    operation.request.start_clock(|| now);
+                    self.waiting.push_back((op, operation));
+                }
                 other => self.finish(op, other.fail(refusal.clone())),
             }
         }
@@ -227,23 +236,20 @@ impl Ops {
 
     /// The earliest deadline of a command that waits, here or for a slot.
     pub(super) fn earliest_deadline(&self) -> Option<iscsi_proto::Instant> {
-        let deadlines = self.waiting.iter().filter_map(|(_, work)| work.deadline());
+        let deadlines = self.waiting.iter();
+        let deadlines = deadlines.filter_map(|(_, one)| one.request.command.deadline);
         deadlines.chain(self.batch.line_due).min()
     }
 
     /// Ends the waiting commands for which `verdict` has an error.
     pub(super) fn fail_waiting(&mut self, verdict: impl Fn(&Command) -> Option<Error>) {
         for _ in 0..self.waiting.len() {
-            let Some((op, work)) = self.waiting.pop_front() else {
+            let Some((op, operation)) = self.waiting.pop_front() else {
                 return;
             };
-            let error = match &work {
-                Work::Command { command, .. } => verdict(command),
-                _ => None,
-            };
-            match error {
-                Some(error) => self.finish(op, work.fail(error)),
-                None => self.waiting.push_back((op, work)),
+            match verdict(&operation.request.command) {
+                Some(error) => self.finish(op, Finished::Command(operation.fail(error))),
+                None => self.waiting.push_back((op, operation)),
             }
         }
     }
@@ -255,8 +261,10 @@ impl Ops {
                 (Some(itt), Some(core)) => core.abandon(now, itt),
                 _ => {
                     let place = self.waiting.iter().position(|(waiting, _)| *waiting == op);
-                    if let Some((_, work)) = place.and_then(|place| self.waiting.remove(place)) {
-                        self.finish(op, work.fail(Error::not_executed(ErrorKind::Aborted)));
+                    let waiting = place.and_then(|place| self.waiting.remove(place));
+                    if let Some((_, operation)) = waiting {
+                        let aborted = Error::not_executed(ErrorKind::Aborted);
+                        self.finish(op, Finished::Command(operation.fail(aborted)));
                     }
                 }
             }
@@ -271,15 +279,16 @@ impl Ops {
         while let Some(event) = core.poll_event() {
             match event {
                 Event::CommandDone { itt, result } => {
-                    let Some((op, held)) = self.store.remove(itt) else {
+                    let Some((op, Some(mut operation))) = self.store.remove(itt) else {
                         continue;
                     };
                     if let Some(tag) = self.tags.get_mut(op.index()) {
                         *tag = None;
                     }
-                    self.count(&result, &held);
+                    self.count(&result, &operation.request.held);
                     let result = result.map_err(|error| outcome::task_error(error, loss));
-                    self.finish(op, Finished::Command { result, held });
+                    operation.result = Some(result);
+                    self.finish(op, Finished::Command(operation));
                 }
                 Event::PingDone { itt, result } => {
                     self.finish_request(itt, result, loss, Finished::Ping);
@@ -309,7 +318,7 @@ impl Ops {
             }
         }
         self.live = core.stats();
-        self.last_receive = self.shared.runtime_time(core.last_receive());
+        self.last_receive = core.last_receive();
         logged_out
     }
 
@@ -358,10 +367,9 @@ impl Ops {
 
     /// Delivers the results; see [`Shared::settle`].
     pub(super) fn settle(&mut self, driver: Option<&Waker>) -> bool {
-        let mut stats = self.stats.clone();
-        stats.add(&self.live);
-        stats.scratch_copied_bytes = self.store.copied;
+        let (stats, live, copied) = (&self.stats, &self.live, self.store.copied);
+        let publish = |shown: &mut SessionStats| shown.publish(stats, live, copied);
         self.shared
-            .settle(&mut self.batch, stats, self.last_receive, driver)
+            .settle(&mut self.batch, publish, self.last_receive, driver)
     }
 }

@@ -13,14 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use iscsi_proto::session::Response;
+
 use super::{
     op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, Slots, Ticket},
+    slot::{Abandoned, Class, Harvested, Owner, RingId, Slots, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
     units::UnitTable,
-    work::{Finished, Work},
+    work::{Finished, Held, Prepared, Work},
 };
 use crate::{
     error::{Error, ErrorKind, LoginError},
@@ -57,7 +59,7 @@ struct Inner {
     refusal: Option<Error>,
     journal: Journal,
     stats: SessionStats,
-    last_receive: Instant,
+    last_receive: iscsi_proto::Instant,
 }
 
 /// What the handles ask of the driver apart from operations.
@@ -126,9 +128,14 @@ impl Shared {
                 refusal: None,
                 journal: Journal::new(),
                 stats: SessionStats::default(),
-                last_receive: now,
+                last_receive: iscsi_proto::Instant::ZERO,
             }),
         }
+    }
+
+    /// The core's time zero.
+    pub(super) const fn epoch(&self) -> Instant {
+        self.epoch
     }
 
     /// The present in the core's time.
@@ -151,33 +158,100 @@ impl Shared {
 
     // --- the handles' side ---
 
-    /// Hands `work`, which must be there, to the driver; it stays if it is not taken. `waiter` is woken when it is done; without a free slot it stands in
-    /// the line, if this class has one.
-    pub(super) fn submit(
+    /// Hands a request of [`Class::Control`], which must be there, to the driver; it stays if it is
+    /// not taken.
+    pub(super) fn submit(&self, work: &mut Option<Work>) -> Submitted {
+        let mut inner = self.lock();
+        if let Some(error) = &inner.refusal {
+            return Submitted::Refused(error.clone());
+        }
+        match inner.slots.submit(Class::Control, &mut None, work, None) {
+            Some(op) => {
+                inner.unlock_and_wake_driver();
+                Submitted::Taken(op)
+            }
+            None => Submitted::Busy,
+        }
+    }
+
+    /// Hands a command, which must be there, to the driver; it stays if it is not taken. `waiter` is
+    /// woken when it is done; without a free slot it stands in the line.
+    pub(super) fn submit_command(
         &self,
-        class: Class,
         ticket: &mut Option<Ticket>,
-        work: &mut Option<Work>,
+        prepared: &mut Option<Prepared>,
         waiter: Option<&Waker>,
     ) -> Submitted {
         let mut inner = self.lock();
         if let Some(error) = &inner.refusal {
             return Submitted::Refused(error.clone());
         }
-        match inner.slots.submit(class, ticket, work, waiter) {
+        if let Some(op) = inner.slots.submit_command(ticket, prepared, waiter) {
+            inner.unlock_and_wake_driver();
+            return Submitted::Taken(op);
+        }
+        if let (Some(waker), Some(prepared)) = (waiter, prepared) {
+            prepared.start_clock(|| self.now());
+            // The driver keeps the time for everybody.
+            if inner.slots.wait(ticket, waker, prepared.command.deadline) {
+                inner.unlock_and_wake_driver();
+            }
+        }
+        Submitted::Busy
+    }
+
+    /// The same for somebody who does not wait for a slot, with a command that `fill` puts into its
+    /// place.
+    pub(super) fn submit_filled(
+        &self,
+        owner: Owner,
+        fill: impl FnOnce(&mut Prepared),
+    ) -> Submitted {
+        let mut inner = self.lock();
+        if let Some(error) = &inner.refusal {
+            return Submitted::Refused(error.clone());
+        }
+        match inner.slots.submit_filled(owner, fill) {
             Some(op) => {
                 inner.unlock_and_wake_driver();
                 Submitted::Taken(op)
             }
-            None => {
-                if let (Some(waker), Class::Command) = (waiter, class) {
-                    let deadline = work.as_ref().and_then(Work::deadline);
-                    // The driver keeps the time for everybody.
-                    if inner.slots.wait(ticket, waker, deadline) {
-                        inner.unlock_and_wake_driver();
-                    }
-                }
-                Submitted::Busy
+            None => Submitted::Busy,
+        }
+    }
+
+    pub(super) fn open_ring(&self) -> RingId {
+        self.lock().slots.open_ring()
+    }
+
+    /// See [`Slots::harvest`]; `wakers` is for use again.
+    pub(super) fn harvest(
+        &self,
+        ring: RingId,
+        waker: Option<&Waker>,
+        wakers: &mut Vec<Waker>,
+        sink: impl FnMut(Harvested),
+    ) -> Poll<()> {
+        let polled = self.lock().slots.harvest(ring, waker, wakers, sink);
+        wakers.drain(..).for_each(Waker::wake);
+        polled
+    }
+
+    pub(super) fn close_ring(&self, ring: RingId) {
+        let mut abandoned = Vec::new();
+        let mut inner = self.lock();
+        inner.slots.close_ring(ring, &mut abandoned);
+        if abandoned
+            .iter()
+            .any(|one| matches!(one, Abandoned::Running))
+        {
+            inner.unlock_and_wake_driver();
+        } else {
+            drop(inner);
+        }
+        for one in abandoned {
+            if let Abandoned::Unsent(_, next) | Abandoned::Unread(_, next) = one {
+                wake(next);
             }
         }
     }
@@ -191,6 +265,19 @@ impl Shared {
         polled.map(|(finished, next)| {
             wake(next);
             finished
+        })
+    }
+
+    /// The same for a command.
+    pub(super) fn poll_command(
+        &self,
+        op: OpId,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Result<Response, Error>, Held)> {
+        let polled = self.lock().slots.poll_command(op, cx.waker());
+        polled.map(|(result, held, next)| {
+            wake(next);
+            (result, held)
         })
     }
 
@@ -329,7 +416,8 @@ impl Shared {
     }
 
     pub(super) fn last_receive(&self) -> Instant {
-        self.lock().last_receive
+        let last = self.lock().last_receive;
+        self.runtime_time(last)
     }
 
     /// Looks at the journal under the lock; `look` must be short and must not wake anybody.
@@ -365,8 +453,8 @@ impl Shared {
     pub(super) fn settle(
         &self,
         batch: &mut Batch,
-        stats: SessionStats,
-        last_receive: Instant,
+        publish: impl FnOnce(&mut SessionStats),
+        last_receive: iscsi_proto::Instant,
         driver: Option<&Waker>,
     ) -> bool {
         let mut inner = self.lock();
@@ -375,7 +463,7 @@ impl Shared {
                 .slots
                 .finish(op, finished, &mut batch.wakers, &mut batch.trash);
         }
-        inner.stats.publish(stats);
+        publish(&mut inner.stats);
         inner.last_receive = last_receive;
         let idle = !inner.slots.has_news() && inner.control == Control::default();
         if let (true, Some(waker)) = (idle, driver) {

@@ -16,13 +16,12 @@ use iscsi_proto::{
 use super::{
     op_id::OpId,
     queue::Submitted,
-    slot::Class,
     tether::Tether,
     work::{Finished, Work},
 };
 use crate::error::{Error, ErrorKind};
 
-/// A request of [`Class::Control`]: submitted when it is made, refused when it cannot be.
+/// A request that is no SCSI command: submitted when it is made, refused when it cannot be.
 #[derive(Debug)]
 struct Request {
     session: Arc<Tether>,
@@ -41,7 +40,7 @@ enum Stage {
 impl Request {
     fn new(session: &Arc<Tether>, work: Work) -> Self {
         let mut work = Some(work);
-        let stage = match session.submit(Class::Control, &mut None, &mut work, None) {
+        let stage = match session.submit(&mut work) {
             Submitted::Taken(op) => Stage::Running(op),
             Submitted::Refused(error) => Stage::Refused(error),
             Submitted::Busy => Stage::Refused(Error::not_executed(ErrorKind::Busy)),

@@ -7,12 +7,13 @@ use std::{
     task::{Poll, Waker},
 };
 
-use iscsi_proto::Instant;
+use iscsi_proto::{Instant, session::Response};
 
 use super::{
     op_id::OpId,
-    work::{Finished, Work},
+    work::{Finished, Held, Operation, Prepared, Work},
 };
+use crate::error::Error;
 
 /// Which part of the table a request competes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,41 @@ enum Phase {
 struct Slot {
     generation: u32,
     phase: Phase,
+    owner: Owner,
+    /// The box of this slot's commands, while no command is in it.
+    spare: Option<Box<Operation>>,
+}
+
+/// Who gets the result.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// A future, which may have left its waker.
+    Future(Option<Waker>),
+    /// A ring, and its name for the command.
+    Ring(RingId, u64),
+    /// Nobody any more.
+    Orphan,
+}
+
+/// Names a ring among those of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RingId(usize);
+
+/// Results that wait for a ring to harvest them.
+#[derive(Debug)]
+struct RingBin {
+    done: Vec<OpId>,
     waker: Option<Waker>,
-    /// Its future is gone: nobody will fetch the result.
-    orphan: bool,
+    /// Somebody has it.
+    taken: bool,
+}
+
+/// A command of a ring that is over.
+#[derive(Debug)]
+pub(super) struct Harvested {
+    pub(super) tag: u64,
+    pub(super) result: Result<Response, Error>,
+    pub(super) held: Held,
 }
 
 /// Somebody who waits for a slot.
@@ -76,6 +109,7 @@ pub(super) struct Slots {
     line_due: Option<Instant>,
     submitted: Vec<OpId>,
     revoked: Vec<OpId>,
+    rings: Vec<RingBin>,
 }
 
 impl Slots {
@@ -90,8 +124,8 @@ impl Slots {
         let empty = || Slot {
             generation: 0,
             phase: Phase::Free,
-            waker: None,
-            orphan: false,
+            owner: Owner::Orphan,
+            spare: None,
         };
         Self {
             slots: (0..all).map(|_| empty()).collect(),
@@ -103,6 +137,7 @@ impl Slots {
             line_due: None,
             submitted: Vec::with_capacity(all as usize),
             revoked: Vec::with_capacity(all as usize),
+            rings: Vec::new(),
         }
     }
 
@@ -114,8 +149,45 @@ impl Slots {
         work: &mut Option<Work>,
         waker: Option<&Waker>,
     ) -> Option<OpId> {
-        let index = match class {
+        let index = self.claim(class, ticket)?;
+        let owner = Owner::Future(waker.cloned());
+        self.enqueue(index, owner, |_| work.take())
+    }
+
+    /// The same for a command, which goes into the slot's box.
+    pub(super) fn submit_command(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        prepared: &mut Option<Prepared>,
+        waker: Option<&Waker>,
+    ) -> Option<OpId> {
+        let index = self.claim(Class::Command, ticket)?;
+        let owner = Owner::Future(waker.cloned());
+        self.enqueue(index, owner, |spare| box_up(spare, prepared))
+    }
+
+    /// The same for a command of a ring, or of a future that does not wait, which `fill` puts into its
+    /// place.
+    pub(super) fn submit_filled(
+        &mut self,
+        owner: Owner,
+        fill: impl FnOnce(&mut Prepared),
+    ) -> Option<OpId> {
+        let index = self.claim(Class::Command, &mut None)?;
+        self.enqueue(index, owner, |spare| {
+            let mut operation = spare.take().unwrap_or_default();
+            fill(&mut operation.request);
+            Some(Work::Command(operation))
+        })
+    }
+
+    /// Takes a slot, and leaves the line for it.
+    fn claim(&mut self, class: Class, ticket: &mut Option<Ticket>) -> Option<u32> {
+        match class {
             Class::Command => {
+                if self.line.is_empty() {
+                    return self.free.pop();
+                }
                 let place = self.place(*ticket);
                 if place.unwrap_or(self.line.len()) >= self.free.len() {
                     return None;
@@ -127,12 +199,18 @@ impl Slots {
                 self.free.pop()
             }
             Class::Control => self.free_control.pop(),
-        };
-        let index = index?;
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        index: u32,
+        owner: Owner,
+        work: impl FnOnce(&mut Option<Box<Operation>>) -> Option<Work>,
+    ) -> Option<OpId> {
         let slot = self.slots.get_mut(index as usize)?;
-        slot.phase = Phase::Queued(work.take()?);
-        slot.orphan = false;
-        slot.waker = waker.cloned();
+        slot.phase = Phase::Queued(work(&mut slot.spare)?);
+        slot.owner = owner;
         let op = OpId {
             index,
             generation: slot.generation,
@@ -236,7 +314,7 @@ impl Slots {
         let slot = self.slot(op)?;
         slot.generation = slot.generation.wrapping_add(1);
         slot.phase = Phase::Free;
-        slot.waker = None;
+        slot.owner = Owner::Orphan;
         if op.index < self.commands {
             self.free.push(op.index);
             self.newly_eligible()
@@ -291,12 +369,23 @@ impl Slots {
             trash.push(finished);
             return;
         };
-        if slot.orphan {
-            trash.push(finished);
-            wakers.extend(self.release(op));
-        } else {
-            slot.phase = Phase::Done(finished);
-            wakers.extend(slot.waker.take());
+        match &mut slot.owner {
+            Owner::Orphan => {
+                trash.push(finished);
+                wakers.extend(self.release(op));
+            }
+            Owner::Future(waker) => {
+                wakers.extend(waker.take());
+                slot.phase = Phase::Done(finished);
+            }
+            Owner::Ring(ring, _) => {
+                let ring = *ring;
+                slot.phase = Phase::Done(finished);
+                if let Some(bin) = self.rings.get_mut(ring.0) {
+                    bin.done.push(op);
+                    wakers.extend(bin.waker.take());
+                }
+            }
         }
     }
 
@@ -309,14 +398,98 @@ impl Slots {
             Phase::Done(finished) => Poll::Ready((finished, self.release(op))),
             other => {
                 slot.phase = other;
-                match &mut slot.waker {
-                    // `clone_from` compares with `will_wake` first, so that a task which polls again
-                    // costs nothing.
-                    Some(stored) => stored.clone_from(waker),
-                    none => *none = Some(waker.clone()),
-                }
+                slot.wake_later(waker);
                 Poll::Pending
             }
+        }
+    }
+
+    /// The same for a command, whose box stays here.
+    pub(super) fn poll_command(
+        &mut self,
+        op: OpId,
+        waker: &Waker,
+    ) -> Poll<(Result<Response, Error>, Held, Option<Waker>)> {
+        let Some(slot) = self.slot(op) else {
+            return Poll::Pending;
+        };
+        match slot.take_command() {
+            Some((result, held)) => Poll::Ready((result, held, self.release(op))),
+            None => {
+                slot.wake_later(waker);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A ring of its own for somebody.
+    pub(super) fn open_ring(&mut self) -> RingId {
+        let free = self.rings.iter().position(|bin| !bin.taken);
+        let index = free.unwrap_or_else(|| {
+            self.rings.push(RingBin {
+                done: Vec::with_capacity(self.commands as usize),
+                waker: None,
+                taken: true,
+            });
+            self.rings.len() - 1
+        });
+        if let Some(bin) = self.rings.get_mut(index) {
+            bin.taken = true;
+        }
+        RingId(index)
+    }
+
+    /// What is over of a ring's commands goes to `sink`, whoever then may have a slot to `wakers`.
+    /// Pending if there is nothing, with the waker kept.
+    pub(super) fn harvest(
+        &mut self,
+        ring: RingId,
+        waker: Option<&Waker>,
+        wakers: &mut Vec<Waker>,
+        mut sink: impl FnMut(Harvested),
+    ) -> Poll<()> {
+        let Some(bin) = self.rings.get_mut(ring.0) else {
+            return Poll::Ready(());
+        };
+        if bin.done.is_empty() {
+            match (&mut bin.waker, waker) {
+                (Some(stored), Some(waker)) => stored.clone_from(waker),
+                (none, waker) => *none = waker.cloned(),
+            }
+            return Poll::Pending;
+        }
+        let mut done = std::mem::take(&mut bin.done);
+        for op in done.drain(..) {
+            let Some(slot) = self.slot(op) else { continue };
+            let Owner::Ring(_, tag) = slot.owner else {
+                continue;
+            };
+            if let Some((result, held)) = slot.take_command() {
+                sink(Harvested { tag, result, held });
+            }
+            wakers.extend(self.release(op));
+        }
+        if let Some(bin) = self.rings.get_mut(ring.0) {
+            bin.done = done;
+        }
+        Poll::Ready(())
+    }
+
+    /// A ring is gone: its commands are nobody's any more. As for [`abandon`](Self::abandon).
+    pub(super) fn close_ring(&mut self, ring: RingId, abandoned: &mut Vec<Abandoned>) {
+        for index in 0..self.commands {
+            let Some(slot) = self.slots.get(index as usize) else {
+                continue;
+            };
+            if matches!(slot.owner, Owner::Ring(of, _) if of == ring) {
+                let generation = slot.generation;
+                abandoned.push(self.abandon(OpId { index, generation }));
+            }
+        }
+        if let Some(bin) = self.rings.get_mut(ring.0) {
+            bin.done.clear();
+            bin.waker = None;
+            bin.taken = false;
         }
     }
 
@@ -345,8 +518,7 @@ impl Slots {
             Phase::Queued(work) => Abandoned::Unsent(work, self.release(op)),
             Phase::Done(finished) => Abandoned::Unread(finished, self.release(op)),
             Phase::Running => {
-                slot.orphan = true;
-                slot.waker = None;
+                slot.owner = Owner::Orphan;
                 if !self.revoked.contains(&op) {
                     self.revoked.push(op);
                 }
@@ -354,6 +526,41 @@ impl Slots {
             }
         }
     }
+}
+
+impl Slot {
+    /// The result of a command that is over, whose box stays.
+    fn take_command(&mut self) -> Option<(Result<Response, Error>, Held)> {
+        match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Done(Finished::Command(mut operation)) => {
+                let taken = operation.take();
+                self.spare = Some(operation);
+                taken
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    fn wake_later(&mut self, waker: &Waker) {
+        match &mut self.owner {
+            // `clone_from` compares with `will_wake` first, so that a task which polls again costs
+            // nothing.
+            Owner::Future(Some(stored)) => stored.clone_from(waker),
+            Owner::Future(none) => *none = Some(waker.clone()),
+            Owner::Ring(..) | Owner::Orphan => {}
+        }
+    }
+}
+
+/// Puts a command into the box of its slot.
+fn box_up(spare: &mut Option<Box<Operation>>, prepared: &mut Option<Prepared>) -> Option<Work> {
+    let prepared = prepared.take()?;
+    let mut operation = spare.take().unwrap_or_default();
+    operation.request = prepared;
+    Some(Work::Command(operation))
 }
 
 /// What became of an operation whose future was dropped.

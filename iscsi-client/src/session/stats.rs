@@ -74,14 +74,29 @@ impl SessionStats {
         self.scratch_copied_bytes + self.region_copied_bytes
     }
 
-    /// Takes over the driver's counters. Regions are copied by the handles and counted here; errors
-    /// are set here when they happen, since cloning one at every poll would allocate.
-    pub(super) fn publish(&mut self, driver: Self) {
-        *self = Self {
-            region_copied_bytes: self.region_copied_bytes,
-            last_error: self.last_error.take(),
-            last_login_error: self.last_login_error.take(),
-            ..driver
-        };
+    /// Takes over the driver's counters, and what the present connection adds to them. Regions are
+    /// copied by the handles and counted here; errors are set here when they happen.
+    pub(super) const fn publish(&mut self, driver: &Self, live: &Stats, scratch_copied_bytes: u64) {
+        self.ios = driver.ios;
+        self.failed_ios = driver.failed_ios;
+        self.bytes_read = driver.bytes_read;
+        self.bytes_written = driver.bytes_written;
+        self.pdus_sent = driver.pdus_sent;
+        self.pdus_received = driver.pdus_received;
+        self.read_calls = driver.read_calls;
+        self.write_calls = driver.write_calls;
+        self.scratch_copied_bytes = scratch_copied_bytes;
+        self.driver_polls = driver.driver_polls;
+        self.logins = driver.logins;
+        self.login_failures = driver.login_failures;
+        self.nexus_taken = driver.nexus_taken;
+        self.connections_lost = driver.connections_lost;
+        self.logouts_requested = driver.logouts_requested;
+        self.commands_late = driver.commands_late;
+        self.aborts_sent = driver.aborts_sent;
+        self.resets_sent = driver.resets_sent;
+        self.pdus_rejected = driver.pdus_rejected;
+        self.tasks_proven_dead = driver.tasks_proven_dead;
+        self.add(live);
     }
 }

@@ -5,14 +5,18 @@ use iscsi_proto::{
     framing::{DataRef, DataStore},
 };
 
-use super::{op_id::OpId, work::Held};
+use super::{
+    op_id::OpId,
+    work::{Held, Operation},
+};
 
 /// Which operation a task carries out, and its memory.
 #[derive(Debug)]
 struct Entry {
     itt: InitiatorTaskTag,
     op: OpId,
-    held: Held,
+    /// `None` for a request that is no command.
+    operation: Option<Box<Operation>>,
 }
 
 /// The memory of all commands of a connection. The core names pieces of it; only here do they become
@@ -26,30 +30,41 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn insert(&mut self, itt: InitiatorTaskTag, op: OpId, held: Held) {
+    pub(super) fn insert(
+        &mut self,
+        itt: InitiatorTaskTag,
+        op: OpId,
+        operation: Option<Box<Operation>>,
+    ) {
         let slot = itt.slot();
         if self.entries.len() <= slot {
             self.entries.resize_with(slot + 1, || None);
         }
-        self.entries[slot] = Some(Entry { itt, op, held });
+        self.entries[slot] = Some(Entry { itt, op, operation });
     }
 
-    pub(super) fn remove(&mut self, itt: InitiatorTaskTag) -> Option<(OpId, Held)> {
+    pub(super) fn remove(
+        &mut self,
+        itt: InitiatorTaskTag,
+    ) -> Option<(OpId, Option<Box<Operation>>)> {
         let entry = self
             .entries
             .get_mut(itt.slot())?
             .take_if(|entry| entry.itt == itt)?;
-        Some((entry.op, entry.held))
+        Some((entry.op, entry.operation))
     }
 
     fn held(&self, itt: InitiatorTaskTag) -> Option<&Held> {
         let entry = self.entries.get(itt.slot())?.as_ref()?;
-        (entry.itt == itt).then_some(&entry.held)
+        let operation = entry.operation.as_ref().filter(|_| entry.itt == itt)?;
+        Some(&operation.request.held)
     }
 
     fn held_mut(&mut self, itt: InitiatorTaskTag) -> Option<&mut Held> {
         let entry = self.entries.get_mut(itt.slot())?.as_mut()?;
-        (entry.itt == itt).then_some(&mut entry.held)
+        let is_it = entry.itt == itt;
+        let operation = entry.operation.as_mut().filter(|_| is_it)?;
+        Some(&mut operation.request.held)
     }
 
     /// The named bytes of a write, to be sent. Empty only for a name that the core promises not to

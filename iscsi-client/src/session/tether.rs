@@ -13,9 +13,9 @@ use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
 use super::{
     options::SessionOptions,
     queue::{Shared, Submitted},
-    slot::{Class, Ticket},
+    slot::{Owner, RingId, Ticket},
     state::SessionStatus,
-    work::Work,
+    work::{Prepared, Work},
 };
 use crate::{
     bind::Bind,
@@ -66,17 +66,56 @@ impl Tether {
     }
 
     /// As [`Shared::submit`], for as long as this user has not left.
-    pub(super) fn submit(
+    pub(super) fn submit(&self, work: &mut Option<Work>) -> Submitted {
+        match self.has_left() {
+            Some(refused) => refused,
+            None => self.shared.submit(work),
+        }
+    }
+
+    /// As [`Shared::submit_command`], for as long as this user has not left.
+    pub(super) fn submit_command(
         &self,
-        class: Class,
         ticket: &mut Option<Ticket>,
-        work: &mut Option<Work>,
+        prepared: &mut Option<Prepared>,
         waiter: Option<&Waker>,
     ) -> Submitted {
-        if self.left.load(Ordering::Acquire) {
-            return Submitted::Refused(Error::not_executed(ErrorKind::Closed));
+        match self.has_left() {
+            Some(refused) => refused,
+            None => self.shared.submit_command(ticket, prepared, waiter),
         }
-        self.shared.submit(class, ticket, work, waiter)
+    }
+
+    /// As [`Shared::submit_filled`], for as long as this user has not left.
+    pub(super) fn submit_plain(
+        &self,
+        waiter: Option<&Waker>,
+        fill: impl FnOnce(&mut Prepared),
+    ) -> Submitted {
+        match self.has_left() {
+            Some(refused) => refused,
+            None => self
+                .shared
+                .submit_filled(Owner::Future(waiter.cloned()), fill),
+        }
+    }
+
+    /// The same for a command of a ring.
+    pub(super) fn submit_to_ring(
+        &self,
+        ring: RingId,
+        tag: u64,
+        fill: impl FnOnce(&mut Prepared),
+    ) -> Submitted {
+        match self.has_left() {
+            Some(refused) => refused,
+            None => self.shared.submit_filled(Owner::Ring(ring, tag), fill),
+        }
+    }
+
+    fn has_left(&self) -> Option<Submitted> {
+        let left = self.left.load(Ordering::Acquire);
+        left.then(|| Submitted::Refused(Error::not_executed(ErrorKind::Closed)))
     }
 
     pub(super) fn left(&self) -> &Arc<AtomicBool> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iscsi_proto::{
     Instant,
+    scsi::{cdb::Cdb, lun::Lun},
     session::{
         Command, DataLength, DataSegmentLengths, Response, TaskManagement, TaskManagementAnswer,
     },
@@ -16,18 +17,9 @@ use crate::{
 };
 
 /// A request on its way to the driver.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing the usual case would allocate per command"
-)]
 #[derive(Debug)]
 pub(super) enum Work {
-    Command {
-        command: Command,
-        held: Held,
-        /// All of a CDB that is longer than `command` has room for.
-        extended: Option<Box<[u8]>>,
-    },
+    Command(Box<Operation>),
     /// Until when it may be answered.
     Ping(Option<Instant>),
     /// A text request, for SendTargets.
@@ -39,9 +31,72 @@ pub(super) enum Work {
     Renegotiate(u32),
 }
 
-/// A command's buffer while the session has it.
+/// A command with its buffer, and in the end its result.
+///
+/// It travels from the handle's slot through the driver's tables and back. There are as many as slots,
+/// each in a box that its slot uses again: so what is moved from table to table is a pointer, and
+/// nothing is allocated.
 #[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) request: Prepared,
+    /// Once it is over.
+    pub(super) result: Option<Result<Response, Error>>,
+}
+
+/// What the driver needs of a SCSI request.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) command: Command,
+    pub(super) held: Held,
+    /// All of a CDB that is longer than `command` has room for.
+    pub(super) extended: Option<Box<[u8]>>,
+    /// How long it may take from when the driver sees it, where `command` has no deadline yet. The
+    /// driver has just read the clock anyway.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Default for Operation {
+    fn default() -> Self {
+        Self {
+            request: Prepared {
+                command: Command::new(Lun::ZERO, Cdb::test_unit_ready(), DataLength::None),
+                held: Held::None,
+                extended: None,
+                timeout: None,
+            },
+            result: None,
+        }
+    }
+}
+
+impl Prepared {
+    /// The time begins to run.
+    pub(super) fn start_clock(&mut self, now: impl FnOnce() -> Instant) {
+        if let Some(timeout) = self.timeout.take() {
+            self.command.deadline = Some(now().saturating_add(timeout));
+        }
+    }
+}
+
+impl Operation {
+    /// It is over, with this error.
+    pub(super) fn fail(mut self: Box<Self>, error: Error) -> Box<Self> {
+        self.result = Some(Err(error));
+        self
+    }
+
+    /// Takes out what the caller gets.
+    pub(super) fn take(&mut self) -> Option<(Result<Response, Error>, Held)> {
+        self.request.extended = None;
+        let held = std::mem::take(&mut self.request.held);
+        self.result.take().map(|result| (result, held))
+    }
+}
+
+/// A command's buffer while the session has it.
+#[derive(Debug, Default)]
 pub(super) enum Held {
+    #[default]
     None,
     Read(Receive),
     /// What the caller's buffer held when the write was submitted.
@@ -49,16 +104,10 @@ pub(super) enum Held {
 }
 
 /// A result on its way back.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing the usual case would allocate per command"
-)]
 #[derive(Debug)]
 pub(super) enum Finished {
-    Command {
-        result: Result<Response, Error>,
-        held: Held,
-    },
+    /// Its result is set.
+    Command(Box<Operation>),
     Ping(Result<Duration, Error>),
     Text(Result<Vec<u8>, Error>),
     Managed(Result<TaskManagementAnswer, Error>),
@@ -69,22 +118,11 @@ impl Work {
     /// The end of a request that never became a task.
     pub(super) fn fail(self, error: Error) -> Finished {
         match self {
-            Self::Command { held, .. } => Finished::Command {
-                result: Err(error),
-                held,
-            },
+            Self::Command(operation) => Finished::Command(operation.fail(error)),
             Self::Ping(_) => Finished::Ping(Err(error)),
             Self::Text(_) => Finished::Text(Err(error)),
             Self::Manage(..) | Self::Query(..) => Finished::Managed(Err(error)),
             Self::Renegotiate(_) => Finished::Renegotiated(Err(error)),
-        }
-    }
-
-    /// When a command that still waits for a slot gives up.
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Command { command, .. } => command.deadline,
-            _ => None,
         }
     }
 }
@@ -102,6 +140,15 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// Bytes that its buffer holds.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::In(buf) => buf.len(),
+            Self::Out(buf) => buf.len(),
+        }
+    }
+
     /// Direction and expected data transfer length; `None` if it is longer than a command can say.
     pub(super) fn data_length(&self) -> Option<DataLength> {
         Some(match self {

@@ -19,6 +19,7 @@ mod notices;
 #[path = "../support/pcapng.rs"]
 mod pcapng;
 mod redirect;
+mod ring;
 mod shared;
 mod support;
 mod tap;

@@ -51,8 +51,12 @@ impl Connection {
         if self.header_digest || !ahs.is_empty() {
             self.stage_rest_of_header(bhs, ahs);
         }
-        if !matches!(payload, Payload::None) {
-            self.stage_payload(payload, store);
+        match payload {
+            Payload::None => {}
+            Payload::Named(data) if !self.data_digest && pad_len(data.len as usize) == 0 => {
+                self.plan.push_data(data);
+            }
+            payload => self.stage_payload(payload, store),
         }
         begin
     }

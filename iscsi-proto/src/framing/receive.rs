@@ -54,10 +54,8 @@ pub enum Destination {
 pub enum Step {
     /// Nothing more without more bytes.
     NeedMore,
-    /// A header ([`Receiver::header`]), its digest verified, and of a PDU that there is. Answer with
-    /// [`Receiver::set_destination`] when it has a data segment, before the next step.
-    Header,
-    /// The whole PDU is there and its data digest, if any, is right. Only now may it be acted on.
+    /// A whole PDU is there ([`Receiver::header`], [`Receiver::segment`]) and its digests, if any, are
+    /// right. Only now may it be acted on.
     Complete,
 }
 
@@ -85,8 +83,7 @@ const READ_AHEAD_LARGE: usize = 512;
 ///
 /// 1. [`Receiver::plan`] says where bytes belong; read some there.
 /// 2. [`Receiver::received`] says how many came.
-/// 3. [`Receiver::step`] until [`Step::NeedMore`], answering each header that has a data segment by
-///    [`Receiver::set_destination`].
+/// 3. [`Receiver::step`] until [`Step::NeedMore`], saying of each header where its data segment goes.
 ///
 /// The cut of the stream into reads never changes the sequence of steps.
 #[derive(Debug)]
@@ -97,6 +94,8 @@ pub struct Receiver {
     start: usize,
     end: usize,
     phase: Phase,
+    /// The error that was reported.
+    dead: Option<Error>,
     /// The header of the PDU that the stream stands in, or of the last one. It stays as it came: who
     /// needs a field reads it there, which is cheaper than to carry all of them about.
     bhs: Bhs,
@@ -112,17 +111,13 @@ pub struct Receiver {
 }
 
 /// Where the stream stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Header,
-    /// The header was reported, and its data segment has no destination yet.
-    AwaitDestination,
     Payload,
     Trailer,
-    /// The header was reported and it has no data segment.
-    Bare,
     /// An error was reported; nothing after it can be trusted.
-    Dead(Error),
+    Dead,
 }
 
 /// The data segment that the stream stands in.
@@ -174,6 +169,7 @@ impl Receiver {
             start: 0,
             end: read_ahead.len(),
             phase: Phase::Header,
+            dead: None,
             bhs: Bhs::default(),
             data: Segment::NONE,
             segment: Vec::new(),
@@ -218,8 +214,8 @@ impl Receiver {
 
     /// How many bytes behind the payload of the data segment the next header ends.
     const fn next_header_at(&self) -> usize {
-        let digests = self.config.data_digest as usize + self.config.header_digest as usize;
-        pad_len(self.data.len as usize) + Bhs::LEN + 4 * digests
+        let digest = if self.config.header_digest { 4 } else { 0 };
+        self.config.trailer(self.data.len) + Bhs::LEN + digest
     }
 
     /// `n` bytes came, filling the last plan in its order.
@@ -250,19 +246,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Tells where the data segment of the header just reported goes. Without a call, a segment is
-    /// discarded.
-    pub fn set_destination(&mut self, destination: Destination) {
-        if matches!(self.phase, Phase::AwaitDestination) {
-            if matches!(destination, Destination::Task { .. }) {
-                self.large = self.data.len >= DIRECT_MIN;
-            }
-            self.data.destination = destination;
-            self.phase = Phase::Payload;
-        }
-    }
-
-    /// The header that was reported last.
+    /// The header of the PDU just completed.
     #[must_use]
     pub const fn header(&self) -> &Bhs {
         &self.bhs
@@ -315,62 +299,60 @@ impl Receiver {
         self.pdus
     }
 
-    /// The next step that the received bytes allow.
+    /// The next step that the received bytes allow. `place` is asked once for each header, its digest
+    /// verified and of a PDU that there is, where its data segment goes; if it has one.
     ///
     /// # Errors
     ///
-    /// A [`DecodeError`]; the stream cannot be trusted after it, and every later call repeats it.
+    /// A [`DecodeError`], or the error of `place`; the stream cannot be trusted after it, and every
+    /// later call repeats it.
     #[inline]
-    pub fn step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
-        let result = self.try_step(store);
+    pub fn step(
+        &mut self,
+        store: &mut impl DataStore,
+        place: impl FnOnce(&Bhs) -> Result<Destination, Error>,
+    ) -> Result<Step, Error> {
+        let result = match self.phase {
+            Phase::Header => self.step_header(store, place),
+            Phase::Payload | Phase::Trailer => self.step_data(store),
+            Phase::Dead => Err(self.dead.unwrap_or(Error::Closed)),
+        };
         if let Err(error) = &result {
-            self.phase = Phase::Dead(*error);
+            self.die(error);
         }
         result
     }
 
-    #[inline(always)]
-    fn try_step(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
-        match self.phase {
-            Phase::Header => return self.step_header(),
-            Phase::Payload | Phase::Trailer => {}
-            Phase::Bare => return Ok(self.complete()),
-            Phase::AwaitDestination => self.set_destination(Destination::Discard),
-            Phase::Dead(error) => return Err(error),
-        }
-        if matches!(self.phase, Phase::Payload) && !self.step_payload(store) {
-            return Ok(Step::NeedMore);
-        }
-        self.step_trailer()
-    }
-
-    fn complete(&mut self) -> Step {
-        self.phase = Phase::Header;
-        self.pdus += 1;
-        Step::Complete
+    #[cold]
+    fn die(&mut self, error: &Error) {
+        self.phase = Phase::Dead;
+        self.dead = Some(*error);
     }
 
     #[inline(always)]
-    fn step_header(&mut self) -> Result<Step, Error> {
+    fn step_header(
+        &mut self,
+        store: &mut impl DataStore,
+        place: impl FnOnce(&Bhs) -> Result<Destination, Error>,
+    ) -> Result<Step, Error> {
         let available = &self.scratch[self.start..self.end];
-        let Some((bytes, rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
+        let Some((bytes, mut rest)) = available.split_first_chunk::<{ Bhs::LEN }>() else {
             return Ok(Step::NeedMore);
         };
         self.bhs = Bhs::from(*bytes);
         let bhs = &self.bhs;
-        let mut consumed = Bhs::LEN;
         // The digest comes before any look at the fields: a flipped bit in a length must not make
         // us wait for bytes that will never come. Its place follows from TotalAHSLength, which no
         // PDU for initiators has: a non-zero one is refused here, whatever flipped it.
         let len = bhs.length_without_ahs()?;
         if self.config.header_digest {
-            let Some((found, _)) = rest.split_first_chunk::<4>() else {
+            let Some((found, behind)) = rest.split_first_chunk::<4>() else {
                 return Ok(Step::NeedMore);
             };
             if !digest_matches(digest::crc32c(0, bytes), *found) {
                 return Err(DecodeError::HeaderDigest.into());
             }
-            consumed += 4;
+            rest = behind;
         }
         let limit = self.config.max_recv_data_segment_length;
         if len > limit {
@@ -382,91 +364,103 @@ impl Receiver {
             ScsiResponse::OPCODE => _ = ScsiResponse::parse(bhs)?,
             _ => check(bhs)?,
         }
-        self.start += consumed;
         self.segment.clear();
-        self.data = Segment {
+        let mut data = Segment {
+            destination: place(bhs)?,
             len,
-            ..Segment::NONE
+            done: 0,
+            crc: 0,
         };
-        self.phase = if len == 0 {
-            Phase::Bare
-        } else {
-            Phase::AwaitDestination
-        };
-        Ok(Step::Header)
+        if matches!(data.destination, Destination::Task { .. }) {
+            self.large = len >= DIRECT_MIN;
+        }
+        self.start = self.end - rest.len();
+        let whole = len as usize + self.config.trailer(len);
+        // Small PDUs are mostly there as a whole, and need not be remembered.
+        if let Some(bytes) = rest.get(..whole) {
+            let (payload, trailer) = bytes.split_at(len as usize);
+            self.config
+                .deliver(&mut data, payload, &mut self.segment, store);
+            self.config.verify(&data, trailer)?;
+            self.start += whole;
+            self.pdus += 1;
+            return Ok(Step::Complete);
+        }
+        self.data = data;
+        self.phase = Phase::Payload;
+        self.step_data(store)
     }
 
-    /// Answers the header that was just reported and takes the next step: the two of them in one, for
-    /// PDUs that are there as a whole.
-    #[inline(always)]
-    pub(crate) fn step_to(
-        &mut self,
-        destination: Destination,
-        store: &mut impl DataStore,
-    ) -> Result<Step, Error> {
-        if !matches!(self.phase, Phase::AwaitDestination) {
-            // Without a data segment, it is complete.
-            return match self.phase {
-                Phase::Bare => Ok(self.complete()),
-                _ => Ok(Step::NeedMore),
-            };
-        }
-        self.set_destination(destination);
-        let result = match self.step_payload(store) {
-            true => self.step_trailer(),
-            false => Ok(Step::NeedMore),
-        };
-        if let Err(error) = &result {
-            self.phase = Phase::Dead(*error);
-        }
-        result
-    }
-
-    /// Moves what scratch has of the data segment to its home; false when more is needed.
-    #[inline(always)]
-    fn step_payload(&mut self, store: &mut impl DataStore) -> bool {
-        let available = &self.scratch[self.start..self.end];
-        let n = available.len().min(self.data.remaining() as usize);
-        if n > 0 {
-            let bytes = &available[..n];
-            if self.config.data_digest {
-                self.data.crc = digest::crc32c(self.data.crc, bytes);
-            }
-            // At most what remains, which has 32 bits.
-            match self.data.data_ref(n as u32) {
-                Some(data) => store.store(data, bytes),
-                // Grows with what has arrived, never with what a header claims.
-                None if self.data.destination == Destination::Segment => {
-                    self.segment.extend_from_slice(bytes);
-                }
-                None => {}
-            }
-            self.data.done += n as u32;
+    /// Moves what scratch has of the data segment to its home, and checks the trailer behind it.
+    fn step_data(&mut self, store: &mut impl DataStore) -> Result<Step, Error> {
+        if self.phase == Phase::Payload {
+            let available = &self.scratch[self.start..self.end];
+            let n = available.len().min(self.data.remaining() as usize);
+            let payload = &available[..n];
+            self.config
+                .deliver(&mut self.data, payload, &mut self.segment, store);
             self.start += n;
+            if self.data.remaining() > 0 {
+                return Ok(Step::NeedMore);
+            }
+            self.phase = Phase::Trailer;
         }
-        if self.data.remaining() > 0 {
-            return false;
-        }
-        self.phase = Phase::Trailer;
-        true
-    }
-
-    #[inline(always)]
-    fn step_trailer(&mut self) -> Result<Step, Error> {
-        let pad = pad_len(self.data.len as usize);
-        let need = pad + if self.config.data_digest { 4 } else { 0 };
+        let need = self.config.trailer(self.data.len);
         let Some(trailer) = self.scratch[self.start..self.end].get(..need) else {
             return Ok(Step::NeedMore);
         };
-        if let (true, Some((padding, found))) =
-            (self.config.data_digest, trailer.split_last_chunk::<4>())
+        self.config.verify(&self.data, trailer)?;
+        self.start += need;
+        self.phase = Phase::Header;
+        self.pdus += 1;
+        Ok(Step::Complete)
+    }
+}
+
+impl ReceiverConfig {
+    /// Length of what follows a data segment of `len` bytes: padding and digest.
+    const fn trailer(&self, len: u32) -> usize {
+        match len {
+            0 => 0,
+            _ => pad_len(len as usize) + if self.data_digest { 4 } else { 0 },
+        }
+    }
+
+    /// Brings the next bytes of a data segment from scratch to their home.
+    #[inline]
+    fn deliver(
+        &self,
+        data: &mut Segment,
+        bytes: &[u8],
+        segment: &mut Vec<u8>,
+        store: &mut impl DataStore,
+    ) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.data_digest {
+            data.crc = digest::crc32c(data.crc, bytes);
+        }
+        // At most what remains, which has 32 bits.
+        let n = bytes.len() as u32;
+        match data.data_ref(n) {
+            Some(at) => store.store(at, bytes),
+            // Grows with what has arrived, never with what a header claims.
+            None if data.destination == Destination::Segment => segment.extend_from_slice(bytes),
+            None => {}
+        }
+        data.done += n;
+    }
+
+    #[inline]
+    fn verify(&self, data: &Segment, trailer: &[u8]) -> Result<(), DecodeError> {
+        if let (true, Some((padding, found))) = (self.data_digest, trailer.split_last_chunk::<4>())
         {
-            if !digest_matches(digest::crc32c(self.data.crc, padding), *found) {
-                return Err(DecodeError::DataDigest.into());
+            if !digest_matches(digest::crc32c(data.crc, padding), *found) {
+                return Err(DecodeError::DataDigest);
             }
         }
-        self.start += need;
-        Ok(self.complete())
+        Ok(())
     }
 }
 
@@ -515,8 +509,16 @@ mod fuzz {
         Option<Error>,
     );
 
-    fn pdu_of(receiver: &Receiver) -> Pdu {
-        Pdu::parse(receiver.header()).expect("checked when it was reported")
+    /// Data-Ins of even tasks go to their memory, of odd ones nowhere.
+    fn home(bhs: &Bhs) -> Result<Destination, Error> {
+        Ok(match Pdu::parse(bhs)? {
+            Pdu::DataIn(data) if data.itt.0 & 1 == 0 => Destination::Task {
+                itt: data.itt,
+                offset: 0,
+            },
+            Pdu::DataIn(_) => Destination::Discard,
+            _ => Destination::Segment,
+        })
     }
 
     fn run(
@@ -529,21 +531,11 @@ mod fuzz {
         let mut report: Report = (Vec::new(), Vec::new(), None);
         loop {
             loop {
-                match receiver.step(&mut sink) {
+                match receiver.step(&mut sink, home) {
                     Ok(Step::NeedMore) => break,
-                    Ok(Step::Header) => {
-                        receiver.set_destination(match pdu_of(&receiver) {
-                            Pdu::DataIn(data) if data.itt.0 & 1 == 0 => Destination::Task {
-                                itt: data.itt,
-                                offset: 0,
-                            },
-                            Pdu::DataIn(_) => Destination::Discard,
-                            _ => Destination::Segment,
-                        });
-                    }
                     Ok(Step::Complete) => {
-                        let segment = receiver.segment().to_vec();
-                        report.0.push((pdu_of(&receiver), segment));
+                        let pdu = Pdu::parse(receiver.header()).expect("checked before");
+                        report.0.push((pdu, receiver.segment().to_vec()));
                     }
                     Err(error) => {
                         report.2 = Some(error);

@@ -5,6 +5,7 @@ use alloc::{vec, vec::Vec};
 use super::*;
 use crate::{
     digest,
+    error::PeerMisbehaved,
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{Bhs, DataIn, NopIn, Residual, pad_len},
     scsi::lun::Lun,
@@ -123,13 +124,14 @@ fn read_all(receiver: &mut Receiver, home: &mut Home, mut stream: &[u8]) -> Vec<
         receiver.received(n, home).unwrap();
         stream = &stream[n..];
         loop {
-            match receiver.step(home).unwrap() {
-                Step::NeedMore => break,
-                Step::Header => receiver.set_destination(Destination::Task {
-                    itt: receiver.header().initiator_task_tag(),
+            let place = |bhs: &Bhs| {
+                Ok(Destination::Task {
+                    itt: bhs.initiator_task_tag(),
                     offset: 0,
-                }),
-                Step::Complete => {}
+                })
+            };
+            if receiver.step(home, place).unwrap() == Step::NeedMore {
+                break;
             }
         }
     }
@@ -224,4 +226,19 @@ fn the_cut_of_a_stream_into_reads_changes_nothing() {
         input.extend([0x3e; 60]);
         fuzz_stream(&input);
     }
+}
+
+/// Whoever places segments may refuse one; nothing behind it can be trusted then.
+#[test]
+fn a_segment_that_has_no_place_ends_the_stream() {
+    let mut receiver = Receiver::new(config(usize::MAX, 512, false), &[]);
+    let mut home = Home::new(8);
+    let stream = [wire(&data_in(1, 8), false), wire(&data_in(2, 8), false)].concat();
+    receiver.plan().scratch[..stream.len()].copy_from_slice(&stream);
+    receiver.received(stream.len(), &home).unwrap();
+    let refused = receiver.step(&mut home, |_| Err(PeerMisbehaved::Flags.into()));
+    assert_eq!(refused, Err(PeerMisbehaved::Flags.into()));
+    let again = receiver.step(&mut home, |_| Ok(Destination::Discard));
+    assert_eq!(again, Err(PeerMisbehaved::Flags.into()));
+    assert_eq!((receiver.pdus(), home.copied), (0, 0));
 }

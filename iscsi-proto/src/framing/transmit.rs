@@ -124,6 +124,11 @@ impl TransmitPlan {
             return false;
         }
         self.sent += left;
+        if self.sent == self.staged {
+            // Most writes take everything.
+            self.clear();
+            return true;
+        }
         while left > 0 {
             let Some(front) = self.pieces.front_mut() else {
                 // No more than waited, and it was not before: it is of the last piece.
@@ -139,14 +144,10 @@ impl TransmitPlan {
                 left = 0;
             }
         }
-        if self.is_empty() {
-            self.arena_base += self.arena.len() as u64;
-            self.arena.clear();
-        }
         true
     }
 
-    /// Forgets everything that was not sent: the connection is gone.
+    /// Forgets everything that was not sent.
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.open = 0;

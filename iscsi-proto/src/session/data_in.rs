@@ -1,6 +1,6 @@
 //! Data-In: where its payload goes, and what its status says (RFC 7143 section 11.7).
 
-use super::Session;
+use super::{Session, tasks::Tasks};
 use crate::{
     error::{Error, PeerMisbehaved},
     framing::Destination,
@@ -8,15 +8,15 @@ use crate::{
     scsi::status::ScsiStatus,
 };
 
-impl Session {
+impl Tasks {
     /// Judges a Data-In by its header, before a byte of its payload is placed: nothing outside the
     /// command's memory is ever named.
     #[inline]
     pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
-        let task = match self.tasks.get_mut(data.itt) {
+        let task = match self.get_mut(data.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
             _ => {
-                self.tasks.expect_straggler(data.itt)?;
+                self.expect_straggler(data.itt)?;
                 return Ok(Destination::Discard);
             }
         };
@@ -61,7 +61,9 @@ impl Session {
         task.received = u32::try_from(end).unwrap_or(u32::MAX);
         Ok(destination)
     }
+}
 
+impl Session {
     /// The payload is in place and its digest was right: if the PDU carries the status, the command
     /// is over.
     #[inline]

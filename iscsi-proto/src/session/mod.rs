@@ -390,12 +390,8 @@ impl Session {
         max_bytes: usize,
         store: &impl DataStore,
     ) -> bool {
-        let max_bytes = max_bytes as u64;
-        // Section 11.14: nothing new behind a Logout Request.
-        while !self.is_logging_out() && self.connection.plan.pending() < max_bytes {
-            if !self.stage_next(now, max_bytes, store) {
-                break;
-            }
+        if self.wants_to_send() {
+            self.stage_up_to(max_bytes as u64, now, store);
         }
         !self.connection.plan.is_empty()
     }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, PeerMisbehaved},
     framing::{DataStore, Destination, Step},
     ids::{InitiatorTaskTag, TargetTransferTag},
-    pdu::{DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
+    pdu::{Bhs, DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
     time::Instant,
 };
 
@@ -21,24 +21,13 @@ impl Session {
     ) -> Result<(), Error> {
         let mut completed = false;
         loop {
-            match self.connection.receiver.step(store)? {
+            let tasks = &mut self.tasks;
+            let place = |header: &Bhs| match header.opcode() {
+                DataIn::OPCODE => tasks.place_data_in(&DataIn::parse(header)?),
+                _ => Ok(Destination::Segment),
+            };
+            match self.connection.receiver.step(store, place)? {
                 Step::NeedMore => break,
-                Step::Header => {
-                    let header = self.connection.receiver.header();
-                    if header.opcode() != DataIn::OPCODE {
-                        let receiver = &mut self.connection.receiver;
-                        receiver.set_destination(Destination::Segment);
-                        continue;
-                    }
-                    let data = DataIn::parse(header)?;
-                    let destination = self.place_data_in(&data)?;
-                    let receiver = &mut self.connection.receiver;
-                    if receiver.step_to(destination, store)? != Step::Complete {
-                        break;
-                    }
-                    self.window.update(data.exp_cmd_sn, data.max_cmd_sn)?;
-                    self.handle_data_in(&data)?;
-                }
                 Step::Complete => self.handle_pdu(now)?,
             }
             completed = true;
@@ -50,12 +39,17 @@ impl Session {
         Ok(())
     }
 
-    /// Acts on a PDU that is completely there, digests verified. The one that every write ends with
-    /// has a short way.
+    /// Acts on a PDU that is completely there, digests verified. The two that every command ends with
+    /// have a short way.
     #[inline]
     fn handle_pdu(&mut self, now: Instant) -> Result<(), Error> {
         let header = self.connection.receiver.header();
         match header.opcode() {
+            DataIn::OPCODE => {
+                let pdu = DataIn::parse(header)?;
+                self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
+                self.handle_data_in(&pdu)
+            }
             ScsiResponse::OPCODE if self.connection.receiver.segment().is_empty() => {
                 let pdu = ScsiResponse::parse(header)?;
                 self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;

@@ -18,25 +18,40 @@ use crate::{
 };
 
 impl Session {
+    /// Whether there is anything that might be staged: the one question of a poll that finds nothing.
+    pub(super) fn wants_to_send(&self) -> bool {
+        !self.queue.is_empty() || self.is_urgent() || self.logout.is_some()
+    }
+
+    /// Whether anything goes before the next command. One look at all that is rare, instead of one
+    /// after the other per command.
+    fn is_urgent(&self) -> bool {
+        !(self.ping_replies.is_empty()
+            && self.aborts.is_empty()
+            && self.functions.is_empty()
+            && self.requests.is_empty()
+            && self.connection.bursts.is_empty())
+    }
+
+    /// Stages PDUs until about `max_bytes` wait to be written.
+    #[inline(never)]
+    pub(super) fn stage_up_to(&mut self, max_bytes: u64, now: Instant, store: &impl DataStore) {
+        // Section 11.14: nothing new behind a Logout Request.
+        while !self.is_logging_out() && self.connection.plan.pending() < max_bytes {
+            if !self.stage_next(now, max_bytes, store) {
+                break;
+            }
+        }
+    }
+
     /// Stages the most urgent PDU, or as many commands as fit `max_bytes` where there is nothing more
     /// urgent; false when there is none that may be sent.
     ///
     /// What keeps the session alive or stops something comes first, then data of commands that the
     /// target already has, then new commands: a new command ahead of asked-for data would only make
     /// the target hold more of both.
-    pub(super) fn stage_next(
-        &mut self,
-        now: Instant,
-        max_bytes: u64,
-        store: &impl DataStore,
-    ) -> bool {
-        // One look at all that is rare, instead of one after the other per command.
-        let only_commands = self.ping_replies.is_empty()
-            && self.aborts.is_empty()
-            && self.functions.is_empty()
-            && self.requests.is_empty()
-            && self.connection.bursts.is_empty();
-        let urgent = !only_commands
+    fn stage_next(&mut self, now: Instant, max_bytes: u64, store: &impl DataStore) -> bool {
+        let urgent = self.is_urgent()
             && (self.stage_ping_reply(store)
                 || self.stage_abort(now, store)
                 || self.stage_function(store)
