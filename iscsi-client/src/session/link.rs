@@ -68,19 +68,23 @@ impl Link {
         let mut bytes = 0;
         // A direction that is blocked has our waker; asking it again in this poll is in vain.
         let (mut wrote, mut read) = (Moved::Bytes(0), Moved::Bytes(0));
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
             let moved = self.round(cx, now, ops, wrote, read);
             (wrote, read) = match moved {
                 Ok(moved) => moved,
                 Err(loss) => return Pumped::Lost(loss),
             };
-            if let Some(answer) = ops.drain(&mut self.core, None) {
-                return Pumped::LoggedOut(answer);
+            let now_moved = wrote.bytes() + read.bytes();
+            // Where nothing has moved there is nothing new, except what was before this poll.
+            if now_moved > 0 || round == 0 {
+                if let Some(answer) = ops.drain(&mut self.core, None) {
+                    return Pumped::LoggedOut(answer);
+                }
             }
-            if wrote.bytes() + read.bytes() == 0 {
+            if now_moved == 0 {
                 return Pumped::Idle;
             }
-            bytes += wrote.bytes() + read.bytes();
+            bytes += now_moved;
             if bytes >= MAX_BYTES {
                 break;
             }

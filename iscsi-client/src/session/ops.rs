@@ -71,6 +71,16 @@ impl Ops {
 
     /// Gives what was taken over to the core, oldest first, and revokes what is wanted back.
     pub(super) fn start(&mut self, core: &mut Core, now: iscsi_proto::Instant) {
+        if !self.batch.submitted.is_empty() {
+            self.take_in(core, now);
+        }
+        self.admit(core, now);
+        if !self.batch.revoked.is_empty() {
+            self.revoke(Some(core), now);
+        }
+    }
+
+    fn take_in(&mut self, core: &mut Core, now: iscsi_proto::Instant) {
         let mut submitted = std::mem::take(&mut self.batch.submitted);
         for (op, work) in submitted.drain(..) {
             match work {
@@ -86,8 +96,6 @@ impl Ops {
             }
         }
         self.batch.submitted = submitted;
-        self.admit(core, now);
-        self.revoke(Some(core), now);
     }
 
     /// Gives anything but a command to the core; its end, if it is refused or already known.

@@ -233,7 +233,7 @@ impl Shared {
         sink: impl FnMut(Harvested),
     ) -> Poll<()> {
         let polled = self.lock().slots.harvest(ring, waker, wakers, sink);
-        wakers.drain(..).for_each(Waker::wake);
+        wake_all(wakers);
         polled
     }
 
@@ -434,8 +434,10 @@ impl Shared {
     /// Takes everything that was asked since the last call.
     pub(super) fn take(&self, batch: &mut Batch) -> Control {
         let mut inner = self.lock();
-        inner.slots.take_submitted(&mut batch.submitted);
-        inner.slots.take_revoked(&mut batch.revoked);
+        if inner.slots.has_news() {
+            inner.slots.take_submitted(&mut batch.submitted);
+            inner.slots.take_revoked(&mut batch.revoked);
+        }
         if let Some(due) = inner.slots.line_due() {
             let now = self.now();
             if due <= now {
@@ -458,10 +460,12 @@ impl Shared {
         driver: Option<&Waker>,
     ) -> bool {
         let mut inner = self.lock();
-        for (op, finished) in batch.finished.drain(..) {
-            inner
-                .slots
-                .finish(op, finished, &mut batch.wakers, &mut batch.trash);
+        if !batch.finished.is_empty() {
+            for (op, finished) in batch.finished.drain(..) {
+                inner
+                    .slots
+                    .finish(op, finished, &mut batch.wakers, &mut batch.trash);
+            }
         }
         publish(&mut inner.stats);
         inner.last_receive = last_receive;
@@ -475,7 +479,7 @@ impl Shared {
         }
         drop(inner);
         batch.trash.clear();
-        batch.wakers.drain(..).for_each(Waker::wake);
+        wake_all(&mut batch.wakers);
         idle
     }
 
@@ -533,6 +537,13 @@ impl UnlockAndWake for MutexGuard<'_, Inner> {
         };
         drop(self);
         wake(driver);
+    }
+}
+
+/// Wakes them in their order; most often there is nobody.
+fn wake_all(wakers: &mut Vec<Waker>) {
+    if !wakers.is_empty() {
+        wakers.drain(..).for_each(Waker::wake);
     }
 }
 

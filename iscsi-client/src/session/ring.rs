@@ -179,7 +179,9 @@ impl Ring {
         done: &mut Vec<RingCompletion>,
     ) -> Poll<usize> {
         let before = done.len();
-        done.append(&mut self.early);
+        if !self.early.is_empty() {
+            done.append(&mut self.early);
+        }
         let waker = waker.filter(|_| done.len() == before && self.in_flight > 0);
         let (session, late) = (&self.session, &mut self.late);
         let harvest = |harvested: Harvested| {
@@ -193,7 +195,9 @@ impl Ring {
         let polled = session
             .shared
             .harvest(self.id, waker, &mut self.wakers, harvest);
-        done.extend(late.drain(..).map(|harvested| harvested.conclude(session)));
+        if !late.is_empty() {
+            done.extend(late.drain(..).map(|harvested| harvested.conclude(session)));
+        }
         let count = done.len() - before;
         if polled.is_pending() && count == 0 && self.in_flight > 0 {
             return Poll::Pending;

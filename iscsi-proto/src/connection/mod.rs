@@ -180,6 +180,7 @@ impl Connection {
 
     /// `n` bytes of the plan were written; false when there were not that many.
     #[must_use]
+    #[inline]
     pub(crate) fn handle_transmitted(&mut self, n: usize) -> bool {
         self.plan.advance(n)
     }

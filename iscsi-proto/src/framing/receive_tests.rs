@@ -1,6 +1,7 @@
 //! How much one read takes, and where to.
 
 use alloc::{vec, vec::Vec};
+use core::cell::Cell;
 
 use super::*;
 use crate::{
@@ -81,10 +82,11 @@ fn wire_with(bhs: &Bhs, header_digest: bool, data_digest: bool) -> Vec<u8> {
     bytes
 }
 
-/// The memory of one task, and how much of it came by way of scratch.
+/// The memory of one task, how much of it came by way of scratch, and how much was looked at again.
 struct Home {
     memory: Vec<u8>,
     copied: usize,
+    visited: Cell<usize>,
 }
 
 impl Home {
@@ -92,6 +94,7 @@ impl Home {
         Self {
             memory: vec![0xee; len as usize],
             copied: 0,
+            visited: Cell::new(0),
         }
     }
 }
@@ -103,6 +106,7 @@ impl DataStore for Home {
     }
 
     fn visit(&self, at: DataRef, visitor: &mut dyn FnMut(&[u8])) {
+        self.visited.set(self.visited.get() + at.len as usize);
         visitor(&self.memory[at.offset as usize..][..at.len as usize]);
     }
 }
@@ -241,4 +245,22 @@ fn a_segment_that_has_no_place_ends_the_stream() {
     let again = receiver.step(&mut home, |_| Ok(Destination::Discard));
     assert_eq!(again, Err(PeerMisbehaved::Flags.into()));
     assert_eq!((receiver.pdus(), home.copied), (0, 0));
+}
+
+/// A digest is summed once over every byte, where it lies, however the segment came.
+#[test]
+fn no_byte_of_a_segment_is_summed_twice() {
+    let stream: Vec<u8> = (0..5)
+        .flat_map(|i| wire(&data_in(i, LARGE), true))
+        .collect();
+    for most in [1, 700, 5_000, 1 << 20] {
+        let mut receiver = Receiver::new(config(usize::MAX, 512, true), &[]);
+        let mut home = Home::new(LARGE);
+        for bytes in stream.chunks(most) {
+            read_all(&mut receiver, &mut home, bytes);
+        }
+        assert_eq!(receiver.pdus(), 5);
+        // What crossed scratch was summed there.
+        assert_eq!(home.copied + home.visited.get(), 5 * LARGE as usize);
+    }
 }

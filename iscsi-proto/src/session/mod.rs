@@ -408,11 +408,14 @@ impl Session {
     /// # Errors
     ///
     /// [`ApiMisuse::PlanOverrun`] if that is more than waited.
+    #[inline]
     pub fn handle_transmitted(&mut self, _now: Instant, n: usize) -> Result<(), Error> {
         if !self.connection.handle_transmitted(n) {
             return Err(ApiMisuse::PlanOverrun.into());
         }
-        self.release_deferred();
+        if !self.deferred.is_empty() {
+            self.release_deferred();
+        }
         Ok(())
     }
 
@@ -512,10 +515,8 @@ impl Session {
         self.events.push(Event::CommandDone { itt, result });
     }
 
+    #[cold]
     fn release_deferred(&mut self) {
-        if self.deferred.is_empty() {
-            return;
-        }
         let sent = self.connection.plan.sent();
         let mut i = 0;
         while let Some(deferred) = self.deferred.get(i) {

@@ -24,13 +24,16 @@ impl Session {
         if self.closed {
             return None;
         }
+        let due = Instant::earlier(self.connection.poll_timeout(), self.deadlines.get());
+        if self.later.is_empty() && self.logout.is_none() {
+            return due;
+        }
         // Rare: something to be sent again, and a logout that gives commands some time.
         let later = self.later.iter().map(|(at, _)| *at).min();
         let logout = match self.logout {
             Some(Logout::Wanted(_)) if self.tasks.commands() > 0 => self.logout_at,
             _ => None,
         };
-        let due = Instant::earlier(self.connection.poll_timeout(), self.deadlines.get());
         Instant::earlier(due, Instant::earlier(later, logout))
     }
 
