@@ -1,6 +1,7 @@
 //! Counts what the data path costs, and compares it with other initiators; see `docs/performance.md`.
 
 mod commands;
+mod compare;
 mod count;
 mod failure;
 mod machine;
@@ -49,6 +50,8 @@ enum Command {
     Check,
     /// Count, and keep the counts
     Record,
+    /// Run the example `perf` and other initiators' tools in turns on a target of yours
+    Compare(compare::Compare),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Count { only } => commands::count(only.as_deref()),
         Command::Check => commands::check(),
         Command::Record => commands::record(),
+        Command::Compare(args) => compare::compare(args),
         Command::List => {
             for workload in workloads::all() {
                 println!("{:34} {}", workload.name, workload.about);
