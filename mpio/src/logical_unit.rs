@@ -1,6 +1,7 @@
 //! A logical unit over one session as a path.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,23 +41,24 @@ impl Path for LogicalUnit {
         BlockDevice::info_changed(self, seen).await
     }
 
-    async fn read(
+    // Not `async`: a future around a future would be one more to be moved and polled through.
+    fn read(
         &self,
         offset: u64,
         buf: ReadBuf,
         options: ReadOptions,
         recall: &Recall,
-    ) -> Completion<ReadBuf> {
-        self.read_recallable(offset, buf, options, recall).await
+    ) -> impl Future<Output = Completion<ReadBuf>> + Send {
+        self.read_recallable(offset, buf, options, recall)
     }
 
-    async fn write(
+    fn write(
         &self,
         offset: u64,
         buf: WriteBuf,
         options: WriteOptions,
-    ) -> Completion<WriteBuf> {
-        self.write(offset, buf, options).await
+    ) -> impl Future<Output = Completion<WriteBuf>> + Send {
+        self.write(offset, buf, options)
     }
 
     async fn flush(&self, options: FlushOptions) -> Result<(), Error> {

@@ -4,7 +4,7 @@ mod ext;
 mod info;
 mod options;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 pub use ext::BlockDeviceExt;
 pub use info::{DeviceInfo, Generation, Identity, ProvisioningType, RotationRate};
@@ -127,34 +127,66 @@ pub trait BlockDevice: fmt::Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<(), Error>;
 }
 
-#[async_trait::async_trait]
+/// The future that a method of [`BlockDevice`] returns.
+type DeviceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Written out and not `async`: the future is the device's own. One around it would be a second box for
+/// each request of everybody who holds an `Arc<dyn BlockDevice>`.
 impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     fn info(&self) -> Arc<DeviceInfo> {
         (**self).info()
     }
 
-    async fn info_changed(&self, seen: Generation) -> Result<Arc<DeviceInfo>, Error> {
-        (**self).info_changed(seen).await
+    fn info_changed<'s, 'a>(
+        &'s self,
+        seen: Generation,
+    ) -> DeviceFuture<'a, Result<Arc<DeviceInfo>, Error>>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        (**self).info_changed(seen)
     }
 
-    async fn read(&self, offset: u64, buf: ReadBuf, options: ReadOptions) -> Completion<ReadBuf> {
-        (**self).read(offset, buf, options).await
+    fn read<'s, 'a>(
+        &'s self,
+        offset: u64,
+        buf: ReadBuf,
+        options: ReadOptions,
+    ) -> DeviceFuture<'a, Completion<ReadBuf>>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        (**self).read(offset, buf, options)
     }
 
-    async fn write(
-        &self,
+    fn write<'s, 'a>(
+        &'s self,
         offset: u64,
         buf: WriteBuf,
         options: WriteOptions,
-    ) -> Completion<WriteBuf> {
-        (**self).write(offset, buf, options).await
+    ) -> DeviceFuture<'a, Completion<WriteBuf>>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        (**self).write(offset, buf, options)
     }
 
-    async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
-        (**self).flush(options).await
+    fn flush<'s, 'a>(&'s self, options: FlushOptions) -> DeviceFuture<'a, Result<(), Error>>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        (**self).flush(options)
     }
 
-    async fn close(&self) -> Result<(), Error> {
-        (**self).close().await
+    fn close<'s, 'a>(&'s self) -> DeviceFuture<'a, Result<(), Error>>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        (**self).close()
     }
 }

@@ -75,10 +75,16 @@ pub(super) async fn execute(command: Execute, recall: Option<&Recall>) -> Execut
     };
     let mut command = pin!(command);
     std::future::poll_fn(|cx| {
-        if recall.poll(cx).is_ready() {
+        if recall.is_recalled() {
             command.revoke();
         }
-        command.as_mut().poll(cx)
+        let polled = command.as_mut().poll(cx);
+        // Only now: a command that is over need not be woken for a recall any more.
+        if polled.is_pending() && recall.poll(cx).is_ready() {
+            command.revoke();
+            return command.as_mut().poll(cx);
+        }
+        polled
     })
     .await
 }

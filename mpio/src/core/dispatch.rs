@@ -3,43 +3,13 @@
 use std::time::Instant;
 
 use super::{
-    Action, Attempt, AttemptId, Candidate, Event, Execution, FailReason, Ghost, IoId, IoState,
-    Multipath, Outcome, Owner, PathId, Scope, Steer, Verdict,
+    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, Ghost, IoId,
+    IoState, Multipath, Owner, PathId, Steer, Verdict, earlier,
     path::Path,
     retry::{Disposition, Wish},
 };
 
 impl Multipath {
-    /// Books the end of an attempt with its path.
-    pub(super) fn charge_path(&mut self, now: Instant, ended: &Attempt, outcome: Outcome) {
-        let Some(path) = self.paths.get_mut(ended.path.0) else {
-            return;
-        };
-        path.in_flight = path.in_flight.saturating_sub(1);
-        self.restless |= path.removing;
-        let same_connection = path.epoch == ended.epoch && path.is_connected();
-        match outcome {
-            Outcome::Success => {
-                let Some(io) = self.ios.get(ended.io.0) else {
-                    return;
-                };
-                path.succeeded(&io.class, now.saturating_duration_since(ended.started));
-                if same_connection {
-                    self.restless |= path.suspicion.is_suspect();
-                    path.suspicion.answered(now);
-                }
-            }
-            Outcome::Failed(failure) if !ended.recalled => {
-                path.counters.errors += 1;
-                if failure.scope == Scope::Path && same_connection {
-                    path.checker.doubt(now);
-                    self.restless = true;
-                }
-            }
-            Outcome::Failed(_) => {}
-        }
-    }
-
     /// Carries out what the table decided.
     pub(super) fn dispose(&mut self, now: Instant, ended: &Attempt, disposition: Disposition) {
         let Some(io) = self.ios.get_mut(ended.io.0) else {
@@ -91,6 +61,7 @@ impl Multipath {
             path: ended.path,
             epoch,
             io: Some(ended.io),
+            claim: self.ios.get(ended.io.0).and_then(|io| io.claim),
             since: now,
             closed,
             reinstated: false,
@@ -100,7 +71,8 @@ impl Multipath {
 
     /// Parks a write behind an earlier one.
     pub(super) fn hold(&mut self, io: IoId) {
-        let behind_ghost = match self.writes.blocker_of(io) {
+        let claim = self.ios.get(io.0).and_then(|io| io.claim);
+        let behind_ghost = match claim.and_then(|claim| self.writes.blocker_of(claim)) {
             Some(Owner::Ghost(_)) => true,
             Some(Owner::Io(other)) => self
                 .ios
@@ -124,9 +96,13 @@ impl Multipath {
             let Some(io) = self.held.pop_front() else {
                 break;
             };
-            if self.writes.blocker_of(io).is_some() {
+            let Some(entry) = self.ios.get_mut(io.0) else {
+                continue;
+            };
+            let claim = entry.claim;
+            if claim.is_some_and(|claim| self.writes.blocker_of(claim).is_some()) {
                 self.held.push_back(io);
-            } else if let Some(entry) = self.ios.get_mut(io.0) {
+            } else {
                 entry.state = IoState::Pending;
                 self.pending.push_back(io);
             }
@@ -140,15 +116,18 @@ impl Multipath {
                 self.pending.pop_front();
                 continue;
             }
-            let Some(path) = self.choose(io) else {
+            let Some(path) = self.choose(now, io) else {
                 break;
             };
             self.pending.pop_front();
-            self.dispatch(now, io, path);
+            if let Some(attempt) = self.dispatch(now, io, path) {
+                let go = Action::Dispatch { io, attempt, path };
+                self.actions.push_back(go);
+            }
         }
     }
 
-    fn choose(&mut self, io: IoId) -> Option<PathId> {
+    pub(super) fn choose(&mut self, now: Instant, io: IoId) -> Option<PathId> {
         let entry = self.ios.get(io.0)?;
         let avoid = match entry.steer {
             Steer::Prefer(path) if self.is_usable(path) => return Some(path),
@@ -168,9 +147,15 @@ impl Multipath {
                         self.candidates.push(Candidate {
                             path: id,
                             in_flight: path.in_flight,
+                            load: path.throughput.load(),
+                            speed: path.throughput.speed(),
+                            is_curious: path.throughput.is_curious(now),
                         });
                     }
                 }
+            }
+            if let [only] = self.candidates[..] {
+                return Some(only.path);
             }
             if !self.candidates.is_empty() {
                 return self.selector.select(&self.candidates, &entry.class);
@@ -184,10 +169,10 @@ impl Multipath {
         self.paths.get(path.0).is_some_and(Path::is_usable)
     }
 
-    fn dispatch(&mut self, now: Instant, io: IoId, to: PathId) {
-        let (Some(entry), Some(path)) = (self.ios.get_mut(io.0), self.paths.get_mut(to.0)) else {
-            return;
-        };
+    /// Books an attempt; the shell is to be told.
+    pub(super) fn dispatch(&mut self, now: Instant, io: IoId, to: PathId) -> Option<AttemptId> {
+        let entry = self.ios.get_mut(io.0)?;
+        let path = self.paths.get_mut(to.0)?;
         let attempt = AttemptId(self.attempts.insert(Attempt {
             io,
             path: to,
@@ -195,18 +180,16 @@ impl Multipath {
             started: now,
             recalled: false,
         }));
-        path.started(now);
+        if path.started(now, &entry.class) {
+            self.sooner = earlier(self.sooner, path.deadline(&self.config));
+        }
         self.group_used = true;
         entry.state = IoState::InFlight(attempt);
         entry.steer = Steer::Any;
-        self.actions.push_back(Action::Dispatch {
-            io,
-            attempt,
-            path: to,
-        });
         if self.failing_over {
             self.tell_failover(to);
         }
+        Some(attempt)
     }
 
     /// The first I/O after the loss of a path shows where it went.
@@ -280,15 +263,23 @@ impl Multipath {
 
     /// The last act of an I/O. Its claim goes, unless it leaves a ghost that inherits it.
     pub(super) fn finish(&mut self, io: IoId, verdict: Verdict) {
-        if self.ios.remove(io.0).is_none() {
+        let Some(ended) = self.ios.remove(io.0) else {
             return;
-        }
-        if let Some(ghost) = self.ghosts.iter_mut().find(|g| g.io == Some(io)) {
-            ghost.io = None;
-            self.writes.bequeath(io, ghost.attempt);
-        } else {
-            self.released |= self.writes.release(Owner::Io(io));
+        };
+        if let Some(claim) = ended.claim {
+            self.give_back(io, claim);
         }
         self.actions.push_back(Action::Finish { io, verdict });
+    }
+
+    /// The claim of an I/O that is over.
+    pub(super) fn give_back(&mut self, io: IoId, claim: ClaimId) {
+        if let Some(ghost) = self.ghosts.iter_mut().find(|g| g.io == Some(io)) {
+            ghost.io = None;
+            self.writes.bequeath(claim, ghost.attempt);
+        } else {
+            self.writes.release(claim);
+            self.released = true;
+        }
     }
 }

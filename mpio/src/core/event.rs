@@ -251,6 +251,10 @@ impl Events {
         self.queue.pop_front()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(crate) const fn lost(&self) -> u64 {
         self.lost
     }

@@ -38,6 +38,8 @@ pub(crate) struct Ghost {
     pub(crate) epoch: u32,
     /// The I/O that waits for its end; `None` once its caller has been told.
     pub(crate) io: Option<IoId>,
+    /// The range that it may still change.
+    pub(crate) claim: Option<ClaimId>,
     pub(crate) since: Instant,
     /// When its connection was closed abortively.
     pub(crate) closed: Option<Instant>,
@@ -90,6 +92,11 @@ pub(crate) enum Owner {
     Ghost(AttemptId),
 }
 
+/// A slot of [`WriteRanges`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClaimId(u32);
+
+/// An empty slot has an empty range, which overlaps nothing.
 #[derive(Debug)]
 struct Claim {
     range: Range<u64>,
@@ -99,54 +106,65 @@ struct Claim {
 
 /// The ranges of all writes that are unfinished or may still land, in the order of submission.
 ///
-/// A plain list: it is as long as the device's write queue is deep, and a scan of a few hundred
+/// A plain list: it is as long as the device's write queue was ever deep, and a scan of a few hundred
 /// neighbouring entries is quicker than any tree. Revisit if someone runs thousands.
 #[derive(Debug, Default)]
 pub(crate) struct WriteRanges {
     claims: Vec<Claim>,
+    free: Vec<u32>,
     next_order: u64,
 }
 
 impl WriteRanges {
     /// Enters a write; false if it has to wait for an earlier one.
-    pub(crate) fn claim(&mut self, io: IoId, range: Range<u64>) -> bool {
+    pub(crate) fn claim(&mut self, io: IoId, range: Range<u64>) -> (ClaimId, bool) {
         let order = self.next_order;
         self.next_order += 1;
         let free = self.blocker(&range, order).is_none();
-        self.claims.push(Claim {
+        let claim = Claim {
             range,
             order,
             owner: Owner::Io(io),
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = u32::try_from(self.claims.len()).unwrap_or(u32::MAX);
+            self.claims.push(Claim {
+                range: 0..0,
+                ..claim
+            });
+            slot
         });
-        free
+        if let Some(entry) = self.claims.get_mut(slot as usize) {
+            *entry = claim;
+        }
+        (ClaimId(slot), free)
     }
 
-    /// The first earlier claim that keeps `io` waiting.
-    pub(crate) fn blocker_of(&self, io: IoId) -> Option<Owner> {
-        let claim = self.claims.iter().find(|c| c.owner == Owner::Io(io))?;
+    /// The owner of the first earlier claim that keeps `claim` waiting.
+    pub(crate) fn blocker_of(&self, claim: ClaimId) -> Option<Owner> {
+        let claim = self.claims.get(claim.0 as usize)?;
         self.blocker(&claim.range, claim.order)
     }
 
     fn blocker(&self, range: &Range<u64>, order: u64) -> Option<Owner> {
         self.claims
             .iter()
-            .find(|c| c.order < order && c.range.start < range.end && range.start < c.range.end)
+            .find(|c| range.start < c.range.end && c.range.start < range.end && c.order < order)
             .map(|c| c.owner)
     }
 
     /// The I/O is finished, its ghost is not.
-    pub(crate) fn bequeath(&mut self, io: IoId, ghost: AttemptId) {
-        if let Some(claim) = self.claims.iter_mut().find(|c| c.owner == Owner::Io(io)) {
+    pub(crate) fn bequeath(&mut self, claim: ClaimId, ghost: AttemptId) {
+        if let Some(claim) = self.claims.get_mut(claim.0 as usize) {
             claim.owner = Owner::Ghost(ghost);
         }
     }
 
-    /// Gives up the claims of `owner`; true if there was one.
-    pub(crate) fn release(&mut self, owner: Owner) -> bool {
-        let Some(at) = self.claims.iter().position(|c| c.owner == owner) else {
-            return false;
-        };
-        self.claims.swap_remove(at);
-        true
+    /// Gives a claim up. Each is given up once: by its I/O, or by the ghost that inherited it.
+    pub(crate) fn release(&mut self, claim: ClaimId) {
+        if let Some(entry) = self.claims.get_mut(claim.0 as usize) {
+            entry.range = 0..0;
+            self.free.push(claim.0);
+        }
     }
 }

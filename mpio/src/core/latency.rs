@@ -31,7 +31,9 @@ impl Latency {
         }
     }
 
-    pub(crate) fn record(&mut self, took: Duration) {
+    /// True if the percentile has become a lower one.
+    pub(crate) fn record(&mut self, took: Duration) -> bool {
+        let before = self.p99;
         self.counts[bucket(took)] += 1;
         self.total += 1;
         self.fresh += 1;
@@ -47,6 +49,7 @@ impl Latency {
                 self.total += *count;
             }
         }
+        self.p99 < before
     }
 
     /// The upper end of the bucket in which the 99th percentile lies; zero without samples.

@@ -5,6 +5,7 @@
 //! different shell to be built around the same decisions.
 
 mod action;
+mod admission;
 pub(crate) mod arena;
 mod checker;
 mod config;
@@ -19,6 +20,7 @@ mod retry;
 mod selector;
 mod snapshot;
 mod suspicion;
+mod throughput;
 mod upkeep;
 
 use std::{collections::VecDeque, time::Instant};
@@ -27,6 +29,7 @@ pub use action::{
     Action, Execution, FailReason, Failure, FenceResult, IoClass, IoKind, Outcome, ProbeKind,
     ProbeReport, ProbeResult, Retry, Scope, Verdict,
 };
+pub use admission::Admission;
 pub use arena::{AttemptId, IoId, PathId};
 pub use checker::PathState;
 pub use config::{
@@ -39,7 +42,7 @@ pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Sna
 
 use arena::Arena;
 use event::Events;
-use fence::{Ghost, Owner, WriteRanges};
+use fence::{ClaimId, Ghost, Owner, WriteRanges};
 use group::Groups;
 use no_path::NoPath;
 use path::Path;
@@ -95,6 +98,8 @@ struct Io {
     state: IoState,
     steer: Steer,
     tries: Tries,
+    /// Of a write.
+    claim: Option<ClaimId>,
     /// Of all attempts so far; once unknown, always unknown.
     execution: Execution,
     cancelled: bool,
@@ -181,6 +186,8 @@ pub struct Multipath {
     actions: VecDeque<Action>,
     events: Events,
     counters: DeviceCounters,
+    /// See [`take_sooner`](Self::take_sooner).
+    sooner: Option<Instant>,
 }
 
 impl Multipath {
@@ -214,6 +221,7 @@ impl Multipath {
             actions: VecDeque::new(),
             events: Events::default(),
             counters: DeviceCounters::default(),
+            sooner: None,
         }
     }
 
@@ -251,29 +259,14 @@ impl Multipath {
     /// # Errors
     /// [`SubmitError`]: nothing was accepted and nothing will be reported.
     pub fn submit(&mut self, now: Instant, class: IoClass) -> Result<IoId, SubmitError> {
-        if self.closing {
-            return Err(SubmitError::Closed);
+        match self.admit(now, class)? {
+            Admission::Go { io, attempt, path } => {
+                let go = Action::Dispatch { io, attempt, path };
+                self.actions.push_back(go);
+                Ok(io)
+            }
+            Admission::Wait(io) => Ok(io),
         }
-        if self.ios.len() >= self.config.queue_limit {
-            return Err(SubmitError::QueueFull);
-        }
-        let modifies = class.modifies();
-        let io = IoId(self.ios.insert(Io {
-            class,
-            state: IoState::Pending,
-            steer: Steer::Any,
-            tries: Tries::default(),
-            execution: Execution::NotExecuted,
-            cancelled: false,
-        }));
-        self.counters.submitted += 1;
-        if modifies.is_none_or(|range| self.writes.claim(io, range)) {
-            self.pending.push_back(io);
-        } else {
-            self.hold(io);
-        }
-        self.settle(now);
-        Ok(io)
     }
 
     /// The caller has lost interest. The I/O still gets its `Finish`: at once if it is waiting,
@@ -330,10 +323,14 @@ impl Multipath {
         let Some(ended) = self.attempts.remove(attempt.0) else {
             return;
         };
-        self.charge_path(now, &ended, outcome);
         let Some(io) = self.ios.get_mut(ended.io.0) else {
             return;
         };
+        if let Some(path) = self.paths.get_mut(ended.path.0) {
+            let change = path.ended(now, &self.config, &ended, &io.class, outcome);
+            self.restless |= change.restless;
+            self.sooner = earlier(self.sooner, change.sooner);
+        }
         let Outcome::Failed(failure) = outcome else {
             self.finish(ended.io, Verdict::Success);
             self.settle(now);
@@ -427,8 +424,29 @@ impl Multipath {
         self.ios.len()
     }
 
+    /// The earliest deadline that [`admit`](Self::admit) or [`complete`](Self::complete) has brought
+    /// forward since this was last asked: a shell that has armed its timer for an earlier one need not
+    /// ask [`poll_timeout`](Self::poll_timeout) after them.
+    #[must_use]
+    pub fn take_sooner(&mut self) -> Option<Instant> {
+        self.sooner.take()
+    }
+
+    /// Whether [`poll_action`](Self::poll_action) or [`poll_event`](Self::poll_event) has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.actions.is_empty() || !self.events.is_empty()
+    }
+
     fn regroup(&mut self) {
         self.groups
             .rebuild(&self.paths, self.config.path_grouping_policy);
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -6,12 +6,14 @@ use std::{
 };
 
 use super::{
-    action::{IoClass, IoKind},
+    Attempt,
+    action::{IoClass, IoKind, Outcome, Scope},
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
     latency::Latency,
     suspicion::Suspicion,
+    throughput::Throughput,
 };
 
 /// What a path is, as told by whoever adds it.
@@ -80,6 +82,15 @@ pub(crate) enum Standing {
     Out(DownReason),
 }
 
+/// What the end of an attempt has changed beyond its path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// The path's standing may be another one.
+    pub(crate) restless: bool,
+    /// The path's deadline, if it is an earlier one.
+    pub(crate) sooner: Option<Instant>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) name: Arc<str>,
@@ -100,6 +111,7 @@ pub(crate) struct Path {
     pub(crate) epoch: u32,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
+    pub(crate) throughput: Throughput,
     pub(crate) counters: PathCounters,
     /// The standing that events have told of.
     pub(crate) told: Standing,
@@ -125,6 +137,7 @@ impl Path {
             epoch: 0,
             in_flight: 0,
             latency: Latency::new(),
+            throughput: Throughput::new(now),
             counters: PathCounters::default(),
             told: Standing::Out(DownReason::NotConnected),
             used: false,
@@ -172,22 +185,68 @@ impl Path {
         self.in_flight > 0 || self.checker.is_asking()
     }
 
-    pub(crate) fn started(&mut self, now: Instant) {
-        if !self.is_waiting() {
+    /// Books an attempt; true if something is owed to us only from now on.
+    pub(crate) fn started(&mut self, now: Instant, class: &IoClass) -> bool {
+        let begins = !self.is_waiting();
+        if begins {
             self.suspicion.started(now);
         }
         self.in_flight += 1;
         self.used = true;
+        self.throughput.started(now, class.bytes);
+        begins
     }
 
-    pub(crate) fn succeeded(&mut self, class: &IoClass, took: Duration) {
-        self.latency.record(took);
+    /// Books the end of an attempt.
+    pub(crate) fn ended(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        ended: &Attempt,
+        class: &IoClass,
+        outcome: Outcome,
+    ) -> Change {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let success = outcome == Outcome::Success;
+        self.throughput.ended(now, class.bytes, success);
+        let same_connection = self.epoch == ended.epoch && self.is_connected();
+        let mut change = Change {
+            restless: self.removing,
+            sooner: None,
+        };
+        match outcome {
+            Outcome::Success => {
+                let quicker = self.succeeded(class, now.saturating_duration_since(ended.started));
+                if same_connection {
+                    change.restless |= self.suspicion.is_suspect();
+                    self.suspicion.answered(now);
+                }
+                if quicker {
+                    change.sooner = self.deadline(config);
+                }
+            }
+            Outcome::Failed(failure) if !ended.recalled => {
+                self.counters.errors += 1;
+                if failure.scope == Scope::Path && same_connection {
+                    self.checker.doubt(now);
+                    change.restless = true;
+                }
+            }
+            Outcome::Failed(_) => {}
+        }
+        change
+    }
+
+    /// True if commands have become quicker.
+    fn succeeded(&mut self, class: &IoClass, took: Duration) -> bool {
+        let quicker = self.latency.record(took);
         self.counters.ios += 1;
         if class.kind == IoKind::Read {
             self.counters.bytes_read += class.bytes;
         } else {
             self.counters.bytes_written += class.bytes;
         }
+        quicker
     }
 
     pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {

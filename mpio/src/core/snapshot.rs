@@ -76,6 +76,9 @@ pub struct PathSnapshot {
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
     /// first.
     pub latency_p99: Duration,
+    /// Bytes per second that it gets done while it is busy (a command counts 4 KiB besides its data);
+    /// zero before the first measurement.
+    pub throughput: u64,
     /// Until the next check, if one is planned.
     pub next_check: Option<Duration>,
     /// What it did.
@@ -138,7 +141,7 @@ pub struct GroupSnapshot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// `round-robin` or `queue-length`.
+    /// `round-robin`, `queue-length` or `service-time`.
     pub selector: &'static str,
     /// The no-path policy.
     pub no_path_retry: NoPathRetry,
@@ -252,6 +255,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
         },
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
+        throughput: path.throughput.rate(),
         next_check: path.checker.next_check_in(now),
         counters: path.counters,
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Action, DownReason, Event, FailReason, Failback, FenceResult, FencedBy, Ghost, IdentityCheck,
-    IoState, Multipath, Owner, PathId, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    IoState, Multipath, PathId, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
     path::{Link, Standing},
     suspicion::Step,
 };
@@ -175,7 +175,7 @@ impl Multipath {
             self.lay_ghosts(now);
         }
         if std::mem::take(&mut self.restless) {
-            self.tell_standings();
+            self.tell_standings(now);
             self.notice_no_path(now);
             self.choose_group(now);
             self.move_reads();
@@ -196,7 +196,7 @@ impl Multipath {
     }
 
     /// Tells what changed since it was last told.
-    fn tell_standings(&mut self) {
+    fn tell_standings(&mut self, now: Instant) {
         for (key, path) in self.paths.iter_mut() {
             let (was, is) = (path.told, path.standing());
             if was == is {
@@ -211,6 +211,7 @@ impl Multipath {
             let event = match (was, is) {
                 (_, Standing::Usable) => {
                     path.failing_over = false;
+                    path.throughput.restart(now);
                     match was {
                         Standing::Out(_) => Event::PathUp { path: id },
                         _ => Event::Cleared { path: id },
@@ -356,7 +357,12 @@ impl Multipath {
                         self.pending.push_back(io);
                     }
                 }
-                None => self.released |= self.writes.release(Owner::Ghost(ghost.attempt)),
+                None => {
+                    if let Some(claim) = ghost.claim {
+                        self.writes.release(claim);
+                        self.released = true;
+                    }
+                }
             }
             if !self.ghosts.iter().any(|g| g.path == ghost.path) {
                 self.events.push(Event::FenceDone {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     pin::Pin,
     sync::Arc,
@@ -108,8 +108,9 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Closed(id)
                 }));
             }
-            Job::Finish(attempt, write) => self.jobs.push(Box::pin(async move {
-                Report::Ended(attempt, outcome_of(&write.await))
+            Job::Finish(attempt, mut write) => self.jobs.push(Box::pin(async move {
+                let result = poll_fn(|cx| write.poll(cx)).await;
+                Report::Ended(attempt, outcome_of(&result))
             })),
             Job::Watch(id) => {
                 let seen = self.shared.look(|s| s.member(id).map(|m| m.generation));
@@ -434,5 +435,5 @@ pub(super) async fn sleep(runtime: &dyn Runtime, time: Duration) {
         return;
     }
     let mut timer = runtime.new_timer(runtime.now() + time);
-    std::future::poll_fn(|cx| timer.as_mut().poll(cx)).await;
+    poll_fn(|cx| timer.as_mut().poll(cx)).await;
 }

@@ -1,15 +1,13 @@
 //! Reading, writing and flushing through whatever path there is.
 //!
 //! The caller's own future makes the attempts: it asks the core where, polls that path's future in
-//! place, and tells the core how it ended. So a request costs two short locks and no task switch
-//! beyond those of the path itself. The driver is only needed for what happens on no one's behalf.
+//! place, and tells the core how it ended. So a request costs two short locks (`shared.rs`) and no task
+//! switch beyond those of the path itself. The driver is only needed for what happens on no one's behalf.
 
 use std::{
     future::{Future, poll_fn},
-    mem,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use iscsi_client::{
@@ -22,16 +20,16 @@ use iscsi_client::{
 
 use super::{
     MultipathDevice,
-    job::Job,
-    outcome::{refused, result_of},
-    shared::{Order, Shared},
-    ticket::{Deadline, Ticket},
+    outcome::result_of,
+    shared::{Order, State},
+    ticket::Deadline,
 };
 use crate::{core::IoClass, path::Path};
 
 impl<P: Path> MultipathDevice<P> {
     /// Reads `buf.len()` bytes at `offset`; as
-    /// [`BlockDevice::read`](iscsi_client::device::BlockDevice::read), without boxing.
+    /// [`BlockDevice::read`](iscsi_client::device::BlockDevice::read), without boxing. In a steady state
+    /// nothing is allocated here.
     ///
     /// A read whose path is lost, or falls silent, goes on through another one, into the same
     /// buffer. Without a timeout it ends when the no-path policy says so.
@@ -46,22 +44,25 @@ impl<P: Path> MultipathDevice<P> {
         mut buf: ReadBuf,
         options: ReadOptions,
     ) -> Completion<ReadBuf> {
-        let shared = self.shared();
-        if let Err(error) = self.check(offset, buf.len()) {
-            return Completion::err(error, buf);
-        }
-        if buf.is_empty() {
-            return Completion::ok(buf);
+        let shared = &**self.shared();
+        let len = buf.len();
+        if len == 0 {
+            let result = shared.look(|state| state.check(offset, len, false));
+            return Completion { result, buf };
         }
         let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
-        let range = offset..offset + buf.len() as u64;
-        let mut ticket = match shared.submit(IoClass::read(range)) {
+        let class = IoClass::read(offset..offset.saturating_add(len as u64));
+        let mut ticket = match shared.submit(class, |state| state.check(offset, len, false)) {
             Ok(ticket) => ticket,
-            Err(error) => return Completion::err(refused(error), buf),
+            Err(error) => return Completion::err(error, buf),
         };
         let mut last = None;
         loop {
-            let go = match ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
                     let result = result_of(verdict, last, deadline.is_expired());
@@ -69,7 +70,7 @@ impl<P: Path> MultipathDevice<P> {
                 }
             };
             let Ok(left) = deadline.left(&*shared.runtime) else {
-                ticket.end_late();
+                ticket.end_late(go);
                 continue;
             };
             let mut options = options;
@@ -77,13 +78,19 @@ impl<P: Path> MultipathDevice<P> {
             let read = go.path.read(offset, buf, options, &go.recall);
             let read = in_time(read, &mut deadline, &*shared.runtime, || go.recall.recall()).await;
             buf = read.buf;
-            ticket.end(&read.result);
+            if ticket.end(go, &read.result) {
+                return Completion {
+                    result: Ok(()),
+                    buf,
+                };
+            }
             last = read.result.err().or(last);
         }
     }
 
     /// Writes `buf` at `offset`; as
-    /// [`BlockDevice::write`](iscsi_client::device::BlockDevice::write), and boxed once, see below.
+    /// [`BlockDevice::write`](iscsi_client::device::BlockDevice::write). In a steady state nothing is
+    /// allocated here, see below.
     ///
     /// Regions are loaded once, and every attempt sends the same bytes. A write whose path is lost is
     /// tried again only after the first attempt is known to be dead (see
@@ -93,42 +100,42 @@ impl<P: Path> MultipathDevice<P> {
     ///
     /// Cancel safe: the memory of `buf` is the request's own (regions were loaded). An attempt that
     /// is under way is not taken back: the driver sees it to its end, since only its outcome says
-    /// when its range may safely be written again. For that its future lives in a box.
+    /// when its range may safely be written again. For that its future lives in a box of the device's,
+    /// of which there are as many as there were ever writes under way (256 are kept).
     pub async fn write(
         &self,
         offset: u64,
         buf: WriteBuf,
         options: WriteOptions,
     ) -> Completion<WriteBuf> {
-        let shared = self.shared();
-        if let Err(error) = self.check_write(offset, buf.len()) {
-            return Completion::err(error, buf);
-        }
-        if buf.is_empty() {
-            return Completion::ok(buf);
-        }
-        let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
-        let data = if buf.has_regions() {
+        let shared = &**self.shared();
+        let len = buf.len();
+        let mut loaded = None;
+        if len == 0 || buf.has_regions() {
+            // Nothing is loaded for a request that is refused.
+            let result = shared.look(|state| state.check(offset, len, true));
+            if result.is_err() || len == 0 {
+                return Completion { result, buf };
+            }
             match buf.load() {
-                Ok(data) => data,
+                Ok(data) => loaded = Some(data),
                 Err(error) => return Completion::err(error.into(), buf),
             }
-        } else {
-            buf.clone()
-        };
-        let range = offset..offset + buf.len() as u64;
-        let ticket = match shared.submit(IoClass::write(range)) {
+        }
+        let data = loaded.as_ref().unwrap_or(&buf);
+        let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
+        let class = IoClass::write(offset..offset.saturating_add(len as u64));
+        let mut ticket = match shared.submit(class, |state| state.check(offset, len, true)) {
             Ok(ticket) => ticket,
-            Err(error) => return Completion::err(refused(error), buf),
-        };
-        let mut request = WriteRequest {
-            ticket,
-            under_way: None,
-            shared,
+            Err(error) => return Completion::err(error, buf),
         };
         let mut last = None;
         loop {
-            let go = match request.ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
                     let result = result_of(verdict, last, deadline.is_expired());
@@ -136,21 +143,32 @@ impl<P: Path> MultipathDevice<P> {
                 }
             };
             let Ok(left) = deadline.left(&*shared.runtime) else {
-                request.ticket.end_late();
+                ticket.end_late(go);
                 continue;
             };
             let mut options = options;
             options.timeout = left;
-            let (path, data) = (go.path, data.clone());
-            let attempt = async move { path.write(offset, data, options).await.result };
-            request.under_way = Some(Box::pin(attempt));
-            let polled = poll_fn(|cx| request.poll(cx, &mut deadline)).await;
-            let Some(result) = polled else {
+            let write = ticket.vessel();
+            write.load(Arc::clone(&go.path), offset, data.clone(), options);
+            let polled = poll_fn(|cx| {
+                if let Poll::Ready(result) = write.poll(cx) {
+                    return Poll::Ready(Some(result));
+                }
+                let expired = deadline.poll_expired(cx, &*shared.runtime);
+                if expired {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                }
+            });
+            let Some(result) = polled.await else {
                 // The driver sees it to its end.
                 let error = Error::new(ErrorKind::Timeout, Outcome::Unknown);
                 return Completion::err(error.with_retry(Retry::SamePath), buf);
             };
-            request.ticket.end(&result);
+            if ticket.end(go, &result) {
+                return Completion { result, buf };
+            }
             last = result.err().or(last);
         }
     }
@@ -166,18 +184,21 @@ impl<P: Path> MultipathDevice<P> {
     ///
     /// Cancel safe: a dropped flush promises nothing.
     pub async fn flush(&self, options: FlushOptions) -> Result<(), Error> {
-        let shared = self.shared();
-        self.check(0, 0)?;
+        let shared = &**self.shared();
         let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
-        let mut ticket = shared.submit(IoClass::flush()).map_err(refused)?;
+        let mut ticket = shared.submit(IoClass::flush(), |state| state.check(0, 0, false))?;
         let mut last = None;
         loop {
-            let go = match ticket.order(&mut deadline).await {
+            let order = match ticket.ready_order() {
+                Some(order) => order,
+                None => ticket.order(&mut deadline).await,
+            };
+            let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => return result_of(verdict, last, deadline.is_expired()),
             };
             let Ok(left) = deadline.left(&*shared.runtime) else {
-                ticket.end_late();
+                ticket.end_late(go);
                 continue;
             };
             let mut options = options;
@@ -188,14 +209,22 @@ impl<P: Path> MultipathDevice<P> {
                 go.recall.recall()
             })
             .await;
-            ticket.end(&result);
+            if ticket.end(go, &result) {
+                return result;
+            }
             last = result.err().or(last);
         }
     }
+}
 
-    fn check_write(&self, offset: u64, len: usize) -> Result<(), Error> {
-        self.check(offset, len)?;
-        if self.info().read_only {
+impl<P: Path> State<P> {
+    /// Whether the device takes a request.
+    fn check(&self, offset: u64, len: usize, writes: bool) -> Result<(), Error> {
+        if self.core.is_closing() {
+            return Err(Error::not_executed(ErrorKind::Closed));
+        }
+        self.info.check(offset, len)?;
+        if writes && self.info.read_only {
             return Err(Error::not_executed(ErrorKind::ReadOnly));
         }
         Ok(())
@@ -235,53 +264,4 @@ async fn in_time<T>(
         polled
     })
     .await
-}
-
-type Attempt = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-/// A write on its way. Dropped in the middle of an attempt, it leaves that to the driver.
-struct WriteRequest<'a, P: Path> {
-    ticket: Ticket<P>,
-    under_way: Option<Attempt>,
-    shared: &'a Arc<Shared<P>>,
-}
-
-impl<P: Path> WriteRequest<'_, P> {
-    /// The result of the attempt; `None` if the time is over before.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: &mut Deadline,
-    ) -> Poll<Option<Result<(), Error>>> {
-        let Some(attempt) = &mut self.under_way else {
-            return Poll::Pending;
-        };
-        if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
-            self.under_way = None;
-            return Poll::Ready(Some(result));
-        }
-        if deadline.poll_expired(cx, &*self.shared.runtime) {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
-    }
-}
-
-impl<P: Path> Drop for WriteRequest<'_, P> {
-    fn drop(&mut self) {
-        // Before the ticket is dropped, which would report the attempt as gone.
-        let (Some(attempt), Some(id)) = (mem::take(&mut self.under_way), self.ticket.hand_over())
-        else {
-            return;
-        };
-        let mut attempt = Some(attempt);
-        self.shared.act(|state, _| {
-            // With no driver left nobody would poll it, and it would keep its session open.
-            if let Some(attempt) = attempt.take_if(|_| !state.ended) {
-                state.jobs.push(Job::Finish(id, attempt));
-            }
-        });
-        // Without the lock, as in the driver's end.
-        drop(attempt);
-    }
 }

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use futures_util::future::BoxFuture;
-use iscsi_client::error::Error;
-
-use super::join::Opening;
+use super::{join::Opening, vessel::Vessel};
 use crate::core::{AttemptId, PathId, ProbeKind};
 
 /// Something for the driver to do.
@@ -14,7 +11,7 @@ pub(super) enum Job<P> {
     Fence(PathId),
     Close(PathId),
     /// A write whose caller is gone, to be seen to its end.
-    Finish(AttemptId, BoxFuture<'static, Result<(), Error>>),
+    Finish(AttemptId, Box<dyn Vessel<P>>),
     /// A path that has joined: watch it.
     Watch(PathId),
     /// A path may lead to another unit than before.

@@ -13,6 +13,7 @@ mod outcome;
 mod shared;
 mod ticket;
 mod topology;
+mod vessel;
 
 use std::{fmt, sync::Arc};
 
@@ -218,15 +219,6 @@ impl<P: Path> MultipathDevice<P> {
     pub async fn close(&self) {
         self.shared().act(|state, now| state.close(now));
         self.shared().until(|state| state.ended.then_some(())).await;
-    }
-
-    fn check(&self, offset: u64, len: usize) -> Result<(), Error> {
-        self.shared().look(|state| {
-            if state.core.is_closing() {
-                return Err(Error::not_executed(ErrorKind::Closed));
-            }
-            state.info.check(offset, len)
-        })
     }
 }
 

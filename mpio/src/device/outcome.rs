@@ -14,7 +14,7 @@ pub(super) fn outcome_of(result: &Result<(), Error>) -> Outcome {
     }
 }
 
-fn failure_of(error: &Error) -> Failure {
+pub(super) fn failure_of(error: &Error) -> Failure {
     let scope = scope_of(error.kind());
     let retry = match error.retry() {
         // For the path it is the end; for the device it is one path less.

@@ -1,4 +1,19 @@
 //! What the handles, the requests and the driver of a device share.
+//!
+//! # One lock, twice per request
+//!
+//! There is one lock around the core and the tables. A request that nothing stands in the way of takes
+//! it twice, each time for one to two hundred instructions: once to be checked, admitted and booked
+//! ([`Multipath::admit`]), once to be booked as done ([`Multipath::complete`]). It is not held while a
+//! path does anything, and such a request has no mailbox, causes no action and wakes nobody. Everything
+//! else (waiting for a path or an overlapping write, a failure, a loss, a recall, a cancellation) goes by
+//! way of the core's actions and a mailbox.
+//!
+//! There is no second, lock-free way for reads. What makes the failover right is that at the moment of a
+//! loss the core knows every attempt that may be on that path, and that none is added afterwards: with
+//! one lock that holds by itself. A way past it would need a book per path, and an agreement at each
+//! change of a path's standing about whose book an attempt is in; it would save two uncontended locks of
+//! some twenty instructions each, next to the session's own locks.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,7 +26,7 @@ use std::{
 use iscsi_client::{device::DeviceInfo, logical_unit::Recall, runtime::Runtime};
 use smallvec::SmallVec;
 
-use super::{job::Job, log::EventLog};
+use super::{job::Job, log::EventLog, vessel::Vessel};
 use crate::{
     core::{
         Action, AttemptId, IoId, Multipath, PathId, Verdict,
@@ -20,7 +35,7 @@ use crate::{
     path::{LocalEnd, Path},
 };
 
-/// Recalls that are kept for use again: as many as requests are usually under way.
+/// Vessels that are kept for use again: as many as writes are usually under way.
 const SPARE: usize = 256;
 
 /// What a request is told to do.
@@ -40,13 +55,12 @@ pub(super) struct Go<P> {
     pub(super) recall: Recall,
 }
 
-/// The letter box of a request.
+/// The letter box of a request that had to wait for something.
 #[derive(Debug)]
 pub(super) struct Mailbox<P> {
     io: IoId,
     order: Option<Order<P>>,
     pub(super) waker: Option<Waker>,
-    recall: Recall,
     /// Nobody waits for the verdict any more.
     pub(super) abandoned: bool,
 }
@@ -89,13 +103,14 @@ pub(super) struct State<P> {
     /// By `PathId::index`.
     pub(super) members: Vec<Option<Member<P>>>,
     pub(super) mail: Arena<Mailbox<P>>,
-    /// For mailboxes to come.
-    spare: Vec<Recall>,
+    /// Of each attempt, by `AttemptId::index`. One that was used is never found here again, so the
+    /// next attempt of that index has one that was not.
+    recalls: Vec<Recall>,
+    /// For writes to come.
+    vessels: Vec<Box<dyn Vessel<P>>>,
     /// The mailbox of each I/O of the core, by `IoId::index`. The core uses its index again as soon
     /// as it has said `Finish`, the mailbox lives until its owner has read that.
     by_io: Vec<Key>,
-    /// The I/O of each attempt, by `AttemptId::index`.
-    by_attempt: Vec<IoId>,
     pub(super) jobs: Vec<Job<P>>,
     pub(super) log: EventLog,
     pub(super) info: Arc<DeviceInfo>,
@@ -115,8 +130,8 @@ pub(super) struct State<P> {
     pub(super) ended: bool,
 }
 
-/// One short lock around the core and the tables. It is held while the core decides, never across
-/// I/O and never while a waker runs.
+/// One short lock around the core and the tables (see the top of this file). It is held while the core
+/// decides, never across I/O and never while a waker runs.
 #[derive(Debug)]
 pub(super) struct Shared<P> {
     pub(super) runtime: Arc<dyn Runtime>,
@@ -131,9 +146,9 @@ impl<P: Path> Shared<P> {
                 core,
                 members: Vec::new(),
                 mail: Arena::new(),
-                spare: Vec::new(),
+                recalls: Vec::new(),
+                vessels: Vec::new(),
                 by_io: Vec::new(),
-                by_attempt: Vec::new(),
                 jobs: Vec::new(),
                 log: EventLog::default(),
                 info,
@@ -188,12 +203,10 @@ impl<P: Path> Shared<P> {
 
 impl<P: Path> State<P> {
     pub(super) fn open_mailbox(&mut self, io: IoId) -> Key {
-        let recall = self.spare.pop().unwrap_or_default();
         let key = self.mail.insert(Mailbox {
             io,
             order: None,
             waker: None,
-            recall,
             abandoned: false,
         });
         if io.index() >= self.by_io.len() {
@@ -217,15 +230,55 @@ impl<P: Path> State<P> {
         Some(order)
     }
 
-    fn close_mailbox(&mut self, key: Key) {
-        let Some(mailbox) = self.mail.remove(key) else {
-            return;
-        };
-        // One that is about to be used was replaced, so nobody else holds this one for long.
-        if self.spare.len() < SPARE {
-            mailbox.recall.reset();
-            self.spare.push(mailbox.recall);
+    /// Its waker is gone already: whoever leaves an order takes it.
+    pub(super) fn close_mailbox(&mut self, key: Key) {
+        self.mail.remove(key);
+    }
+
+    /// What an attempt needs to be made.
+    pub(super) fn go(&mut self, attempt: AttemptId, path: PathId) -> Option<Go<P>> {
+        let path_of = Arc::clone(&self.member(path)?.path);
+        let index = attempt.index();
+        if index >= self.recalls.len() {
+            self.recalls.resize_with(index + 1, Recall::default);
         }
+        Some(Go {
+            attempt,
+            id: path,
+            path: path_of,
+            recall: self.recalls[index].clone(),
+        })
+    }
+
+    /// Keeps the next attempt of this index from having the same one. The old one is to be dropped
+    /// without the lock: it may hold wakers.
+    pub(super) fn take_recall(&mut self, attempt: AttemptId) -> Option<Recall> {
+        self.recalls.get_mut(attempt.index()).map(mem::take)
+    }
+
+    pub(super) fn take_vessel(&mut self) -> Option<Box<dyn Vessel<P>>> {
+        self.vessels.pop()
+    }
+
+    /// An empty one; what is too much is returned.
+    pub(super) fn keep_vessel(&mut self, vessel: Box<dyn Vessel<P>>) -> Option<Box<dyn Vessel<P>>> {
+        if self.vessels.len() >= SPARE {
+            return Some(vessel);
+        }
+        self.vessels.push(vessel);
+        None
+    }
+
+    /// What is left to do after the core has booked something by the short way; mostly nothing.
+    pub(super) fn follow_up(&mut self, now: Instant) -> Option<Deferred> {
+        let sooner = self.core.take_sooner();
+        let is_sooner = sooner.is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        if !is_sooner && !self.core.has_output() {
+            return None;
+        }
+        let mut deferred = Deferred::default();
+        self.carry_out(now, &mut deferred);
+        Some(deferred)
     }
 
     pub(super) fn member(&self, path: PathId) -> Option<&Member<P>> {
@@ -270,32 +323,18 @@ impl<P: Path> State<P> {
     fn obey(&mut self, action: Action, deferred: &mut Deferred) {
         match action {
             Action::Dispatch { io, attempt, path } => {
-                let Some(member) = self.member(path) else {
+                let Some(go) = self.go(attempt, path) else {
                     return;
                 };
-                let (id, path) = (member.id, Arc::clone(&member.path));
-                if attempt.index() >= self.by_attempt.len() {
-                    self.by_attempt.resize(attempt.index() + 1, io);
-                }
-                self.by_attempt[attempt.index()] = io;
                 if let Some(mailbox) = self.mailbox(io) {
-                    let recall = mailbox.recall.clone();
-                    mailbox.order = Some(Order::Go(Go {
-                        attempt,
-                        id,
-                        path,
-                        recall,
-                    }));
+                    mailbox.order = Some(Order::Go(go));
                     deferred.wakers.extend(mailbox.waker.take());
                 }
             }
             Action::Recall { attempt } => {
-                let io = self.by_attempt[attempt.index()];
-                if let Some(mailbox) = self.mailbox(io) {
-                    // Replaced here, under the lock: it is used after it, when the request may have
-                    // been given to another path already.
-                    deferred.recalls.push(mem::take(&mut mailbox.recall));
-                }
+                // Taken here, under the lock: it is used after it, when the attempt may have ended and
+                // another one have its index.
+                deferred.recalls.extend(self.take_recall(attempt));
             }
             Action::Finish { io, verdict } => {
                 let Some(mailbox) = self.mailbox(io) else {

@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -15,81 +14,124 @@ use iscsi_client::{
 
 use super::{
     job::Job,
-    outcome::{DROPPED, UNREAD, outcome_of},
-    shared::{Deferred, Order, Shared},
+    outcome::{DROPPED, UNREAD, failure_of, refused},
+    shared::{Deferred, Go, Order, Shared, State},
+    vessel::{Vessel, vessel},
 };
 use crate::{
-    core::{AttemptId, IoClass, IoId, PathId, SubmitError, arena::Key},
+    core::{Admission, AttemptId, IoClass, IoId, IoKind, Outcome, PathId, arena::Key},
     path::Path,
 };
 
 impl<P: Path> Shared<P> {
-    /// Hands a request to the core.
-    pub(super) fn submit(self: &Arc<Self>, class: IoClass) -> Result<Ticket<P>, SubmitError> {
+    /// Hands a request to the core, if `check` has no objection.
+    pub(super) fn submit(
+        &self,
+        class: IoClass,
+        check: impl FnOnce(&State<P>) -> Result<(), Error>,
+    ) -> Result<Ticket<'_, P>, Error> {
         let now = self.runtime.now();
-        let mut deferred = Deferred::default();
+        let writes = class.kind == IoKind::Write;
         let mut state = self.lock();
-        let io = state.core.submit(now, class)?;
-        let key = state.open_mailbox(io);
-        state.carry_out(now, &mut deferred);
-        let next = state.take_order(key);
-        drop(state);
-        deferred.carry_out();
-        Ok(Ticket {
-            shared: Arc::clone(self),
-            key,
-            io,
-            finished: matches!(next, Some(Order::Done(_))),
-            next,
+        check(&state)?;
+        let mut ticket = Ticket {
+            shared: self,
+            io: None,
+            mailbox: None,
+            next: None,
             attempt: None,
-        })
+            vessel: None,
+        };
+        let deferred = match state.core.admit(now, class).map_err(refused)? {
+            Admission::Go { io, attempt, path } => {
+                ticket.io = Some(io);
+                ticket.next = state.go(attempt, path).map(Order::Go);
+                state.follow_up(now)
+            }
+            Admission::Wait(io) => {
+                ticket.io = Some(io);
+                let key = state.open_mailbox(io);
+                ticket.mailbox = Some(key);
+                let mut deferred = Deferred::default();
+                state.carry_out(now, &mut deferred);
+                ticket.next = state.take_order(key);
+                Some(deferred)
+            }
+        };
+        if writes {
+            ticket.vessel = state.take_vessel();
+        }
+        drop(state);
+        if let Some(deferred) = deferred {
+            deferred.carry_out();
+        }
+        Ok(ticket)
     }
 }
 
 /// A request that the core has accepted. Dropping it cancels the request.
-#[derive(Debug)]
-pub(super) struct Ticket<P: Path> {
-    shared: Arc<Shared<P>>,
-    key: Key,
-    io: IoId,
+pub(super) struct Ticket<'a, P: Path> {
+    shared: &'a Shared<P>,
+    /// `None` once its verdict is known.
+    io: Option<IoId>,
+    /// Of a request that had to wait for something.
+    mailbox: Option<Key>,
     /// An order that was there before anybody asked.
     next: Option<Order<P>>,
     /// The attempt that we are at.
     attempt: Option<(AttemptId, PathId)>,
-    finished: bool,
+    /// Of a write.
+    vessel: Option<Box<dyn Vessel<P>>>,
 }
 
-impl<P: Path> Ticket<P> {
-    /// Waits for the next order. `deadline` cancels the request while it waits.
-    pub(super) async fn order(&mut self, deadline: &mut Deadline) -> Order<P> {
-        let order = poll_fn(|cx| self.poll_order(cx, deadline)).await;
+impl<P: Path> Ticket<'_, P> {
+    /// The next order, if it is there already.
+    pub(super) fn ready_order(&mut self) -> Option<Order<P>> {
+        let order = self.next.take();
         match &order {
-            Order::Go(go) => self.attempt = Some((go.attempt, go.id)),
-            Order::Done(_) => self.finished = true,
+            Some(Order::Go(go)) => self.attempt = Some((go.attempt, go.id)),
+            Some(Order::Done(_)) => self.io = None,
+            None => {}
         }
         order
     }
 
+    /// Waits for the next order. `deadline` cancels the request while it waits.
+    pub(super) async fn order(&mut self, deadline: &mut Deadline) -> Order<P> {
+        poll_fn(|cx| self.poll_order(cx, deadline)).await
+    }
+
     fn poll_order(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Order<P>> {
-        if let Some(order) = self.next.take() {
-            return Poll::Ready(order);
+        if self.next.is_none() {
+            match self.poll_waiting(cx, deadline) {
+                Poll::Ready(order) => self.next = Some(order),
+                Poll::Pending => return Poll::Pending,
+            }
         }
+        self.ready_order().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn poll_waiting(&self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Order<P>> {
         let polled = self.poll_mailbox(cx);
         let runtime = &*self.shared.runtime;
         if polled.is_pending() && (deadline.is_expired() || deadline.poll_expired(cx, runtime)) {
-            let io = self.io;
-            self.shared.act(|state, now| state.core.cancel(now, io));
+            if let Some(io) = self.io {
+                self.shared.act(|state, now| state.core.cancel(now, io));
+            }
             return self.poll_mailbox(cx);
         }
         polled
     }
 
     fn poll_mailbox(&self, cx: &Context<'_>) -> Poll<Order<P>> {
+        let Some(key) = self.mailbox else {
+            return Poll::Pending;
+        };
         self.shared.look(|state| {
-            if let Some(order) = state.take_order(self.key) {
+            if let Some(order) = state.take_order(key) {
                 return Poll::Ready(order);
             }
-            if let Some(mailbox) = state.mail.get_mut(self.key) {
+            if let Some(mailbox) = state.mail.get_mut(key) {
                 match &mut mailbox.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
@@ -99,56 +141,108 @@ impl<P: Path> Ticket<P> {
         })
     }
 
-    /// The attempt has ended.
-    pub(super) fn end(&mut self, result: &Result<(), Error>) {
-        let Some((attempt, path)) = self.attempt.take() else {
-            return;
+    /// The attempt that `go` asked for has ended. True if that was a success, and the end of the
+    /// request; otherwise the next order tells.
+    pub(super) fn end(&mut self, go: Go<P>, result: &Result<(), Error>) -> bool {
+        let (Some((attempt, path)), Some(io)) = (self.attempt.take(), self.io) else {
+            return false;
         };
-        let other_unit = matches!(result, Err(error) if error.kind() == ErrorKind::WrongUnit);
+        // Before the core hears of it: then the index is another attempt's. And without the lock,
+        // since wakers are dropped.
+        go.recall.reset();
+        drop(go);
+        match result {
+            Ok(()) => self.succeed(attempt),
+            Err(error) => self.fail(io, attempt, path, error),
+        }
+        result.is_ok()
+    }
+
+    fn succeed(&mut self, attempt: AttemptId) {
+        let now = self.shared.runtime.now();
+        let mut state = self.shared.lock();
+        state.core.complete(now, attempt);
+        if let Some(key) = self.mailbox {
+            state.close_mailbox(key);
+        }
+        self.io = None;
+        let deferred = state.follow_up(now);
+        let vessel = self.vessel.take();
+        let unkept = vessel.and_then(|vessel| state.keep_vessel(vessel));
+        drop(state);
+        drop(unkept);
+        if let Some(deferred) = deferred {
+            deferred.carry_out();
+        }
+    }
+
+    fn fail(&mut self, io: IoId, attempt: AttemptId, path: PathId, error: &Error) {
         let now = self.shared.runtime.now();
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
-        state.core.handle_outcome(now, attempt, outcome_of(result));
-        if other_unit {
+        let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
+        let outcome = Outcome::Failed(failure_of(error));
+        state.core.handle_outcome(now, attempt, outcome);
+        if error.kind() == ErrorKind::WrongUnit {
             // The unit answers, so no checker would find anything wrong with this path.
             state.jobs.push(Job::Verify(path));
         }
         state.carry_out(now, &mut deferred);
-        self.next = state.take_order(self.key);
+        self.next = state.take_order(key);
         drop(state);
         deferred.carry_out();
     }
 
     /// The request's time is over before the attempt was made.
-    pub(super) fn end_late(&mut self) {
+    pub(super) fn end_late(&mut self, go: Go<P>) {
         let timeout = Error::not_executed(ErrorKind::Timeout).with_retry(Retry::Never);
-        self.end(&Err(timeout));
+        self.end(go, &Err(timeout));
     }
 
-    /// Somebody else will report the attempt.
-    pub(super) fn hand_over(&mut self) -> Option<AttemptId> {
-        self.attempt.take().map(|(attempt, _)| attempt)
+    /// Where the attempts of this write live.
+    pub(super) fn vessel(&mut self) -> &mut dyn Vessel<P> {
+        &mut **self.vessel.get_or_insert_with(vessel)
+    }
+
+    /// Leaves a write that is under way to the driver, which will report it.
+    fn hand_over(&mut self) {
+        let mut vessel = self.vessel.take();
+        if vessel.is_none() {
+            return;
+        }
+        let Some((attempt, _)) = self.attempt.take() else {
+            return;
+        };
+        self.shared.act(|state, _| {
+            // With no driver left nobody would poll it, and it would keep its session open.
+            if let Some(vessel) = vessel.take_if(|_| !state.ended) {
+                state.jobs.push(Job::Finish(attempt, vessel));
+            }
+        });
+        // Without the lock, as in the driver's end.
+        drop(vessel);
     }
 }
 
-impl<P: Path> Drop for Ticket<P> {
+impl<P: Path> Drop for Ticket<'_, P> {
     fn drop(&mut self) {
-        if self.finished {
+        let Some(io) = self.io else {
             return;
-        }
-        let (io, key, attempt) = (self.io, self.key, self.attempt.take());
+        };
         // An order that was taken and not read: an attempt of which nothing is known to anybody.
         let next = self.next.take();
         if matches!(next, Some(Order::Done(_))) {
             return;
         }
+        self.hand_over();
+        let (key, attempt) = (self.mailbox, self.attempt.take());
         // Given back, and dropped without the lock: it may hold the last handle of its path.
         let _unread = self.shared.act(|state, now| {
-            let unread = state.take_order(key).or(next);
+            let unread = key.and_then(|key| state.take_order(key)).or(next);
             if matches!(unread, Some(Order::Done(_))) {
                 return unread;
             }
-            if let Some(mailbox) = state.mail.get_mut(key) {
+            if let Some(mailbox) = key.and_then(|key| state.mail.get_mut(key)) {
                 mailbox.abandoned = true;
             }
             state.core.cancel(now, io);

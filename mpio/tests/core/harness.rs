@@ -6,9 +6,9 @@ use std::{
 };
 
 use mpio::core::{
-    Action, AttemptId, Config, DownReason, Event, Execution, Failure, IdentityCheck, IoClass, IoId,
-    Multipath, Outcome, PathAttributes, PathId, ProbeKind, ProbeReport, ProbeResult, Retry, Scope,
-    Verdict,
+    Action, Admission, AttemptId, Config, DownReason, Event, Execution, Failure, IdentityCheck,
+    IoClass, IoId, Multipath, Outcome, PathAttributes, PathId, ProbeKind, ProbeReport, ProbeResult,
+    Retry, Scope, SubmitError, Verdict,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -18,6 +18,9 @@ pub(crate) struct Harness {
     pub(crate) core: Multipath,
     pub(crate) now: Instant,
     start: Instant,
+    /// Whether I/O goes by `admit` and `complete`, and what a shell that does so has its timer armed for.
+    pub(crate) short_way: bool,
+    armed: Option<Instant>,
     /// Dispatched and not ended, in the order of dispatch.
     pub(crate) flying: Vec<(IoId, AttemptId, PathId)>,
     pub(crate) recalled: Vec<AttemptId>,
@@ -62,6 +65,8 @@ impl Harness {
             core: Multipath::new(now, config, 7),
             now,
             start: now,
+            short_way: true,
+            armed: None,
             flying: Vec::new(),
             recalled: Vec::new(),
             probes: Vec::new(),
@@ -115,15 +120,70 @@ impl Harness {
     }
 
     pub(crate) fn submit(&mut self, class: IoClass) -> IoId {
-        let io = self.core.submit(self.now, class).expect("accepted");
-        self.drain();
-        io
+        self.try_submit(class).expect("accepted")
+    }
+
+    pub(crate) fn try_submit(&mut self, class: IoClass) -> Result<IoId, SubmitError> {
+        if !self.short_way {
+            let io = self.core.submit(self.now, class)?;
+            self.drain();
+            return Ok(io);
+        }
+        match self.core.admit(self.now, class)? {
+            Admission::Go { io, attempt, path } => {
+                self.fly(io, attempt, path);
+                self.follow_up();
+                Ok(io)
+            }
+            Admission::Wait(io) => {
+                self.drain();
+                Ok(io)
+            }
+        }
+    }
+
+    /// What a shell has to do after the short way, and that it is enough.
+    fn follow_up(&mut self) {
+        let sooner = self.core.take_sooner();
+        let due = self.core.poll_timeout();
+        if self.core.has_output() {
+            self.drain();
+        } else {
+            self.armed = self.armed.into_iter().chain(sooner).min();
+            let armed = self.armed;
+            assert!(
+                due.is_none_or(|due| armed.is_some_and(|armed| armed <= due)),
+                "the shell would oversleep: {armed:?} {due:?}"
+            );
+        }
+    }
+
+    fn fly(&mut self, io: IoId, attempt: AttemptId, path: PathId) {
+        assert!(self.flight(io).is_none(), "{io} is in flight already");
+        assert!(!self.finished.contains_key(&io), "{io} is finished");
+        self.flying.push((io, attempt, path));
+    }
+
+    fn finish(&mut self, io: IoId, verdict: Verdict) {
+        assert!(self.flight(io).is_none(), "{io} finished in flight");
+        let before = self.finished.insert(io, verdict);
+        assert_eq!(before, None, "{io} finished twice");
     }
 
     pub(crate) fn end(&mut self, attempt: AttemptId, outcome: Outcome) {
+        let flown = self.flying.iter().find(|f| f.1 == attempt).copied();
         self.flying.retain(|&(_, other, _)| other != attempt);
-        self.core.handle_outcome(self.now, attempt, outcome);
-        self.drain();
+        match flown {
+            Some((io, _, _)) if self.short_way && outcome == Outcome::Success => {
+                self.core.complete(self.now, attempt);
+                self.finish(io, Verdict::Success);
+                self.follow_up();
+            }
+            _ => {
+                self.core.handle_outcome(self.now, attempt, outcome);
+                self.drain();
+            }
+        }
     }
 
     /// The I/O's attempt ends.
@@ -191,11 +251,7 @@ impl Harness {
     pub(crate) fn drain(&mut self) {
         while let Some(action) = self.core.poll_action() {
             match action {
-                Action::Dispatch { io, attempt, path } => {
-                    assert!(self.flight(io).is_none(), "{io} is in flight already");
-                    assert!(!self.finished.contains_key(&io), "{io} is finished");
-                    self.flying.push((io, attempt, path));
-                }
+                Action::Dispatch { io, attempt, path } => self.fly(io, attempt, path),
                 Action::Recall { attempt } => {
                     assert!(self.flying.iter().any(|&(_, other, _)| other == attempt));
                     assert!(!self.recalled.contains(&attempt), "recalled twice");
@@ -204,16 +260,13 @@ impl Harness {
                 Action::Probe { path, kind } => self.probes.push((path, kind)),
                 Action::Fence { path } => self.fences.push(path),
                 Action::Close { path } => self.closes.push(path),
-                Action::Finish { io, verdict } => {
-                    assert!(self.flight(io).is_none(), "{io} finished in flight");
-                    let before = self.finished.insert(io, verdict);
-                    assert_eq!(before, None, "{io} finished twice");
-                }
+                Action::Finish { io, verdict } => self.finish(io, verdict),
                 other => panic!("an action that this test does not know: {other:?}"),
             }
         }
         while let Some(event) = self.core.poll_event() {
             self.events.push(event);
         }
+        self.armed = self.core.poll_timeout();
     }
 }

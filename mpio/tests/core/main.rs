@@ -13,6 +13,7 @@ mod overlap;
 mod path_error;
 mod random_walk;
 mod selectors;
+mod service_time;
 mod settings;
 mod snapshot;
 mod suspicion;

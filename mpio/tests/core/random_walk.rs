@@ -60,6 +60,7 @@ impl Walk {
             .build()
             .unwrap();
         let mut h = Harness::new(config);
+        h.short_way = seed % 4 != 0;
         let paths: Vec<_> = (0..3).map(|i| h.add(&format!("p{i}"), 1)).collect();
         Self {
             h,
@@ -94,10 +95,9 @@ impl Walk {
             2 | 3 => IoClass::write(range),
             _ => IoClass::flush(),
         };
-        if let Ok(io) = self.h.core.submit(self.h.now, class.clone()) {
+        if let Ok(io) = self.h.try_submit(class.clone()) {
             self.classes.insert(io, class);
         }
-        self.h.drain();
     }
 
     fn end_something(&mut self) {

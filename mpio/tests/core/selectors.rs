@@ -21,8 +21,15 @@ fn round_robin_spreads_evenly_and_goes_on_without_a_lost_path() {
 }
 
 #[test]
-fn queue_length_feeds_the_path_that_gets_things_done() {
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+fn a_path_that_gets_nothing_done_is_fed_no_more() {
+    for selector in [PathSelector::QueueLength, PathSelector::ServiceTime] {
+        feeds_the_path_that_gets_things_done(selector);
+    }
+}
+
+fn feeds_the_path_that_gets_things_done(selector: PathSelector) {
+    let config = Config::builder().path_selector(selector).build().unwrap();
+    let (mut h, [a, b]) = Harness::with_paths(config);
     // The first path completes nothing, the second one everything.
     for i in 0..100 {
         h.read(i..i + 1);

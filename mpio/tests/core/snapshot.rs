@@ -13,9 +13,9 @@ fn it_reads_like_multipath_ll() {
     h.down(b, LOST);
     let text = h.core.snapshot(h.now).to_string();
     let wanted = "\
-|-+- policy='queue-length 0' prio=1 status=active
+|-+- policy='service-time 0' prio=1 status=active
 | `- path0 active ready running
-`-+- policy='queue-length 0' prio=1 status=disabled
+`-+- policy='service-time 0' prio=1 status=disabled
   `- path1 failed faulty offline (connection lost)
 ";
     assert_eq!(text, wanted);
@@ -27,7 +27,7 @@ fn paths_of_one_group_are_branches_of_one_tree() {
     let snapshot = h.core.snapshot(h.now);
     assert_eq!(snapshot.features(), "1 queue_if_no_path");
     let wanted = "\
-`-+- policy='queue-length 0' prio=1 status=active
+`-+- policy='service-time 0' prio=1 status=active
   |- path0 active ready running
   `- path1 active ready running
 ";

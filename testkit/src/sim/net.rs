@@ -15,7 +15,7 @@ use iscsi_client::runtime::Dial;
 
 use super::{
     conn::{Conn, ConnId, Side},
-    state::{Dialing, Fault, Link, Listener},
+    state::{Dialing, Fault, Limit, Link, Listener},
     stream::{SimListener, SimStream},
     world::{Event, Shared, World},
 };
@@ -90,6 +90,31 @@ impl SimNet {
     pub fn refuse(&self, link: Link) {
         self.shared
             .with(|world| world.net.faults.push((link, Fault::Refuse)));
+    }
+
+    /// From now on `link` carries so many bytes per second in each direction, over all its
+    /// connections, one after the other; `None` lifts that. Latency comes on top, and
+    /// [`heal`](Self::heal) changes nothing about it.
+    ///
+    /// # Panics
+    ///
+    /// If the rate is 0: that is a [`stall`](Self::stall).
+    pub fn limit(&self, link: Link, rate: Option<u64>) {
+        assert_ne!(rate, Some(0), "a link that carries nothing is stalled");
+        self.shared.with(|world| {
+            let limits = &mut world.net.limits;
+            let at = limits.iter().position(|limit| limit.link == link);
+            match (at, rate) {
+                (Some(at), Some(rate)) => limits[at].rate = rate,
+                (Some(at), None) => drop(limits.remove(at)),
+                (None, Some(rate)) => limits.push(Limit {
+                    link,
+                    rate,
+                    free_at: [0; 2],
+                }),
+                (None, None) => {}
+            }
+        });
     }
 
     /// Resets the connections that `link` carries now, at both ends. Lasts no longer than the call.

@@ -224,8 +224,9 @@ impl World {
             self.arm_give_up(id);
         } else if len > 0 {
             let data = gather(bufs, len);
-            let at = peer.last_arrival.max(self.now.saturating_add(travel));
-            peer.last_arrival = at;
+            let sent_at = self.net.sent_at(id, side, self.now, len);
+            let at = sent_at.saturating_add(travel);
+            let at = self.net.arrives(id, side, at);
             self.send(
                 id,
                 side,

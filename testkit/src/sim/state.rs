@@ -10,7 +10,7 @@ use std::{
 
 use iscsi_client::bind::Bind;
 
-use super::conn::{Conn, ConnId};
+use super::conn::{Conn, ConnId, Side};
 
 /// A cable, or a bundle of them: every connection to a portal, or only those from one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,15 @@ pub(super) enum Fault {
     Refuse,
 }
 
+/// How much a link carries.
+pub(super) struct Limit {
+    pub(super) link: Link,
+    /// Bytes per second, in each direction.
+    pub(super) rate: u64,
+    /// When each direction has sent all that it was given.
+    pub(super) free_at: [u64; 2],
+}
+
 #[derive(Default)]
 pub(super) struct Listener {
     pub(super) backlog: VecDeque<ConnId>,
@@ -73,6 +82,7 @@ pub(super) struct Net {
     pub(super) devices: Vec<(String, IpAddr)>,
     pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
     pub(super) faults: Vec<(Link, Fault)>,
+    pub(super) limits: Vec<Limit>,
     pub(super) last_port: u16,
 }
 
@@ -106,6 +116,35 @@ impl Net {
 
     pub(super) fn is_stalled(&self, source: IpAddr, portal: SocketAddr) -> bool {
         self.has(Fault::Stall, source, portal)
+    }
+
+    /// When the last of `len` bytes from `side` has been sent that are given to the link now.
+    pub(super) fn sent_at(&mut self, id: ConnId, side: Side, now: u64, len: usize) -> u64 {
+        let Some(conn) = self.conns.get(&id) else {
+            return now;
+        };
+        let (source, portal) = (conn.source.ip(), conn.portal);
+        let limits = self.limits.iter_mut();
+        limits
+            .filter(|limit| limit.link.carries(source, portal))
+            .map(|limit| {
+                let time = u128::from(1_000_000_000_u64) * len as u128 / u128::from(limit.rate);
+                let free_at = &mut limit.free_at[side as usize];
+                let time = u64::try_from(time).unwrap_or(u64::MAX);
+                *free_at = now.max(*free_at).saturating_add(time);
+                *free_at
+            })
+            .fold(now, u64::max)
+    }
+
+    /// When something from `side` arrives that would by itself at `at`: nothing overtakes.
+    pub(super) fn arrives(&mut self, id: ConnId, side: Side, at: u64) -> u64 {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return at;
+        };
+        let last = &mut conn.ends[side.other() as usize].last_arrival;
+        *last = at.max(*last);
+        *last
     }
 
     pub(super) fn local_address(

@@ -208,7 +208,7 @@ fn the_topology_looks_like_multipath_ll() {
         lines[1..],
         [
             "size=1.0G features='1 queue_if_no_path' hwhandler='0' wp=rw",
-            "`-+- policy='queue-length 0' prio=1 status=active",
+            "`-+- policy='service-time 0' prio=1 status=active",
             "  |- eth0 -> 10.0.0.1:3260 active ready running",
             "  `- eth1 -> 10.0.1.1:3260 active ready running",
         ]

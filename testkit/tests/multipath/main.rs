@@ -8,5 +8,6 @@ mod lifecycle;
 mod no_path;
 mod scripted;
 mod shared_sessions;
+mod speed;
 mod support;
 mod writes;
