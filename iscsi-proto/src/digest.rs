@@ -2,19 +2,19 @@
 //! which the implementation may change.
 //!
 //! With `std` it is the crate `crc32c`, which runs three streams of the CPU's own instruction side by
-//! side. The best of seven runs each, on an EPYC of nominally 2.4 GHz that was not idle; the order was
-//! the same in every round:
+//! side. The shortest of many runs, on an EPYC of nominally 2.4 GHz that others used too (the order
+//! was the same in nearly every run, the times were not):
 //!
 //! | bytes | `crc32c` 0.6.9 | `crc-fast` 1.10 |
 //! |---|---|---|
-//! | 48 | 19 ns | 23 ns |
-//! | 4 KiB | 297 ns, 13.8 GB/s | 379 ns, 10.8 GB/s |
-//! | 64 KiB | 4.1 us, 16.1 GB/s | 4.7 us, 14.1 GB/s |
-//! | 256 KiB | 16.9 us, 15.5 GB/s | 19.8 us, 13.3 GB/s |
-//! | 1 MiB | 67.7 us, 15.5 GB/s | 77.4 us, 13.6 GB/s |
+//! | 48 | 11 ns | 12 ns |
+//! | 4 KiB | 226 ns, 18 GB/s | 295 ns, 14 GB/s |
+//! | 64 KiB | 3.0 us, 22 GB/s | 3.8 us, 17 GB/s |
+//! | 256 KiB | 11.1 us, 24 GB/s | 14.4 us, 18 GB/s |
+//! | 1 MiB | 45 us, 23 GB/s | 58 us, 18 GB/s |
 //!
 //! `crc-fast` mixes carry-less multiplications in. That pays with AVX-512, which this CPU lacks; without
-//! it, it does so with 128 bits. The instruction alone ends at 8 bytes per cycle, 19.6 GB/s there.
+//! it, it does so with 128 bits.
 
 /// Continues the CRC32C `crc` (0 to begin) over `data`.
 ///

@@ -2,12 +2,13 @@
 
 use std::{
     error::Error as _,
-    future::poll_fn,
-    pin::pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,9 @@ use crate::{
     error::{Error, ErrorKind, Outcome},
     quirks::Effects,
     runtime::Runtime,
-    session::{Executed, Payload, ScsiRequest, Session, clamp_timeout, units::UnitReports},
+    session::{
+        Execute, Executed, Payload, ScsiRequest, Session, clamp_timeout, units::UnitReports,
+    },
 };
 
 /// The longest pause between repeats of one command.
@@ -104,6 +107,37 @@ pub(super) struct Attempt {
 pub(super) struct Tried {
     login: u64,
     executed: Executed,
+}
+
+/// See [`Commander::try_once`]. Not an `async` function: this is where every request waits, and the
+/// command is to be polled where it was put.
+pub(super) struct TryOnce<'a> {
+    command: Execute,
+    recall: Option<&'a Recall>,
+    len: usize,
+    login: u64,
+}
+
+impl Future for TryOnce<'_> {
+    type Output = Result<Payload, Tried>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Poll::Ready(executed) = recall::poll_execute(&mut this.command, this.recall, cx) else {
+            return Poll::Pending;
+        };
+        let whole = executed.result.as_ref().is_ok_and(|response| {
+            response.status == ScsiStatus::Good && response.transferred as usize >= this.len
+        });
+        Poll::Ready(if whole {
+            Ok(executed.payload)
+        } else {
+            Err(Tried {
+                login: this.login,
+                executed,
+            })
+        })
+    }
 }
 
 /// How far [`Commander::run`] has come.
@@ -285,25 +319,24 @@ impl Commander {
         self.run_from(attempt, None).await
     }
 
-    /// A command whose first try is made by the caller, who says how it went if it did not go well.
-    pub(super) async fn try_once(
+    /// One try of a command that mostly goes well; the caller goes on with [`run_from`](Self::run_from)
+    /// if it does not.
+    pub(super) fn try_once<'a>(
         &self,
         cdb: Cdb,
         payload: Payload,
         deadline: Instant,
-        recall: Option<&Recall>,
-    ) -> Result<Payload, Tried> {
+        recall: Option<&'a Recall>,
+    ) -> TryOnce<'a> {
         let len = payload.len();
         let login = self.session.logins();
         let request = ScsiRequest::new(self.lun, cdb, payload).until(deadline);
-        let executed = recall::execute(self.session.execute(request), recall).await;
-        let whole = executed.result.as_ref().is_ok_and(|response| {
-            response.status == ScsiStatus::Good && response.transferred as usize >= len
-        });
-        if whole {
-            return Ok(executed.payload);
+        TryOnce {
+            command: self.session.execute(request),
+            recall,
+            len,
+            login,
         }
-        Err(Tried { login, executed })
     }
 
     /// As [`run`](Self::run), where the first try has been made.
@@ -316,9 +349,13 @@ impl Commander {
                     let request =
                         ScsiRequest::new(self.lun, attempt.cdb, payload).until(attempt.deadline);
                     let login = self.session.logins();
-                    let command = self.session.execute(request);
-                    let executed = recall::execute(command, attempt.recall.as_ref()).await;
-                    Tried { login, executed }
+                    let mut command = self.session.execute(request);
+                    let recall = attempt.recall.as_ref();
+                    let executed = poll_fn(|cx| recall::poll_execute(&mut command, recall, cx));
+                    Tried {
+                        login,
+                        executed: executed.await,
+                    }
                 }
             };
             let Executed { result, payload } = executed;

@@ -57,13 +57,13 @@ impl LogicalUnit {
     ///
     /// Cancel safe: after the drop no region of `buf` is stored to again, and the command is
     /// aborted at the target.
-    pub async fn read(
+    pub fn read(
         &self,
         offset: u64,
         buf: ReadBuf,
         options: ReadOptions,
-    ) -> Completion<ReadBuf> {
-        self.read_as(offset, buf, options, None).await
+    ) -> impl Future<Output = Completion<ReadBuf>> + Send {
+        self.read_as(offset, buf, options, None)
     }
 
     /// Reads as [`read`](Self::read) does, and can be taken back: `recall` makes it complete soon,
@@ -72,14 +72,14 @@ impl LogicalUnit {
     /// # Cancel safety
     ///
     /// As [`read`](Self::read).
-    pub async fn read_recallable(
+    pub fn read_recallable(
         &self,
         offset: u64,
         buf: ReadBuf,
         options: ReadOptions,
         recall: &Recall,
-    ) -> Completion<ReadBuf> {
-        self.read_as(offset, buf, options, Some(recall)).await
+    ) -> impl Future<Output = Completion<ReadBuf>> + Send {
+        self.read_as(offset, buf, options, Some(recall))
     }
 
     async fn read_as(
@@ -89,23 +89,37 @@ impl LogicalUnit {
         options: ReadOptions,
         recall: Option<&Recall>,
     ) -> Completion<ReadBuf> {
-        let deadline = self.inner.commander.deadline(options.timeout);
-        let plan = match self.plan(offset, buf.len(), deadline, recall).await {
+        let commander = &self.inner.commander;
+        let deadline = commander.deadline(options.timeout);
+        if commander.stale() != 0 {
+            if let Err(error) = self.look_first(deadline, recall).await {
+                return Completion::err(error, buf);
+            }
+        }
+        let plan = match self.plan(offset, buf.len(), deadline) {
             Ok(plan) => plan,
             Err(error) => return Completion::err(error, buf),
         };
         if plan.len == 0 {
             return Completion::ok(buf);
         }
-        let (result, buf) = if plan.fits_one() {
-            let cdb = Cdb::read(plan.lba, plan.blocks(buf.len()), false);
-            let read = self.usual(CommandClass::Read, cdb, Payload::In(buf), deadline, recall);
-            match read.await {
-                (result, Payload::In(buf)) => (result, buf),
-                (result, _) => (result, ReadBuf::default()),
+        if !plan.fits_one() {
+            let (result, buf) = Box::pin(self.read_split(&plan, buf, recall)).await;
+            return Completion { result, buf };
+        }
+        let cdb = Cdb::read(plan.lba, plan.blocks(plan.len), false);
+        let read = commander.try_once(cdb, Payload::In(buf), deadline, recall);
+        let (result, payload) = match read.await {
+            Ok(payload) => (Ok(()), payload),
+            Err(tried) => {
+                let mut attempt = Attempt::new(CommandClass::Read, cdb, Payload::None, deadline);
+                attempt.recall = recall.cloned();
+                Box::pin(self.command_from(attempt, Some(tried))).await
             }
-        } else {
-            Box::pin(self.read_split(&plan, buf, recall)).await
+        };
+        let buf = match payload {
+            Payload::In(buf) => buf,
+            _ => ReadBuf::default(),
         };
         Completion { result, buf }
     }
@@ -123,8 +137,14 @@ impl LogicalUnit {
         buf: WriteBuf,
         options: WriteOptions,
     ) -> Completion<WriteBuf> {
-        let deadline = self.inner.commander.deadline(options.timeout);
-        let plan = match self.plan(offset, buf.len(), deadline, None).await {
+        let commander = &self.inner.commander;
+        let deadline = commander.deadline(options.timeout);
+        if commander.stale() != 0 {
+            if let Err(error) = self.look_first(deadline, None).await {
+                return Completion::err(error, buf);
+            }
+        }
+        let plan = match self.plan(offset, buf.len(), deadline) {
             Ok(plan) if plan.read_only => {
                 return Completion::err(Error::not_executed(ErrorKind::ReadOnly), buf);
             }
@@ -146,10 +166,17 @@ impl LogicalUnit {
         let fua = options.fua && plan.fua;
         let (mut result, data) = if plan.fits_one() {
             let cdb = Cdb::write(plan.lba, plan.blocks(data.len()), fua);
-            let write = self.usual(CommandClass::Write, cdb, Payload::Out(data), deadline, None);
-            match write.await {
-                (result, Payload::Out(data)) => (result, data),
-                (result, _) => (result, WriteBuf::default()),
+            let write = commander.try_once(cdb, Payload::Out(data), deadline, None);
+            let (result, payload) = match write.await {
+                Ok(payload) => (Ok(()), payload),
+                Err(tried) => {
+                    let attempt = Attempt::new(CommandClass::Write, cdb, Payload::None, deadline);
+                    Box::pin(self.command_from(attempt, Some(tried))).await
+                }
+            };
+            match payload {
+                Payload::Out(data) => (result, data),
+                _ => (result, WriteBuf::default()),
             }
         } else {
             Box::pin(self.write_split(&plan, data, fua)).await
@@ -192,18 +219,14 @@ impl LogicalUnit {
         }
     }
 
+    /// Something is out of date, and looked at before a request is planned.
+    async fn look_first(&self, deadline: Instant, recall: Option<&Recall>) -> Result<(), Error> {
+        self.inner.info.with(|_| Ok(()))?;
+        self.attend_or_recall(deadline, recall).await
+    }
+
     /// Bounds, alignment and limits, by the unit's info at this moment.
-    async fn plan(
-        &self,
-        offset: u64,
-        len: usize,
-        deadline: Instant,
-        recall: Option<&Recall>,
-    ) -> Result<Plan, Error> {
-        if self.inner.commander.stale() != 0 {
-            self.inner.info.with(|_| Ok(()))?;
-            self.attend_or_recall(deadline, recall).await?;
-        }
+    fn plan(&self, offset: u64, len: usize, deadline: Instant) -> Result<Plan, Error> {
         self.inner.info.with(|info| {
             info.check(offset, len)?;
             Ok(Plan {
@@ -231,27 +254,6 @@ impl LogicalUnit {
             _ => attending.as_mut().poll(cx),
         })
         .await
-    }
-
-    /// Runs the one command of a request that was just planned. Mostly it goes well at once, and then
-    /// nothing that is only needed otherwise is carried along.
-    async fn usual(
-        &self,
-        class: CommandClass,
-        cdb: Cdb,
-        payload: Payload,
-        deadline: Instant,
-        recall: Option<&Recall>,
-    ) -> (Result<(), Error>, Payload) {
-        let commander = &self.inner.commander;
-        match commander.try_once(cdb, payload, deadline, recall).await {
-            Ok(payload) => (Ok(()), payload),
-            Err(tried) => {
-                let mut attempt = Attempt::new(class, cdb, Payload::None, deadline);
-                attempt.recall = recall.cloned();
-                Box::pin(self.command_from(attempt, Some(tried))).await
-            }
-        }
     }
 
     /// Runs a command; in front of it, and of each of its repeats, whatever is out of date is looked

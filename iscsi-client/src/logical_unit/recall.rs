@@ -1,8 +1,9 @@
 //! Taking a request back from where it is, without losing its buffer.
 
 use std::{
+    future::Future,
     mem,
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -68,23 +69,23 @@ impl Recall {
     }
 }
 
-/// Executes a command until its end or until it is recalled.
-pub(super) async fn execute(command: Execute, recall: Option<&Recall>) -> Executed {
+/// Polls a command until its end or until it is recalled.
+pub(super) fn poll_execute(
+    command: &mut Execute,
+    recall: Option<&Recall>,
+    cx: &mut Context<'_>,
+) -> Poll<Executed> {
     let Some(recall) = recall else {
-        return command.await;
+        return Pin::new(command).poll(cx);
     };
-    let mut command = pin!(command);
-    std::future::poll_fn(|cx| {
-        if recall.is_recalled() {
-            command.revoke();
-        }
-        let polled = command.as_mut().poll(cx);
-        // Only now: a command that is over need not be woken for a recall any more.
-        if polled.is_pending() && recall.poll(cx).is_ready() {
-            command.revoke();
-            return command.as_mut().poll(cx);
-        }
-        polled
-    })
-    .await
+    if recall.is_recalled() {
+        command.revoke();
+    }
+    let polled = Pin::new(&mut *command).poll(cx);
+    // Only now: a command that is over need not be woken for a recall any more.
+    if polled.is_pending() && recall.poll(cx).is_ready() {
+        command.revoke();
+        return Pin::new(command).poll(cx);
+    }
+    polled
 }
