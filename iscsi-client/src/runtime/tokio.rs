@@ -96,9 +96,7 @@ impl Runtime for TokioRuntime {
     /// paused clock is not seen, and deadlines would be computed from two different presents. A task
     /// has a context already, and to enter another costs several times what the clock does.
     fn now(&self) -> Instant {
-        let _context = tokio::task::try_id()
-            .is_none()
-            .then(|| self.handle.enter());
+        let _context = tokio::task::try_id().is_none().then(|| self.handle.enter());
         tokio::time::Instant::now().into_std()
     }
 
