@@ -53,7 +53,8 @@ pub struct SessionConfig {
     /// How many bytes a read may bring into scratch behind a data segment of 16 KiB or more, which
     /// itself goes to its place in the command's memory. Whatever of them belongs to the next such
     /// segment is copied, and the rest of that one is read to an odd place. 0 is exactly the header
-    /// that follows. Default 512, which also catches a few short PDUs.
+    /// that follows, so that a segment that was announced is read to where it begins, page for page, and is
+    /// never copied twice. The default.
     pub read_ahead_large: usize,
 }
 
@@ -74,7 +75,7 @@ impl Default for SessionConfig {
             max_text: 1024 * 1024,
             scratch: 64 * 1024,
             read_ahead: usize::MAX,
-            read_ahead_large: 512,
+            read_ahead_large: 0,
         }
     }
 }
