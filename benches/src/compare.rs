@@ -50,7 +50,7 @@ impl Op {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// iscsi://[user[%secret]@]host[:port]/target/lun; other users of this machine see it in the list
+    /// `iscsi://[user[%secret]@]host[:port]/target/lun`; other users of this machine see it in the list
     /// of processes, the secret included
     #[arg(long, value_name = "URL")]
     url: String,
