@@ -454,7 +454,9 @@ impl Slots {
         if bin.done.is_empty() {
             match (&mut bin.waker, waker) {
                 (Some(stored), Some(waker)) => stored.clone_from(waker),
-                (none, waker) => *none = waker.cloned(),
+                (none @ None, Some(waker)) => *none = Some(waker.clone()),
+                // Who only looks takes nobody's place.
+                (_, None) => {}
             }
             return Poll::Pending;
         }

@@ -236,3 +236,21 @@ fn one_batch_is_one_wake_up() {
         Poll::Ready(0)
     );
 }
+
+#[test]
+fn a_look_in_between_does_not_cost_the_one_who_waits_its_wake_up() {
+    let world = World::new(5);
+    let session = world.connect(depth(4));
+    world.target.core().set_delay(0, Duration::from_millis(5));
+    let mut ring = session.ring();
+    ring.try_submit(0, read(0, 1)).unwrap();
+    let count = Arc::new(Count::default());
+    let waker = Arc::clone(&count).into();
+    let mut done = Vec::new();
+    let polled = ring.poll_harvest(&mut Context::from_waker(&waker), &mut done);
+    assert!(polled.is_pending());
+    assert_eq!(ring.try_harvest(&mut done), 0);
+    world.sim.block_on(world.sim.sleep(Duration::from_secs(1)));
+    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(ring.try_harvest(&mut done), 1);
+}
