@@ -217,11 +217,14 @@ impl Path {
         match outcome {
             Outcome::Success => {
                 let quicker = self.succeeded(class, now.saturating_duration_since(ended.started));
+                // An answer takes a question back, and the silence from then on may be over its limit
+                // before the question's time would have been.
+                let asked = same_connection && !self.suspicion.is_calm();
                 if same_connection {
                     change.restless |= self.suspicion.is_suspect();
                     self.suspicion.answered(now);
                 }
-                if quicker {
+                if quicker || asked {
                     change.sooner = self.deadline(config);
                 }
             }
