@@ -269,7 +269,7 @@ impl Session {
             return false;
         };
         let cmd_sn = match self.config.planted.has(Bug::ImmediateTakesCmdSn) {
-            true => self.window.take().unwrap_or(self.window.current()),
+            true => self.window.take().unwrap_or_else(|| self.window.current()),
             false => self.window.current(),
         };
         let begin = self.connection.plan.staged();
