@@ -80,10 +80,11 @@ impl Suspicion {
         }
     }
 
-    /// The probe was answered: whatever the clock says, that is activity.
-    pub(crate) fn answered(&mut self, now: Instant) {
+    /// The probe was answered: whatever the clock says, that is activity. True if a question was open,
+    /// whose deadline may have been later than that of the next one.
+    pub(crate) fn answered(&mut self, now: Instant) -> bool {
         self.silent_since = self.silent_since.max(now);
-        self.state = State::Calm;
+        std::mem::replace(&mut self.state, State::Calm) != State::Calm
     }
 
     pub(crate) const fn is_suspect(&self) -> bool {

@@ -177,3 +177,14 @@ fn reads_leave_a_silent_path_that_is_being_removed_too() {
     assert_ne!(to, from);
     assert_eq!(h.closes, [from]);
 }
+
+/// The harness asserts that the shell is told of every deadline that has come nearer.
+#[test]
+fn a_success_while_a_question_is_open_brings_the_next_question_forward() {
+    let (mut h, [a]) = Harness::with_paths(Config::default());
+    let (first, second) = (h.read(0..8), h.read(8..16));
+    h.pass(148 * MS, &[a]);
+    assert_eq!(h.probes, [(a, ProbeKind::Nop)]);
+    h.end_io(first, Outcome::Success);
+    h.end_io(second, Outcome::Success);
+}
