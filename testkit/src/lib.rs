@@ -2,6 +2,7 @@
 //!
 //! * [`conformance`]: what every `BlockDevice` owes its callers.
 //! * [`sim`]: a runtime with virtual time, seeded scheduling and a network that can be cut.
+//! * [`simulate`]: whole worlds under one seed, and what must hold of them.
 //! * [`target`]: a target of its own state machines, over TCP or over that network, with faults.
 //! * [`pair`]: the two protocol cores face to face in virtual time, without any runtime.
 //! * [`pattern`]: the content of its LUNs, to fill and to verify.
@@ -10,6 +11,7 @@ pub mod conformance;
 pub mod pair;
 pub mod pattern;
 pub mod sim;
+pub mod simulate;
 pub mod target;
 
 /// The examples of the README are tests.

@@ -189,6 +189,14 @@ impl Held {
         }
     }
 
+    /// Whether [`release`](Self::release) may run the code of a region.
+    pub(super) fn stores(&self) -> bool {
+        match self {
+            Self::Read(receive) => receive.has_regions(),
+            Self::None | Self::Write(_) => false,
+        }
+    }
+
     /// Bytes that are copied between regions and private memory.
     pub(super) fn region_bytes(&self) -> usize {
         match self {

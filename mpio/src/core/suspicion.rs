@@ -80,11 +80,15 @@ impl Suspicion {
         }
     }
 
-    /// The probe was answered: whatever the clock says, that is activity. True if a question was open,
-    /// whose deadline may have been later than that of the next one.
-    pub(crate) fn answered(&mut self, now: Instant) -> bool {
+    /// The probe was answered: whatever the clock says, that is activity.
+    pub(crate) fn answered(&mut self, now: Instant) {
         self.silent_since = self.silent_since.max(now);
-        std::mem::replace(&mut self.state, State::Calm) != State::Calm
+        self.state = State::Calm;
+    }
+
+    /// Nothing was asked that is not answered.
+    pub(crate) const fn is_calm(&self) -> bool {
+        matches!(self.state, State::Calm)
     }
 
     pub(crate) const fn is_suspect(&self) -> bool {

@@ -106,7 +106,7 @@ impl Multipath {
             return;
         }
         if report.result != ProbeResult::ConnectionLost {
-            _ = entry.suspicion.answered(now);
+            entry.suspicion.answered(now);
         }
         if report.kind == ProbeKind::Tur {
             entry.checker.judge(now, report.result, &self.config);
