@@ -175,3 +175,37 @@ mod tokio_only {
         smol::block_on(std::future::poll_fn(|cx| timer.as_mut().poll(cx)));
     }
 }
+
+/// Whoever leaves a timer pending may rely on being woken at its deadline, without looking at it in
+/// between: also where the task has used up the budget that tokio gives it per poll.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_timer_that_is_pending_has_the_waker_whatever_the_tasks_budget() {
+    use std::{future::Future, pin::pin};
+
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    let tokio = builder.worker_threads(1).enable_all().build().unwrap();
+    let task = async {
+        let runtime = iscsi_client::runtime::TokioRuntime::current().unwrap();
+        let runtime: &dyn iscsi_client::runtime::Runtime = &runtime;
+        let at = runtime.now() + STEP * 5;
+        let mut timer = runtime.new_timer(at);
+        let mut is_set = false;
+        poll_fn(|cx| {
+            if !is_set {
+                while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+                assert!(timer.as_mut().poll(cx).is_pending());
+                is_set = true;
+            }
+            match runtime.now() < at {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
+    };
+    tokio.block_on(async {
+        let late = tokio::time::timeout(Duration::from_secs(5), tokio::spawn(task));
+        late.await.expect("it was woken").unwrap();
+    });
+}

@@ -75,6 +75,9 @@ pub trait AsyncTimer: fmt::Debug + Send {
     fn reset(self: Pin<&mut Self>, at: Instant);
 
     /// Ready from the deadline on, at every poll, until it is reset.
+    ///
+    /// A poll that is pending has taken the waker, which is used when the deadline has come by
+    /// [`Runtime::now`] and not before: until then nobody need look at the timer again.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 }
 

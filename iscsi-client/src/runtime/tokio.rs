@@ -162,7 +162,9 @@ impl AsyncTimer for Sleep {
     ///
     /// Cancel safe: the deadline stays, and a timer that has fired is ready at every later poll.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Future::poll(self, cx)
+        // In a task that has used up its budget tokio's timer would be pending without having been set.
+        // Its pause is the task's affair; a timer that is pending must have taken the waker.
+        Pin::new(&mut tokio::task::unconstrained(self)).poll(cx)
     }
 }
 

@@ -193,7 +193,9 @@ impl Path {
         }
         self.in_flight += 1;
         self.used = true;
-        self.throughput.started(now, class.bytes);
+        if is_measured(class) {
+            self.throughput.started(now, class.bytes);
+        }
         begins
     }
 
@@ -208,7 +210,9 @@ impl Path {
     ) -> Change {
         self.in_flight = self.in_flight.saturating_sub(1);
         let success = outcome == Outcome::Success;
-        self.throughput.ended(now, class.bytes, success);
+        if is_measured(class) {
+            self.throughput.ended(now, class.bytes, success);
+        }
         let same_connection = self.epoch == ended.epoch && self.is_connected();
         let mut change = Change {
             restless: self.removing,
@@ -217,11 +221,14 @@ impl Path {
         match outcome {
             Outcome::Success => {
                 let quicker = self.succeeded(class, now.saturating_duration_since(ended.started));
+                // An answer takes a question back, and the silence from then on may be over its limit
+                // before the question's time would have been.
+                let asked = same_connection && !self.suspicion.is_calm();
                 if same_connection {
                     change.restless |= self.suspicion.is_suspect();
                     self.suspicion.answered(now);
                 }
-                if quicker {
+                if quicker || asked {
                     change.sooner = self.deadline(config);
                 }
             }
@@ -261,4 +268,9 @@ impl Path {
             .flatten()
             .min()
     }
+}
+
+/// Whether the time that it takes says something of its path. A flush takes as long as the medium does.
+const fn is_measured(class: &IoClass) -> bool {
+    class.bytes > 0
 }

@@ -86,6 +86,11 @@ impl Suspicion {
         self.state = State::Calm;
     }
 
+    /// Nothing was asked that is not answered.
+    pub(crate) const fn is_calm(&self) -> bool {
+        matches!(self.state, State::Calm)
+    }
+
     pub(crate) const fn is_suspect(&self) -> bool {
         matches!(self.state, State::Suspect { .. })
     }

@@ -203,25 +203,6 @@ impl<P: Path> Ticket<'_, P> {
     pub(super) fn vessel(&mut self) -> &mut dyn Vessel<P> {
         &mut **self.vessel.get_or_insert_with(vessel)
     }
-
-    /// Leaves a write that is under way to the driver, which will report it.
-    fn hand_over(&mut self) {
-        let mut vessel = self.vessel.take();
-        if vessel.is_none() {
-            return;
-        }
-        let Some((attempt, _)) = self.attempt.take() else {
-            return;
-        };
-        self.shared.act(|state, _| {
-            // With no driver left nobody would poll it, and it would keep its session open.
-            if let Some(vessel) = vessel.take_if(|_| !state.ended) {
-                state.jobs.push(Job::Finish(attempt, vessel));
-            }
-        });
-        // Without the lock, as in the driver's end.
-        drop(vessel);
-    }
 }
 
 impl<P: Path> Drop for Ticket<'_, P> {
@@ -234,8 +215,11 @@ impl<P: Path> Drop for Ticket<'_, P> {
         if matches!(next, Some(Order::Done(_))) {
             return;
         }
-        self.hand_over();
         let (key, attempt) = (self.mailbox, self.attempt.take());
+        // Under way if there is an attempt, otherwise empty.
+        let mut vessel = self.vessel.take();
+        // All of it under one lock: were the driver to see a write to its end before the core knows that
+        // nobody waits for it, the core could ask us for another attempt.
         // Given back, and dropped without the lock: it may hold the last handle of its path.
         let _unread = self.shared.act(|state, now| {
             let unread = key.and_then(|key| state.take_order(key)).or(next);
@@ -249,11 +233,21 @@ impl<P: Path> Drop for Ticket<'_, P> {
             if let Some(Order::Go(go)) = &unread {
                 state.core.handle_outcome(now, go.attempt, UNREAD);
             }
-            if let Some((attempt, _)) = attempt {
-                state.core.handle_outcome(now, attempt, DROPPED);
+            match (attempt, vessel.is_some()) {
+                (Some((attempt, _)), false) => state.core.handle_outcome(now, attempt, DROPPED),
+                // The driver will report it. With no driver left nobody would poll it, and it would keep
+                // its session open.
+                (Some((attempt, _)), true) => {
+                    if let Some(vessel) = vessel.take_if(|_| !state.ended) {
+                        state.jobs.push(Job::Finish(attempt, vessel));
+                    }
+                }
+                (None, _) => {}
             }
             unread
         });
+        // Without the lock, as in the driver's end.
+        drop(vessel);
     }
 }
 

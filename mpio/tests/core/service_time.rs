@@ -234,3 +234,31 @@ fn at_depth_one_a_slow_link_is_asked_now_and_then_and_used_when_it_is_fast_again
     let share = a * 100 / (a + b);
     assert!((40..=60).contains(&share), "{share} %");
 }
+
+/// A flush takes as long as the medium does, whichever path it was sent on: that says nothing of the path.
+#[test]
+fn flushes_do_not_make_a_path_a_slow_one() {
+    let (mut h, paths) = Harness::with_paths::<2>(Config::default());
+    let reads = |h: &mut Harness| {
+        let mut counts = [0, 0];
+        for at in 0..1000 {
+            let io = h.submit(IoClass::read(at..at + 4096));
+            let path = h.path_of(io);
+            counts[usize::from(path == Some(paths[1]))] += 1;
+            h.now += 300 * US;
+            h.end_io(io, Outcome::Success);
+        }
+        counts
+    };
+    reads(&mut h);
+    for at in 0..20 {
+        let read = h.submit(IoClass::read(at..at + 4096));
+        h.now += 300 * US;
+        h.end_io(read, Outcome::Success);
+        let flush = h.submit(IoClass::flush());
+        h.now += 30 * MS;
+        h.end_io(flush, Outcome::Success);
+    }
+    let [a, b] = reads(&mut h);
+    assert!(a >= 400 && b >= 400, "{a} and {b}");
+}

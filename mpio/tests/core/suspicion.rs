@@ -177,3 +177,20 @@ fn reads_leave_a_silent_path_that_is_being_removed_too() {
     assert_ne!(to, from);
     assert_eq!(h.closes, [from]);
 }
+
+/// An answer to another command takes the question back, and with it the wait for its answer: the next
+/// question may be due before that would have ended.
+#[test]
+fn after_an_answer_the_silence_is_timed_anew() {
+    let (mut h, [a]) = Harness::with_paths(Config::default());
+    for at in 0..200 {
+        let quick = h.read(at..at + 1);
+        h.end_io(quick, Outcome::Success);
+    }
+    let (first, _) = (h.read(0..1), h.read(1..2));
+    h.pass(101 * MS, &[a]);
+    assert_eq!(h.probes, [(a, ProbeKind::Nop)]);
+    // The harness checks that its timer is armed early enough for the second read.
+    h.end_io(first, Outcome::Success);
+    assert_eq!(h.core.poll_timeout(), Some(h.now + 100 * MS));
+}

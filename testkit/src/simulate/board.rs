@@ -9,21 +9,22 @@ use std::{
 use mpio::MultipathDevice;
 
 use super::{
-    check::{End, History, Op, OpId, Violation},
+    check::{End, History, Op, OpId, Row, Violation},
+    finding::Finding,
     memory::Guest,
     tally::Tallies,
     trace::{Note, Ring},
 };
 
-/// More violations than anybody reads.
-const MOST_VIOLATIONS: usize = 20;
+/// More than anybody reads.
+const MOST_FINDINGS: usize = 20;
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) history: History,
     pub(super) tallies: Tallies,
     pub(super) ring: Ring,
-    pub(super) violations: Vec<Violation>,
+    pub(super) findings: Vec<Finding>,
     /// By host and unit; `None` while one is closed.
     pub(super) devices: Vec<Option<MultipathDevice>>,
     /// Counts how often each was opened.
@@ -39,15 +40,19 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn violate(&mut self, row: &'static str, account: String) {
-        if self.violations.len() < MOST_VIOLATIONS {
-            self.violations.push(Violation { row, account });
+    pub(super) fn find(&mut self, finding: Finding) {
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
         }
     }
 
+    pub(super) fn violate(&mut self, row: Row, what: String) {
+        self.find(Finding::Rule(Violation::new(row, what)));
+    }
+
     pub(super) fn invoke(&mut self, now: u64, op: Op) -> OpId {
-        let id = self.history.invoke(now, op);
-        self.ring.push(now, Note::Began(id));
+        let id = self.history.invoke(now, op.clone());
+        self.ring.push(now, Note::Began(id, op));
         id
     }
 

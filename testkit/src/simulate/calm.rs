@@ -7,7 +7,7 @@ use iscsi_client::{buf::ReadBuf, device::ReadOptions};
 use mpio::{MultipathDevice, core::PathSnapshot};
 
 use super::{
-    check::{Kind, Op, stamp::BLOCK},
+    check::{Kind, Op, Row, stamp::BLOCK},
     client::{decode_buf, finish},
     trace::Note,
     world::World,
@@ -24,42 +24,39 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Everything that was asked for comes to an end.
 pub(super) async fn requests_end(world: &Arc<World>) {
-    let bound = world.plan.bound() * 3;
+    let bound = world.plan.patience() * 3;
     let done = world
         .board
         .until(|state| (state.clients == 0 && state.jobs == 0).then_some(()));
     let patience = world.handle.sleep(bound);
     if let Either::Right(_) = select(pin!(done), pin!(patience)).await {
         world.board.with(|state| {
-            let entries = state.history.entries().iter().enumerate();
-            let open: Vec<_> = entries
-                .filter(|(_, entry)| entry.end.is_none())
-                .take(5)
-                .map(|(id, entry)| format!("#{id} {:?} since {} ns", entry.op, entry.invoked))
-                .collect();
+            let open = state.history.open();
             let (clients, jobs) = (state.clients, state.jobs);
             let account = format!(
-                "{bound:?} after the last fault {clients} programs and {jobs} openings are not done: {open:?}"
+                "{bound:?} after the last fault {clients} programs and {jobs} openings are not done, {open} requests are open"
             );
-            state.violate("L1", account);
+            state.violate(Row::L1, account);
         });
     }
 }
 
 /// Every path is usable again.
 pub(super) async fn paths_return(world: &Arc<World>) {
-    let until = world.handle.elapsed().max(world.plan.calm) + world.plan.bound();
+    let until = world.handle.elapsed().max(world.plan.calm) + world.plan.patience();
     let expected = world.plan.paths().len();
     for (index, device) in devices(world).into_iter().enumerate() {
         loop {
             let snapshot = device.snapshot();
-            let usable = snapshot.paths().filter(|path| PathSnapshot::is_usable(path));
+            let usable = snapshot
+                .paths()
+                .filter(|path| PathSnapshot::is_usable(path));
             if usable.count() == expected && snapshot.paths().count() == expected {
                 break;
             }
             if world.handle.elapsed() > until {
                 let account = format!("device {index} after {until:?}:\n{}", device.topology());
-                world.board.with(|state| state.violate("L2", account));
+                world.board.with(|state| state.violate(Row::L2, account));
                 break;
             }
             world.handle.sleep(LOOK).await;
@@ -74,7 +71,7 @@ pub(super) fn is_quiet(world: &World) {
         if (snapshot.unfinished, snapshot.ghosts) != (0, 0) {
             let (unfinished, ghosts) = (snapshot.unfinished, snapshot.ghosts);
             let account = format!("device {index}: {unfinished} requests, {ghosts} ghosts at rest");
-            world.board.with(|state| state.violate("I4", account));
+            world.board.with(|state| state.violate(Row::I4, account));
         }
     }
 }
@@ -106,8 +103,8 @@ pub(super) async fn audit(world: &Arc<World>) {
                     .result
                     .map(|()| decode_buf(index % units, first, &read.buf));
                 if let Err(error) = &end {
-                    let account = format!("#{} of the final look fails: {error:#}", id.0);
-                    world.board.with(|state| state.violate("L2", account));
+                    let account = format!("{id} of the final look fails: {error:#}");
+                    world.board.with(|state| state.violate(Row::L2, account));
                 }
                 finish(world, id, end);
                 first = last;
@@ -125,15 +122,10 @@ pub(super) async fn close(world: &Arc<World>) {
         join_all(closes).await;
         join_all(world.hosts.iter().map(|host| host.close())).await;
     };
-    let patience = world.handle.sleep(world.plan.bound());
+    let patience = world.handle.sleep(world.plan.patience());
     if let Either::Right(_) = select(pin!(close), pin!(patience)).await {
         let account = "a device or an initiator cannot be closed".into();
-        world.board.with(|state| state.violate("L1", account));
-    }
-    let sessions = world.target.core().sessions();
-    if sessions > 0 {
-        let account = format!("{sessions} sessions are left after all was closed");
-        world.board.with(|state| state.violate("L1", account));
+        world.board.with(|state| state.violate(Row::L1, account));
     }
 }
 

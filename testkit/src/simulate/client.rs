@@ -7,14 +7,14 @@ use futures_util::future::{Either, select};
 use iscsi_client::{
     buf::{ReadBuf, ReadSeg, WriteBuf, WriteSeg},
     device::{FlushOptions, ReadOptions, WriteOptions},
-    error::{Error, Outcome},
+    error::Error,
 };
 use mpio::MultipathDevice;
 
 use super::{
     check::{
-        End, ExecutionKnowledge, Kind, Op, OpId,
-        stamp::{self, BLOCK, Stamp},
+        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp,
+        stamp::{self, BLOCK},
     },
     memory::Guest,
     trace::Note,
@@ -101,7 +101,11 @@ impl Client {
     fn intent(&mut self, world: &World) -> Intent {
         let work = &world.plan.work;
         let rng = &mut self.rng;
-        let longest = if rng.chance(work.long) { work.longest } else { 8 };
+        let longest = if rng.chance(work.long) {
+            work.longest
+        } else {
+            8
+        };
         let count = 1 + rng.below(longest.min(work.span));
         let first = rng.below(work.span - count + 1);
         let some = |rng: &mut Rng, share: u16, most: u64| {
@@ -112,7 +116,9 @@ impl Client {
         Intent {
             blocks: first..first + count,
             region: rng.chance(work.regions),
-            cut: rng.chance(200).then(|| 1 + rng.below(count * BLOCK as u64 - 1) as usize),
+            cut: rng
+                .chance(200)
+                .then(|| 1 + rng.below(count * BLOCK as u64 - 1) as usize),
             dropped: some(rng, work.dropped, most),
             timeout: some(rng, work.timed, most),
         }
@@ -135,9 +141,7 @@ impl Client {
         });
         let stamp = Stamp::new(self.id, sequence);
         let mut data = vec![0; (intent.blocks.end - intent.blocks.start) as usize * BLOCK];
-        for (block, piece) in intent.blocks.clone().zip(data.chunks_mut(BLOCK)) {
-            stamp::fill(block, stamp, piece);
-        }
+        stamp::fill(intent.blocks.start, stamp, &mut data);
         let len = data.len();
         let mut guest = None;
         let buf = if intent.region {
@@ -152,7 +156,9 @@ impl Client {
             match intent.cut {
                 Some(cut) => {
                     let head = data.split_to(cut);
-                    [WriteSeg::from(head), WriteSeg::from(data)].into_iter().collect()
+                    [WriteSeg::from(head), WriteSeg::from(data)]
+                        .into_iter()
+                        .collect()
                 }
                 None => WriteBuf::from(data),
             }
@@ -170,7 +176,7 @@ impl Client {
         let end = match done {
             Some(completion) => {
                 if completion.buf.len() != len {
-                    violate(world, "I4", id, "gives another buffer back");
+                    violate(world, Row::I4, id, "gives another buffer back");
                 }
                 completion.result.map(|()| End::Wrote)
             }
@@ -211,7 +217,7 @@ impl Client {
         let end = match done {
             Some(completion) => {
                 if completion.buf.len() != len {
-                    violate(world, "I4", id, "gives another buffer back");
+                    violate(world, Row::I4, id, "gives another buffer back");
                 }
                 let unit = self.device % world.plan.units.len();
                 completion.result.map(|()| match &guest {
@@ -253,8 +259,7 @@ pub(super) fn decode_buf(unit: usize, first: u64, buf: &ReadBuf) -> End {
 
 fn decode(unit: usize, first: u64, data: &[u8]) -> End {
     let seed = World::unit_seed(u16::try_from(unit).unwrap_or(u16::MAX));
-    let blocks = (first..).zip(data.chunks(BLOCK));
-    End::Read(blocks.map(|(block, data)| stamp::read(seed, block, data)).collect())
+    End::Read(stamp::read_all(seed, first, data))
 }
 
 async fn unless_dropped<T>(
@@ -273,40 +278,23 @@ async fn unless_dropped<T>(
     }
 }
 
-/// What an error says about the effect of its request.
-fn knowledge(error: &Error) -> ExecutionKnowledge {
-    match error.outcome() {
-        Outcome::NotExecuted => ExecutionKnowledge::NotExecuted,
-        Outcome::Unknown if !error.is_dead() => ExecutionKnowledge::Unknown,
-        Outcome::Unknown | Outcome::Executed => ExecutionKnowledge::Ended,
-    }
-}
-
 pub(super) fn finish(world: &World, id: OpId, end: Result<End, Error>) {
     let now = world.now();
-    let bound = world.plan.bound();
-    let calm = u64::try_from(world.plan.calm.as_nanos()).unwrap_or(u64::MAX);
     world.board.with(|state| {
         let end = end.unwrap_or_else(|error| {
             state.tallies.failed += 1;
-            let end = End::Failed(knowledge(&error));
+            let end = End::Failed(ExecutionKnowledge::from(&error));
             state.ring.push(now, Note::Failed(id, error));
             end
         });
         state.tallies.checked += 1;
         state.tallies.dropped += u64::from(end == End::Dropped);
         state.respond(now, id, end);
-        let invoked = state.history.entries()[id.0 as usize].invoked.max(calm);
-        let took = Duration::from_nanos(now.saturating_sub(invoked));
-        if took > bound {
-            let account = format!("#{} took {took:?} of calm, and {bound:?} is the bound", id.0);
-            state.violate("L1", account);
-        }
     });
 }
 
-fn violate(world: &World, row: &'static str, id: OpId, what: &str) {
-    let account = format!("#{} {what}", id.0);
+fn violate(world: &World, row: Row, id: OpId, what: &str) {
+    let account = format!("{id} {what}");
     world.board.with(|state| state.violate(row, account));
 }
 

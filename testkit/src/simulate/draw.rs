@@ -88,7 +88,8 @@ impl Plan {
         let latest = self.calm.saturating_sub(5 * S).as_millis() as u64;
         let mut faults: Vec<Fault> = (0..count)
             .map(|_| {
-                let at = US * u32::try_from(between(rng, 500_000, latest * 1000)).unwrap_or(1_000_000);
+                let at =
+                    US * u32::try_from(between(rng, 500_000, latest * 1000)).unwrap_or(1_000_000);
                 let kind = pick(rng, kinds);
                 let what = self.fault(rng, kind);
                 let longest = match what {
@@ -151,7 +152,10 @@ impl Plan {
             },
             Kind::Attention => What::Attention {
                 unit,
-                code: pick(rng, &[(0x29, 0x00), (0x2a, 0x01), (0x2a, 0x09), (0x3f, 0x0e)]),
+                code: pick(
+                    rng,
+                    &[(0x29, 0x00), (0x2a, 0x01), (0x2a, 0x09), (0x3f, 0x0e)],
+                ),
             },
             Kind::PortState => What::PortState {
                 group: self.portals[usize::from(portal)],
@@ -177,7 +181,12 @@ impl Plan {
                 portal,
                 said: pick(
                     rng,
-                    &[Said::Logout(3), Said::Drop(0), Said::DropAll(1), Said::Negotiate(3)],
+                    &[
+                        Said::Logout(3),
+                        Said::Drop(0),
+                        Said::DropAll(1),
+                        Said::Negotiate(3),
+                    ],
                 ),
             },
             Kind::RemovePath => What::RemovePath {
@@ -288,7 +297,11 @@ fn device(rng: &mut Rng) -> DeviceTerms {
         ),
         failback: pick(
             rng,
-            &[Failback::Manual, Failback::Immediate, Failback::After(2 * S)],
+            &[
+                Failback::Manual,
+                Failback::Immediate,
+                Failback::After(2 * S),
+            ],
         ),
         no_path_retry: pick(
             rng,

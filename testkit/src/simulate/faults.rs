@@ -60,7 +60,10 @@ fn links(world: &World, place: Place) -> Vec<Link> {
             .map(|(portal, _)| Link::between(nic_address(host, nic), portal_address(portal)))
             .collect(),
         Place::Path { host, nic, portal } => {
-            vec![Link::between(nic_address(host, nic), portal_address(portal))]
+            vec![Link::between(
+                nic_address(host, nic),
+                portal_address(portal),
+            )]
         }
     }
 }
@@ -137,7 +140,9 @@ fn end(world: &Arc<World>, fault: &Fault) {
     let core = world.target.core();
     match fault.what {
         What::Cut(place) | What::Stall(place) | What::Refuse(place) => {
-            links(world, place).into_iter().for_each(|link| net.heal(link));
+            links(world, place)
+                .into_iter()
+                .for_each(|link| net.heal(link));
         }
         What::Limit(place, _) => {
             let links = links(world, place).into_iter();

@@ -9,11 +9,11 @@
 //! use iscsi_testkit::simulate::{Plan, run};
 //!
 //! let run = run(&Plan::draw(1));
-//! assert!(run.violations.is_empty(), "{run}");
+//! assert!(run.findings.is_empty(), "{run}");
 //! assert!(run.tallies.checked >= 2000);
 //! ```
 //!
-//! The program `simulate` of this crate does that for many seeds.
+//! The program `simulate` of this crate does that for many seeds; [`check`] is what judges them.
 
 pub mod check;
 
@@ -22,6 +22,7 @@ mod calm;
 mod client;
 mod draw;
 mod faults;
+mod finding;
 mod memory;
 mod plan;
 mod run;
@@ -30,6 +31,7 @@ mod tally;
 mod trace;
 mod world;
 
+pub use finding::Finding;
 pub use plan::{
     Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, What, Work,
 };

@@ -4,6 +4,7 @@ use std::{fmt, ops::Range, time::Duration};
 
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
+use super::check::invariants::Bound;
 use crate::target::PortState;
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -365,22 +366,34 @@ impl Plan {
     /// How long the world may take to be well again once nothing is wrong with it any more: the times
     /// after which its parts notice, back off, try and prove, one after the other.
     #[must_use]
-    pub fn bound(&self) -> Duration {
+    pub fn bound(&self) -> Bound {
         const BACK_OFF: Duration = Duration::from_secs(10);
         const LOGIN: Duration = Duration::from_secs(15);
         const REOPEN: Duration = Duration::from_secs(30);
         const ABORTS: Duration = Duration::from_secs(20);
-        const SLACK: Duration = Duration::from_secs(10);
         let session = &self.session;
         let device = &self.device;
         let fence = match device.fence {
             Fence::QuietTime(time) => time,
             Fence::Barrier | Fence::None => Duration::from_secs(60),
         };
-        let waits = session.nop.0 + session.nop.1 + session.connect_timeout;
-        let command = session.command_timeout * 2 + Duration::from_secs(session.time2wait.into());
         let checks = device.polling.1 + device.checker_timeout + device.tear_down;
-        waits + command + checks + fence + BACK_OFF + LOGIN + REOPEN + ABORTS + SLACK
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Bound {
+            nop_interval_ns: nanos(session.nop.0),
+            nop_timeout_ns: nanos(session.nop.1),
+            time2wait_ns: nanos(Duration::from_secs(session.time2wait.into())),
+            max_backoff_ns: nanos(BACK_OFF + REOPEN),
+            login_timeout_ns: nanos(session.connect_timeout + LOGIN),
+            command_timeout_ns: nanos(session.command_timeout * 2 + ABORTS + checks),
+            fence_ns: nanos(fence),
+        }
+    }
+
+    /// The whole of [`bound`](Self::bound).
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_nanos(self.bound().total_ns())
     }
 }
 
@@ -395,7 +408,11 @@ impl fmt::Display for Plan {
     /// A few lines, and one per fault.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hosts, nics) = (self.hosts, self.nics);
-        let shape = if self.paired { "paired" } else { "each with each" };
+        let shape = if self.paired {
+            "paired"
+        } else {
+            "each with each"
+        };
         writeln!(f, "seed {}", self.seed)?;
         writeln!(
             f,
@@ -409,6 +426,8 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;
         write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;
-        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+        self.faults
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }

@@ -12,10 +12,11 @@ use iscsi_client::runtime::Runtime;
 
 use super::{
     calm,
-    check::{Violation, check},
+    check::{Ghosts, Row, Rules, check, invariants},
     client::Client,
     faults,
-    plan::Plan,
+    finding::Finding,
+    plan::{Fence, Plan},
     tally::Tallies,
     world::{World, runtime},
 };
@@ -34,22 +35,22 @@ pub struct Run {
     pub hash: u64,
     /// What was done.
     pub tallies: Tallies,
-    /// The rules that were broken.
-    pub violations: Vec<Violation>,
-    /// The last things that happened, one per line, if a rule was broken.
+    /// What is wrong, above all the rules that were broken.
+    pub findings: Vec<Finding>,
+    /// The last things that happened, one per line, if anything is wrong.
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Run {
-    /// The end of the trace, and the violations.
+    /// The trace, and the findings.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.trace {
             writeln!(f, "{line}")?;
         }
-        for violation in &self.violations {
-            writeln!(f, "{violation}")?;
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
         }
-        write!(f, "seed {}: {} violations", self.seed, self.violations.len())
+        write!(f, "seed {}: {} findings", self.seed, self.findings.len())
     }
 }
 
@@ -72,13 +73,12 @@ fn run_with(plan: &Plan, traced: bool) -> Run {
     let world = match World::build(plan, &sim) {
         Ok(world) => world,
         Err(error) => {
-            let account = error.to_string();
-            let violations = vec![Violation { row: "plan", account }];
+            let findings = vec![Finding::Plan(error.to_string())];
             return Run {
                 seed: plan.seed,
                 hash: 0,
                 tallies: Tallies::default(),
-                violations,
+                findings,
                 trace: Vec::new(),
             };
         }
@@ -90,8 +90,8 @@ fn run_with(plan: &Plan, traced: bool) -> Run {
     // The tasks go while the world is still there; one of them may be what panicked.
     let ended = catch_unwind(AssertUnwindSafe(|| drop(sim)));
     for panic in [lived.err(), ended.err()].into_iter().flatten() {
-        let account = message(&*panic);
-        world.board.with(|state| state.violate("panic", account));
+        let finding = Finding::Panic(message(&*panic));
+        world.board.with(|state| state.find(finding));
     }
     judge(&world, hash, elapsed, traced)
 }
@@ -106,7 +106,7 @@ async fn live(world: &Arc<World>) {
     for index in 0..world.board.with(|state| state.devices.len()) {
         if let Err(error) = world.open(index).await {
             let account = format!("device {index} cannot be opened before any fault: {error}");
-            world.board.with(|state| state.violate("L2", account));
+            world.board.with(|state| state.violate(Row::L2, account));
             return;
         }
     }
@@ -132,7 +132,10 @@ fn clients(world: &World) -> Vec<Client> {
     let devices = world.board.with(|state| state.devices.len());
     let count = devices * usize::from(plan.work.clients);
     let mut rng = Rng::new(plan.seed.rotate_left(17) ^ 0xc11e_9700);
-    let each = plan.work.requests.div_ceil(u32::try_from(count).unwrap_or(1).max(1));
+    let each = plan
+        .work
+        .requests
+        .div_ceil(u32::try_from(count).unwrap_or(1).max(1));
     (0..count)
         .map(|at| Client {
             id: u16::try_from(at).unwrap_or(u16::MAX - 1),
@@ -156,26 +159,47 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     }
     world.board.with(|state| {
         for (portal, violation) in core.violations() {
-            state.violate("I6", format!("portal {portal}: {violation}"));
+            state.violate(Row::I6, format!("portal {portal}: {violation}"));
         }
         for (id, guest) in std::mem::take(&mut state.guests) {
             if let Some(what) = guest.misused() {
-                state.violate("I5", format!("memory of #{} was {what}", id.0));
+                state.violate(Row::I5, format!("memory of {id} was {what}"));
             }
         }
-        if let Err(violation) = check(&state.history) {
-            state.violate(violation.row, violation.account);
+        let healthy = u64::try_from(plan.calm.as_nanos()).unwrap_or(u64::MAX);
+        let is_whole = !state
+            .findings
+            .iter()
+            .any(|finding| matches!(finding, Finding::Panic(_)));
+        let linear = check(&state.history, rules(plan)).map(drop);
+        // Of a world that panicked, nothing can be said about what would have ended.
+        let ended = if is_whole {
+            invariants::all_ended(&state.history, healthy, &plan.bound())
+        } else {
+            Ok(())
+        };
+        for violation in [linear, ended].into_iter().filter_map(Result::err) {
+            state.find(Finding::Rule(violation));
         }
-        let told = traced || !state.violations.is_empty();
+        let told = traced || !state.findings.is_empty();
         let lines = || state.ring.lines(plan, &state.history);
         Run {
             seed: plan.seed,
             hash: fold(hash, &tallies),
             trace: if told { lines() } else { Vec::new() },
             tallies,
-            violations: std::mem::take(&mut state.violations),
+            findings: std::mem::take(&mut state.findings),
         }
     })
+}
+
+/// A device with a fence holds back what overlaps a write that may still land.
+const fn rules(plan: &Plan) -> Rules {
+    let ghosts = match plan.device.fence {
+        Fence::Barrier | Fence::QuietTime(_) => Ghosts::DeadByNextAck,
+        Fence::None => Ghosts::MayLandAnyTime,
+    };
+    Rules { ghosts }
 }
 
 /// The network's hash says what was scheduled; the tallies, what the callers saw of it.
@@ -188,6 +212,8 @@ fn fold(hash: u64, tallies: &Tallies) -> u64 {
         tallies.failovers,
     ];
     words.iter().fold(hash, |hash, word| {
-        (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+        (hash ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23)
     })
 }

@@ -75,7 +75,7 @@ pub struct Shrunk {
     pub runs: u32,
 }
 
-/// Shrinks `plan`, which breaks the rule `row`, with at most `budget` runs: fewer faults first (by halves,
+/// Shrinks `plan`, which has a finding of the name `row`, with at most `budget` runs: fewer faults first (by halves,
 /// then one by one), then fewer programs, requests and kinds of requests. `None` if it does not break the
 /// rule.
 #[must_use]
@@ -115,7 +115,7 @@ pub fn shrink(plan: &Plan, row: &str, budget: u32) -> Option<Shrunk> {
 }
 
 fn breaks(run: &Run, row: &str) -> bool {
-    run.violations.iter().any(|violation| violation.row == row)
+    run.findings.iter().any(|finding| finding.name() == row)
 }
 
 struct Search<'a> {
@@ -166,9 +166,15 @@ impl Search<'_> {
 type Simpler = (&'static str, fn(&mut Plan));
 
 const SIMPLER: &[Simpler] = &[
-    ("clients/2", |plan| plan.work.clients = plan.work.clients.div_ceil(2)),
-    ("requests/2", |plan| plan.work.requests = plan.work.requests.div_ceil(2)),
-    ("requests-20%", |plan| plan.work.requests -= plan.work.requests / 5),
+    ("clients/2", |plan| {
+        plan.work.clients = plan.work.clients.div_ceil(2)
+    }),
+    ("requests/2", |plan| {
+        plan.work.requests = plan.work.requests.div_ceil(2)
+    }),
+    ("requests-20%", |plan| {
+        plan.work.requests -= plan.work.requests / 5
+    }),
     ("hosts=1", |plan| plan.hosts = 1),
     ("units=1", |plan| plan.units.truncate(1)),
     ("dropped=0", |plan| plan.work.dropped = 0),
@@ -178,7 +184,9 @@ const SIMPLER: &[Simpler] = &[
     ("flushes=0", |plan| plan.work.flushes = 0),
     ("partial=0", |plan| plan.network.partial_per_mille = 0),
     ("chap=no", |plan| plan.session.chap = false),
-    ("header-digest=no", |plan| plan.session.header_digest = false),
+    ("header-digest=no", |plan| {
+        plan.session.header_digest = false
+    }),
     ("data-digest=no", |plan| plan.session.data_digest = false),
     ("ping-every=0", |plan| plan.session.ping_every = 0),
 ];

@@ -6,7 +6,7 @@ use iscsi_client::error::Error;
 use mpio::core::Event;
 
 use super::{
-    check::{History, OpId},
+    check::{History, Op, OpId},
     plan::Plan,
 };
 
@@ -15,7 +15,7 @@ const KEPT: usize = 800;
 
 #[derive(Clone, Debug)]
 pub(super) enum Note {
-    Began(OpId),
+    Began(OpId, Op),
     Ended(OpId),
     Failed(OpId, Error),
     Device(usize, Event),
@@ -46,15 +46,16 @@ impl Ring {
         let line = |(now, note): &(u64, Note)| {
             let at = Duration::from_nanos(*now).as_secs_f64();
             let device = |index: &usize| format!("host {} unit {}", index / units, index % units);
-            let op = |id: &OpId| &history.entries()[id.0 as usize];
             let text = match note {
-                Note::Began(id) => {
-                    let op = &op(id).op;
+                Note::Began(id, op) => {
                     let (client, unit, blocks) = (op.client, op.unit, &op.blocks);
-                    format!("#{} client {client} unit {unit} {:?} {blocks:?}", id.0, op.kind)
+                    format!("{id} client {client} unit {unit} {:?} {blocks:?}", op.kind)
                 }
-                Note::Ended(id) => format!("#{} ends: {:?}", id.0, op(id).end),
-                Note::Failed(id, error) => format!("#{} fails: {error:#}", id.0),
+                Note::Ended(id) => match history.end(*id) {
+                    Some(end) => format!("{id} ends: {end:?}"),
+                    None => format!("{id} ends"),
+                },
+                Note::Failed(id, error) => format!("{id} fails: {error:#}"),
                 Note::Device(index, event) => format!("{}: {event}", device(index)),
                 Note::Opened(index) => format!("{} opened", device(index)),
                 Note::Closed(index) => format!("{} closed", device(index)),

@@ -25,12 +25,10 @@ use iscsi_proto::{
 };
 use mpio::{ConnectError, MultipathBuilder, MultipathDevice, core::PathAttributes};
 
-use super::{board::Board, plan::Plan, trace::Note};
+use super::{board::Board, check::Row, plan::Plan, trace::Note};
 use crate::{
     sim::{SimConfig, SimHandle, SimRuntime},
-    target::{
-        AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig,
-    },
+    target::{AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
 };
 
 const TARGET: &str = "iqn.2026-01.example:disk";
@@ -136,7 +134,9 @@ impl World {
         let host = u8::try_from(index / units).unwrap_or_default();
         let unit = u16::try_from(index % units).unwrap_or_default();
         let builder = self.builder(host, unit);
-        let device = builder.connect_spawned(&self.hosts[usize::from(host)]).await?;
+        let device = builder
+            .connect_spawned(&self.hosts[usize::from(host)])
+            .await?;
         self.watch(index, &device);
         self.note(Note::Opened(index));
         self.board.change(|state| {
@@ -148,12 +148,14 @@ impl World {
 
     /// The same, however often it fails, until the world has been calm for long.
     pub(super) async fn reopen(self: &Arc<Self>, index: usize) {
-        let until = self.plan.calm + self.plan.bound();
+        let until = self.plan.calm + self.plan.patience();
         loop {
-            let Err(error) = self.open(index).await else { return };
+            let Err(error) = self.open(index).await else {
+                return;
+            };
             if self.handle.elapsed() > until {
                 let account = format!("device {index} cannot be opened: {error}");
-                self.board.with(|state| state.violate("L2", account));
+                self.board.with(|state| state.violate(Row::L2, account));
                 return;
             }
             self.handle.sleep(RETRY).await;
@@ -188,7 +190,11 @@ impl World {
         for nic in 0..plan.nics {
             builder = builder.bind(Bind::Device(nic_name(host, nic).into()));
         }
-        if plan.paired { builder.paired() } else { builder }
+        if plan.paired {
+            builder.paired()
+        } else {
+            builder
+        }
     }
 
     fn target_name(&self) -> IscsiName {
@@ -260,19 +266,27 @@ fn target(plan: &Plan) -> TargetConfig {
     if session.chap {
         config = config.with_chap(ChapConfig::new(&chap_name(0), SECRET));
     }
-    let digest = |on| if on { DigestPolicy::Require } else { DigestPolicy::Never };
-    let mut limits = Limits::default();
-    limits.max_recv_data_segment_length = session.segment;
-    limits.max_burst_length = session.max_burst;
-    limits.first_burst_length = session.first_burst;
-    limits.initial_r2t = session.initial_r2t;
-    limits.immediate_data = session.immediate_data;
-    limits.max_outstanding_r2t = session.outstanding_r2t;
-    limits.queue_depth = session.window;
-    limits.status_in_data = session.status_in_data;
-    limits.ping_every = session.ping_every;
-    limits.time2wait = session.time2wait;
-    limits.max_transfer_length = session.max_transfer;
+    let digest = |on| {
+        if on {
+            DigestPolicy::Require
+        } else {
+            DigestPolicy::Never
+        }
+    };
+    let limits = Limits {
+        max_recv_data_segment_length: session.segment,
+        max_burst_length: session.max_burst,
+        first_burst_length: session.first_burst,
+        initial_r2t: session.initial_r2t,
+        immediate_data: session.immediate_data,
+        max_outstanding_r2t: session.outstanding_r2t,
+        queue_depth: session.window,
+        status_in_data: session.status_in_data,
+        ping_every: session.ping_every,
+        time2wait: session.time2wait,
+        max_transfer_length: session.max_transfer,
+        ..Limits::default()
+    };
     config.seed = plan.seed;
     config
         .with_digests(digest(session.header_digest), digest(session.data_digest))
@@ -281,7 +295,13 @@ fn target(plan: &Plan) -> TargetConfig {
 
 fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initiator, BuildError> {
     let session = &plan.session;
-    let offer = |on| if on { DigestOffer::PreferCrc32c } else { DigestOffer::default() };
+    let offer = |on| {
+        if on {
+            DigestOffer::PreferCrc32c
+        } else {
+            DigestOffer::default()
+        }
+    };
     let mut options = SessionOptions::default();
     options.queue_depth = session.queue_depth;
     options.command_timeout = Some(session.command_timeout);

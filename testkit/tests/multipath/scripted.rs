@@ -1,12 +1,13 @@
 //! The device over paths whose every word is the test's: what a session says between two others.
 
 use std::{
-    future::{pending, poll_fn},
+    future::{Future, pending, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -358,4 +359,53 @@ fn local_ends_that_share_a_cable_are_told() {
     let warnings: Vec<_> = topology.lines().filter(|l| l.contains("warning")).collect();
     assert_eq!(warnings.len(), 3, "{topology}");
     assert!(warnings.iter().all(|line| line.contains("eth0")));
+}
+
+/// Polls its driver wherever it is woken, as an executor on another core would.
+struct Prompt(Mutex<Option<mpio::MultipathDriver<Scripted>>>);
+
+impl Wake for Prompt {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        if let Ok(mut driver) = self.0.try_lock() {
+            if let Some(driver) = &mut *driver {
+                _ = Pin::new(driver).poll(&mut Context::from_waker(&waker));
+            }
+        }
+    }
+}
+
+/// The driver may have seen a write to its end before whoever dropped it has left: the write is not
+/// tried again then, since nobody would make that attempt, and nobody would report it.
+#[test]
+fn a_dropped_write_that_fails_at_once_is_over() {
+    let mut world = world();
+    let prompt = Arc::new(Prompt(Mutex::new(world.driver.take())));
+    world.sim.block_on(async {
+        Arc::clone(&prompt).wake();
+        world.sim.sleep(100 * MS).await;
+        assert_eq!(world.usable(), 2);
+        let fail = |fail| {
+            let scripts = world.scripts.iter();
+            scripts.for_each(|script| script.other_unit.store(fail, Ordering::Relaxed));
+        };
+        fail(true);
+        let write = || {
+            let data = WriteBuf::from(vec![1; 512]);
+            let options = WriteOptions::default().with_timeout(Duration::from_secs(10));
+            world.device.write(0, data, options)
+        };
+        let mut dropped = Box::pin(write());
+        poll_fn(|cx| {
+            assert!(dropped.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        world.sim.sleep(2 * MS).await;
+        drop(dropped);
+        fail(false);
+        world.sim.sleep(1000 * MS).await;
+        let same_place = write().await;
+        same_place.result.expect("nothing is in its way");
+    });
 }

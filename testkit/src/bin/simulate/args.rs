@@ -123,6 +123,10 @@ fn faults(parser: &mut Parser) -> Result<Vec<usize>, lexopt::Error> {
     }
     let text = value.string()?;
     text.split(',')
-        .map(|index| index.parse().map_err(|_| format!("no list of faults: {text:?}").into()))
+        .map(|index| {
+            index
+                .parse()
+                .map_err(|_| format!("no list of faults: {text:?}").into())
+        })
         .collect()
 }

@@ -53,7 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
     let cpu = cpu::time().zip(cpu_started).map(|(now, then)| now - then);
     let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     let broken = outcome.broken.len() + outcome.differing.len();
-    print!("{}", summary::table(args, &outcome.tallies, wall, cpu, broken));
+    print!(
+        "{}",
+        summary::table(args, &outcome.tallies, wall, cpu, broken)
+    );
     for seed in &outcome.differing {
         println!("seed {seed}: two runs of one seed differ (I15)");
     }
@@ -88,12 +91,12 @@ fn work(args: &Args, next: &AtomicU64, done: &AtomicU64, outcome: &Mutex<Outcome
         if differs {
             outcome.differing.push(seed);
         }
-        if !run.violations.is_empty() {
+        if !run.findings.is_empty() {
             outcome.broken.push(seed);
             if outcome.broken.len() <= TOLD {
                 one::report(&run);
             } else {
-                println!("seed {seed}: {}", run.violations[0]);
+                println!("seed {seed}: {}", run.findings[0]);
             }
             outcome.first.get_or_insert(run);
         }
@@ -119,8 +122,15 @@ fn watch(args: &Args, done: &AtomicU64, over: &AtomicBool) {
         let passed = cpu::clock().saturating_duration_since(started);
         let rate = done as f64 / passed.as_secs_f64();
         let left = (args.seeds - done) as f64 / rate;
-        let end = if std::io::stderr().is_terminal() { "\x1b[K\r" } else { "\n" };
-        eprint!("{done} of {} seeds, {rate:.1} a second, {left:.0} s left{end}", args.seeds);
+        let end = if std::io::stderr().is_terminal() {
+            "\x1b[K\r"
+        } else {
+            "\n"
+        };
+        eprint!(
+            "{done} of {} seeds, {rate:.1} a second, {left:.0} s left{end}",
+            args.seeds
+        );
         // A terminal that is gone is no reason to stop.
         let _flushed = std::io::stderr().flush();
     }

@@ -18,12 +18,15 @@ pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
     let run = Run::traced(&plan);
     println!("{run}");
     println!("hash {:016x}", run.hash);
-    let broken = !run.violations.is_empty();
+    let broken = !run.findings.is_empty();
     if broken && args.shrink {
         shrink_it(&run);
     }
     if args.json {
-        println!("{}", summary::json(1, u64::from(broken), &run.tallies, None, None));
+        println!(
+            "{}",
+            summary::json(1, u64::from(broken), &run.tallies, None, None)
+        );
     }
     Ok(broken)
 }
@@ -41,18 +44,18 @@ fn tell(run: &Run) {
     for line in &run.trace[skipped..] {
         println!("{line}");
     }
-    for violation in &run.violations {
-        println!("VIOLATION {violation}");
+    for finding in &run.findings {
+        println!("VIOLATION {finding}");
     }
 }
 
 /// Shrinks the world of `run` and tells what is left.
 pub(crate) fn shrink_it(run: &Run) {
-    let Some(violation) = run.violations.first() else {
+    let Some(finding) = run.findings.first() else {
         return;
     };
     let drawn = Plan::draw(run.seed);
-    match shrink(&drawn, violation.row, 300) {
+    match shrink(&drawn, &finding.name(), 300) {
         Some(Shrunk {
             plan,
             run,
@@ -63,7 +66,10 @@ pub(crate) fn shrink_it(run: &Run) {
             tell(&run);
             println!("replay it with: {}", command(run.seed, &edits.to_string()));
         }
-        None => println!("it does not break {} again: the run is not deterministic", violation.row),
+        None => println!(
+            "it does not break {} again: the run is not deterministic",
+            finding.name()
+        ),
     }
 }
 

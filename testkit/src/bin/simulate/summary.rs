@@ -34,7 +34,14 @@ pub(crate) fn table(
     line("fences", counts(&tallies.fences));
     line("writes held", tallies.held.to_string());
     line("faults", counts(&tallies.faults));
-    line("violations", if broken == 0 { "none".into() } else { format!("in {broken} seeds") });
+    line(
+        "violations",
+        if broken == 0 {
+            "none".into()
+        } else {
+            format!("in {broken} seeds")
+        },
+    );
     text
 }
 
@@ -51,7 +58,11 @@ fn counts(of: &BTreeMap<&'static str, u64>) -> String {
     let total: u64 = of.values().sum();
     let each = of.iter().map(|(kind, count)| format!("{kind} {count}"));
     let each = each.collect::<Vec<_>>().join(", ");
-    if total == 0 { "none".into() } else { format!("{total}: {each}") }
+    if total == 0 {
+        "none".into()
+    } else {
+        format!("{total}: {each}")
+    }
 }
 
 pub(crate) fn json(
@@ -66,7 +77,10 @@ pub(crate) fn json(
         format!("{{{}}}", each.collect::<Vec<_>>().join(","))
     };
     let seconds = |time: Option<Duration>| {
-        time.map_or_else(|| "null".into(), |time| format!("{:.3}", time.as_secs_f64()))
+        time.map_or_else(
+            || "null".into(),
+            |time| format!("{:.3}", time.as_secs_f64()),
+        )
     };
     format!(
         "{{\"seeds\":{seeds},\"broken\":{broken},\"checked\":{},\"failed\":{},\"dropped\":{},\
