@@ -98,6 +98,11 @@ impl<B: AsRef<[u8]>> Staged<B> {
         }
     }
 
+    /// Whether any of it is a region's, be that an empty one.
+    pub(crate) fn has_regions(&self) -> bool {
+        self.parts().iter().any(|part| part.home.is_some())
+    }
+
     /// Bytes that are copied between regions and private memory.
     pub(crate) fn region_bytes(&self) -> usize {
         let regions = self.parts().iter().filter(|part| part.home.is_some());

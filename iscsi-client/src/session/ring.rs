@@ -186,7 +186,7 @@ impl Ring {
         let (session, late) = (&self.session, &mut self.late);
         let harvest = |harvested: Harvested| {
             // A region's store runs the caller's code, which has to wait until the lock is free.
-            if harvested.held.region_bytes() > 0 {
+            if harvested.held.stores() {
                 late.push(harvested);
             } else {
                 done.push(harvested.conclude(session));

@@ -194,6 +194,24 @@ fn guest_memory_is_stored_to_outside_of_every_lock() {
     assert_eq!(session.stats().region_copied_bytes, 2 * BLOCK as u64);
 }
 
+/// However little there is to be stored.
+#[test]
+fn an_empty_region_is_asked_outside_of_every_lock_too() {
+    let world = World::new(1);
+    let session = world.connect(depth(2));
+    let guest = Arc::new(Nosy(Mutex::new(vec![0; BLOCK]), session.clone()));
+    let executed = world.sim.block_on(async {
+        let mut ring = session.ring();
+        let empty = ReadSeg::region(guest.clone(), 0, 0).unwrap();
+        let segments = [ReadSeg::from(bytes::BytesMut::zeroed(BLOCK)), empty];
+        let into = segments.into_iter().collect::<ReadBuf>();
+        let request = ScsiRequest::new(Lun::ZERO, Cdb::read16(5, 1, false), Payload::In(into));
+        ring.try_submit(0, request).unwrap();
+        all(&mut ring).await.remove(0).executed
+    });
+    assert_eq!(executed.result.unwrap().status, ScsiStatus::Good);
+}
+
 #[derive(Default)]
 struct Count(AtomicUsize);
 
