@@ -8,6 +8,7 @@ mod io;
 mod list;
 mod open;
 mod options;
+mod planted;
 mod ports;
 mod recall;
 

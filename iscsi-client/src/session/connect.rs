@@ -14,6 +14,7 @@ use iscsi_proto::{
     Error as CoreError, Instant, TargetPortalGroupTag,
     error::Consequence,
     login::{LoggedIn, Login, LoginConfig, LoginOutcome},
+    planted::Bug,
     portal::{Host, Portal},
 };
 
@@ -145,8 +146,15 @@ impl Connector {
         let turn = self.limiter.turn(pace);
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
+        let mut login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
+        let planted = spec.options.core.planted;
+        if planted.has(Bug::ReconnectsAsAnother) && pace == Pace::Again {
+            let mut isid = login.isid();
+            isid.0[5] ^= 0x80;
+            login = login.with_isid(isid);
+        }
         let attempt = Attempt {
-            login: self.narrowed.as_ref().unwrap_or(&spec.login).clone(),
+            login,
             portal,
             number: self.failures.saturating_add(1),
             last_failure: self.last_failure.clone(),
