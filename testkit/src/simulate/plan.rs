@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::Range, time::Duration};
 
+use iscsi_proto::planted::Planted;
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
 use super::check::invariants::Bound;
@@ -35,6 +36,9 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// A bug that is put into the hosts' software; none is drawn.
+    #[doc(hidden)]
+    pub planted: Planted,
 }
 
 /// The network; see [`SimConfig`](crate::sim::SimConfig).

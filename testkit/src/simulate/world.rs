@@ -308,6 +308,7 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
     options.connect_timeout = session.connect_timeout;
     options.core.nop_interval = Some(session.nop.0);
     options.core.nop_timeout = session.nop.1;
+    options.core.planted = plan.planted;
     options.offer = OperationalOffer::default()
         .with_header_digest(offer(session.header_digest))
         .with_data_digest(offer(session.data_digest))
