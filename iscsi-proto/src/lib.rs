@@ -35,6 +35,8 @@ pub mod ids;
 pub mod login;
 pub mod name;
 pub mod pdu;
+#[doc(hidden)]
+pub mod planted;
 pub mod portal;
 pub mod scsi;
 pub mod serial;

@@ -22,6 +22,7 @@ use iscsi_proto::{
 use super::{
     classify::{Budget, CommandClass, Disposition, Failure, Notice, Verdict, classify},
     options::LogicalUnitOptions,
+    planted::misread,
     recall::{self, Recall},
 };
 use crate::{
@@ -374,11 +375,15 @@ impl Commander {
             let Verdict {
                 disposition,
                 notice,
-            } = classify(
-                response.status,
-                response.sense.as_ref(),
-                attempt.class,
-                short,
+            } = misread(
+                self.session.options().core.planted,
+                classify(
+                    response.status,
+                    response.sense.as_ref(),
+                    attempt.class,
+                    short,
+                ),
+                &response,
             );
             let attention = response.sense.as_ref().filter(|sense| {
                 let is_one = sense.key() == SenseKey::UnitAttention && !sense.is_deferred();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use iscsi_proto::scsi::Cdb;
+use iscsi_proto::{planted::Bug, scsi::Cdb};
 
 use super::{
     LogicalUnit,
@@ -206,6 +206,15 @@ impl LogicalUnit {
         let commander = &self.inner.commander;
         let timeout = options.timeout.or(commander.options.flush_timeout);
         self.inner.info.with(|_| Ok(()))?;
+        if commander
+            .session
+            .options()
+            .core
+            .planted
+            .has(Bug::FlushNotSent)
+        {
+            return Ok(());
+        }
         self.synchronize_cache(commander.deadline(timeout)).await
     }
 
@@ -378,6 +387,10 @@ impl LogicalUnit {
                 left -= len;
             }
             let Some((result, piece)) = under_way.next().await else {
+                let planted = self.inner.commander.session.options().core.planted;
+                if planted.has(Bug::SplitFailureIgnored) && whole.any_done {
+                    return Ok(());
+                }
                 return whole.into_result();
             };
             join(piece);

@@ -118,7 +118,7 @@ impl Shared {
             logins: AtomicU64::new(0),
             units: UnitTable::default(),
             inner: Mutex::new(Inner {
-                slots: Slots::new(options.queue_depth),
+                slots: Slots::new(options.queue_depth).planted(options.core.planted),
                 driver: None,
                 asleep: false,
                 control: Control::default(),

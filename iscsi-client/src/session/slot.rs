@@ -7,7 +7,11 @@ use std::{
     task::{Poll, Waker},
 };
 
-use iscsi_proto::{Instant, session::Response};
+use iscsi_proto::{
+    Instant,
+    planted::{Bug, Planted},
+    session::Response,
+};
 
 use super::{
     op_id::OpId,
@@ -110,6 +114,7 @@ pub(super) struct Slots {
     submitted: Vec<OpId>,
     revoked: Vec<OpId>,
     rings: Vec<RingBin>,
+    planted: Planted,
 }
 
 impl Slots {
@@ -138,7 +143,13 @@ impl Slots {
             submitted: Vec::with_capacity(all as usize),
             revoked: Vec::with_capacity(all as usize),
             rings: Vec::new(),
+            planted: Planted::NONE,
         }
+    }
+
+    pub(super) fn planted(mut self, planted: Planted) -> Self {
+        self.planted = planted;
+        self
     }
 
     /// Hands `work` to the driver, or leaves it if no slot is free or others came first.
@@ -300,6 +311,9 @@ impl Slots {
 
     /// The waiter at the edge of eligibility, after `free` grew or the line moved up by one.
     fn newly_eligible(&self) -> Option<Waker> {
+        if self.planted.has(Bug::LineNotWoken) {
+            return None;
+        }
         let edge = self.free.len().checked_sub(1)?;
         self.line.get(edge).map(|waiter| waiter.waker.clone())
     }
@@ -365,13 +379,17 @@ impl Slots {
         wakers: &mut Vec<Waker>,
         trash: &mut Vec<Finished>,
     ) {
+        let planted = self.planted;
         let Some(slot) = self.slot(op) else {
             trash.push(finished);
             return;
         };
         match &mut slot.owner {
             Owner::Orphan => {
-                trash.push(finished);
+                trash.push(match planted.has(Bug::DroppedReadStored) {
+                    true => finished.stored_all_the_same(),
+                    false => finished,
+                });
                 wakers.extend(self.release(op));
             }
             Owner::Future(waker) => {

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, PeerMisbehaved, TimedOut},
     framing::{Receiver, ReceiverConfig, TransmitPlan},
     login::LoggedIn,
+    planted::Planted,
     serial::StatSn,
     text::Digest,
     time::Instant,
@@ -64,6 +65,7 @@ pub(crate) struct Connection {
     pdu_timeout: Duration,
     /// PDUs staged so far.
     pub(crate) pdus_out: u64,
+    planted: Planted,
 }
 
 /// Limits and timers of one connection.
@@ -76,6 +78,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) scratch: usize,
     pub(crate) read_ahead: usize,
     pub(crate) read_ahead_large: usize,
+    pub(crate) planted: Planted,
 }
 
 /// One sequence of Data-Out PDUs: the answer to an R2T, or the unsolicited data of a command.
@@ -104,7 +107,7 @@ impl Connection {
             read_ahead_large: config.read_ahead_large,
         };
         Self {
-            receiver: Receiver::new(receiver, login.read_ahead()),
+            receiver: Receiver::new(receiver, login.read_ahead()).planted(config.planted),
             plan: TransmitPlan::default(),
             keepalive: Keepalive::new(config.nop_interval, config.nop_timeout),
             bursts: VecDeque::new(),
@@ -120,6 +123,7 @@ impl Connection {
             mid_pdu_since: None,
             pdu_timeout: config.pdu_timeout,
             pdus_out: 0,
+            planted: config.planted,
         }
     }
 

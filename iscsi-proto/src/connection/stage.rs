@@ -5,6 +5,7 @@ use crate::{
     digest,
     framing::{DataRef, DataStore},
     pdu::{Bhs, pad_len},
+    planted::Bug,
     serial::StatSn,
 };
 
@@ -21,7 +22,10 @@ pub(crate) enum Payload<'a> {
 impl Connection {
     /// The acknowledgement that every PDU of ours carries.
     pub(crate) const fn exp_stat_sn(&self) -> StatSn {
-        self.exp_stat_sn
+        match self.planted.has(Bug::AcknowledgesTooMuch) {
+            true => self.exp_stat_sn.next(),
+            false => self.exp_stat_sn,
+        }
     }
 
     /// Appends one whole PDU: header, header digest, data segment, padding, data digest. The

@@ -243,4 +243,12 @@ impl LoginConfig {
     pub const fn isid(&self) -> Isid {
         self.isid
     }
+
+    /// Not part of the API: for a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn with_isid(mut self, isid: Isid) -> Self {
+        self.isid = isid;
+        self
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     command::{TaskError, TaskErrorKind},
     tasks::{Kind, Origin},
 };
-use crate::{error::Error, ids::InitiatorTaskTag, time::Instant};
+use crate::{error::Error, ids::InitiatorTaskTag, planted::Bug, time::Instant};
 
 impl Session {
     /// Gives up a command: its memory is needed back, or nobody waits for it any more.
@@ -31,7 +31,11 @@ impl Session {
         self.connection.receiver.revoke(itt);
         self.want_abort(now, itt);
         let error = TaskError::unknown(TaskErrorKind::Abandoned, false);
-        self.finish(itt, Err(error), Then::Keep);
+        let then = match self.config.planted.has(Bug::SlotReusedEarly) {
+            true => Then::Free,
+            false => Then::Keep,
+        };
+        self.finish(itt, Err(error), then);
     }
 
     /// Ends a command that waits in the queue.
@@ -79,7 +83,8 @@ impl Session {
             let Some(task) = self.tasks.remove(itt) else {
                 continue;
             };
-            let unsent = task.begin.is_none_or(|begin| begin >= sent);
+            let unsent = task.begin.is_none_or(|begin| begin >= sent)
+                || self.config.planted.has(Bug::SentMeansNotExecuted);
             let error = match (unsent, task.rejected) {
                 // Refused unseen; only its place in the order was still to be settled.
                 (_, Some(reason)) => TaskError::not_executed(TaskErrorKind::Rejected(reason)),

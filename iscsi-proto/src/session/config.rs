@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::ladder::TimeoutLadder;
-use crate::{connection::ConnectionConfig, error::ApiMisuse};
+use crate::{connection::ConnectionConfig, error::ApiMisuse, planted::Planted};
 
 /// Limits and timers of a [`Session`](super::Session) in full feature phase. What is negotiated with
 /// the target is not here but in [`Parameters`](crate::text::Parameters).
@@ -56,6 +56,9 @@ pub struct SessionConfig {
     /// that follows, so that a segment that was announced is read to where it begins, page for page, and is
     /// never copied twice. The default.
     pub read_ahead_large: usize,
+    /// Not part of the API.
+    #[doc(hidden)]
+    pub planted: Planted,
 }
 
 impl Default for SessionConfig {
@@ -76,6 +79,7 @@ impl Default for SessionConfig {
             scratch: 64 * 1024,
             read_ahead: usize::MAX,
             read_ahead_large: 0,
+            planted: Planted::NONE,
         }
     }
 }
@@ -94,6 +98,7 @@ impl SessionConfig {
             scratch: self.scratch,
             read_ahead: self.read_ahead,
             read_ahead_large: self.read_ahead_large,
+            planted: self.planted,
         }
     }
 

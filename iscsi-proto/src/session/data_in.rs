@@ -5,6 +5,7 @@ use crate::{
     error::{Error, PeerMisbehaved},
     framing::Destination,
     pdu::DataIn,
+    planted::Bug,
     scsi::status::ScsiStatus,
 };
 
@@ -13,6 +14,7 @@ impl Tasks {
     /// command's memory is ever named.
     #[inline]
     pub(super) fn place_data_in(&mut self, data: &DataIn) -> Result<Destination, Error> {
+        let planted = self.planted;
         let task = match self.get_mut(data.itt) {
             Some(task) if task.is_command() && task.begin.is_some() && !task.finished => task,
             _ => {
@@ -55,7 +57,10 @@ impl Tasks {
         } else {
             Destination::Task {
                 itt: data.itt,
-                offset: task.received,
+                offset: match planted.has(Bug::DataInOffsetIgnored) {
+                    true => 0,
+                    false => task.received,
+                },
             }
         };
         task.received = u32::try_from(end).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, PeerMisbehaved},
     ids::TargetTransferTag,
     pdu::{NopIn, R2t},
+    planted::Bug,
     scsi::lun::Lun,
     serial::DataSn,
 };
@@ -94,7 +95,10 @@ impl Session {
             ttt: r2t.ttt,
             offset,
             remaining: len,
-            data_sn: DataSn(0),
+            data_sn: match self.config.planted.has(Bug::DataSnNotReset) {
+                true => DataSn(r2t.r2t_sn.0),
+                false => DataSn(0),
+            },
         });
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::{
         TaskManagementFunction as Function, TaskManagementRequest, TaskManagementResponse,
         TaskManagementResponseCode as Code,
     },
+    planted::Bug,
     scsi::lun::Lun,
     serial::{CmdSn, DataSn},
     text::{SessionType, TaskReporting},
@@ -267,7 +268,10 @@ impl Session {
         let Some(itt) = self.functions.pop_front() else {
             return false;
         };
-        let cmd_sn = self.window.current();
+        let cmd_sn = match self.config.planted.has(Bug::ImmediateTakesCmdSn) {
+            true => self.window.take().unwrap_or_else(|| self.window.current()),
+            false => self.window.current(),
+        };
         let begin = self.connection.plan.staged();
         let Some(task) = self.tasks.get_mut(itt) else {
             return true;
@@ -456,6 +460,9 @@ impl Session {
         };
         let error = match task.rejected {
             Some(reason) => TaskError::not_executed(TaskErrorKind::Rejected(reason)),
+            None if self.config.planted.has(Bug::AbortMeansNotExecuted) => {
+                TaskError::not_executed(TaskErrorKind::Terminated(function))
+            }
             None if task.abandoned => TaskError::unknown(TaskErrorKind::Abandoned, true),
             None if task.timed_out => TaskError::unknown(TaskErrorKind::TimedOut, true),
             None => TaskError::unknown(TaskErrorKind::Terminated(function), true),

@@ -54,6 +54,7 @@ use crate::{
     ids::{Cid, InitiatorTaskTag, TargetTransferTag},
     login::LoggedIn,
     pdu::{LogoutReason, TaskAttribute},
+    planted::Bug,
     scsi::{cdb::Cdb, lun::Lun},
     text::{Parameters, SessionType},
     time::Instant,
@@ -182,8 +183,10 @@ impl Session {
             session_type: login.session_type(),
             cid: login.cid(),
             connection,
-            tasks: Tasks::new(config.max_tasks, reserved, config.first_generation),
-            window: CommandWindow::new(login.cmd_sn(), login.exp_cmd_sn(), login.max_cmd_sn()),
+            tasks: Tasks::new(config.max_tasks, reserved, config.first_generation)
+                .planted(config.planted),
+            window: CommandWindow::new(login.cmd_sn(), login.exp_cmd_sn(), login.max_cmd_sn())
+                .planted(config.planted),
             queue: VecDeque::with_capacity(usize::from(config.max_tasks)),
             requests: VecDeque::new(),
             text_out: Vec::new(),
@@ -492,7 +495,7 @@ impl Session {
         if !self.connection.bursts.is_empty() {
             self.connection.bursts.retain(|burst| burst.itt != itt);
         }
-        if task.named_until > sent {
+        if task.named_until > sent && !self.config.planted.has(Bug::MemoryBackTooEarly) {
             // The later verdict replaces an earlier one that still waits: an abandoned write whose
             // answer came after all is a finished one.
             self.deferred.retain(|deferred| deferred.itt != itt);

@@ -6,6 +6,7 @@ use crate::{
     framing::{DataStore, Destination, Step},
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{Bhs, DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
+    planted::Bug,
     time::Instant,
 };
 
@@ -85,7 +86,9 @@ impl Session {
                 self.handle_r2t(pdu)
             }
             Pdu::NopIn(pdu) => {
-                self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
+                if !self.config.planted.has(Bug::WindowNewsIgnored) {
+                    self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
+                }
                 self.handle_nop_in(now, pdu, segment)
             }
             Pdu::TaskManagementResponse(pdu) => {

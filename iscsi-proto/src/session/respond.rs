@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     ids::InitiatorTaskTag,
     pdu::{Residual, ScsiResponse, ServiceResponse},
+    planted::{Bug, Planted},
     scsi::{sense::SenseData, status::ScsiStatus},
 };
 
@@ -60,7 +61,7 @@ impl Session {
         let at_rest = !task.reported
             && task.named_until <= self.connection.plan.sent()
             && self.connection.bursts.is_empty();
-        match judge(task, status, residual) {
+        match judge(task, status, residual, self.config.planted) {
             Ok(transferred) if at_rest => {
                 self.tasks.release(itt);
                 self.events
@@ -86,7 +87,7 @@ impl Session {
             status_qualifier: qualifier,
             ..Response::plain(pdu.status, pdu.residual)
         };
-        let verdict = judge(task, pdu.status, pdu.residual);
+        let verdict = judge(task, pdu.status, pdu.residual, self.config.planted);
         self.end_answered(pdu.itt, verdict, response);
     }
 
@@ -112,11 +113,17 @@ impl Session {
 /// answer is of no use. A GOOD that came with less data than it should is the one lie that would put
 /// stale bytes into a caller's hands, so it is never passed on.
 #[inline]
-fn judge(task: &Task, status: ScsiStatus, residual: Residual) -> Result<u32, TaskErrorKind> {
+fn judge(
+    task: &Task,
+    status: ScsiStatus,
+    residual: Residual,
+    planted: Planted,
+) -> Result<u32, TaskErrorKind> {
     let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
     let expected = expected_in.max(expected_out);
     let moved = match residual {
         Residual::None | Residual::Overflow(_) => expected,
+        Residual::Underflow(_) if planted.has(Bug::UnderflowIgnored) => return Ok(expected),
         Residual::Underflow(missing) => match expected.checked_sub(missing) {
             Some(moved) => moved,
             None => return Err(TaskErrorKind::Residual),
@@ -130,6 +137,9 @@ fn judge(task: &Task, status: ScsiStatus, residual: Residual) -> Result<u32, Tas
     };
     let good = matches!(status, ScsiStatus::Good | ScsiStatus::ConditionMet);
     if good && there < moved && !task.abandoned {
+        if planted.has(Bug::ShortDataAccepted) {
+            return Ok(moved);
+        }
         return Err(TaskErrorKind::ShortData {
             received: there,
             expected: moved,

@@ -11,6 +11,7 @@ use crate::{
     error::PeerMisbehaved,
     ids::InitiatorTaskTag,
     pdu::{RejectReason, TaskManagementFunction},
+    planted::Planted,
     scsi::lun::Lun,
     serial::{CmdSn, DataSn, R2tSn},
     time::Instant,
@@ -184,6 +185,8 @@ pub(super) struct Tasks {
     free: Vec<u16>,
     commands: u16,
     max_commands: u16,
+    /// Here for those who have the tasks and nothing else.
+    pub(super) planted: Planted,
 }
 
 impl Tasks {
@@ -201,7 +204,13 @@ impl Tasks {
             free: (0..all).rev().collect(),
             commands: 0,
             max_commands,
+            planted: Planted::NONE,
         }
+    }
+
+    pub(super) fn planted(mut self, planted: Planted) -> Self {
+        self.planted = planted;
+        self
     }
 
     pub(super) const fn is_full_for_commands(&self) -> bool {

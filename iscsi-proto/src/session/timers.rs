@@ -11,6 +11,7 @@ use super::{
 use crate::{
     error::{Error, TimedOut},
     ids::InitiatorTaskTag,
+    planted::Bug,
     scsi::lun::Lun,
     serial::CmdSn,
     time::Instant,
@@ -93,6 +94,7 @@ impl Session {
                 Kind::Command if task.begin.is_none() => {
                     self.drop_unsent(itt, TaskErrorKind::TimedOut);
                 }
+                Kind::Command if self.config.planted.has(Bug::TimeoutsNeverFire) => {}
                 // Its CommandDone follows the answer to an abort or reset, or its own if that comes
                 // first. On a rung already, the function could not be sent all that time.
                 Kind::Command => self.command_timed_out(now, itt)?,

@@ -11,6 +11,7 @@ use crate::{
     framing::{DataRef, DataStore},
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{DataOut, LogoutRequest, NopOut, ScsiCommand, TextRequest},
+    planted::Bug,
     scsi::lun::Lun,
     serial::DataSn,
     text::Parameters,
@@ -170,13 +171,16 @@ impl Session {
             self.connection.bursts.pop_front();
             return true;
         };
-        let len = burst
-            .remaining
-            .min(self.parameters.max_xmit_data_segment_length);
+        let planted = self.config.planted;
+        let longest = match planted.has(Bug::SegmentTooLong) {
+            true => u32::MAX,
+            false => self.parameters.max_xmit_data_segment_length,
+        };
+        let len = burst.remaining.min(longest);
         let is_final = len == burst.remaining;
         let solicited = burst.ttt != TargetTransferTag::RESERVED;
         let header = DataOut {
-            is_final,
+            is_final: is_final && !planted.has(Bug::FinalBitLost),
             // Section 11.7.4: the LUN goes with the tag.
             lun: if solicited {
                 task.command.lun
@@ -192,7 +196,10 @@ impl Session {
         };
         let data = DataRef {
             itt: burst.itt,
-            offset: burst.offset,
+            offset: match solicited && planted.has(Bug::R2tOffsetIgnored) {
+                true => 0,
+                false => burst.offset,
+            },
             len,
         };
         burst.offset = burst.offset.saturating_add(len);
@@ -239,6 +246,10 @@ impl Session {
         let (expected_in, expected_out) = (task.expected_in(), task.expected_out());
         let (immediate, unsolicited) = match expected_out {
             0 => (0, 0),
+            expected if self.config.planted.has(Bug::FirstBurstIgnored) => {
+                let (immediate, unasked) = unasked(&self.parameters, expected);
+                (immediate, unasked.max(expected.min(2 * unasked)))
+            }
             expected => unasked(&self.parameters, expected),
         };
         let header = ScsiCommand {

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, PeerMisbehaved},
+    planted::{Bug, Planted},
     serial::CmdSn,
 };
 
@@ -12,11 +13,22 @@ pub(super) struct CommandWindow {
     next: CmdSn,
     exp: CmdSn,
     max: CmdSn,
+    planted: Planted,
 }
 
 impl CommandWindow {
     pub(super) const fn new(next: CmdSn, exp: CmdSn, max: CmdSn) -> Self {
-        Self { next, exp, max }
+        Self {
+            next,
+            exp,
+            max,
+            planted: Planted::NONE,
+        }
+    }
+
+    pub(super) const fn planted(mut self, planted: Planted) -> Self {
+        self.planted = planted;
+        self
     }
 
     /// The CmdSN that an immediate PDU carries and does not consume.
@@ -40,7 +52,7 @@ impl CommandWindow {
 
     /// Takes the next CmdSN, if the window is open.
     pub(super) fn take(&mut self) -> Option<CmdSn> {
-        if self.open() == 0 {
+        if self.open() == 0 && !self.planted.has(Bug::WindowIgnored) {
             return None;
         }
         let taken = self.next;
@@ -62,7 +74,11 @@ impl CommandWindow {
         if self.exp.precedes(exp) {
             self.exp = exp;
         }
-        if self.max.precedes(max) {
+        let is_newer = match self.planted.has(Bug::MaxCmdSnPlain) {
+            true => self.max.0 < max.0,
+            false => self.max.precedes(max),
+        };
+        if is_newer {
             self.max = max;
         }
         Ok(())

@@ -36,6 +36,9 @@ pub struct SimConfig {
     /// How many of 1000 reads and writes transfer less than they could, down to one byte.
     /// Default 100.
     pub partial_per_mille: u16,
+    /// How many of 1000 draws of four random bytes, which is what numbers begin with that wrap, are
+    /// within 256 of their end (in network byte order). Default 0.
+    pub brink_per_mille: u16,
     /// Polls and events after which [`SimRuntime::block_on`] gives up. Default 50 million: a busy loop
     /// is found within seconds, a long run is not disturbed.
     pub step_limit: u64,
@@ -50,6 +53,7 @@ impl SimConfig {
             latency: Duration::from_micros(50)..Duration::from_micros(250),
             pipe_capacity: 256 * 1024,
             partial_per_mille: 100,
+            brink_per_mille: 0,
             step_limit: 50_000_000,
         }
     }
@@ -253,7 +257,15 @@ impl Runtime for SimHandle {
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
-        self.shared.with(|world| world.rng.fill(bytes));
+        self.shared.with(|world| {
+            world.rng.fill(bytes);
+            let brink = world.config.brink_per_mille;
+            if let ([high @ .., _], true) = (bytes, brink > 0) {
+                if high.len() == 3 && world.rng.chance(brink) {
+                    high.fill(0xff);
+                }
+            }
+        });
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
@@ -356,5 +368,34 @@ impl Drop for SimTimer {
 impl fmt::Debug for SimTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SimTimer({:?})", Duration::from_nanos(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(brink: u16) -> Vec<u32> {
+        let mut config = SimConfig::new(7);
+        config.brink_per_mille = brink;
+        let handle = SimRuntime::with_config(config).handle();
+        (0..1000)
+            .map(|_| {
+                let mut bytes = [0; 4];
+                handle.fill_random(&mut bytes);
+                u32::from_be_bytes(bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn numbers_begin_near_their_end_as_often_as_was_asked_for() {
+        let near = |brink| {
+            let draws = draws(brink).into_iter();
+            draws.filter(|&n| n >= u32::MAX - 255).count()
+        };
+        assert_eq!(near(0), 0);
+        assert!((200..400).contains(&near(300)), "{}", near(300));
+        assert_eq!(near(1000), 1000);
     }
 }

@@ -1,0 +1,205 @@
+//! Bugs that are built in on purpose, to prove that the simulator finds such bugs.
+//!
+//! Not part of the API: no version of it is like the last one. Without the feature `__planted` a
+//! [`Planted`] has no size, cannot hold a bug, and every question to it is the constant `false`.
+
+/// Which bug is switched on, if any: part of the configurations of a session and of a multipath
+/// device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planted {
+    #[cfg(feature = "__planted")]
+    bug: Option<Bug>,
+}
+
+impl Planted {
+    /// No bug, as everywhere by default.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "__planted")]
+        bug: None,
+    };
+
+    /// This bug.
+    #[cfg(feature = "__planted")]
+    #[must_use]
+    pub const fn with(bug: Bug) -> Self {
+        Self { bug: Some(bug) }
+    }
+
+    /// Whether this bug is switched on.
+    #[cfg(feature = "__planted")]
+    #[must_use]
+    #[inline]
+    pub const fn has(self, bug: Bug) -> bool {
+        matches!(self.bug, Some(planted) if planted as u8 == bug as u8)
+    }
+
+    /// Whether this bug is switched on: never, in this build.
+    #[cfg(not(feature = "__planted"))]
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, _: Bug) -> bool {
+        false
+    }
+}
+
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])+ $bug:ident = $name:literal, $row:literal;)+) => {
+        /// What can be switched on. The documentation of each says which rule it breaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum Bug {
+            $($(#[doc = $doc])+ $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+
+            /// What it is called on command lines.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $name,)+
+                }
+            }
+
+            /// The rule that it breaks, in words.
+            #[must_use]
+            pub fn breaks(self) -> &'static str {
+                match self {
+                    $(Self::$bug => concat!($($doc),+).trim_start(),)+
+                }
+            }
+
+            /// The row of the invariants that should catch it.
+            #[must_use]
+            pub const fn row(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $row,)+
+                }
+            }
+
+            /// The bug of this name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|bug| bug.name() == name)
+            }
+        }
+    };
+}
+
+bugs! {
+    // --- the protocol core ---
+
+    /// DataSN starts again with every sequence of Data-Out (RFC 7143 section 11.7.5).
+    DataSnNotReset = "data-sn-not-reset", "I6";
+    /// The data of a sequence is the data at the Buffer Offset of its R2T (section 11.8.4).
+    R2tOffsetIgnored = "r2t-offset-ignored", "I2";
+    /// The payload of a Data-In belongs at its Buffer Offset (section 11.7.5).
+    DataInOffsetIgnored = "data-in-offset-ignored", "I3";
+    /// GOOD with less data than was asked for, and without a residual count, is no success.
+    ShortDataAccepted = "short-data-accepted", "I3";
+    /// A residual underflow is data that is missing.
+    UnderflowIgnored = "underflow-ignored", "I3";
+    /// A data segment is used only if its digest is right.
+    DataDigestIgnored = "data-digest-ignored", "I3";
+    /// ExpStatSN acknowledges what was received, and nothing else (section 4.2.2.2).
+    AcknowledgesTooMuch = "acknowledges-too-much", "I6";
+    /// Nothing is sent beyond MaxCmdSN (section 4.2.2.1).
+    WindowIgnored = "window-ignored", "I11";
+    /// MaxCmdSN is compared by serial number arithmetic (section 4.2.2.1, RFC 1982).
+    MaxCmdSnPlain = "max-cmd-sn-plain", "L1";
+    /// Every PDU of a target tells its command window, a NOP-In too.
+    WindowNewsIgnored = "window-news-ignored", "L1";
+    /// An immediate PDU carries a CmdSN and consumes none (section 4.2.2.1).
+    ImmediateTakesCmdSn = "immediate-takes-cmd-sn", "I6";
+    /// Unsolicited data ends at FirstBurstLength (section 13.14).
+    FirstBurstIgnored = "first-burst-ignored", "I6";
+    /// No data segment is longer than the target takes (section 13.12).
+    SegmentTooLong = "segment-too-long", "I6";
+    /// The last Data-Out of a sequence has the F bit (section 11.7.1).
+    FinalBitLost = "final-bit-lost", "I6";
+    /// A task's slot is used again only after the target is done with the task.
+    SlotReusedEarly = "slot-reused-early", "I6";
+    /// An aborted command may have been executed before its abort.
+    AbortMeansNotExecuted = "abort-means-not-executed", "I2";
+    /// What was sent before the connection was lost may be executed.
+    SentMeansNotExecuted = "sent-means-not-executed", "I1";
+    /// The memory of an abandoned write is not given back while a staged PDU names it.
+    MemoryBackTooEarly = "memory-back-too-early", "I6";
+    /// A command that is not answered in time is aborted, and its connection ended if need be.
+    TimeoutsNeverFire = "timeouts-never-fire", "L1";
+
+    // --- sessions and logical units ---
+
+    /// A session is reinstated under the ISID that it had (section 6.3.5).
+    ReconnectsAsAnother = "reconnects-as-another", "L1";
+    /// After a lost connection Time2Wait passes before the next login (section 13.15).
+    Time2WaitIgnored = "time2wait-ignored", "L4";
+    /// Failed logins are tried again after a growing pause.
+    BackOffIgnored = "back-off-ignored", "L4";
+    /// Whoever leaves a slot wakes the next in the line.
+    LineNotWoken = "line-not-woken", "L1";
+    /// Guest memory is not touched after a request was dropped.
+    DroppedReadStored = "dropped-read-stored", "I5";
+    /// TASK SET FULL says that a command was not executed (SAM-5 section 5.3.1).
+    TaskSetFullIsSuccess = "task-set-full-is-success", "I1";
+    /// A command that is answered with a unit attention was not executed (SAM-5 section 5.14).
+    AttentionIsSuccess = "attention-is-success", "I1";
+    /// After a unit attention about what is behind the LUN, that is looked at before it is used.
+    AttentionSwallowed = "attention-swallowed", "I7";
+    /// A unit is used only as long as it is the one that was opened.
+    IdentityNotCompared = "identity-not-compared", "I7";
+    /// A flush is acknowledged when the target has acknowledged it.
+    FlushNotSent = "flush-not-sent", "I14";
+    /// A split request succeeds if each of its pieces does.
+    SplitFailureIgnored = "split-failure-ignored", "I1";
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+    use crate::session::SessionConfig;
+
+    #[test]
+    fn no_bug_is_switched_on_by_default_in_any_build() {
+        let planted = [
+            Planted::default(),
+            Planted::NONE,
+            SessionConfig::default().planted,
+        ];
+        for &bug in Bug::ALL {
+            assert!(planted.iter().all(|planted| !planted.has(bug)), "{bug:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        assert_eq!(names.len(), Bug::ALL.len());
+        for &bug in Bug::ALL {
+            assert_eq!(Bug::named(bug.name()), Some(bug));
+        }
+        assert_eq!(Bug::named("none"), None);
+    }
+
+    #[cfg(feature = "__planted")]
+    #[test]
+    fn exactly_one_bug_is_switched_on_at_a_time() {
+        for &bug in Bug::ALL {
+            let on = Bug::ALL
+                .iter()
+                .filter(|&&other| Planted::with(bug).has(other));
+            assert!(on.eq([&bug]));
+        }
+    }
+
+    #[cfg(not(feature = "__planted"))]
+    #[test]
+    fn without_the_feature_it_takes_no_room() {
+        assert_eq!(size_of::<Planted>(), 0);
+    }
+}
