@@ -149,6 +149,10 @@ bugs! {
     AttentionIsSuccess = "attention-is-success", "I1";
     /// After a unit attention about what is behind the LUN, that is looked at before it is used.
     AttentionSwallowed = "attention-swallowed", "I7";
+    /// A unit is used only as long as it is the one that was opened.
+    IdentityNotCompared = "identity-not-compared", "I7";
+    /// A flush is acknowledged when the target has acknowledged it.
+    FlushNotSent = "flush-not-sent", "I14";
     /// A split request succeeds if each of its pieces does.
     SplitFailureIgnored = "split-failure-ignored", "I1";
 }

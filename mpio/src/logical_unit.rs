@@ -14,9 +14,10 @@ use iscsi_client::{
     logical_unit::{LogicalUnit, Recall},
     session::{DownReason as SessionDown, SessionEventKind, SessionState, SessionStatus},
 };
+use iscsi_proto::{pdu::TaskManagementResponseCode, session::TaskManagement};
 
 use crate::{
-    core::{DownReason, IdentityCheck, ProbeKind, ProbeResult},
+    core::{DownReason, IdentityCheck, PortalGroup, ProbeKind, ProbeResult},
     path::{LocalEnd, Path, PathLink, PathStatus},
 };
 
@@ -103,6 +104,28 @@ impl Path for LogicalUnit {
 
     fn fence(&self) {
         self.session().reconnect();
+    }
+
+    fn portal_group(&self) -> Option<PortalGroup> {
+        let session = self.session();
+        Some(PortalGroup {
+            target: session.target_name()?.as_str().into(),
+            tag: session.login().portal_group()?.0,
+        })
+    }
+
+    async fn reinstate(&self, dead: &Self) -> Result<(), Error> {
+        Ok(dead.session().reinstate_through(self.session()).await?)
+    }
+
+    async fn reset_unit(&self) -> Result<(), Error> {
+        let reset = TaskManagement::LogicalUnitReset(self.lun());
+        let answer = self.session().task_management(reset, None).await?;
+        match answer.response {
+            TaskManagementResponseCode::FunctionComplete => Ok(()),
+            // Refused, or not possible: nothing was ended.
+            _ => Err(Error::not_executed(ErrorKind::Protocol)),
+        }
     }
 
     fn last_receive(&self) -> Instant {

@@ -15,7 +15,7 @@ use iscsi_client::{
     logical_unit::Recall,
 };
 
-use crate::core::{DownReason, IdentityCheck, ProbeKind, ProbeResult};
+use crate::core::{DownReason, IdentityCheck, PortalGroup, ProbeKind, ProbeResult};
 
 /// Whether a path has a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,17 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
 
     /// Begins to close the connection abortively and to get a new one; `changed` tells the rest.
     fn fence(&self);
+
+    /// The portal group that its session is with, as of its last login; `None` if that is not known. Asked
+    /// once, when the path joins.
+    fn portal_group(&self) -> Option<PortalGroup>;
+
+    /// Reinstates the nexus of `dead`, which has no connection, through this path's portal and from its
+    /// local end, without disturbing this path. Ready when the target has answered the login.
+    fn reinstate(&self, dead: &Self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Resets the logical unit, by a LOGICAL UNIT RESET. Ready when the target has called it complete.
+    fn reset_unit(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// When the last byte came in, by the runtime's clock.
     fn last_receive(&self) -> Instant;

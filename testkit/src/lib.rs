@@ -1,8 +1,8 @@
 //! Test equipment for iSCSI initiators, and for programs that use one.
 //!
 //! * [`conformance`]: what every `BlockDevice` owes its callers.
+//! * [`simulate`]: the real client and multipath device in such a world, under a seed, with faults, and judged.
 //! * [`sim`]: a runtime with virtual time, seeded scheduling and a network that can be cut.
-//! * [`simulate`]: whole worlds under one seed, and what must hold of them.
 //! * [`target`]: a target of its own state machines, over TCP or over that network, with faults.
 //! * [`pair`]: the two protocol cores face to face in virtual time, without any runtime.
 //! * [`pattern`]: the content of its LUNs, to fill and to verify.

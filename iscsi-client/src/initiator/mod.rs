@@ -300,22 +300,25 @@ impl Initiator {
         if let Some(alias) = &inner.alias {
             login = login.with_initiator_alias(alias);
         }
-        let identity = Identity {
-            initiator: inner.name.clone(),
-            target: login.target_name().cloned(),
-            portal: portal.clone(),
-            bind: bind.clone(),
-            isid: login.isid(),
-        };
+        let (target, isid) = (login.target_name().cloned(), login.isid());
         let spec = Arc::new(Spec {
             portal: portal.clone(),
-            bind,
+            bind: bind.clone(),
             login,
             options: Arc::clone(&options),
             challenges: Arc::clone(&inner.challenges),
         });
         let runtime = Arc::clone(&inner.runtime);
         let limiter = Arc::clone(&inner.limiter);
+        let identity = Identity {
+            initiator: inner.name.clone(),
+            target,
+            portal: portal.clone(),
+            bind,
+            isid,
+            spec: Arc::clone(&spec),
+            limiter: Arc::clone(&limiter),
+        };
         let claim = lease.map(|lease| Box::new(lease) as Box<dyn Claim>);
         let connector = Connector::new(Arc::clone(&runtime), spec, limiter, claim);
         // The close is looked at first, so that a closed initiator does not dial.

@@ -206,6 +206,15 @@ impl LogicalUnit {
         let commander = &self.inner.commander;
         let timeout = options.timeout.or(commander.options.flush_timeout);
         self.inner.info.with(|_| Ok(()))?;
+        if commander
+            .session
+            .options()
+            .core
+            .planted
+            .has(Bug::FlushNotSent)
+        {
+            return Ok(());
+        }
         self.synchronize_cache(commander.deadline(timeout)).await
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use iscsi_proto::{
-    Error as CoreError, Instant,
+    Error as CoreError, Instant, TargetPortalGroupTag,
     error::Consequence,
     login::{LoggedIn, Login, LoginConfig, LoginOutcome},
     planted::Bug,
@@ -188,6 +188,32 @@ impl Connector {
     pub(super) fn release(&mut self) {
         self.claim = None;
     }
+}
+
+/// Logs in as `dead` does, with its name and ISID, but from the local end of `via` to its portal, which
+/// is to be of portal group `group`; then drops that connection.
+pub(super) async fn reinstate(
+    runtime: &Arc<dyn Runtime>,
+    limiter: &Arc<Limiter>,
+    dead: &Spec,
+    via: &Spec,
+    group: TargetPortalGroupTag,
+) -> Result<(), LoginError> {
+    let mut portal = via.portal.clone();
+    // Whatever the options say of portal groups, this is the one that is asked for.
+    portal.tpgt = Some(group);
+    let spec = Arc::new(Spec {
+        portal,
+        bind: via.bind.clone(),
+        login: dead.login.clone().with_portal_group(Some(group)),
+        options: Arc::clone(&dead.options),
+        challenges: Arc::clone(&dead.challenges),
+    });
+    let connector = Connector::new(Arc::clone(runtime), spec, Arc::clone(limiter), None);
+    let mut connected = connector.log_in(Pace::Asked).await?;
+    // No logout: nothing was said on it, and to end it this way is quicker.
+    connected.transport.abort();
+    Ok(())
 }
 
 /// What came of one portal.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use iscsi_proto::{
-    Isid,
+    ApiMisuse, Isid,
     name::IscsiName,
     portal::Portal,
     scsi::Lun,
@@ -20,6 +20,7 @@ use iscsi_proto::{
 };
 
 use super::{
+    connect,
     execute::{Execute, QueueFull, ScsiRequest},
     login_info::LoginInfo,
     options::SessionOptions,
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     bind::Bind,
-    error::{Error, ErrorKind, Outcome},
+    error::{Error, ErrorKind, LoginError, LoginFailure, Outcome},
 };
 
 /// A session with one target: the handle. Cheap to clone; all clones are the same session, and the
@@ -296,6 +297,35 @@ impl Session {
     /// do not make each other storm the target.
     pub fn reconnect(&self) {
         self.shared().request_reconnect();
+    }
+
+    /// Reinstates this session's nexus (RFC 7143 section 6.3.5) while the session is down: logs in with its
+    /// ISID and its credentials, but the way `sibling` goes, and drops that connection. The target ends
+    /// whatever it still has of this session; whether it has done so when it answers the login, is a
+    /// property of the target. It only means something if `sibling` leads to the same target portal group,
+    /// to which the login is held. This session's own next login is a reinstatement again.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError`]. [`LoginFailure::SessionExists`] if this session is up, which the login would end; an
+    /// `ApiMisuse` ([`OutOfRange`](ApiMisuse::OutOfRange)) if the sessions are not with one target, or the
+    /// target did not name this session's portal group.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the login, which the target may have taken already.
+    pub async fn reinstate_through(&self, sibling: &Self) -> Result<(), LoginError> {
+        let (own, via) = (&self.0.identity, &sibling.0.identity);
+        let refuse = |failure| Err(LoginError::new(via.portal.clone(), failure));
+        let same = own.target.is_some() && own.target == via.target;
+        let (Some(group), true) = (self.login().portal_group(), same) else {
+            let misuse = iscsi_proto::Error::ApiMisuse(ApiMisuse::OutOfRange);
+            return refuse(LoginFailure::Protocol(misuse));
+        };
+        if matches!(self.state(), SessionState::Up) {
+            return refuse(LoginFailure::SessionExists);
+        }
+        connect::reinstate(self.runtime(), &own.limiter, &own.spec, &via.spec, group).await
     }
 
     /// Asks for another login than number `login`, which leads to where a logical unit is not; nothing

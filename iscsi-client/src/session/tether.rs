@@ -11,6 +11,7 @@ use std::{
 use iscsi_proto::{Isid, name::IscsiName, portal::Portal};
 
 use super::{
+    connect::Spec,
     options::SessionOptions,
     queue::{Shared, Submitted},
     slot::{Owner, RingId, Ticket},
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     bind::Bind,
     error::{Error, ErrorKind},
+    login_rate::Limiter,
 };
 
 /// One user of a session: what all clones of one handle and all their commands under way share. A
@@ -173,7 +175,7 @@ impl Seed {
     }
 }
 
-/// Between whom a session is.
+/// Between whom a session is, and how it was logged in.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) initiator: IscsiName,
@@ -182,4 +184,6 @@ pub(crate) struct Identity {
     pub(crate) portal: Portal,
     pub(crate) bind: Bind,
     pub(crate) isid: Isid,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) limiter: Arc<Limiter>,
 }

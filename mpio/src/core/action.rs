@@ -126,6 +126,9 @@ pub struct Failure {
     /// The target confirmed that it can no longer execute it (the answer to an ABORT TASK, a
     /// status). Says nothing about what it has executed already.
     pub dead: bool,
+    /// Its connection was lost before a byte of it had left the process (`execution` says
+    /// `NotExecuted` then).
+    pub unsent: bool,
     /// The path's advice.
     pub retry: Retry,
 }
@@ -163,7 +166,8 @@ pub enum FailReason {
     RetriesExhausted,
     /// There is no path, and the no-path policy ended the wait.
     NoPath,
-    /// A write of a lost path, and nothing is configured that would ever prove it dead.
+    /// A write of a lost path that nothing proved dead; or, as not executed, one that overlaps such a
+    /// write.
     Unfenced,
     /// The caller cancelled it.
     Cancelled,
@@ -219,6 +223,10 @@ pub enum FenceResult {
     Failed,
 }
 
+/// A try of a rung of the fencing ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FenceStepId(pub(crate) u64);
+
 /// What the shell has to do, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -250,6 +258,26 @@ pub enum Action {
     Fence {
         /// The path.
         path: PathId,
+    },
+    /// Reinstate the nexus of a lost path through another one: log in to the portal of `via`, from its
+    /// local end, with the ISID of `dead`, see that the portal group is the same, and close that
+    /// connection; report by `handle_fence_step`. If `dead` gets its own login done meanwhile, give up:
+    /// this one would end its session.
+    Reinstate {
+        /// To be reported.
+        step: FenceStepId,
+        /// Whose nexus.
+        dead: PathId,
+        /// Through which path.
+        via: PathId,
+    },
+    /// Send a LOGICAL UNIT RESET; report by `handle_fence_step` whether the target said that it is
+    /// complete.
+    ResetUnit {
+        /// To be reported.
+        step: FenceStepId,
+        /// Through which path.
+        via: PathId,
     },
     /// The path was removed and nothing is in flight on it: close it, then report
     /// `handle_path_down`.

@@ -57,7 +57,7 @@ impl Multipath {
         self.counters.submitted += 1;
         let mut free = true;
         if let Some(range) = modifies {
-            let (claim, is_free) = self.writes.claim(io, range);
+            let (claim, is_free) = self.writes.claim(range);
             free = is_free;
             if let Some(entry) = self.ios.get_mut(io.0) {
                 entry.claim = Some(claim);
@@ -76,7 +76,7 @@ impl Multipath {
 
     /// Dispatches an I/O unless others come first or consequences have yet to be drawn.
     fn go(&mut self, now: Instant, io: IoId) -> Option<(PathId, AttemptId)> {
-        if !self.pending.is_empty() || !self.ghosts.is_empty() || self.restless {
+        if !self.pending.is_empty() || self.restless {
             return None;
         }
         let path = self.choose(now, io)?;
@@ -98,10 +98,9 @@ impl Multipath {
             self.sooner = earlier(self.sooner, change.sooner);
         }
         if let Some(claim) = io.claim {
-            self.give_back(ended.io, claim);
+            self.give_back(ended.io, claim, true);
         }
-        let idle = self.pending.is_empty() && self.held.is_empty() && self.ghosts.is_empty();
-        if idle && !self.restless {
+        if self.pending.is_empty() && self.held.is_empty() && !self.restless {
             self.released = false;
         } else {
             self.settle(now);

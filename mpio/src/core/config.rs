@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use super::{
+    fence_config::{FenceConfig, FormerLife, WriterMode},
+    profile::{Reinstatement, TargetProfile},
+};
+
 /// How paths are put into groups. One group is in use at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -64,30 +69,6 @@ pub enum NoPathRetry {
     Queue,
 }
 
-/// When the writes of a lost path count as dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct FenceConfig {
-    /// Whether this target finishes or kills everything of a session before it answers the login
-    /// that reinstates it. Default false: LIO does, tgt and SPDK do not, and a wrong yes is silent
-    /// corruption.
-    pub reinstatement_is_barrier: bool,
-    /// After this long since the abortive close of the connection its writes count as dead. `None`:
-    /// time proves nothing. With neither this nor a barrier such writes end as `Unknown`. Default
-    /// 10 s: what a target's TCP still holds is delivered in milliseconds, what its back end holds
-    /// is done in seconds, and a back end that needs longer than this for a write has let the
-    /// usual 30 s command timers of others expire too. Range 100 ms to 1 h.
-    pub quiet_time: Option<Duration>,
-    /// Where only a barrier counts: how long its path may stay away before a write is given up as
-    /// `Unknown`. Default 60 s, range 100 ms to 1 h.
-    pub limit: Duration,
-    /// How long the target may take to confirm that a write that was cancelled or timed out on a
-    /// *living* connection is dead, before the connection is closed to make sure. Default 10 s:
-    /// twice what the session gives an ABORT TASK before it drops the connection by itself. Range
-    /// 100 ms to 1 h.
-    pub abort_grace: Duration,
-}
-
 /// When a silent path is suspected. See `suspicion.rs` for the reasons of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -145,12 +126,7 @@ impl Default for Config {
             checker_timeout: Duration::from_secs(30),
             failback: Failback::Manual,
             no_path_retry: NoPathRetry::QueueFor(Duration::from_secs(60)),
-            fence: FenceConfig {
-                reinstatement_is_barrier: false,
-                quiet_time: Some(Duration::from_secs(10)),
-                limit: Duration::from_secs(60),
-                abort_grace: Duration::from_secs(10),
-            },
+            fence: FenceConfig::DEFAULT,
             suspicion: SuspicionConfig {
                 floor: Duration::from_millis(100),
                 factor: 4,
@@ -175,6 +151,12 @@ impl Config {
     #[must_use]
     pub const fn no_path_retry(&self) -> NoPathRetry {
         self.no_path_retry
+    }
+
+    /// How lost writes are proven dead.
+    #[must_use]
+    pub const fn fence(&self) -> &FenceConfig {
+        &self.fence
     }
 
     /// The selector.
@@ -233,15 +215,49 @@ impl ConfigBuilder {
         self
     }
 
-    /// See [`FenceConfig::reinstatement_is_barrier`].
-    pub const fn reinstatement_is_barrier(mut self, barrier: bool) -> Self {
-        self.0.fence.reinstatement_is_barrier = barrier;
+    /// See [`FenceConfig::mode`].
+    pub const fn writer_mode(mut self, mode: WriterMode) -> Self {
+        self.0.fence.mode = mode;
         self
     }
 
-    /// See [`FenceConfig::quiet_time`].
+    /// See [`FenceConfig::target`].
+    pub const fn target_profile(mut self, profile: TargetProfile) -> Self {
+        self.0.fence.target = profile;
+        self
+    }
+
+    /// Sets [`TargetProfile::reinstatement`] alone: `Barrier` or `NotBarrier`.
+    pub const fn reinstatement_is_barrier(mut self, barrier: bool) -> Self {
+        self.0.fence.target.reinstatement = if barrier {
+            Reinstatement::Barrier
+        } else {
+            Reinstatement::NotBarrier
+        };
+        self
+    }
+
+    /// Sets [`TargetProfile::quiesce`] alone.
     pub const fn quiet_time(mut self, quiet_time: Option<Duration>) -> Self {
-        self.0.fence.quiet_time = quiet_time;
+        self.0.fence.target.quiesce = quiet_time;
+        self
+    }
+
+    /// See [`FenceConfig::sibling_reinstatement`].
+    pub const fn sibling_reinstatement(mut self, allowed: bool) -> Self {
+        self.0.fence.sibling_reinstatement = allowed;
+        self
+    }
+
+    /// See [`FenceConfig::unit_reset`].
+    pub const fn unit_reset(mut self, drain: Option<Duration>) -> Self {
+        self.0.fence.unit_reset = drain;
+        self
+    }
+
+    /// See [`FenceConfig::former_life`].
+    pub const fn former_life(mut self, former_life: FormerLife) -> Self {
+        self.0.fence.former_life = former_life;
         self
     }
 
@@ -340,23 +356,7 @@ impl ConfigBuilder {
             "no_path_retry",
             "up to 30 days",
         )?;
-        check(
-            c.fence
-                .quiet_time
-                .is_none_or(|d| (TENTH..=HOUR).contains(&d)),
-            "quiet_time",
-            "100 ms to 1 h",
-        )?;
-        check(
-            (TENTH..=HOUR).contains(&c.fence.limit),
-            "fence_limit",
-            "100 ms to 1 h",
-        )?;
-        check(
-            (TENTH..=HOUR).contains(&c.fence.abort_grace),
-            "abort_grace",
-            "100 ms to 1 h",
-        )?;
+        c.fence.check()?;
         let s = c.suspicion;
         check(
             (MS..=HOUR / 60).contains(&s.floor),

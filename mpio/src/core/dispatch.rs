@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, Ghost, IoId,
-    IoState, Multipath, Owner, PathId, Steer, Verdict, earlier,
+    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
+    IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
     path::Path,
     retry::{Disposition, Wish},
 };
@@ -23,7 +23,13 @@ impl Multipath {
             }
             Disposition::Fence => {
                 io.steer = Steer::Avoid(ended.path);
-                io.state = IoState::Fencing;
+                match self.config.fence.mode {
+                    WriterMode::Shared => io.state = IoState::Fencing,
+                    WriterMode::Single => {
+                        io.state = IoState::Pending;
+                        self.pending.push_back(ended.io);
+                    }
+                }
             }
             Disposition::Again(wish) => {
                 io.steer = match wish {
@@ -40,47 +46,15 @@ impl Multipath {
         }
     }
 
-    /// A write ended without anybody knowing whether it will land.
-    pub(super) fn raise_ghost(&mut self, now: Instant, attempt: AttemptId, ended: &Attempt) {
-        let path = self.paths.get(ended.path.0);
-        // Not the connection of its dispatch, although it was mostly that one: a caller that was slow
-        // to begin the attempt has sent it on whatever connection was there then, and a session may
-        // lose one and get another before its shell has told us of either. So it counts as sent on
-        // the latest one, and what was proven of an earlier one proves nothing here. For an outcome
-        // that merely came late this waits longer than necessary, which is rare and harmless.
-        let epoch = path.map_or(ended.epoch, |p| p.epoch);
-        // A path is told to be down when it was asked to be, too; the outcome comes from whoever
-        // closed the connection, after that was done.
-        let closed = path.is_none_or(|p| !p.open).then_some(now);
-        if !self.ghosts.iter().any(|g| g.path == ended.path) {
-            self.events.push(Event::FenceStarted { path: ended.path });
-        }
-        self.counters.ambiguous_writes += 1;
-        self.ghosts.push(Ghost {
-            attempt,
-            path: ended.path,
-            epoch,
-            io: Some(ended.io),
-            claim: self.ios.get(ended.io.0).and_then(|io| io.claim),
-            since: now,
-            closed,
-            reinstated: false,
-            confirmed: false,
-        });
-    }
-
     /// Parks a write behind an earlier one.
     pub(super) fn hold(&mut self, io: IoId) {
         let claim = self.ios.get(io.0).and_then(|io| io.claim);
-        let behind_ghost = match claim.and_then(|claim| self.writes.blocker_of(claim)) {
-            Some(Owner::Ghost(_)) => true,
-            Some(Owner::Io(other)) => self
-                .ios
-                .get(other.0)
-                .is_some_and(|other| other.state == IoState::Fencing),
-            None => false,
-        };
-        if behind_ghost {
+        if self.is_hopeless(claim) {
+            self.give_up(io, FailReason::Unfenced);
+            return;
+        }
+        let mut blockers = claim.into_iter().flat_map(|c| self.writes.blockers_of(c));
+        if blockers.any(|blocker| self.is_haunted(blocker)) {
             self.counters.writes_held += 1;
             self.events.push(Event::WriteHeld { io });
         }
@@ -100,11 +74,13 @@ impl Multipath {
                 continue;
             };
             let claim = entry.claim;
-            if claim.is_some_and(|claim| self.writes.blocker_of(claim).is_some()) {
-                self.held.push_back(io);
-            } else {
+            if claim.is_none_or(|claim| self.writes.blockers_of(claim).next().is_none()) {
                 entry.state = IoState::Pending;
                 self.pending.push_back(io);
+            } else if self.is_hopeless(claim) {
+                self.give_up(io, FailReason::Unfenced);
+            } else {
+                self.held.push_back(io);
             }
         }
     }
@@ -255,8 +231,13 @@ impl Multipath {
             .get(io.0)
             .map_or(Execution::Unknown, |io| io.execution);
         self.counters.failed += 1;
-        if reason == FailReason::NoPath {
-            self.counters.no_path_errors += 1;
+        match reason {
+            FailReason::NoPath => self.counters.no_path_errors += 1,
+            FailReason::Unfenced if execution == Execution::Unknown => {
+                let fence = &mut self.counters.fence;
+                fence.count(FenceRung::OutcomeUnknown, RungStep::Done);
+            }
+            _ => {}
         }
         self.finish(io, Verdict::Failed { reason, execution });
     }
@@ -267,17 +248,21 @@ impl Multipath {
             return;
         };
         if let Some(claim) = ended.claim {
-            self.give_back(io, claim);
+            self.give_back(io, claim, verdict == Verdict::Success);
         }
         self.actions.push_back(Action::Finish { io, verdict });
     }
 
-    /// The claim of an I/O that is over.
-    pub(super) fn give_back(&mut self, io: IoId, claim: ClaimId) {
-        if let Some(ghost) = self.ghosts.iter_mut().find(|g| g.io == Some(io)) {
+    /// The claim of an I/O that is over; its ghosts inherit it. `acknowledged`: the caller is told that
+    /// the write is done.
+    pub(super) fn give_back(&mut self, io: IoId, claim: ClaimId, acknowledged: bool) {
+        let mut haunted = false;
+        for ghost in self.ghosts.iter_mut().filter(|g| g.io == Some(io)) {
             ghost.io = None;
-            self.writes.bequeath(claim, ghost.attempt);
-        } else {
+            ghost.acknowledged = acknowledged;
+            haunted = true;
+        }
+        if !haunted {
             self.writes.release(claim);
             self.released = true;
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use super::arena::{IoId, PathId};
+use super::{
+    arena::{IoId, PathId},
+    rung::{FenceRung, RungStep},
+};
 
 /// Why a path takes no I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +74,13 @@ pub enum FencedBy {
     Confirmed,
     /// The nexus was reinstated on a target where that is a barrier.
     Reinstated,
+    /// The nexus was reinstated through another portal of its group, where that is a barrier.
+    SiblingReinstated,
+    /// The logical unit was reset, after the drain time.
+    UnitReset,
     /// The quiet time passed since the abortive close.
     QuietTime,
-    /// Nothing: no means is configured, and their callers were told `Unknown`.
+    /// Nothing: no means is configured or none worked, and their callers were told `Unknown`.
     Unfenced,
 }
 
@@ -171,6 +178,36 @@ pub enum Event {
         /// How it is known.
         by: FencedBy,
     },
+    /// What a rung of the fencing ladder came to.
+    FenceStep {
+        /// Whose writes it is about; `None` for a reset of the logical unit, which is about all, and for
+        /// those of a former process.
+        path: Option<PathId>,
+        /// Which rung.
+        rung: FenceRung,
+        /// What became of it.
+        step: RungStep,
+    },
+    /// The first path is up, and writes wait until those of a former process are proven dead.
+    FormerLifeFenceStarted,
+    /// No write of a former process can land any more.
+    FormerLifeFenced {
+        /// How it is known.
+        by: FencedBy,
+    },
+}
+
+impl fmt::Display for FencedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Confirmed => "the target confirmed it",
+            Self::Reinstated => "its session was reinstated",
+            Self::SiblingReinstated => "its session was reinstated through a sibling",
+            Self::UnitReset => "the logical unit was reset",
+            Self::QuietTime => "the quiet time has passed",
+            Self::Unfenced => "nothing proves it, and the callers were told",
+        })
+    }
 }
 
 impl fmt::Display for Event {
@@ -215,16 +252,25 @@ impl fmt::Display for Event {
             Self::FenceStarted { path } => {
                 write!(f, "a write of {path} has an unknown outcome")
             }
-            Self::FenceDone { path, by } => write!(
-                f,
-                "no write of {path} can land any more: {}",
-                match by {
-                    FencedBy::Confirmed => "the target confirmed it",
-                    FencedBy::Reinstated => "its session was reinstated",
-                    FencedBy::QuietTime => "the quiet time has passed",
-                    FencedBy::Unfenced => "nothing proves it, and the callers were told",
-                }
-            ),
+            Self::FenceDone { path, by } => {
+                write!(f, "no write of {path} can land any more: {by}")
+            }
+            Self::FenceStep {
+                path: Some(path),
+                rung,
+                step,
+            } => write!(f, "fence of {path}: {rung} {step}"),
+            Self::FenceStep {
+                path: None,
+                rung,
+                step,
+            } => write!(f, "fence: {rung} {step}"),
+            Self::FormerLifeFenceStarted => {
+                f.write_str("writes of a former process are being proven dead")
+            }
+            Self::FormerLifeFenced { by } => {
+                write!(f, "no write of a former process can land any more: {by}")
+            }
         }
     }
 }

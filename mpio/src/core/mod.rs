@@ -12,11 +12,16 @@ mod config;
 mod dispatch;
 mod event;
 mod fence;
+mod fence_config;
+mod former;
 mod group;
+mod ladder;
 mod latency;
 mod no_path;
 mod path;
+mod profile;
 mod retry;
+mod rung;
 mod selector;
 mod snapshot;
 mod suspicion;
@@ -26,24 +31,29 @@ mod upkeep;
 use std::{collections::VecDeque, time::Instant};
 
 pub use action::{
-    Action, Execution, FailReason, Failure, FenceResult, IoClass, IoKind, Outcome, ProbeKind,
-    ProbeReport, ProbeResult, Retry, Scope, Verdict,
+    Action, Execution, FailReason, Failure, FenceResult, FenceStepId, IoClass, IoKind, Outcome,
+    ProbeKind, ProbeReport, ProbeResult, Retry, Scope, Verdict,
 };
 pub use admission::Admission;
 pub use arena::{AttemptId, IoId, PathId};
 pub use checker::PathState;
 pub use config::{
-    Config, ConfigBuilder, ConfigError, Failback, FenceConfig, NoPathRetry, PathGroupingPolicy,
-    PathSelector, SuspicionConfig,
+    Config, ConfigBuilder, ConfigError, Failback, NoPathRetry, PathGroupingPolicy, PathSelector,
+    SuspicionConfig,
 };
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
-pub use path::{PathAttributes, PathCounters};
+pub use fence_config::{FenceConfig, FormerLife, WriterMode};
+pub use path::{PathAttributes, PathCounters, PortalGroup};
+pub use profile::{Reinstatement, TargetProfile};
+pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
 
 use arena::Arena;
 use event::Events;
-use fence::{ClaimId, Ghost, Owner, WriteRanges};
+use fence::{ClaimId, Ghost, WriteRanges};
+use former::Former;
 use group::Groups;
+use ladder::{Effort, Ladder};
 use no_path::NoPath;
 use path::Path;
 use retry::{Limits, Tries};
@@ -79,7 +89,7 @@ enum IoState {
     Held,
     /// In `delayed`: waits for a moment.
     Delayed,
-    /// Waits for its own ghost.
+    /// Waits for its own ghost, where others write too.
     Fencing,
     InFlight(AttemptId),
 }
@@ -149,8 +159,8 @@ struct Attempt {
 /// What it promises: each accepted I/O gets exactly one `Finish`, after which neither the I/O nor any
 /// attempt of it is mentioned again; no `Dispatch` to a path that is down, suspected or unverified;
 /// no `Dispatch` of a write while an earlier write that it overlaps is unfinished or may still land
-/// (`fence.rs`; the exception is a device for which no proof is configured, see
-/// [`FenceConfig::quiet_time`]). In a steady state it allocates nothing.
+/// (`fence.rs`; the exception is what the caller was told is `Unknown` because nothing proved it, see
+/// [`FenceConfig`]). In a steady state it allocates nothing.
 #[derive(Debug)]
 pub struct Multipath {
     config: Config,
@@ -166,6 +176,12 @@ pub struct Multipath {
     delayed: Vec<(Instant, IoId)>,
     writes: WriteRanges,
     ghosts: Vec<Ghost>,
+    /// One for each path that has ghosts.
+    ladders: Vec<Ladder>,
+    reset: Effort,
+    former: Option<Former>,
+    /// Of the last ghost or rung.
+    fence_number: u64,
     /// A claim in `writes` was released: look through `held`.
     released: bool,
 
@@ -195,7 +211,10 @@ impl Multipath {
     /// serves, the same number makes the same run.
     #[must_use]
     pub fn new(now: Instant, config: Config, seed: u64) -> Self {
+        let mut writes = WriteRanges::default();
+        let fences_former = config.fence.former_life == FormerLife::Fence;
         Self {
+            former: fences_former.then(|| Former::new(&mut writes)),
             selector: selector::new(config.path_selector),
             no_path: NoPath::new(now, config.no_path_retry),
             config,
@@ -207,8 +226,11 @@ impl Multipath {
             pending: VecDeque::new(),
             held: VecDeque::new(),
             delayed: Vec::new(),
-            writes: WriteRanges::default(),
+            writes,
             ghosts: Vec::new(),
+            ladders: Vec::new(),
+            reset: Effort::default(),
+            fence_number: 0,
             released: false,
             told_down: false,
             fail_back_at: None,
@@ -348,8 +370,11 @@ impl Multipath {
             };
             retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
         };
+        let writes = io.class.modifies().is_some();
         if retry::may_land_later(&io.class, failure) {
             self.raise_ghost(now, attempt, &ended);
+        } else if failure.unsent && writes {
+            self.count_unsent(ended.path);
         }
         self.dispose(now, &ended, disposition);
         self.settle(now);
@@ -357,8 +382,8 @@ impl Multipath {
 
     /// The target confirmed that an attempt whose outcome was `Unknown` cannot be executed any more.
     pub fn handle_attempt_dead(&mut self, now: Instant, attempt: AttemptId) {
-        for ghost in &mut self.ghosts {
-            ghost.confirmed |= ghost.attempt == attempt;
+        for ghost in self.ghosts.iter_mut().filter(|g| g.attempt == attempt) {
+            ghost.proof = Some(FencedBy::Confirmed);
         }
         self.settle(now);
     }
@@ -388,6 +413,8 @@ impl Multipath {
         delayed
             .chain(ghosts)
             .chain(paths)
+            .chain(self.ladders.iter().filter_map(Ladder::deadline))
+            .chain(self.former.as_ref().and_then(Former::deadline))
             .chain(self.no_path.deadline())
             .chain(self.fail_back_at)
             .min()

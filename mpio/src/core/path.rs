@@ -16,6 +16,17 @@ use super::{
     throughput::Throughput,
 };
 
+/// Where a session ends: a target portal group (RFC 7143 section 4.1). Sessions with different
+/// portals of one group differ in nothing that a target looks at: a login through one of them, with the
+/// ISID of a session through another, reinstates that one (section 6.3.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PortalGroup {
+    /// The target's name.
+    pub target: Arc<str>,
+    /// The group's tag.
+    pub tag: u16,
+}
+
 /// What a path is, as told by whoever adds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,6 +35,8 @@ pub struct PathAttributes {
     pub name: Arc<str>,
     /// Higher is better; decides which group is in use. 1 for all is usual.
     pub priority: u32,
+    /// Where it ends, if that is known: paths of one group can reinstate each other's nexus.
+    pub portal_group: Option<PortalGroup>,
 }
 
 impl PathAttributes {
@@ -33,7 +46,15 @@ impl PathAttributes {
         Self {
             name: name.into(),
             priority: 1,
+            portal_group: None,
         }
+    }
+
+    /// Sets the portal group.
+    #[must_use]
+    pub fn with_portal_group(mut self, group: PortalGroup) -> Self {
+        self.portal_group = Some(group);
+        self
     }
 
     /// Sets the priority.
@@ -95,6 +116,7 @@ pub(crate) struct Change {
 pub(crate) struct Path {
     pub(crate) name: Arc<str>,
     pub(crate) priority: u32,
+    pub(crate) portal_group: Option<PortalGroup>,
     /// Order of joining: slots are reused, so the id does not tell.
     pub(crate) joined: u64,
     pub(crate) link: Link,
@@ -119,6 +141,8 @@ pub(crate) struct Path {
     pub(crate) used: bool,
     /// Lost while in use, and nothing has gone elsewhere yet.
     pub(crate) failing_over: bool,
+    /// It was told that a write of this connection had not left.
+    pub(crate) told_unsent: bool,
 }
 
 impl Path {
@@ -126,6 +150,7 @@ impl Path {
         Self {
             name: attributes.name,
             priority: attributes.priority,
+            portal_group: attributes.portal_group,
             joined,
             link: Link::Down(DownReason::NotConnected),
             checker: Checker::new(),
@@ -142,6 +167,7 @@ impl Path {
             told: Standing::Out(DownReason::NotConnected),
             used: false,
             failing_over: false,
+            told_unsent: false,
         }
     }
 

@@ -115,6 +115,7 @@ mod tests {
             scope: Scope::Path,
             execution,
             dead,
+            unsent: false,
             retry,
         }
     }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    DownReason, Multipath, NoPathRetry, PathCounters, PathId, PathState, SuspectCause,
+    DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathId, PathState,
+    SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
@@ -30,6 +31,8 @@ pub struct DeviceCounters {
     pub ambiguous_writes: u64,
     /// Writes that had to wait for one of those.
     pub writes_held: u64,
+    /// What the rungs of the fencing ladder came to.
+    pub fence: FenceCounters,
     /// Events that were dropped because nobody read them.
     pub events_lost: u64,
 }

@@ -31,11 +31,16 @@ impl Multipath {
                 entry.checker.start(now, &self.config, phase);
                 entry.suspicion.reset(now);
                 let epoch = entry.epoch;
+                entry.told_unsent = false;
+                let is_barrier = self.config.fence.target.is_barrier();
                 let earlier = |g: &&mut Ghost| g.path == path && g.epoch != epoch;
                 for ghost in self.ghosts.iter_mut().filter(earlier) {
                     _ = ghost.closed.get_or_insert(now);
-                    ghost.reinstated = true;
+                    if is_barrier {
+                        _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
+                    }
                 }
+                self.notice_login(now);
             }
             IdentityCheck::Mismatch => {
                 // Not a reinstatement of the old nexus: whoever answered is somebody else.
@@ -80,8 +85,11 @@ impl Multipath {
         match result {
             FenceResult::Closed => self.handle_path_down(now, path, DownReason::Fenced),
             FenceResult::Reinstated => {
+                let is_barrier = self.config.fence.target.is_barrier();
                 for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
-                    ghost.reinstated = true;
+                    if is_barrier {
+                        _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
+                    }
                 }
                 self.settle(now);
             }
@@ -174,6 +182,9 @@ impl Multipath {
         if !self.ghosts.is_empty() {
             self.lay_ghosts(now);
         }
+        if self.former.is_some() {
+            self.lay_former(now);
+        }
         if std::mem::take(&mut self.restless) {
             self.tell_standings(now);
             self.notice_no_path(now);
@@ -185,6 +196,10 @@ impl Multipath {
             self.release_held();
         }
         self.pump(now);
+        if !self.ladders.is_empty() {
+            // After the standings were looked at: a rung needs a path that is usable.
+            self.climb(now);
+        }
         // Each I/O in flight has one attempt, so this is the number of those that wait.
         if self.ios.len() > self.attempts.len() {
             if self.closing {
@@ -315,72 +330,17 @@ impl Multipath {
 
     fn close_removed(&mut self) {
         for (key, path) in self.paths.iter_mut() {
-            if path.removing && !path.closing && path.in_flight == 0 {
+            let id = PathId(key);
+            // Its next login may be the only proof that there will ever be.
+            let haunted = !self.closing
+                && self
+                    .ghosts
+                    .iter()
+                    .any(|g| g.path == id && g.overdue.is_none());
+            if path.removing && !path.closing && path.in_flight == 0 && !haunted {
                 path.closing = true;
-                self.actions.push_back(Action::Close { path: PathId(key) });
+                self.actions.push_back(Action::Close { path: id });
             }
-        }
-    }
-
-    pub(super) fn ghost_deadline(&self, ghost: &Ghost) -> Option<Instant> {
-        let living = self
-            .paths
-            .get(ghost.path.0)
-            .is_some_and(super::Path::is_open);
-        if ghost.closed.is_none() && !living {
-            // Being closed already: the next word is the shell's.
-            return None;
-        }
-        ghost.deadline(&self.config.fence)
-    }
-
-    /// Lets go the writes whose ghosts are dead, and presses for those that hang on.
-    fn lay_ghosts(&mut self, now: Instant) {
-        let mut index = 0;
-        while let Some(ghost) = self.ghosts.get(index) {
-            let Some(by) = ghost.laid_by(now, &self.config.fence) else {
-                let impatient = ghost.closed.is_none()
-                    && self.ghost_deadline(ghost).is_some_and(|at| at <= now);
-                let path = ghost.path;
-                if impatient {
-                    self.fence(path);
-                }
-                index += 1;
-                continue;
-            };
-            let ghost = self.ghosts.swap_remove(index);
-            match ghost.io {
-                Some(io) if by == FencedBy::Unfenced => self.give_up(io, FailReason::Unfenced),
-                Some(io) => {
-                    if let Some(entry) = self.ios.get_mut(io.0) {
-                        entry.state = IoState::Pending;
-                        self.pending.push_back(io);
-                    }
-                }
-                None => {
-                    if let Some(claim) = ghost.claim {
-                        self.writes.release(claim);
-                        self.released = true;
-                    }
-                }
-            }
-            if !self.ghosts.iter().any(|g| g.path == ghost.path) {
-                self.events.push(Event::FenceDone {
-                    path: ghost.path,
-                    by,
-                });
-            }
-        }
-    }
-
-    fn fence(&mut self, path: PathId) {
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        if entry.is_open() {
-            entry.fencing = true;
-            self.restless = true;
-            self.actions.push_back(Action::Fence { path });
         }
     }
 

@@ -243,12 +243,13 @@ impl MultipathBuilder {
         }
         let runtime = Arc::clone(initiator.runtime());
         let (device, driver) = MultipathDevice::assemble(runtime, self.config.clone(), candidates)?;
-        device.shared().act(|state, _| {
+        device.shared().act(|state, now| {
             for (opening, error) in failed {
                 let name = Arc::clone(&opening.name);
                 state.missing.push((name, format!("{error:#}")));
                 state.jobs.push(Job::Open(opening));
             }
+            state.notice_all_open(now);
         });
         Ok((device, driver))
     }

@@ -4,13 +4,17 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, Either, select},
+    stream::FuturesUnordered,
+};
 use iscsi_client::{
     device::{DeviceInfo, Generation},
     error::Error,
@@ -26,7 +30,7 @@ use super::{
     shared::{Member, Shared, State},
 };
 use crate::{
-    core::{AttemptId, DownReason, IdentityCheck, Outcome, PathId, ProbeReport},
+    core::{AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, ProbeReport},
     path::{Path, PathLink, PathStatus},
 };
 
@@ -38,6 +42,8 @@ enum Report<P> {
     /// With the number of the verification.
     Verified(PathId, u64, Result<IdentityCheck, Error>),
     Info(PathId, Result<Arc<DeviceInfo>, Error>),
+    /// Whether a rung of the fencing ladder did what it is for.
+    Fenced(FenceStepId, bool),
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
 }
@@ -98,6 +104,24 @@ impl<P: Path> MultipathDriver<P> {
                 if let Some(path) = self.path(id) {
                     path.fence();
                 }
+            }
+            Job::Reinstate(step, dead, via) => {
+                let paths = (self.path(dead), self.path(via));
+                self.jobs.push(Box::pin(async move {
+                    let (Some(dead), Some(via)) = paths else {
+                        return Report::Fenced(step, false);
+                    };
+                    Report::Fenced(step, reinstate(&*dead, &*via).await)
+                }));
+            }
+            Job::ResetUnit(step, via) => {
+                let via = self.path(via);
+                self.jobs.push(Box::pin(async move {
+                    let Some(via) = via else {
+                        return Report::Fenced(step, false);
+                    };
+                    Report::Fenced(step, via.reset_unit().await.is_ok())
+                }));
             }
             Job::Close(id) => {
                 let path = self.path(id);
@@ -181,6 +205,9 @@ impl<P: Path> MultipathDriver<P> {
             Report::Ended(attempt, outcome) => {
                 self.act(|s, now| s.core.handle_outcome(now, attempt, outcome));
             }
+            Report::Fenced(step, done) => {
+                self.act(|s, now| s.core.handle_fence_step(now, step, done));
+            }
             Report::Status(path, status) => self.status(path, status),
             Report::Verified(path, number, result) => self.verified(path, number, result),
             Report::Info(id, result) => {
@@ -202,6 +229,7 @@ impl<P: Path> MultipathDriver<P> {
                     self.start(Job::Open(opening));
                 } else {
                     self.missing(&name, None);
+                    self.act(|state, now| state.notice_all_open(now));
                 }
             }
             Report::Opened(opening, Err(error)) => {
@@ -427,6 +455,22 @@ impl<P: Path> State<P> {
             self.members.resize_with(index + 1, || None);
         }
         self.members[index] = Some(member);
+    }
+}
+
+/// Reinstates the nexus of a lost path through another one, unless the lost one gets there first: then its
+/// own login has done it, and another one would end its session.
+async fn reinstate<P: Path>(dead: &P, via: &P) -> bool {
+    let back = pin!(async {
+        let mut status = dead.status();
+        while matches!(status.link, PathLink::Down(_)) {
+            status = dead.changed(status.generation).await;
+        }
+    });
+    // Looked at first, so that nothing is begun for a path that is back already.
+    match select(back, pin!(via.reinstate(dead))).await {
+        Either::Left(_) => false,
+        Either::Right((result, _)) => result.is_ok(),
     }
 }
 

@@ -93,8 +93,14 @@ impl<P: Path> MultipathDevice<P> {
     /// allocated here, see below.
     ///
     /// Regions are loaded once, and every attempt sends the same bytes. A write whose path is lost is
-    /// tried again only after the first attempt is known to be dead (see
-    /// [`FenceConfig`](crate::core::FenceConfig)); overlapping writes wait for each other.
+    /// tried again through another one, at once or after the first attempt is known to be dead, as the
+    /// [`WriterMode`](crate::core::WriterMode) says. Overlapping writes wait for each other, and for
+    /// attempts of earlier ones that may still land ([`FenceConfig`](crate::core::FenceConfig)).
+    ///
+    /// # Errors
+    ///
+    /// With [`Outcome::Unknown`] nobody knows whether the write was executed, or will be: read it back
+    /// after a while, and do not write the place again before that.
     ///
     /// # Cancel safety
     ///

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use super::{join::Opening, vessel::Vessel};
-use crate::core::{AttemptId, PathId, ProbeKind};
+use crate::core::{AttemptId, FenceStepId, PathId, ProbeKind};
 
 /// Something for the driver to do.
 pub(super) enum Job<P> {
     Probe(PathId, ProbeKind),
     Fence(PathId),
+    /// The nexus of the first path, through the second.
+    Reinstate(FenceStepId, PathId, PathId),
+    ResetUnit(FenceStepId, PathId),
     Close(PathId),
     /// A write whose caller is gone, to be seen to its end.
     Finish(AttemptId, Box<dyn Vessel<P>>),
@@ -25,6 +28,8 @@ impl<P> fmt::Debug for Job<P> {
         match self {
             Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
             Self::Fence(path) => write!(f, "Fence({path})"),
+            Self::Reinstate(_, dead, via) => write!(f, "Reinstate({dead}, {via})"),
+            Self::ResetUnit(_, via) => write!(f, "ResetUnit({via})"),
             Self::Close(path) => write!(f, "Close({path})"),
             Self::Finish(attempt, _) => write!(f, "Finish({attempt})"),
             Self::Watch(path) => write!(f, "Watch({path})"),

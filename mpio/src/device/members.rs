@@ -25,11 +25,14 @@ impl<P: Path> State<P> {
             return Err(JoinError::Closed);
         }
         let Candidate {
-            attributes,
+            mut attributes,
             path,
             status,
             local_end,
         } = candidate;
+        if attributes.portal_group.is_none() {
+            attributes.portal_group = path.portal_group();
+        }
         let sharing = self.shares_cable(local_end.as_ref());
         let id = self.core.add_path(now, attributes);
         let up = status.link == PathLink::Up;
@@ -55,6 +58,13 @@ impl<P: Path> State<P> {
         }
         info::update(self);
         Ok(id)
+    }
+
+    /// Once every path of the configuration has logged in, each nexus of a former process was reinstated.
+    pub(super) fn notice_all_open(&mut self, now: Instant) {
+        if self.missing.is_empty() {
+            self.core.handle_former_reinstated(now);
+        }
     }
 
     /// A member that begins at the same device, though it was told another local end.

@@ -40,8 +40,9 @@ use crate::{
 
 /// One device behind several paths. Cheap to clone; all clones are the same device.
 ///
-/// It keeps working while paths go and come: reads and unsent writes of a lost path move at once,
-/// other writes after they are known to be dead, and nothing is ever written late. What the settings
+/// It keeps working while paths go and come: what a lost path had under way moves to another one, and no
+/// write ever lands late: not over a later one of this device, and not over one of another host if the
+/// [`WriterMode`](crate::core::WriterMode) says that others write too. What the settings
 /// mean, and their defaults, is said at [`ConfigBuilder`](crate::core::ConfigBuilder).
 ///
 /// Its [`MultipathDriver`] has to be polled. When the last handle is dropped the device is closed in
@@ -88,7 +89,10 @@ impl<P: Path> MultipathDevice<P> {
             local_end: path.local_end(),
             path,
         });
-        Self::assemble(runtime, config, candidates.collect())
+        let (device, driver) = Self::assemble(runtime, config, candidates.collect())?;
+        let shared = device.shared();
+        shared.act(|state, now| state.notice_all_open(now));
+        Ok((device, driver))
     }
 
     fn assemble(

@@ -32,6 +32,8 @@ pub(super) fn failure_of(error: &Error) -> Failure {
             ErrorOutcome::Executed => Execution::Executed,
         },
         dead: error.is_dead(),
+        unsent: error.kind() == ErrorKind::Transport
+            && error.outcome() == ErrorOutcome::NotExecuted,
         retry,
     }
 }
@@ -63,6 +65,7 @@ pub(super) const UNREAD: Outcome = Outcome::Failed(Failure {
     scope: Scope::Request,
     execution: Execution::NotExecuted,
     dead: true,
+    unsent: false,
     retry: Retry::Never,
 });
 
@@ -71,6 +74,7 @@ pub(super) const DROPPED: Outcome = Outcome::Failed(Failure {
     scope: Scope::Request,
     execution: Execution::Unknown,
     dead: true,
+    unsent: false,
     retry: Retry::Never,
 });
 

@@ -349,6 +349,10 @@ impl<P: Path> State<P> {
             }
             Action::Probe { path, kind } => self.jobs.push(Job::Probe(path, kind)),
             Action::Fence { path } => self.jobs.push(Job::Fence(path)),
+            Action::Reinstate { step, dead, via } => {
+                self.jobs.push(Job::Reinstate(step, dead, via));
+            }
+            Action::ResetUnit { step, via } => self.jobs.push(Job::ResetUnit(step, via)),
             Action::Close { path } => self.jobs.push(Job::Close(path)),
         }
     }

@@ -1,4 +1,4 @@
-use mpio::core::{Config, Execution, FailReason, FenceResult, Outcome, Verdict};
+use mpio::core::{Config, Execution, FailReason, FenceResult, Outcome, Verdict, WriterMode};
 
 use super::harness::{Harness, LOST, S, TAKEN_BACK};
 
@@ -67,7 +67,8 @@ fn a_cancelled_write_goes_on_to_guard_its_range() {
 
 #[test]
 fn a_write_that_waits_for_its_fence_can_be_cancelled() {
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let config = Config::builder().writer_mode(WriterMode::Shared);
+    let (mut h, [a, b]) = Harness::with_paths(config.build().unwrap());
     let io = h.write(0..8);
     h.down(a, LOST);
     h.core.cancel(h.now, io);

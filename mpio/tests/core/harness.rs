@@ -6,9 +6,9 @@ use std::{
 };
 
 use mpio::core::{
-    Action, Admission, AttemptId, Config, DownReason, Event, Execution, Failure, IdentityCheck,
-    IoClass, IoId, Multipath, Outcome, PathAttributes, PathId, ProbeKind, ProbeReport, ProbeResult,
-    Retry, Scope, SubmitError, Verdict,
+    Action, Admission, AttemptId, Config, DownReason, Event, Execution, Failure, FenceStepId,
+    IdentityCheck, IoClass, IoId, Multipath, Outcome, PathAttributes, PathId, ProbeKind,
+    ProbeReport, ProbeResult, Retry, Scope, SubmitError, Verdict,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -26,6 +26,13 @@ pub(crate) struct Harness {
     pub(crate) recalled: Vec<AttemptId>,
     pub(crate) probes: Vec<(PathId, ProbeKind)>,
     pub(crate) fences: Vec<PathId>,
+    /// Rungs to be carried out: whose nexus through which path.
+    pub(crate) reinstatements: Vec<(FenceStepId, PathId, PathId)>,
+    /// And resets, through which path.
+    pub(crate) resets: Vec<(FenceStepId, PathId)>,
+    /// When each was asked for, and after how many ends of attempts.
+    pub(crate) asked: HashMap<FenceStepId, (Instant, usize)>,
+    pub(crate) ends: usize,
     pub(crate) closes: Vec<PathId>,
     pub(crate) finished: HashMap<IoId, Verdict>,
     pub(crate) events: Vec<Event>,
@@ -34,8 +41,13 @@ pub(crate) struct Harness {
 /// The end of an attempt whose connection was lost after it was sent.
 pub(crate) const LOST: Outcome = failed(Scope::Path, Execution::Unknown, false, Retry::OtherPath);
 /// The end of an attempt that was never sent.
-pub(crate) const UNSENT: Outcome =
-    failed(Scope::Path, Execution::NotExecuted, true, Retry::OtherPath);
+pub(crate) const UNSENT: Outcome = Outcome::Failed(Failure {
+    scope: Scope::Path,
+    execution: Execution::NotExecuted,
+    dead: true,
+    unsent: true,
+    retry: Retry::OtherPath,
+});
 /// The end of an attempt that was taken back.
 pub(crate) const TAKEN_BACK: Outcome =
     failed(Scope::Request, Execution::Unknown, false, Retry::Never);
@@ -50,6 +62,7 @@ pub(crate) const fn failed(
         scope,
         execution,
         dead,
+        unsent: false,
         retry,
     })
 }
@@ -71,6 +84,10 @@ impl Harness {
             recalled: Vec::new(),
             probes: Vec::new(),
             fences: Vec::new(),
+            reinstatements: Vec::new(),
+            resets: Vec::new(),
+            asked: HashMap::new(),
+            ends: 0,
             closes: Vec::new(),
             finished: HashMap::new(),
             events: Vec::new(),
@@ -171,6 +188,7 @@ impl Harness {
     }
 
     pub(crate) fn end(&mut self, attempt: AttemptId, outcome: Outcome) {
+        self.ends += 1;
         let flown = self.flying.iter().find(|f| f.1 == attempt).copied();
         self.flying.retain(|&(_, other, _)| other != attempt);
         match flown {
@@ -259,6 +277,14 @@ impl Harness {
                 }
                 Action::Probe { path, kind } => self.probes.push((path, kind)),
                 Action::Fence { path } => self.fences.push(path),
+                Action::Reinstate { step, dead, via } => {
+                    self.asked.insert(step, (self.now, self.ends));
+                    self.reinstatements.push((step, dead, via));
+                }
+                Action::ResetUnit { step, via } => {
+                    self.asked.insert(step, (self.now, self.ends));
+                    self.resets.push((step, via));
+                }
                 Action::Close { path } => self.closes.push(path),
                 Action::Finish { io, verdict } => self.finish(io, verdict),
                 other => panic!("an action that this test does not know: {other:?}"),

@@ -1,4 +1,4 @@
-use mpio::core::{Config, DownReason, Event, IdentityCheck};
+use mpio::core::{Config, DownReason, Event, IdentityCheck, WriterMode};
 
 use super::harness::{Harness, LOST};
 
@@ -27,6 +27,7 @@ fn a_path_that_leads_elsewhere_after_its_login_is_kept_out() {
 fn a_stranger_at_the_old_address_is_no_reinstatement() {
     let config = Config::builder()
         .reinstatement_is_barrier(true)
+        .writer_mode(WriterMode::Shared)
         .build()
         .unwrap();
     let (mut h, [a, _]) = Harness::with_paths(config);

@@ -1,11 +1,13 @@
 //! The decision core in virtual time, one behaviour per file.
 
+mod accounting;
 mod budget;
 mod cancel;
 mod checker;
 mod close;
 mod fail_back;
 mod failover;
+mod former_life;
 mod harness;
 mod identity;
 mod no_path;
@@ -15,6 +17,9 @@ mod random_walk;
 mod selectors;
 mod service_time;
 mod settings;
+mod sibling;
+mod single_writer;
 mod snapshot;
 mod suspicion;
+mod unit_reset;
 mod write_fence;

@@ -1,10 +1,14 @@
 //! Random paths, outages, answers and cancellations; the promises of `Multipath` hold at every step.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use mpio::core::{
-    AttemptId, Config, DownReason, Execution, FenceResult, IdentityCheck, IoClass, IoId,
-    NoPathRetry, Outcome, PathGroupingPolicy, PathId, ProbeReport, ProbeResult, Retry, Scope,
+    AttemptId, Config, DownReason, Execution, FenceConfig, FenceResult, FenceRung, FormerLife,
+    IdentityCheck, IoClass, IoId, NoPathRetry, Outcome, PathAttributes, PathGroupingPolicy, PathId,
+    PortalGroup, ProbeReport, ProbeResult, Retry, Scope, Verdict, WriterMode,
 };
 
 use super::harness::{Harness, LOST, MS, S, TAKEN_BACK, UNSENT, failed};
@@ -27,13 +31,21 @@ impl XorShift {
 
 /// What the target of the model may still do with a write whose outcome was unknown.
 struct LivingGhost {
-    attempt: AttemptId,
+    io: IoId,
     path: PathId,
     range: std::ops::Range<u64>,
-    /// The model's target executes nothing later than this after the close of the connection; just
-    /// under the quiet time.
-    deadline: Option<std::time::Instant>,
+    /// The end of which attempt it came with: what was begun before does not end it.
+    born: usize,
+    /// When its connection was closed.
+    closed: Option<Instant>,
 }
+
+/// Where time proves something the model's target executes nothing later than this after the close; just
+/// under the quiet time.
+const LINGER: Duration = Duration::from_secs(9);
+/// What is on the way at the close of a connection is a task after this; just under the drain time.
+const ARRIVAL: Duration = Duration::from_millis(1_900);
+const LIMIT: Duration = Duration::from_secs(5);
 
 struct Walk {
     h: Harness,
@@ -42,6 +54,11 @@ struct Walk {
     connected: Vec<PathId>,
     classes: HashMap<IoId, IoClass>,
     ghosts: Vec<LivingGhost>,
+    /// Writes of a former process may land, for so long after the first login.
+    former: bool,
+    first_login: Option<Instant>,
+    logged_in: HashSet<PathId>,
+    fence: FenceConfig,
     checked: usize,
 }
 
@@ -54,14 +71,37 @@ impl Walk {
             NoPathRetry::Queue,
         ];
         let grouping = [PathGroupingPolicy::Failover, PathGroupingPolicy::Multibus];
+        let modes = [WriterMode::Single, WriterMode::Shared];
+        let mut coin = || random.below(2) == 0;
+        let (barrier, quiet, reset) = (coin(), coin(), coin());
+        let former = random.below(4) == 0 && (barrier || quiet || reset);
         let config = Config::builder()
             .no_path_retry(random.pick(&policies).unwrap())
             .path_grouping_policy(random.pick(&grouping).unwrap())
+            .writer_mode(random.pick(&modes).unwrap())
+            .reinstatement_is_barrier(barrier)
+            .quiet_time(quiet.then_some(10 * S))
+            .unit_reset(reset.then_some(2 * S))
+            .fence_limit(LIMIT)
+            .former_life(if former {
+                FormerLife::Fence
+            } else {
+                FormerLife::None
+            })
             .build()
             .unwrap();
+        let fence = *config.fence();
         let mut h = Harness::new(config);
         h.short_way = seed % 4 != 0;
-        let paths: Vec<_> = (0..3).map(|i| h.add(&format!("p{i}"), 1)).collect();
+        let paths: Vec<_> = (0..3)
+            .map(|i| {
+                let target = "iqn.2026-01.example:disk".into();
+                let group = PortalGroup { target, tag: i / 2 };
+                let path = PathAttributes::new(format!("p{i}")).with_portal_group(group);
+                h.core.add_path(h.now, path)
+            })
+            .collect();
+        h.drain();
         Self {
             h,
             random,
@@ -69,6 +109,10 @@ impl Walk {
             connected: Vec::new(),
             classes: HashMap::new(),
             ghosts: Vec::new(),
+            former,
+            first_login: None,
+            logged_in: HashSet::new(),
+            fence,
             checked: 0,
         }
     }
@@ -131,10 +175,11 @@ impl Walk {
         if let (true, mpio::core::IoKind::Write) = (ambiguous, class.kind) {
             let open = self.connected.contains(&path);
             self.ghosts.push(LivingGhost {
-                attempt,
+                io,
                 path,
                 range: class.range.clone().unwrap(),
-                deadline: (!open).then(|| self.h.now + 9 * S),
+                born: self.h.ends + 1,
+                closed: (!open).then_some(self.h.now),
             });
         }
         self.h.end(attempt, outcome);
@@ -149,7 +194,7 @@ impl Walk {
     fn disconnect(&mut self, path: PathId, reason: DownReason) {
         self.connected.retain(|&other| other != path);
         for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
-            ghost.deadline.get_or_insert(self.h.now + 9 * S);
+            ghost.closed.get_or_insert(self.h.now);
         }
         let first = self.random.below(2) == 0;
         if first {
@@ -176,9 +221,30 @@ impl Walk {
         } else {
             IdentityCheck::Verified
         };
+        self.connect_to(path, identity);
+    }
+
+    fn connect_to(&mut self, path: PathId, identity: IdentityCheck) {
         self.connected.push(path);
+        if identity == IdentityCheck::Verified {
+            self.reinstated(path);
+        }
         self.h.core.handle_path_up(self.h.now, path, identity);
         self.h.drain();
+        if self.logged_in.len() == self.paths.len() {
+            self.h.core.handle_former_reinstated(self.h.now);
+            self.h.drain();
+        }
+    }
+
+    /// The target has taken a login of the path itself.
+    fn reinstated(&mut self, path: PathId) {
+        self.first_login.get_or_insert(self.h.now);
+        self.logged_in.insert(path);
+        if self.fence.target.is_barrier() {
+            self.ghosts.retain(|g| g.path != path || g.closed.is_none());
+            self.former &= self.logged_in.len() < self.paths.len();
+        }
     }
 
     fn cancel(&mut self) {
@@ -223,27 +289,88 @@ impl Walk {
             let result = FenceResult::Failed;
             self.h.core.handle_fenced(self.h.now, path, result);
         }
+        self.climb(2);
+    }
+
+    /// Some of the rungs that were asked for are done, or fail, or go on.
+    fn climb(&mut self, patience: u64) {
+        for (step, dead, via) in std::mem::take(&mut self.h.reinstatements) {
+            assert!(self.fence.target.is_barrier());
+            if self.random.below(patience) > 0 {
+                self.h.reinstatements.push((step, dead, via));
+                continue;
+            }
+            let ways = self.connected.contains(&via) && !self.connected.contains(&dead);
+            let done = ways && self.random.below(patience) == 0;
+            let (_, ends) = self.h.asked[&step];
+            if done {
+                self.ghosts
+                    .retain(|g| g.path != dead || g.born > ends || g.closed.is_none());
+            }
+            self.h.core.handle_fence_step(self.h.now, step, done);
+            self.h.drain();
+        }
+        for (step, via) in std::mem::take(&mut self.h.resets) {
+            assert!(self.fence.unit_reset.is_some());
+            if self.random.below(patience) > 0 {
+                self.h.resets.push((step, via));
+                continue;
+            }
+            let done = self.connected.contains(&via) && self.random.below(patience) == 0;
+            let (at, ends) = self.h.asked[&step];
+            let arrived = |since: Option<Instant>| since.is_some_and(|since| since + ARRIVAL <= at);
+            if done {
+                self.ghosts.retain(|g| g.born > ends || !arrived(g.closed));
+                self.former &= !arrived(self.first_login);
+            }
+            self.h.core.handle_fence_step(self.h.now, step, done);
+            self.h.drain();
+        }
+    }
+
+    /// Those that the model's target has executed, or dropped, by now. And those of whom nobody is
+    /// promised anything: their callers were told that nobody knows, when nothing had proven anything.
+    fn age(&mut self) {
+        let now = self.h.now;
+        let fence = self.fence;
+        let over =
+            |since: Option<Instant>, time: Duration| since.is_some_and(|at| at + time <= now);
+        let by_itself = |since| fence.target.quiesce.is_some() && over(since, LINGER);
+        let finished = &self.h.finished;
+        self.ghosts.retain(|g| {
+            let told = matches!(finished.get(&g.io), Some(Verdict::Failed { .. }));
+            let limit = if fence.can_fence() {
+                LIMIT
+            } else {
+                Duration::ZERO
+            };
+            let given_up = told && fence.target.quiesce.is_none() && over(g.closed, limit);
+            !by_itself(g.closed) && !given_up
+        });
+        self.former &= !by_itself(self.first_login);
     }
 
     fn check(&mut self) {
+        self.age();
         let now = self.h.now;
-        self.ghosts
-            .retain(|g| g.deadline.is_none_or(|deadline| deadline > now));
         let snapshot = self.h.core.snapshot(now);
         for path in snapshot.paths().filter(|p| p.is_usable()) {
             assert!(self.connected.contains(&path.id), "{} is cut", path.name);
         }
         // Look at what was dispatched by the last step only.
-        for &(io, attempt, path) in &self.h.flying {
+        for &(io, _, path) in &self.h.flying {
             let class = &self.classes[&io];
             let (mpio::core::IoKind::Write, Some(range)) = (class.kind, &class.range) else {
                 continue;
             };
             self.checked += 1;
             assert!(self.connected.contains(&path), "{io} flies on a cut path");
+            assert!(!self.former, "{io} flies over a former life");
             for ghost in &self.ghosts {
                 let apart = ghost.range.end <= range.start || range.end <= ghost.range.start;
-                assert!(apart || ghost.attempt == attempt, "{io} flies over a ghost");
+                // The same bytes to the same place do no harm, where nobody else writes there.
+                let own = ghost.io == io && self.fence.mode == WriterMode::Single;
+                assert!(apart || own, "{io} flies over a ghost of {}", ghost.io);
             }
             for &(other, _, _) in &self.h.flying {
                 let class = &self.classes[&other];
@@ -263,14 +390,14 @@ impl Walk {
             if self.connected.contains(&path) {
                 self.disconnect(path, DownReason::ConnectionLost);
             }
-            self.connected.push(path);
-            self.h.up(path);
+            self.connect_to(path, IdentityCheck::Verified);
         }
         for _ in 0..200 {
             for (_, attempt, path) in self.h.flying.clone() {
                 self.end(attempt, path, Outcome::Success);
             }
             self.obey();
+            self.climb(1);
             self.h.probes.clear();
             self.h.pass(100 * MS, &[]);
         }
@@ -282,15 +409,23 @@ impl Walk {
 #[test]
 fn every_io_ends_once_and_no_write_flies_over_a_ghost() {
     let (mut checked, mut ghosts) = (0, 0);
-    for seed in 1..=200 {
+    let mut rungs = FenceRung::ALL.map(|rung| (rung, 0));
+    for seed in 1..=400 {
         let mut walk = Walk::new(seed);
         for _ in 0..400 {
             walk.step();
         }
         checked += walk.checked;
-        ghosts += walk.h.core.snapshot(walk.h.now).counters.ambiguous_writes;
+        let counters = walk.h.core.snapshot(walk.h.now).counters;
+        ghosts += counters.ambiguous_writes;
+        for (rung, done) in &mut rungs {
+            *done += counters.fence.of(*rung).done;
+        }
         walk.heal();
     }
     assert!(checked > 20_000, "{checked} writes looked at");
     assert!(ghosts > 1_000, "{ghosts} ghosts");
+    for (rung, done) in rungs {
+        assert!(done > 100, "{rung}: {done}");
+    }
 }

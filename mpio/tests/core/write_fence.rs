@@ -1,6 +1,8 @@
+//! Several writers: a lost write is tried again only after its ghost is known to be dead.
+
 use mpio::core::{
-    Config, DownReason, Event, Execution, FailReason, FenceResult, FencedBy, Outcome, Retry, Scope,
-    Verdict,
+    Config, ConfigBuilder, DownReason, Event, Execution, FailReason, FenceResult, FencedBy,
+    Outcome, Retry, Scope, Verdict, WriterMode,
 };
 
 use super::harness::{Harness, LOST, MS, S, failed};
@@ -10,9 +12,13 @@ const UNKNOWN: Verdict = Verdict::Failed {
     execution: Execution::Unknown,
 };
 
+fn shared() -> ConfigBuilder {
+    Config::builder().writer_mode(WriterMode::Shared)
+}
+
 #[test]
 fn the_quiet_time_starts_with_the_abortive_close() {
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     // The outcome comes first; nothing is known of the connection yet.
     h.end_io(write, LOST);
@@ -31,7 +37,7 @@ fn the_quiet_time_starts_with_the_abortive_close() {
 
 #[test]
 fn reinstatement_alone_proves_nothing_unless_the_target_is_a_barrier() {
-    let (mut h, [a, _]) = Harness::with_paths(Config::default());
+    let (mut h, [a, _]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     h.down(a, LOST);
     h.up(a);
@@ -43,10 +49,7 @@ fn reinstatement_alone_proves_nothing_unless_the_target_is_a_barrier() {
 
 #[test]
 fn on_a_barrier_the_login_is_enough() {
-    let config = Config::builder()
-        .reinstatement_is_barrier(true)
-        .build()
-        .unwrap();
+    let config = shared().reinstatement_is_barrier(true).build().unwrap();
     let (mut h, [a, b]) = Harness::with_paths(config);
     let write = h.write(0..8);
     h.down(a, LOST);
@@ -62,10 +65,7 @@ fn on_a_barrier_the_login_is_enough() {
 #[test]
 fn an_outcome_from_a_later_connection_is_not_fenced_by_the_login_that_opened_it() {
     for barrier in [false, true] {
-        let config = Config::builder()
-            .reinstatement_is_barrier(barrier)
-            .build()
-            .unwrap();
+        let config = shared().reinstatement_is_barrier(barrier).build().unwrap();
         let (mut h, [a, _]) = Harness::with_paths(config);
         let write = h.write(0..8);
         h.core
@@ -90,7 +90,7 @@ fn an_outcome_from_a_later_connection_is_not_fenced_by_the_login_that_opened_it(
 /// whoever closed the connection, does not come before that is done.
 #[test]
 fn the_quiet_time_does_not_start_before_the_outcome() {
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     h.core.handle_path_down(h.now, a, DownReason::Fenced);
     h.drain();
@@ -105,10 +105,7 @@ fn the_quiet_time_does_not_start_before_the_outcome() {
 /// Nobody can tell such an outcome from one of the new connection, so that one has to go as well.
 #[test]
 fn an_outcome_that_comes_after_the_reinstatement_costs_the_new_connection() {
-    let config = Config::builder()
-        .reinstatement_is_barrier(true)
-        .build()
-        .unwrap();
+    let config = shared().reinstatement_is_barrier(true).build().unwrap();
     let (mut h, [a, b]) = Harness::with_paths(config);
     let write = h.write(0..8);
     h.core
@@ -127,7 +124,7 @@ fn an_outcome_that_comes_after_the_reinstatement_costs_the_new_connection() {
 
 #[test]
 fn a_barrier_whose_path_stays_away_ends_the_write_as_unknown() {
-    let config = Config::builder()
+    let config = shared()
         .reinstatement_is_barrier(true)
         .quiet_time(None)
         .fence_limit(30 * S)
@@ -144,7 +141,7 @@ fn a_barrier_whose_path_stays_away_ends_the_write_as_unknown() {
 
 #[test]
 fn with_neither_means_the_caller_is_told_at_once() {
-    let config = Config::builder().quiet_time(None).build().unwrap();
+    let config = shared().quiet_time(None).build().unwrap();
     let (mut h, [a, _]) = Harness::with_paths(config);
     let write = h.write(0..8);
     h.end_io(write, LOST);
@@ -159,7 +156,7 @@ fn with_neither_means_the_caller_is_told_at_once() {
 #[test]
 fn the_targets_word_that_it_is_dead_needs_no_fence() {
     let dead = failed(Scope::Path, Execution::Unknown, true, Retry::OtherPath);
-    let (mut h, [_, b]) = Harness::with_paths(Config::default());
+    let (mut h, [_, b]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     h.end_io(write, dead);
     assert_eq!(h.path_of(write), Some(b));
@@ -169,7 +166,7 @@ fn the_targets_word_that_it_is_dead_needs_no_fence() {
 #[test]
 fn a_write_that_timed_out_on_a_living_path_waits_for_its_abort() {
     let timeout = failed(Scope::Request, Execution::Unknown, false, Retry::OtherPath);
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     let (_, attempt, _) = h.flight(write).unwrap();
     h.end_io(write, timeout);
@@ -186,7 +183,7 @@ fn a_write_that_timed_out_on_a_living_path_waits_for_its_abort() {
 #[test]
 fn a_target_that_does_not_confirm_loses_its_connection() {
     let timeout = failed(Scope::Request, Execution::Unknown, false, Retry::OtherPath);
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(shared().build().unwrap());
     let write = h.write(0..8);
     h.end_io(write, timeout);
     h.pass(10 * S, &[]);
@@ -201,7 +198,7 @@ fn a_target_that_does_not_confirm_loses_its_connection() {
 
 #[test]
 fn a_flush_and_a_read_wait_for_nothing() {
-    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(shared().build().unwrap());
     h.write(0..8);
     h.down(a, LOST);
     let read = h.read(0..8);

@@ -45,6 +45,9 @@ pub struct SimConfig {
     /// How many of 1000 reads and writes transfer less than they could, down to one byte.
     /// Default 100.
     pub partial_per_mille: u16,
+    /// How many of 1000 draws of four random bytes, which is what numbers begin with that wrap, are
+    /// within 256 of their end (in network byte order). Default 0.
+    pub brink_per_mille: u16,
     /// Polls and events after which [`SimRuntime::block_on`] gives up. Default 50 million: a busy loop
     /// is found within seconds, a long run is not disturbed.
     pub step_limit: u64,
@@ -59,6 +62,7 @@ impl SimConfig {
             latency: Duration::from_micros(50)..Duration::from_micros(250),
             pipe_capacity: 256 * 1024,
             partial_per_mille: 100,
+            brink_per_mille: 0,
             step_limit: 50_000_000,
         }
     }
@@ -173,7 +177,8 @@ impl SimRuntime {
                 world.put_back(polled);
             }
             let ready = Arc::clone(&self.shared.ready);
-            let key = ready.take(|len| usize::try_from(world.rng.below(len as u64)).unwrap_or(0))?;
+            let key =
+                ready.take(|len| usize::try_from(world.rng.below(len as u64)).unwrap_or(0))?;
             Some(world.turn_of(key))
         });
         // What is left of it is dropped here.
@@ -237,5 +242,36 @@ impl fmt::Debug for SimRuntime {
         f.debug_struct("SimRuntime")
             .field("elapsed", &self.elapsed())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iscsi_client::runtime::Runtime;
+
+    use super::*;
+
+    fn draws(brink: u16) -> Vec<u32> {
+        let mut config = SimConfig::new(7);
+        config.brink_per_mille = brink;
+        let handle = SimRuntime::with_config(config).handle();
+        (0..1000)
+            .map(|_| {
+                let mut bytes = [0; 4];
+                handle.fill_random(&mut bytes);
+                u32::from_be_bytes(bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn numbers_begin_near_their_end_as_often_as_was_asked_for() {
+        let near = |brink| {
+            let draws = draws(brink).into_iter();
+            draws.filter(|&n| n >= u32::MAX - 255).count()
+        };
+        assert_eq!(near(0), 0);
+        assert!((200..400).contains(&near(300)), "{}", near(300));
+        assert_eq!(near(1000), 1000);
     }
 }

@@ -205,12 +205,7 @@ fn layout(bhs: &Bhs, digests: Digests) -> [usize; 4] {
     let length = bhs.data_segment_length() as usize;
     let data = digest + length.next_multiple_of(4);
     let has_digest = digests.data && length > 0;
-    [
-        header,
-        digest,
-        data,
-        data + if has_digest { 4 } else { 0 },
-    ]
+    [header, digest, data, data + if has_digest { 4 } else { 0 }]
 }
 
 const fn range(ends: [usize; 4], part: Part) -> Range<usize> {
@@ -290,12 +285,7 @@ mod tests {
     fn what_was_not_agreed_on_is_not_protected() {
         let mut frames = Frames::default();
         let text = b"HeaderDigest=None\0DataDigest=CRC32C\0";
-        let login = pdu(
-            LOGIN_RESPONSE,
-            INTO_FULL_FEATURE,
-            text,
-            Digests::default(),
-        );
+        let login = pdu(LOGIN_RESPONSE, INTO_FULL_FEATURE, text, Digests::default());
         hits(&mut frames, &login, 5, (Part::Header, 0, 0));
         assert_eq!(
             frames.digests,

@@ -92,7 +92,15 @@ impl Runtime for SimHandle {
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
-        self.shared.with(|world| world.rng.fill(bytes));
+        self.shared.with(|world| {
+            world.rng.fill(bytes);
+            let brink = world.config.brink_per_mille;
+            if let ([high @ .., _], true) = (bytes, brink > 0) {
+                if high.len() == 3 && world.rng.chance(brink) {
+                    high.fill(0xff);
+                }
+            }
+        });
     }
 
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {

@@ -131,7 +131,10 @@ impl World {
         let (source, portal, user_timeout) = (dial.source, dial.portal, dial.user_timeout);
         let process = dial.process;
         let meets = |fault| self.net.has(fault, source.ip(), portal);
-        if [Fault::Cut, Fault::Stall, Fault::Ignore].into_iter().any(meets) {
+        if [Fault::Cut, Fault::Stall, Fault::Ignore]
+            .into_iter()
+            .any(meets)
+        {
             self.net.counts.ignored += 1;
             return;
         }

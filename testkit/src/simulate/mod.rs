@@ -1,5 +1,40 @@
-//! Whole worlds under one seed, judged from outside.
+//! The real client and the real multipath device in a world that is against them, under a seed.
 //!
-//! * [`check`]: what must hold of every run, as pure functions of what was recorded.
+//! [`Plan::draw`] makes a world of a seed: how many paths, controllers, units and hosts there are, how
+//! everything is configured, what the programs on the hosts do, and which faults befall the network, the
+//! target and the programs. [`run`] carries it out in virtual time: nothing above the transport is
+//! stubbed. [`shrink`](shrink()) takes away from a plan that fails what it fails without.
+//!
+//! ```
+//! use iscsi_testkit::simulate::{Plan, run};
+//!
+//! let run = run(&Plan::draw(1));
+//! assert!(run.findings.is_empty(), "{run}");
+//! assert!(run.tallies.checked >= 2000);
+//! ```
+//!
+//! The program `simulate` of this crate does that for many seeds; [`check`] is what judges them.
 
 pub mod check;
+
+mod board;
+mod calm;
+mod client;
+mod draw;
+mod faults;
+mod finding;
+mod memory;
+mod plan;
+mod run;
+mod shrink;
+mod tally;
+mod trace;
+mod world;
+
+pub use finding::Finding;
+pub use plan::{
+    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, What, Work,
+};
+pub use run::{Run, run};
+pub use shrink::{Edits, NoSuchEdit, Shrunk, shrink};
+pub use tally::Tallies;

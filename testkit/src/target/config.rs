@@ -166,6 +166,10 @@ pub struct LunConfig {
     pub read_only: bool,
     /// Whether the Caching mode page says that there is a volatile cache. Default yes.
     pub write_cache: bool,
+    /// Whether what was written is in a cache that a loss of power empties
+    /// ([`TargetCore::crash`](super::TargetCore::crash)), until SYNCHRONIZE CACHE or unless with FUA.
+    /// Default no: whatever `write_cache` says, all is durable.
+    pub volatile: bool,
     /// Whether the unit says that it honours FUA (DPOFUA); one that does not refuses commands with DPO
     /// or FUA. Default no.
     pub fua: bool,
@@ -195,6 +199,7 @@ impl LunConfig {
             naa,
             read_only: false,
             write_cache: true,
+            volatile: false,
             fua: false,
             rotation_rate: 1,
             thin: false,

@@ -19,15 +19,17 @@ use iscsi_proto::{
 use super::{
     Violation,
     answer::{Answer, Answers},
+    back_end::{BackEnd, Crash, Reinstatement, WriteHold},
     config::{Redirect, TargetConfig},
     lun::LogicalUnit,
     on_demand::OnDemand,
-    reservations::Refusal,
+    reservations::{Refusal, Reservations},
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
     },
 };
+use crate::sim::Rng;
 
 /// More violations than anybody reads; a broken initiator must not fill the memory.
 const MAX_VIOLATIONS: usize = 1000;
@@ -37,6 +39,9 @@ const MAX_ATTEMPTS: usize = 1000;
 
 /// CDBs that are remembered.
 const MAX_EXTENDED_CDBS: usize = 1000;
+
+/// The service action of PERSISTENT RESERVE OUT that also ends the tasks of whom it unregisters.
+const PREEMPT_AND_ABORT: u8 = 0x05;
 
 /// RESERVATION CONFLICT.
 pub(super) const RESERVATION_CONFLICT: u8 = 0x18;
@@ -196,7 +201,7 @@ impl Session {
         if !*alive {
             return None;
         }
-        purpose.carry_out(lun, data, generation)
+        purpose.carry_out(lun, data, (&self.nexus, generation))
     }
 
     fn end(&self) -> bool {
@@ -220,6 +225,8 @@ pub struct TargetCore {
     pub(super) answers: Answers,
     extended_cdbs: Mutex<Vec<Vec<u8>>>,
     pub(super) alua: Alua,
+    pub(super) back_end: BackEnd,
+    writes: AtomicU64,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
 }
@@ -258,6 +265,8 @@ impl TargetCore {
             answers: Answers::default(),
             extended_cdbs: Mutex::default(),
             alua: Alua::new(config.alua.as_ref(), &config.portals),
+            back_end: BackEnd::default(),
+            writes: AtomicU64::new(0),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
             config,
@@ -350,6 +359,88 @@ impl TargetCore {
             .store(nanos, Ordering::Relaxed);
     }
 
+    /// Lets the back end keep writes for a while before it does them, over all portals: what is kept
+    /// outlives its connection.
+    pub fn hold_writes(&self, hold: WriteHold) {
+        self.back_end.set_hold(hold);
+    }
+
+    /// What reinstating a nexus does about what the back end keeps.
+    pub fn set_reinstatement(&self, what: Reinstatement) {
+        self.back_end.set_reinstatement(what);
+    }
+
+    /// Writes that were done after their connection had ended.
+    #[must_use]
+    pub fn late_writes(&self) -> u64 {
+        self.back_end.late()
+    }
+
+    /// Does what the back end keeps of connections that are gone, as far as it is due, and says when the
+    /// next of it is. For servers of one's own, which also have to look whenever a connection has ended.
+    pub fn run_back_end(&self, now: Instant) -> Option<Instant> {
+        self.back_end.run(now)
+    }
+
+    /// How long the back end keeps the write that has come now.
+    pub(super) fn hold_next(&self) -> Duration {
+        let count = self.writes.fetch_add(1, Ordering::Relaxed);
+        self.back_end
+            .hold(Rng::new(self.config.seed ^ count.rotate_left(20)).next_u64())
+    }
+
+    /// The target dies and is there again: every session ends, its connections are closed, and every
+    /// nexus finds 29/00 after its next login. Registrations and reservations are gone (they persist
+    /// through a loss of power only with APTPL, which this target lacks). What the network shows of it
+    /// (a portal that refuses until the target is up again) is the network's to do.
+    pub fn crash(&self, crash: Crash) {
+        let sessions = std::mem::take(&mut *lock(&self.sessions));
+        if crash.keeps_back_end {
+            self.back_end.orphan_all();
+        } else {
+            self.back_end.clear();
+        }
+        lock(&self.known).clear();
+        for lun in &self.luns {
+            lun.reservations(|reservations| *reservations = Reservations::default());
+            if crash.loses_power {
+                let count = self.writes.fetch_add(1, Ordering::Relaxed);
+                lun.lose_power(&mut Rng::new(self.config.seed ^ count.rotate_left(20)));
+            }
+        }
+        for session in sessions.into_values() {
+            session.end();
+            (session.closer)();
+        }
+    }
+
+    /// Changes the size of LUN `number`, in bytes and of whole blocks; every nexus finds a unit
+    /// attention (2A/09, CAPACITY DATA HAS CHANGED). What lies beyond a smaller size is there again
+    /// when the unit grows.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN, or the size is not a positive multiple of its block size.
+    pub fn resize(&self, number: u16, size: u64) {
+        self.lun(number)
+            .expect("a LUN of the configuration")
+            .resize(size);
+        self.raise_attention(number, 0x2a, 0x09);
+    }
+
+    /// Puts another unit behind LUN `number`: one with this NAA identifier and serial number, on the
+    /// same medium. Every nexus finds a unit attention (3F/03, INQUIRY DATA HAS CHANGED).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN.
+    pub fn remap(&self, number: u16, naa: [u8; 16], serial: &str) {
+        self.lun(number)
+            .expect("a LUN of the configuration")
+            .set_identity(naa, serial);
+        self.raise_attention(number, 0x3f, 0x03);
+    }
+
     /// Answers the next `times` commands to LUN `number` that begin with the bytes `cdb` with
     /// `answer`, in place of carrying them out; 0 times ends that. Unit attentions come first.
     pub fn answer(&self, number: u16, cdb: &[u8], answer: Answer, times: u32) {
@@ -405,7 +496,17 @@ impl TargetCore {
         if !*alive {
             return None;
         }
-        let changed = lun.reservations(|r| r.change(&by.nexus, action, scope_type, list));
+        let changed = lun.reservations(|r| {
+            let mut gone = r.registrants();
+            let notices = r.change(&by.nexus, action, scope_type, list)?;
+            let left = r.registrants();
+            gone.retain(|nexus| action == PREEMPT_AND_ABORT && !left.contains(nexus));
+            Ok((gone, notices))
+        });
+        let changed = changed.map(|(gone, notices)| {
+            gone.into_iter().for_each(|nexus| lun.abort_tasks_of(nexus));
+            notices
+        });
         let notices = match changed {
             Ok(notices) => notices,
             Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
@@ -454,7 +555,7 @@ impl TargetCore {
     pub fn peek(&self, number: u16, offset: u64, buf: &mut [u8]) {
         let lun = self.lun(number).expect("a LUN of the configuration");
         assert!(
-            offset + buf.len() as u64 <= lun.config.size,
+            offset + buf.len() as u64 <= lun.size(),
             "beyond the end of the LUN"
         );
         lun.read(offset, buf);
@@ -498,9 +599,13 @@ impl TargetCore {
         });
         let old = lock(&self.sessions).insert(nexus.clone(), Arc::clone(&new));
         if let Some(old) = old {
-            old.end();
+            // Its tasks go on where nobody minds them; they end up with the back end.
+            if self.back_end.reinstatement() != Reinstatement::Ignores {
+                old.end();
+            }
             (old.closer)();
         }
+        self.back_end.reinstated(&nexus);
         let first = lock(&self.known).insert(nexus);
         if self.config.unit_attention {
             for lun in &self.luns {

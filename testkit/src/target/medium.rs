@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{config::LunConfig, extents::Extents};
-use crate::pattern;
+use crate::{pattern, sim::Rng};
 
 /// More extents than any test makes; an initiator that punches holes for ever must not fill the
 /// memory.
@@ -25,6 +25,16 @@ pub(super) struct Medium {
     deallocated: Extents,
     /// The most blocks that `written` holds.
     room: usize,
+    /// Of a volatile cache: what is on the medium proper, of each block that is newer in the cache.
+    undo: Option<BTreeMap<u64, Before>>,
+}
+
+/// What a block was.
+#[derive(Debug)]
+enum Before {
+    Original,
+    Deallocated,
+    Written(Arc<[u8]>),
 }
 
 impl Medium {
@@ -36,6 +46,51 @@ impl Medium {
             written: BTreeMap::new(),
             deallocated: Extents::new(),
             room: usize::try_from(room).unwrap_or(usize::MAX),
+            undo: config.volatile.then(BTreeMap::new),
+        }
+    }
+
+    /// Remembers what these blocks are, before they change.
+    fn remember(&mut self, blocks: std::ops::Range<u64>) {
+        let Some(undo) = &mut self.undo else { return };
+        for block in blocks {
+            undo.entry(block).or_insert_with(|| {
+                match (self.written.get(&block), self.deallocated.run(block).0) {
+                    (Some(data), _) => Before::Written(Arc::clone(data)),
+                    (None, true) => Before::Deallocated,
+                    (None, false) => Before::Original,
+                }
+            });
+        }
+    }
+
+    /// What is in the cache is on the medium.
+    pub(super) fn make_durable(&mut self) {
+        if let Some(undo) = &mut self.undo {
+            undo.clear();
+        }
+    }
+
+    /// The same of these blocks.
+    pub(super) fn make_blocks_durable(&mut self, blocks: std::ops::Range<u64>) {
+        if let Some(undo) = &mut self.undo {
+            undo.retain(|block, _| !blocks.contains(block));
+        }
+    }
+
+    /// Of what is in the cache each block is forgotten, or has reached the medium in time.
+    pub(super) fn lose_power(&mut self, rng: &mut Rng) {
+        for (block, before) in self.undo.iter_mut().flat_map(std::mem::take) {
+            if rng.chance(500) {
+                continue;
+            }
+            self.written.remove(&block);
+            self.deallocated.remove(block..block + 1);
+            match before {
+                Before::Original => {}
+                Before::Deallocated => self.deallocated.insert(block..block + 1),
+                Before::Written(data) => drop(self.written.insert(block, data)),
+            }
         }
     }
 
@@ -67,6 +122,7 @@ impl Medium {
     pub(super) fn write(&mut self, block: u64, data: &[u8]) -> Result<(), NoSpace> {
         let blocks = data.chunks_exact(self.block_size);
         self.reserve(block, blocks.len() as u64)?;
+        self.remember(block..block + blocks.len() as u64);
         for (block, data) in (block..).zip(blocks) {
             match self.written.get_mut(&block).and_then(Arc::get_mut) {
                 Some(old) => old.copy_from_slice(data),
@@ -84,6 +140,7 @@ impl Medium {
         data: &[u8],
     ) -> Result<(), NoSpace> {
         self.reserve(block, count)?;
+        self.remember(block..block + count);
         let data: Arc<[u8]> = data.into();
         for block in block..block + count {
             self.written.insert(block, Arc::clone(&data));
@@ -98,6 +155,7 @@ impl Medium {
             return false;
         }
         let blocks = block..block + count;
+        self.remember(blocks.clone());
         let written: Vec<u64> = self
             .written
             .range(blocks.clone())

@@ -21,6 +21,7 @@
 //! ```
 
 mod answer;
+mod back_end;
 mod config;
 mod conn;
 mod core;
@@ -37,6 +38,7 @@ mod violation;
 
 pub use self::core::{Closer, Counters, LoginAttempt, TargetCore};
 pub use answer::Answer;
+pub use back_end::{Crash, Reinstatement, WriteHold};
 pub use config::{
     ChapConfig, ChapFault, DigestPolicy, Limits, LoginConduct, LunConfig, PortalConfig, Redirect,
     TargetConfig,

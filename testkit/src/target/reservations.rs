@@ -110,6 +110,12 @@ impl Reservations {
         self.holder.is_some()
     }
 
+    /// Who is registered.
+    pub(super) fn registrants(&self) -> Vec<Nexus> {
+        let nexuses = self.registrations.iter().map(|one| one.nexus.clone());
+        nexuses.collect()
+    }
+
     fn key_of(&self, nexus: &Nexus) -> Option<u64> {
         let found = self.registrations.iter().find(|one| one.nexus == *nexus);
         found.map(|one| one.key)
@@ -158,14 +164,14 @@ impl Reservations {
         }
         match action {
             0x00 | 0x06 => return self.register(nexus, (action == 0).then_some(key), new_key),
-            0x01..=0x04 if self.key_of(nexus) != Some(key) => return Err(Refusal::Conflict),
+            0x01..=0x05 if self.key_of(nexus) != Some(key) => return Err(Refusal::Conflict),
             _ => {}
         }
         match action {
             0x01 => self.reserve(nexus, Type::new(scope_type)?),
             0x02 => self.release(nexus, Type::new(scope_type)?),
             0x03 => Ok(self.clear(nexus)),
-            0x04 => self.preempt(nexus, Type::new(scope_type), new_key),
+            0x04 | 0x05 => self.preempt(nexus, Type::new(scope_type), new_key),
             _ => Err(Sense::INVALID_FIELD.into()),
         }
     }

@@ -2,14 +2,14 @@
 //! has the faults.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice, IoSliceMut},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use futures_util::task::AtomicWaker;
@@ -52,6 +52,42 @@ impl Stop {
 pub struct SimTarget {
     core: Arc<TargetCore>,
     stops: Arc<Mutex<Vec<Arc<Stop>>>>,
+    pause: Arc<Pause>,
+}
+
+/// A target that is stopped for a while, as by SIGSTOP.
+#[derive(Debug, Default)]
+struct Pause(Mutex<Paused>);
+
+#[derive(Debug, Default)]
+struct Paused {
+    is_on: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Pause {
+    fn set(&self, is_on: bool) {
+        let mut paused = lock(&self.0);
+        paused.is_on = is_on;
+        let waiting = std::mem::take(&mut paused.waiting);
+        drop(paused);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut paused = lock(&self.0);
+        if !paused.is_on {
+            return Poll::Ready(());
+        }
+        if !paused
+            .waiting
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
+            paused.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 impl SimTarget {
@@ -70,7 +106,15 @@ impl SimTarget {
         let target = Self {
             core: TargetCore::new(config, &addresses),
             stops: Arc::default(),
+            pause: Arc::default(),
         };
+        let back_end = Servant {
+            core: Arc::clone(&target.core),
+            runtime: runtime.clone(),
+            stop: new_stop(&target.stops),
+            pause: Arc::clone(&target.pause),
+        };
+        runtime.spawn(Box::pin(back_end.run()));
         for (portal, listener) in listeners.into_iter().enumerate() {
             let portal = Portal {
                 core: Arc::clone(&target.core),
@@ -78,11 +122,23 @@ impl SimTarget {
                 listener,
                 runtime: runtime.clone(),
                 stops: Arc::clone(&target.stops),
+                pause: Arc::clone(&target.pause),
             };
             let stop = new_stop(&target.stops);
             runtime.spawn(Box::pin(async move { portal.accept(&stop).await }));
         }
         Ok(target)
+    }
+
+    /// Stops the target, as SIGSTOP does, until [`resume`](Self::resume): the network goes on and fills
+    /// what buffers there are, but nobody looks into them.
+    pub fn pause(&self) {
+        self.pause.set(true);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.pause.set(false);
     }
 
     /// The shared state: counters, violations, login refusal, delays, the medium.
@@ -120,6 +176,7 @@ struct Portal {
     listener: SimListener,
     runtime: SimHandle,
     stops: Arc<Mutex<Vec<Arc<Stop>>>>,
+    pause: Arc<Pause>,
 }
 
 impl Portal {
@@ -128,6 +185,7 @@ impl Portal {
             let mut accept = Box::pin(self.listener.accept());
             let accepted = poll_fn(|cx| match stop.poll(cx) {
                 Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending if self.pause.poll(cx).is_pending() => Poll::Pending,
                 Poll::Pending => accept.as_mut().poll(cx).map(Some),
             });
             let Some(stream) = accepted.await else { return };
@@ -141,10 +199,55 @@ impl Portal {
                 stream,
                 runtime,
                 stop,
+                pause: Arc::clone(&self.pause),
             };
             self.runtime.spawn(Box::pin(connection.run()));
         }
     }
+}
+
+/// What does the commands of the back end whose connections are gone.
+struct Servant {
+    core: Arc<TargetCore>,
+    runtime: SimHandle,
+    stop: Arc<Stop>,
+    pause: Arc<Pause>,
+}
+
+impl Servant {
+    async fn run(self) {
+        loop {
+            poll_fn(|cx| match self.stop.poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => self.pause.poll(cx),
+            })
+            .await;
+            let next = self.core.run_back_end(now(&self.runtime));
+            let mut due = next.map(|due| {
+                let left = due.saturating_duration_since(now(&self.runtime));
+                Box::pin(self.runtime.sleep(left))
+            });
+            let stopped = poll_fn(|cx| {
+                if self.stop.poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                if let Some(due) = &mut due {
+                    if due.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(false);
+                    }
+                }
+                self.core.back_end.poll_changed(cx, next).map(|()| false)
+            });
+            if stopped.await {
+                return;
+            }
+        }
+    }
+}
+
+fn now(runtime: &SimHandle) -> iscsi_proto::Instant {
+    let nanos = u64::try_from(runtime.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    iscsi_proto::Instant::from_nanos(nanos)
 }
 
 struct Connection {
@@ -152,6 +255,7 @@ struct Connection {
     stream: SimStream,
     runtime: SimHandle,
     stop: Arc<Stop>,
+    pause: Arc<Pause>,
 }
 
 impl Connection {
@@ -161,8 +265,7 @@ impl Connection {
     }
 
     fn now(&self) -> iscsi_proto::Instant {
-        let nanos = u64::try_from(self.runtime.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        iscsi_proto::Instant::from_nanos(nanos)
+        now(&self.runtime)
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -185,6 +288,7 @@ impl Connection {
             let (stream, stop) = (&mut self.stream, &self.stop);
             let len = poll_fn(|cx| match stop.poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                Poll::Pending if self.pause.poll(cx).is_pending() => Poll::Pending,
                 Poll::Pending => stream.poll_write_vectored(cx, &[IoSlice::new(bytes)]),
             });
             let len = len.await?;
@@ -205,6 +309,9 @@ impl Connection {
         let len = poll_fn(|cx| {
             if stop.poll(cx).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            if self.pause.poll(cx).is_pending() {
+                return Poll::Pending;
             }
             if let Some(timer) = &mut timer {
                 if timer.as_mut().poll(cx).is_ready() {

@@ -30,6 +30,7 @@ pub struct TcpTarget {
     core: Arc<TargetCore>,
     gates: Vec<Arc<Gate>>,
     listeners: Vec<Arc<TcpListener>>,
+    /// And the thread of the back end.
     acceptors: Vec<JoinHandle<()>>,
     connections: Threads,
 }
@@ -60,6 +61,11 @@ impl TcpTarget {
             acceptors,
             connections,
         };
+        let epoch = clock();
+        let core = Arc::clone(&target.core);
+        let builder = thread::Builder::new().name("target back end".into());
+        let serve = move || core.back_end.serve(|| since(epoch));
+        target.acceptors.push(builder.spawn(serve)?);
         for portal in 0..addresses.len() {
             let acceptor = Acceptor {
                 core: Arc::clone(&target.core),
@@ -67,7 +73,7 @@ impl TcpTarget {
                 gate: Arc::clone(&target.gates[portal]),
                 listener: Arc::clone(&target.listeners[portal]),
                 connections: Arc::clone(&target.connections),
-                epoch: clock(),
+                epoch,
             };
             let builder = thread::Builder::new().name(format!("target portal {portal}"));
             target
@@ -118,6 +124,7 @@ impl Drop for TcpTarget {
         for gate in &self.gates {
             gate.stop();
         }
+        self.core.back_end.stop();
         for (listener, portal) in self.listeners.iter().zip(0..) {
             // Wakes `accept` on Linux; elsewhere a connection of our own does.
             if socket2::SockRef::from(&**listener)
@@ -136,6 +143,12 @@ impl Drop for TcpTarget {
             let _panicked = connection.join();
         }
     }
+}
+
+/// The time of a target that was started at `epoch`.
+fn since(epoch: Instant) -> iscsi_proto::Instant {
+    let nanos = clock().saturating_duration_since(epoch).as_nanos();
+    iscsi_proto::Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 struct Acceptor {
@@ -232,8 +245,7 @@ impl Connection {
     }
 
     fn now(&self) -> iscsi_proto::Instant {
-        let nanos = clock().saturating_duration_since(self.epoch).as_nanos();
-        iscsi_proto::Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        since(self.epoch)
     }
 
     fn write_all(&mut self) -> io::Result<()> {

@@ -22,8 +22,8 @@ use iscsi_testkit::sim::{SimHandle, SimRuntime};
 use mpio::{
     LocalEnd, MultipathDevice, Path, PathLink, PathStatus,
     core::{
-        Config, DownReason, Event, IdentityCheck, PathAttributes, PathSnapshot, ProbeKind,
-        ProbeResult,
+        Config, DownReason, Event, IdentityCheck, PathAttributes, PathSnapshot, PortalGroup,
+        ProbeKind, ProbeResult,
     },
 };
 
@@ -185,6 +185,18 @@ impl Path for Scripted {
     fn fence(&self) {
         self.0.event(Some(false));
         self.0.event(Some(true));
+    }
+
+    fn portal_group(&self) -> Option<PortalGroup> {
+        None
+    }
+
+    async fn reinstate(&self, _: &Self) -> Result<(), Error> {
+        Err(Error::not_executed(ErrorKind::Transport))
+    }
+
+    async fn reset_unit(&self) -> Result<(), Error> {
+        Err(Error::not_executed(ErrorKind::Protocol))
     }
 
     fn last_receive(&self) -> Instant {

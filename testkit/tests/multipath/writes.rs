@@ -1,4 +1,4 @@
-//! No write lands late: the interim rule, over real sessions.
+//! No write lands late, where others write too: a lost write is tried again when it is proven dead.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use iscsi_client::{
     device::BlockDeviceExt,
     error::{ErrorKind, Outcome},
 };
-use mpio::core::{Config, PathGroupingPolicy};
+use mpio::core::{Config, PathGroupingPolicy, WriterMode};
 
 use crate::support::{World, read, stamp};
 
@@ -16,6 +16,7 @@ use crate::support::{World, read, stamp};
 fn config(quiet: Option<Duration>) -> Config {
     Config::builder()
         .path_grouping_policy(PathGroupingPolicy::Failover)
+        .writer_mode(WriterMode::Shared)
         .quiet_time(quiet)
         .build()
         .unwrap()
@@ -105,6 +106,7 @@ fn a_barrier_needs_no_quiet_time() {
     let device = world.open(
         Config::builder()
             .path_grouping_policy(PathGroupingPolicy::Failover)
+            .writer_mode(WriterMode::Shared)
             .reinstatement_is_barrier(true)
             .build()
             .unwrap(),

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use iscsi_client::{
-    block::{BlockDevice, ReadBuf},
+    buf::{ReadBuf, WriteBuf},
+    device::{ReadOptions, WriteOptions},
     initiator::{Initiator, SessionTarget},
     logical_unit::LogicalUnit,
     session::SessionOptions,
@@ -18,6 +20,17 @@ use iscsi_testkit::{
 };
 
 use super::support::portal;
+
+/// However often it takes: logins are not hit, the first commands are.
+async fn open(sim: &SimRuntime, initiator: &Initiator, to: &SessionTarget) -> LogicalUnit {
+    loop {
+        let session = initiator.session(to).await.unwrap();
+        if let Ok(unit) = LogicalUnit::open(session, Lun::new(0)).await {
+            return unit;
+        }
+        sim.sleep(Duration::from_millis(50)).await;
+    }
+}
 
 /// Writes and reads under flips in one of 50 PDUs; what is acknowledged must be right.
 fn run(seed: u64, digests: DigestPolicy) -> FaultCounts {
@@ -42,19 +55,24 @@ fn run(seed: u64, digests: DigestPolicy) -> FaultCounts {
     let name = "iqn.2026-01.example:disk".parse().unwrap();
     sim.block_on(async {
         let to = SessionTarget::new(name, portal().into());
-        let session = initiator.session(&to).await.unwrap();
-        let unit = LogicalUnit::open(session, Lun::new(0)).await.unwrap();
+        let mut unit = open(&sim, &initiator, &to).await;
         for round in 0..400_u64 {
             let (block, data) = (round % 8, vec![round as u8; 512]);
-            if unit.write(block * 512, &data).await.is_err() {
+            let offset = block * 512;
+            let buf = WriteBuf::from(Bytes::from(data.clone()));
+            let written = unit.write(offset, buf, WriteOptions::default()).await;
+            if written.result.is_err() {
+                unit = open(&sim, &initiator, &to).await;
                 continue;
             }
             let mut stored = vec![0; 512];
-            target.core().peek(0, block * 512, &mut stored);
+            target.core().peek(0, offset, &mut stored);
             assert_eq!(stored, data, "seed {seed}, round {round}");
-            let mut buf = vec![0; 512];
-            if unit.read(block * 512, ReadBuf::from(&mut buf[..])).await.is_ok() {
-                assert_eq!(buf, data, "seed {seed}, round {round}");
+            let buf = ReadBuf::from(BytesMut::zeroed(512));
+            let read = unit.read(offset, buf, ReadOptions::default()).await;
+            if let Ok(buf) = read.into_result() {
+                let got = buf.into_bytes_mut().unwrap();
+                assert_eq!(got, data, "seed {seed}, round {round}");
             }
         }
     });
@@ -64,7 +82,7 @@ fn run(seed: u64, digests: DigestPolicy) -> FaultCounts {
 #[test]
 fn digests_find_every_flip_and_each_part_is_hit() {
     let mut all = [0; 4];
-    for seed in 0..8 {
+    for seed in 0..4 {
         let counts = run(seed, DigestPolicy::Require);
         assert_eq!(counts, run(seed, DigestPolicy::Require), "seed {seed}");
         let parts = [

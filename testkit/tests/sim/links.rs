@@ -45,7 +45,7 @@ fn a_link_that_is_cut_in_one_direction_still_carries_the_other() {
         sim.sleep(1000 * SECOND).await;
         let ends = [
             receive(&mut *stream, &mut [0; 1]).await,
-            receive(&mut server, &mut [0; 1 << 20]).await,
+            receive(&mut server, &mut vec![0; 1 << 20]).await,
         ];
         for end in ends {
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -161,7 +161,10 @@ fn attempts_that_are_ignored_hang_and_connections_go_on() {
         sim.net().refuse(Link::to(portal()));
         connect(&sim).await.unwrap_err();
     });
-    assert_eq!((sim.net().counts().ignored, sim.net().counts().refused), (1, 1));
+    assert_eq!(
+        (sim.net().counts().ignored, sim.net().counts().refused),
+        (1, 1)
+    );
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 mod alua;
 mod attentions;
+mod back_end;
 mod blocks;
 mod in_the_simulator;
 mod login;
 mod management;
 mod modes;
 mod over_tcp;
+mod power;
 mod reads;
 mod reservations;
 mod script;

@@ -189,7 +189,7 @@ fn what_the_unit_does_not_do_it_says_and_refuses() {
         (status, data)
     };
     assert_eq!(capabilities, [0, 8, 0, 0x80, 0xea, 0x01, 0, 0]);
-    for action in [5, 7, 0x1f] {
+    for action in [7, 8, 0x1f] {
         one.command(
             0,
             &[0x5f, action, 0, 0, 0, 0, 0, 0, 24, 0],

@@ -1,6 +1,6 @@
 //! What the callers asked for and what they were told, in the order in which it happened.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use iscsi_client::error::{Error, Outcome};
 
@@ -9,6 +9,12 @@ use super::stamp::{Found, Stamp};
 /// An operation of a [`History`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub(super) u32);
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
 
 /// A point of the record. Those of one nanosecond are told apart by the order in which they were
 /// recorded: a world has one thread, so that order is the true one, and no two moments are equal.
@@ -185,6 +191,13 @@ impl History {
                 self.open -= 1;
             }
         }
+    }
+
+    /// How a request ended, if it has.
+    #[must_use]
+    pub fn end(&self, id: OpId) -> Option<&End> {
+        let record = self.records.get(id.0 as usize)?;
+        record.ended.as_ref().map(|(_, end)| end)
     }
 
     /// How many requests were made.

@@ -44,7 +44,7 @@ impl FullFeature {
         let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let (work, residual) = self.start(command, action, data);
-        let generation = unit.as_ref().map_or(0, |unit| unit.generation());
+        let generation = self.generation(unit.as_deref());
         let due = now.saturating_add(self.core.portals[wire.portal].delay());
         let (lun, immediate) = (command.lun, command.immediate);
         if !matches!(work, Work::Receive(_)) && !command.is_final {
@@ -52,6 +52,7 @@ impl FullFeature {
             self.discard(itt);
         }
         self.active += u32::from(!immediate);
+        let place = self.tasks.len();
         self.tasks.push_back(Task {
             itt,
             lun,
@@ -64,7 +65,8 @@ impl FullFeature {
             due,
             work,
         });
-        self.solicit(wire, self.tasks.len() - 1);
+        self.solicit(wire, place);
+        self.hand_to_back_end(now, place);
         self.commands = self.commands.wrapping_add(1);
         let every = self.core.config.limits.ping_every;
         if every > 0 && self.commands % every == 0 {

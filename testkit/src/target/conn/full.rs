@@ -24,7 +24,7 @@ use super::{
     Next,
     negotiate::Negotiated,
     notice::Demands,
-    task::Task,
+    task::{Task, Work},
     wire::{Frame, Wire},
 };
 
@@ -340,7 +340,14 @@ impl FullFeature {
             time2retain,
         };
         wire.send(&response.emit(), &[]);
-        if recovery { Next::Stay } else { Next::Close }
+        if recovery {
+            return Next::Stay;
+        }
+        // A logout ends the tasks (section 11.14).
+        while !self.tasks.is_empty() {
+            self.end_task(0);
+        }
+        Next::Close
     }
 
     /// Takes a task out of the task set and its place out of the window.
@@ -350,12 +357,16 @@ impl FullFeature {
             if task.expects_data() {
                 self.discard(task.itt);
             }
+            if let Work::Held(held, _) = task.work {
+                self.core.back_end.forget(held);
+            }
         }
     }
 }
 
 impl Drop for FullFeature {
     fn drop(&mut self) {
+        self.leave_to_back_end();
         if let Some(session) = &self.session {
             self.core.close_session(session);
         }

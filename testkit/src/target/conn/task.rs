@@ -12,6 +12,7 @@ use iscsi_proto::{
 
 use super::{
     super::{
+        back_end::HeldId,
         lun::LogicalUnit,
         scsi::{End, Purpose, Sense},
     },
@@ -43,6 +44,8 @@ pub(super) enum Work {
     Respond(End, u32),
     Send(Send),
     Receive(Receive),
+    /// The back end has it, with this many R2Ts sent.
+    Held(HeldId, u32),
 }
 
 pub(super) enum Source {
@@ -91,6 +94,7 @@ impl Task {
             Work::Respond(_, pdus) => *pdus,
             Work::Send(send) => send.data_sn,
             Work::Receive(write) => write.r2t_sn,
+            Work::Held(_, r2ts) => *r2ts,
         };
         self.work = Work::Respond(End::Check(sense), pdus);
     }
@@ -104,22 +108,60 @@ impl Task {
         };
         ready && self.due <= now
     }
-
-    fn was_reset(&self) -> bool {
-        self.unit
-            .as_ref()
-            .is_some_and(|unit| unit.generation() != self.generation)
-    }
 }
 
 impl FullFeature {
+    /// Of a unit, for the tasks of this session.
+    pub(super) fn generation(&self, unit: Option<&LogicalUnit>) -> u32 {
+        let both = unit.zip(self.session.as_ref());
+        both.map_or(0, |(unit, session)| unit.generation(&session.nexus))
+    }
+
+    /// A write that has all its data and is not to be done yet goes to the back end.
+    pub(super) fn hand_to_back_end(&mut self, now: Instant, index: usize) {
+        let (Some(task), Some(session)) = (self.tasks.get_mut(index), &self.session) else {
+            return;
+        };
+        let (Work::Receive(write), Some(unit)) = (&mut task.work, &task.unit) else {
+            return;
+        };
+        let is_whole = write.received as usize == write.buf.len() && write.unsolicited.is_none();
+        if !is_whole || !write.purpose.is_of_medium() {
+            return;
+        }
+        let hold = self.core.hold_next();
+        task.due = task.due.max(now.saturating_add(hold));
+        if task.due <= now {
+            return;
+        }
+        let work = (write.purpose, std::mem::take(&mut write.buf));
+        let r2ts = write.r2t_sn;
+        let back_end = &self.core.back_end;
+        let held = back_end.take(task.due, &session.nexus, unit, task.generation, work);
+        task.work = Work::Held(held, r2ts);
+    }
+
+    /// What is in the back end goes on without its connection.
+    pub(super) fn leave_to_back_end(&self) {
+        for task in &self.tasks {
+            if let Work::Held(held, _) = task.work {
+                self.core.back_end.orphan(held);
+            }
+        }
+    }
+
+    fn was_reset(&self, task: &Task) -> bool {
+        let unit = task.unit.as_deref();
+        unit.is_some() && self.generation(unit) != task.generation
+    }
+
     /// Queues output until a batch is full or nothing is ready.
     pub(super) fn fill(&mut self, wire: &mut Wire, now: Instant) {
         while wire.out.bytes().len() < BATCH {
             let Some(index) = self.tasks.iter().position(|task| task.is_ready(now)) else {
                 break;
             };
-            if self.tasks[index].was_reset() {
+            if self.was_reset(&self.tasks[index]) {
                 self.end_task(index);
             } else {
                 self.advance(wire, index);
@@ -145,6 +187,11 @@ impl FullFeature {
                 self.respond(wire, index, end, data_sn);
             }
             Work::Send(_) => self.send_data(wire, index),
+            Work::Held(held, r2ts) => match self.core.back_end.finish(*held) {
+                Some(end) => task.work = Work::Respond(end, *r2ts),
+                // Called off, and never answered.
+                None => self.end_task(index),
+            },
             Work::Receive(write) => {
                 let (data, r2ts) = (std::mem::take(&mut write.buf), write.r2t_sn);
                 let (purpose, generation) = (write.purpose, task.generation);

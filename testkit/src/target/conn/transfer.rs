@@ -61,6 +61,7 @@ impl FullFeature {
         }
         if write.received as usize == write.buf.len() {
             task.due = now.saturating_add(delay);
+            self.hand_to_back_end(now, index);
         } else if done && !self.is_stopping(index) {
             self.solicit(wire, index);
         }

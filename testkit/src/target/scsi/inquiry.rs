@@ -24,7 +24,7 @@ pub(super) fn inquiry(
     let page = match (cdb[1] & 1, cdb[2]) {
         (0, 0) => return data(standard_inquiry(inventory), allocation_length),
         (1, 0x00) => vec![0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2],
-        (1, 0x80) => lun.config.serial.clone().into_bytes(),
+        (1, 0x80) => lun.identity().serial.into_bytes(),
         (1, 0x83) => device_identification(lun, inventory),
         (1, 0xb0) => provisioning::block_limits(lun, inventory.max_transfer_length),
         (1, 0xb1) => block_device_characteristics(lun),
@@ -58,8 +58,9 @@ fn standard_inquiry(inventory: Inventory<'_>) -> Vec<u8> {
 /// port that the command came through (SPC-4 section 7.8.5).
 fn device_identification(lun: &LogicalUnit, inventory: Inventory<'_>) -> Vec<u8> {
     let mut page = vec![0x01, 0x03, 0, 16];
-    page.extend(lun.config.naa);
-    let serial = lun.config.serial.as_bytes();
+    let identity = lun.identity();
+    page.extend(identity.naa);
+    let serial = identity.serial.as_bytes();
     page.extend([0x02, 0x01, 0, (8 + serial.len()) as u8]);
     page.extend(b"RUSTSDK ");
     page.extend(serial);

@@ -109,7 +109,14 @@ pub(super) fn write(
     writable(lun)?;
     let block_size = lun.config.block_size;
     let block = place.block;
-    Ok(take(len, Purpose::Write { block, block_size }))
+    // WRITE(6) has no flags, and WRITE AND VERIFY is on the medium when it ends.
+    let fua = is_and_verify || (cdb[0] >> 5 != 0 && cdb[1] & 0x08 != 0);
+    let purpose = Purpose::Write {
+        block,
+        block_size,
+        fua,
+    };
+    Ok(take(len, purpose))
 }
 
 fn take(len: u32, purpose: Purpose) -> Action {
@@ -192,8 +199,11 @@ pub(super) fn write_same(cdb: &[u8; 16], lun: &LogicalUnit) -> Result<Action, Se
     Ok(Action::Take(lun.config.block_size, same))
 }
 
-/// PRE-FETCH and SYNCHRONIZE CACHE: there is no cache.
+/// PRE-FETCH and SYNCHRONIZE CACHE, which may always do more than was asked for.
 pub(super) fn cache(cdb: &[u8; 16], lun: &LogicalUnit) -> Result<Action, Sense> {
     Place::read(cdb, lun)?;
+    if matches!(cdb[0], 0x35 | 0x91) {
+        lun.make_durable();
+    }
     Ok(Action::Good)
 }

@@ -1,13 +1,17 @@
 //! What the data of a command is for, and what is done with it once all of it is there.
 
 use super::{End, Sense, unmap};
-use crate::target::{lun::LogicalUnit, medium::Medium, medium::NoSpace};
+use crate::target::{core::Nexus, lun::LogicalUnit, medium::Medium, medium::NoSpace};
 
 /// What the data that comes with a command is for. Positions and counts are in blocks of the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::target) enum Purpose {
     /// WRITE, WRITE AND VERIFY: whole blocks.
-    Write { block: u64, block_size: u32 },
+    Write {
+        block: u64,
+        block_size: u32,
+        fua: bool,
+    },
     /// VERIFY with BYTCHK 01b (a block each) or 11b (one for all).
     Verify { block: u64, count: u64 },
     /// ORWRITE.
@@ -45,15 +49,21 @@ impl Purpose {
         }
     }
 
-    /// Does it; `None` if the unit was reset since `generation`.
+    /// Whether it concerns the medium, and nothing else.
+    pub(in crate::target) const fn is_of_medium(self) -> bool {
+        !matches!(self, Self::PortGroups | Self::Reserve { .. })
+    }
+
+    /// Does it for `nexus`; `None` if its tasks were ended since `generation`.
     pub(in crate::target) fn carry_out(
         self,
         unit: &LogicalUnit,
         data: &[u8],
-        generation: u32,
+        (nexus, generation): (&Nexus, u32),
     ) -> Option<End> {
         let size = unit.config.block_size as usize;
-        let done = unit.change(generation, |medium| self.apply(unit, medium, data, size))?;
+        let apply = |medium: &mut Medium| self.apply(unit, medium, data, size);
+        let done = unit.change((nexus, generation), apply)?;
         Some(match done {
             Ok(()) => End::Good,
             Err(sense) => End::Check(sense),
@@ -68,7 +78,12 @@ impl Purpose {
         size: usize,
     ) -> Result<(), Sense> {
         match self {
-            Self::Write { block, .. } => medium.write(block, data)?,
+            Self::Write { block, fua, .. } => {
+                medium.write(block, data)?;
+                if fua {
+                    medium.make_blocks_durable(block..block + (data.len() / size) as u64);
+                }
+            }
             Self::Verify { block, count } => {
                 compare(medium, size, block, data.chunks_exact(size).cycle(), count)?;
             }
@@ -100,7 +115,6 @@ impl Purpose {
             }
             Self::Unmap => unmap::apply(unit, medium, data)?,
             // Carried out by the target; nothing of it is for a medium.
-            // These change no medium.
             Self::PortGroups | Self::Reserve { .. } => {}
         }
         Ok(())
@@ -139,6 +153,7 @@ mod tests {
         let write = Purpose::Write {
             block: 0,
             block_size: 512,
+            fua: false,
         };
         for (length, expected, usable) in [
             (1024, 1024, Some(1024)),

@@ -11,10 +11,10 @@ pub(super) fn persistent_reserve_in(cdb: &[u8; 16], lun: &LogicalUnit) -> Result
         .ok_or(Sense::INVALID_FIELD)
 }
 
-/// SPC-4 section 6.16. REGISTER AND MOVE and PREEMPT AND ABORT are options that this target lacks.
+/// SPC-4 section 6.16. REGISTER AND MOVE is an option that this target lacks.
 pub(super) fn persistent_reserve_out(cdb: &[u8; 16]) -> Result<Action, Sense> {
     let action = cdb[1] & 0x1f;
-    if !matches!(action, 0x00..=0x04 | 0x06) {
+    if !matches!(action, 0x00..=0x06) {
         return Err(Sense::INVALID_FIELD);
     }
     // The list has this one length, without transport IDs.

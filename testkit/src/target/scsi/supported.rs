@@ -81,6 +81,7 @@ const COMMANDS: &[Command] = &[
     reserve_out!(0x02),
     reserve_out!(0x03),
     reserve_out!(0x04),
+    reserve_out!(0x05),
     reserve_out!(0x06),
     blocks!(16, 0x88, 0xf8),
     plain(&[

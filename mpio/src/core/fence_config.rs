@@ -1,0 +1,119 @@
+//! How lost writes are proven dead: what may be used, and who else writes.
+
+use std::time::Duration;
+
+use super::{config::ConfigError, profile::TargetProfile};
+
+/// Who writes to the device, which decides when a lost write may be tried again.
+///
+/// A write whose path was lost with an unknown outcome may still be executed, at any later time: a
+/// *ghost*. See `docs/fencing.md` for the whole story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriterMode {
+    /// Nobody but this device, as with the disk of a virtual machine. The write is tried again through
+    /// another path at once, and its caller is told when that has succeeded. The ghost has the same
+    /// bytes for the same place, so it does no harm until somebody writes that place again: later
+    /// writes that overlap it wait until the ghost is proven dead. The proof is background work, and
+    /// most programs never wait for it.
+    Single,
+    /// Others as well (a cluster file system). The write is tried again only when its ghost is proven
+    /// dead. To try earlier and complete later would not do: as soon as the repetition is in the
+    /// medium, another host may read it, conclude from it and write something newer to the same
+    /// place, which the ghost would then overwrite; and no range that is held back here holds back
+    /// another host. So nothing of the repetition leaves before the proof.
+    Shared,
+}
+
+/// Whether writes of an earlier process may still land when this one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FormerLife {
+    /// None can: the process before this one ended in good order, or never was, or long ago. The
+    /// caller knows, and the device does not, so this is the default: to assume the worst would
+    /// hold back the first write of every start for the quiesce time, with most targets.
+    None,
+    /// A process with the same initiator name, portals and local ends may have died with writes under
+    /// way. Everything that modifies waits until they are proven dead: by this device's own logins,
+    /// which reinstate all the nexuses that the former process had, on a target where that is a
+    /// barrier; by a [unit reset](FenceConfig::unit_reset) after its drain time, or by the target's
+    /// quiesce time, both since the first login. Reads do not wait.
+    Fence,
+}
+
+/// When and how the writes of a lost path are proven dead. What is not allowed here is not done, and what
+/// is [not known](super::Reinstatement::Unknown) does not count.
+///
+/// If nothing here can prove anything (no barrier, no quiesce time, no reset), a lost write ends as
+/// `Unknown` at once, in both modes: were it repeated and completed, its range would have to be held for
+/// ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct FenceConfig {
+    /// Default [`WriterMode::Single`].
+    pub mode: WriterMode,
+    /// What is known of the target. Default [`TargetProfile::UNKNOWN`].
+    pub target: TargetProfile,
+    /// Whether the nexus of a lost path may be reinstated through another portal of its target portal
+    /// group, where that is a barrier. It costs a connection and a login, and disturbs nobody. Default
+    /// yes.
+    pub sibling_reinstatement: bool,
+    /// Whether a LOGICAL UNIT RESET through another path may be used, and how long after the abortive
+    /// close. It ends the commands of *all* initiators in the logical unit, so it is for a device that
+    /// nobody else uses. The reset ends what is a task in the target by then; what is still on the
+    /// wire, or in the target's receive buffer, becomes one after it. The drain time is for that to
+    /// arrive. Default `None`: not used. Range 100 ms to 1 h.
+    pub unit_reset: Option<Duration>,
+    /// How long the proof may take, since the abortive close, where time proves nothing. Then a write
+    /// that waits for it is given up as `Unknown`; one that was repeated and completed meanwhile keeps
+    /// its range, and later writes that overlap it fail, as not executed, until the proof comes after
+    /// all. Default 60 s, range 100 ms to 1 h.
+    pub limit: Duration,
+    /// How long the target may take to confirm that a write that was cancelled or timed out on a
+    /// *living* connection is dead, before the connection is closed to make sure. Default 10 s:
+    /// twice what the session gives an ABORT TASK before it drops the connection by itself. Range
+    /// 100 ms to 1 h.
+    pub abort_grace: Duration,
+    /// Default [`FormerLife::None`].
+    pub former_life: FormerLife,
+}
+
+impl FenceConfig {
+    pub(crate) const DEFAULT: Self = Self {
+        mode: WriterMode::Single,
+        target: TargetProfile::UNKNOWN,
+        sibling_reinstatement: true,
+        unit_reset: None,
+        limit: Duration::from_secs(60),
+        abort_grace: Duration::from_secs(10),
+        former_life: FormerLife::None,
+    };
+
+    /// Whether anything but the target's own word can prove a write dead.
+    #[must_use]
+    pub const fn can_fence(&self) -> bool {
+        self.target.is_barrier() || self.target.quiesce.is_some() || self.unit_reset.is_some()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        const RANGE: &str = "100 ms to 1 h";
+        const TIMES: std::ops::RangeInclusive<Duration> =
+            Duration::from_millis(100)..=Duration::from_secs(3600);
+        let time = |value: Option<Duration>, field| match value {
+            Some(value) if !TIMES.contains(&value) => Err(ConfigError {
+                field,
+                range: RANGE,
+            }),
+            _ => Ok(()),
+        };
+        time(self.target.quiesce, "quiet_time")?;
+        time(self.unit_reset, "unit_reset")?;
+        time(Some(self.limit), "fence_limit")?;
+        time(Some(self.abort_grace), "abort_grace")?;
+        if self.former_life == FormerLife::Fence && !self.can_fence() {
+            return Err(ConfigError {
+                field: "former_life",
+                range: "Fence only with a barrier, a quiesce time or a unit reset",
+            });
+        }
+        Ok(())
+    }
+}

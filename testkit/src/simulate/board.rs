@@ -1,0 +1,105 @@
+//! What the tasks of a world share: the devices, the history, and who waits for whom.
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Poll, Waker},
+};
+
+use mpio::MultipathDevice;
+
+use super::{
+    check::{End, History, Op, OpId, Row, Violation},
+    finding::Finding,
+    memory::Guest,
+    tally::Tallies,
+    trace::{Note, Ring},
+};
+
+/// More than anybody reads.
+const MOST_FINDINGS: usize = 20;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) history: History,
+    pub(super) tallies: Tallies,
+    pub(super) ring: Ring,
+    pub(super) findings: Vec<Finding>,
+    /// By host and unit; `None` while one is closed.
+    pub(super) devices: Vec<Option<MultipathDevice>>,
+    /// Counts how often each was opened.
+    pub(super) openings: Vec<u32>,
+    /// Programs that are not done.
+    pub(super) clients: usize,
+    /// Faults whose undoing is still under way.
+    pub(super) jobs: usize,
+    /// Of the last write, over all programs.
+    pub(super) sequence: u64,
+    /// The memory of requests that are over, to see at the end that nobody has touched it.
+    pub(super) guests: Vec<(OpId, Arc<Guest>)>,
+}
+
+impl State {
+    pub(super) fn find(&mut self, finding: Finding) {
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn violate(&mut self, row: Row, what: String) {
+        self.find(Finding::Rule(Violation::new(row, what)));
+    }
+
+    pub(super) fn invoke(&mut self, now: u64, op: Op) -> OpId {
+        let id = self.history.invoke(now, op.clone());
+        self.ring.push(now, Note::Began(id, op));
+        id
+    }
+
+    pub(super) fn respond(&mut self, now: u64, id: OpId, end: End) {
+        self.history.respond(now, id, end);
+        self.ring.push(now, Note::Ended(id));
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    waiting: Vec<Waker>,
+}
+
+/// The state, behind a lock that is never held across a wait.
+#[derive(Default)]
+pub(super) struct Board(Mutex<Inner>);
+
+impl Board {
+    /// Looks at the state, or changes what nobody waits for.
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).state)
+    }
+
+    /// Changes the state, and has everybody look at it again.
+    pub(super) fn change<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut inner.state);
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        waiting.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// Waits until there is an answer.
+    pub(super) async fn until<T>(&self, mut f: impl FnMut(&mut State) -> Option<T>) -> T {
+        poll_fn(|cx| {
+            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match f(&mut inner.state) {
+                Some(answer) => Poll::Ready(answer),
+                None => {
+                    inner.waiting.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,136 @@
+//! After the storm: everything comes to its end and works again, and then the disk is looked at.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::{Either, join_all, select};
+use iscsi_client::{buf::ReadBuf, device::ReadOptions};
+use mpio::{MultipathDevice, core::PathSnapshot};
+
+use super::{
+    check::{Kind, Op, Row, stamp::BLOCK},
+    client::{decode_buf, finish},
+    trace::Note,
+    world::World,
+};
+
+/// The client number of the final look.
+const AUDITOR: u16 = u16::MAX;
+
+/// Blocks of one read of the final look.
+const PIECE: u64 = 64;
+
+/// How often the paths are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Everything that was asked for comes to an end.
+pub(super) async fn requests_end(world: &Arc<World>) {
+    let bound = world.plan.patience() * 3;
+    let done = world
+        .board
+        .until(|state| (state.clients == 0 && state.jobs == 0).then_some(()));
+    let patience = world.handle.sleep(bound);
+    if let Either::Right(_) = select(pin!(done), pin!(patience)).await {
+        world.board.with(|state| {
+            let open = state.history.open();
+            let (clients, jobs) = (state.clients, state.jobs);
+            let account = format!(
+                "{bound:?} after the last fault {clients} programs and {jobs} openings are not done, {open} requests are open"
+            );
+            state.violate(Row::L1, account);
+        });
+    }
+}
+
+/// Every path is usable again.
+pub(super) async fn paths_return(world: &Arc<World>) {
+    let until = world.handle.elapsed().max(world.plan.calm) + world.plan.patience();
+    let expected = world.plan.paths().len();
+    for (index, device) in devices(world).into_iter().enumerate() {
+        loop {
+            let snapshot = device.snapshot();
+            let usable = snapshot
+                .paths()
+                .filter(|path| PathSnapshot::is_usable(path));
+            if usable.count() == expected && snapshot.paths().count() == expected {
+                break;
+            }
+            if world.handle.elapsed() > until {
+                let account = format!("device {index} after {until:?}:\n{}", device.topology());
+                world.board.with(|state| state.violate(Row::L2, account));
+                break;
+            }
+            world.handle.sleep(LOOK).await;
+        }
+    }
+}
+
+/// Nothing is under way any more.
+pub(super) fn is_quiet(world: &World) {
+    for (index, device) in devices(world).into_iter().enumerate() {
+        let snapshot = device.snapshot();
+        if (snapshot.unfinished, snapshot.ghosts) != (0, 0) {
+            let (unfinished, ghosts) = (snapshot.unfinished, snapshot.ghosts);
+            let account = format!("device {index}: {unfinished} requests, {ghosts} ghosts at rest");
+            world.board.with(|state| state.violate(Row::I4, account));
+        }
+    }
+}
+
+/// Reads all blocks over every path.
+pub(super) async fn audit(world: &Arc<World>) {
+    world.note(Note::Text("final look at the disk"));
+    let units = world.plan.units.len();
+    let devices = devices(world).into_iter().enumerate();
+    let audits = devices.map(|(index, device)| async move {
+        let paths: Vec<_> = device.snapshot().paths().map(|path| path.id).collect();
+        for path in paths.into_iter().filter_map(|id| device.path(id)) {
+            let mut first = 0;
+            while first < world.plan.work.span {
+                let last = (first + PIECE).min(world.plan.work.span);
+                let op = Op {
+                    client: AUDITOR,
+                    unit: u16::try_from(index % units).unwrap_or(u16::MAX),
+                    kind: Kind::Read,
+                    blocks: first..last,
+                };
+                let now = world.now();
+                let id = world.board.with(|state| state.invoke(now, op));
+                let len = usize::try_from(last - first).unwrap_or_default() * BLOCK;
+                let buf = ReadBuf::zeroed(len);
+                let options = ReadOptions::default();
+                let read = path.read(first * BLOCK as u64, buf, options).await;
+                let end = read
+                    .result
+                    .map(|()| decode_buf(index % units, first, &read.buf));
+                if let Err(error) = &end {
+                    let account = format!("{id} of the final look fails: {error:#}");
+                    world.board.with(|state| state.violate(Row::L2, account));
+                }
+                finish(world, id, end);
+                first = last;
+            }
+        }
+    });
+    join_all(audits).await;
+}
+
+/// Closes everything, in good order.
+pub(super) async fn close(world: &Arc<World>) {
+    let devices = world.board.with(|state| std::mem::take(&mut state.devices));
+    let closes = devices.iter().flatten().map(MultipathDevice::close);
+    let close = async {
+        join_all(closes).await;
+        join_all(world.hosts.iter().map(|host| host.close())).await;
+    };
+    let patience = world.handle.sleep(world.plan.patience());
+    if let Either::Right(_) = select(pin!(close), pin!(patience)).await {
+        let account = "a device or an initiator cannot be closed".into();
+        world.board.with(|state| state.violate(Row::L1, account));
+    }
+}
+
+fn devices(world: &World) -> Vec<MultipathDevice> {
+    world
+        .board
+        .with(|state| state.devices.iter().flatten().cloned().collect())
+}

@@ -1,0 +1,306 @@
+//! A program: it reads and writes one device, one request at a time, and tells the history.
+
+use std::{future::Future, ops::Range, pin::pin, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
+use iscsi_client::{
+    buf::{ReadBuf, ReadSeg, WriteBuf, WriteSeg},
+    device::{FlushOptions, ReadOptions, WriteOptions},
+    error::Error,
+};
+use mpio::MultipathDevice;
+
+use super::{
+    check::{
+        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp,
+        stamp::{self, BLOCK},
+    },
+    memory::Guest,
+    trace::Note,
+    world::World,
+};
+use crate::sim::Rng;
+
+/// Requests begin this long before a fault at most, so that it finds them under way.
+const LEAD: u64 = 2_000_000;
+/// And this long after it.
+const TRAIL: u64 = 30_000_000;
+
+/// A program, before it runs.
+pub(super) struct Client {
+    pub(super) id: u16,
+    /// Its device.
+    pub(super) device: usize,
+    pub(super) requests: u32,
+    pub(super) rng: Rng,
+}
+
+/// What one request is to be like.
+struct Intent {
+    blocks: Range<u64>,
+    region: bool,
+    /// Where the memory is cut into segments.
+    cut: Option<usize>,
+    /// The caller gives up after this time, by dropping the future.
+    dropped: Option<Duration>,
+    timeout: Option<Duration>,
+}
+
+impl Client {
+    pub(super) async fn run(mut self, world: Arc<World>) {
+        let schedule = self.schedule(&world);
+        for at in schedule {
+            let now = world.now();
+            if at > now {
+                world.handle.sleep(Duration::from_nanos(at - now)).await;
+            }
+            let index = self.device;
+            let device = world.board.until(|state| state.devices[index].clone());
+            let device = device.await;
+            self.request(&world, &device).await;
+        }
+        world.board.change(|state| state.clients -= 1);
+    }
+
+    /// When each request is made at the earliest: some at any time, the others around the faults.
+    fn schedule(&mut self, world: &World) -> Vec<u64> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let calm = nanos(world.plan.calm);
+        let faults = &world.plan.faults;
+        let mut times: Vec<u64> = (0..self.requests)
+            .map(|_| {
+                let fault = faults.get(self.rng.below(faults.len() as u64) as usize);
+                match fault.filter(|_| self.rng.chance(world.plan.work.rush)) {
+                    Some(fault) => {
+                        let begin = nanos(fault.at).saturating_sub(LEAD);
+                        begin + self.rng.below(LEAD + TRAIL)
+                    }
+                    None => self.rng.below(calm),
+                }
+            })
+            .collect();
+        times.sort_unstable();
+        times
+    }
+
+    async fn request(&mut self, world: &World, device: &MultipathDevice) {
+        let work = &world.plan.work;
+        let drawn = self.rng.below(1000);
+        let writes = u64::from(work.writes);
+        let intent = self.intent(world);
+        if drawn < writes {
+            self.write(world, device, intent).await;
+        } else if drawn < writes + u64::from(work.flushes) {
+            self.flush(world, device, intent).await;
+        } else {
+            self.read(world, device, intent).await;
+        }
+    }
+
+    fn intent(&mut self, world: &World) -> Intent {
+        let work = &world.plan.work;
+        let rng = &mut self.rng;
+        let longest = if rng.chance(work.long) {
+            work.longest
+        } else {
+            8
+        };
+        let count = 1 + rng.below(longest.min(work.span));
+        let first = rng.below(work.span - count + 1);
+        let some = |rng: &mut Rng, share: u16, most: u64| {
+            rng.chance(share)
+                .then(|| Duration::from_micros(1 + rng.below(most)))
+        };
+        let most = [2_000, 20_000, 3_000_000][rng.below(3) as usize];
+        Intent {
+            blocks: first..first + count,
+            region: rng.chance(work.regions),
+            cut: rng
+                .chance(200)
+                .then(|| 1 + rng.below(count * BLOCK as u64 - 1) as usize),
+            dropped: some(rng, work.dropped, most),
+            timeout: some(rng, work.timed, most),
+        }
+    }
+
+    fn op(&self, world: &World, kind: Kind, blocks: Range<u64>) -> Op {
+        let unit = self.device % world.plan.units.len();
+        Op {
+            client: self.id,
+            unit: u16::try_from(unit).unwrap_or(u16::MAX),
+            kind,
+            blocks,
+        }
+    }
+
+    async fn write(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+        let sequence = world.board.with(|state| {
+            state.sequence += 1;
+            state.sequence
+        });
+        let stamp = Stamp::new(self.id, sequence);
+        let mut data = vec![0; (intent.blocks.end - intent.blocks.start) as usize * BLOCK];
+        stamp::fill(intent.blocks.start, stamp, &mut data);
+        let len = data.len();
+        let mut guest = None;
+        let buf = if intent.region {
+            let memory = guest.insert(Guest::new(data));
+            let range = |from: usize, to: usize| {
+                WriteSeg::region(memory.clone(), from as u64, to - from).expect("within it")
+            };
+            let cut = intent.cut.unwrap_or(len);
+            [range(0, cut), range(cut, len)].into_iter().collect()
+        } else {
+            let mut data = Bytes::from(data);
+            match intent.cut {
+                Some(cut) => {
+                    let head = data.split_to(cut);
+                    [WriteSeg::from(head), WriteSeg::from(data)]
+                        .into_iter()
+                        .collect()
+                }
+                None => WriteBuf::from(data),
+            }
+        };
+        let mut options = WriteOptions::default();
+        options.timeout = intent.timeout;
+        let offset = intent.blocks.start * BLOCK as u64;
+        let kind = Kind::Write { stamp };
+        let id = self.begin(world, kind, intent.blocks);
+        let write = device.write(offset, buf, options);
+        let done = unless_dropped(world, write, intent.dropped).await;
+        if let Some(guest) = &guest {
+            guest.close();
+        }
+        let end = match done {
+            Some(completion) => {
+                if completion.buf.len() != len {
+                    violate(world, Row::I4, id, "gives another buffer back");
+                }
+                completion.result.map(|()| End::Wrote)
+            }
+            None => Ok(End::Dropped),
+        };
+        finish(world, id, end);
+        keep(world, id, guest);
+    }
+
+    async fn read(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+        let len = (intent.blocks.end - intent.blocks.start) as usize * BLOCK;
+        let mut guest = None;
+        let buf = if intent.region {
+            let memory = guest.insert(Guest::new(vec![0; len]));
+            let range = |from: usize, to: usize| {
+                ReadSeg::region(memory.clone(), from as u64, to - from).expect("within it")
+            };
+            let cut = intent.cut.unwrap_or(len);
+            [range(0, cut), range(cut, len)].into_iter().collect()
+        } else {
+            match intent.cut {
+                Some(cut) => [cut, len - cut]
+                    .into_iter()
+                    .map(|len| ReadSeg::from(BytesMut::zeroed(len)))
+                    .collect(),
+                None => ReadBuf::zeroed(len),
+            }
+        };
+        let mut options = ReadOptions::default();
+        options.timeout = intent.timeout;
+        let first = intent.blocks.start;
+        let id = self.begin(world, Kind::Read, intent.blocks);
+        let read = device.read(first * BLOCK as u64, buf, options);
+        let done = unless_dropped(world, read, intent.dropped).await;
+        if let Some(guest) = &guest {
+            guest.close();
+        }
+        let end = match done {
+            Some(completion) => {
+                if completion.buf.len() != len {
+                    violate(world, Row::I4, id, "gives another buffer back");
+                }
+                let unit = self.device % world.plan.units.len();
+                completion.result.map(|()| match &guest {
+                    Some(guest) => decode(unit, first, &guest.bytes()),
+                    None => decode_buf(unit, first, &completion.buf),
+                })
+            }
+            None => Ok(End::Dropped),
+        };
+        finish(world, id, end);
+        keep(world, id, guest);
+    }
+
+    async fn flush(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+        let mut options = FlushOptions::default();
+        options.timeout = intent.timeout;
+        let id = self.begin(world, Kind::Flush, 0..0);
+        let flush = device.flush(options);
+        let done = unless_dropped(world, flush, intent.dropped).await;
+        let end = done.map_or(Ok(End::Dropped), |result| result.map(|()| End::Flushed));
+        finish(world, id, end);
+    }
+
+    fn begin(&self, world: &World, kind: Kind, blocks: Range<u64>) -> OpId {
+        let op = self.op(world, kind, blocks);
+        let now = world.now();
+        world.board.with(|state| state.invoke(now, op))
+    }
+}
+
+/// The blocks of a read, whatever its memory is made of.
+pub(super) fn decode_buf(unit: usize, first: u64, buf: &ReadBuf) -> End {
+    if let Some(data) = buf.as_slice() {
+        return decode(unit, first, data);
+    }
+    let slices = buf.segments().filter_map(ReadSeg::as_slice);
+    decode(unit, first, &slices.collect::<Vec<_>>().concat())
+}
+
+fn decode(unit: usize, first: u64, data: &[u8]) -> End {
+    let seed = World::unit_seed(u16::try_from(unit).unwrap_or(u16::MAX));
+    End::Read(stamp::read_all(seed, first, data))
+}
+
+async fn unless_dropped<T>(
+    world: &World,
+    request: impl Future<Output = T>,
+    after: Option<Duration>,
+) -> Option<T> {
+    let Some(after) = after else {
+        return Some(request.await);
+    };
+    let request = pin!(request);
+    let patience = pin!(world.handle.sleep(after));
+    match select(request, patience).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+pub(super) fn finish(world: &World, id: OpId, end: Result<End, Error>) {
+    let now = world.now();
+    world.board.with(|state| {
+        let end = end.unwrap_or_else(|error| {
+            state.tallies.failed += 1;
+            let end = End::Failed(ExecutionKnowledge::from(&error));
+            state.ring.push(now, Note::Failed(id, error));
+            end
+        });
+        state.tallies.checked += 1;
+        state.tallies.dropped += u64::from(end == End::Dropped);
+        state.respond(now, id, end);
+    });
+}
+
+fn violate(world: &World, row: Row, id: OpId, what: &str) {
+    let account = format!("{id} {what}");
+    world.board.with(|state| state.violate(row, account));
+}
+
+/// Guest memory stays the guest's after the request; at the end it is asked whether it did.
+fn keep(world: &World, id: OpId, guest: Option<Arc<Guest>>) {
+    if let Some(guest) = guest {
+        world.board.with(|state| state.guests.push((id, guest)));
+    }
+}

@@ -1,0 +1,338 @@
+//! From a seed to a world.
+
+use std::time::Duration;
+
+use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
+
+use super::plan::{
+    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, What, Work,
+};
+use crate::{sim::Rng, target::PortState};
+
+const US: Duration = Duration::from_micros(1);
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+
+/// A number in `from..=to`.
+const fn between(rng: &mut Rng, from: u64, to: u64) -> u64 {
+    from + rng.below(to - from + 1)
+}
+
+fn small(rng: &mut Rng, from: u8, to: u8) -> u8 {
+    u8::try_from(between(rng, from.into(), to.into())).unwrap_or(from)
+}
+
+fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[usize::try_from(rng.below(of.len() as u64)).unwrap_or_default()]
+}
+
+/// In units of `unit`, `from..=to`.
+fn time(rng: &mut Rng, unit: Duration, from: u64, to: u64) -> Duration {
+    unit * u32::try_from(between(rng, from, to)).unwrap_or(u32::MAX)
+}
+
+impl Plan {
+    /// The world of `seed`: 60 simulated seconds, at least 3 faults and 2000 requests.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        // Another sequence than the network's, which is seeded with the number itself.
+        let mut rng = Rng::new(seed ^ 0x5eed_0fa0_0971);
+        let rng = &mut rng;
+        let (nics, portals, paired) = pick(
+            rng,
+            &[
+                (1, 1, true),
+                (2, 2, true),
+                (2, 2, true),
+                (2, 2, true),
+                (2, 2, false),
+                (1, 2, false),
+                (3, 3, true),
+                (4, 4, true),
+                (2, 3, false),
+                (2, 4, false),
+            ],
+        );
+        let controllers = between(rng, 1, 3);
+        let hosts = pick(rng, &[1, 1, 2]);
+        let units = (0..pick(rng, &[1, 1, 2, 3, 4])).map(|_| between(rng, 4096, 16_384));
+        let mut plan = Self {
+            seed,
+            portals: (0..portals)
+                .map(|at: u64| u16::try_from(at % controllers + 1).unwrap_or(1))
+                .collect(),
+            nics,
+            paired,
+            hosts,
+            units: units.collect(),
+            network: network(rng),
+            session: session(rng),
+            device: device(rng),
+            work: work(rng),
+            calm: time(rng, S, 40, 50),
+            faults: Vec::new(),
+        };
+        plan.faults = plan.storm(rng);
+        plan
+    }
+
+    /// A subset of the kinds of faults, at a rate of the seed's own.
+    fn storm(&self, rng: &mut Rng) -> Vec<Fault> {
+        let kinds: Vec<Kind> = ALL.iter().copied().filter(|_| rng.chance(350)).collect();
+        let kinds = if kinds.is_empty() { &ALL[..4] } else { &kinds };
+        let count = if rng.chance(250) {
+            between(rng, 12, 60)
+        } else {
+            between(rng, 3, 10)
+        };
+        let latest = self.calm.saturating_sub(5 * S).as_millis() as u64;
+        let mut faults: Vec<Fault> = (0..count)
+            .map(|_| {
+                let at =
+                    US * u32::try_from(between(rng, 500_000, latest * 1000)).unwrap_or(1_000_000);
+                let kind = pick(rng, kinds);
+                let what = self.fault(rng, kind);
+                let longest = match what {
+                    What::Answer { .. } | What::Attention { .. } | What::Reset(_) => 1,
+                    _ => pick(rng, &[50, 500, 3000, 10_000, 30_000]),
+                };
+                let lasts = time(rng, MS, 1, longest).min(self.calm.saturating_sub(at));
+                Fault { at, lasts, what }
+            })
+            .collect();
+        faults.sort_by_key(|fault| fault.at);
+        faults
+    }
+
+    fn place(&self, rng: &mut Rng) -> Place {
+        let (nic, portal) = pick(rng, &self.paths());
+        let host = small(rng, 0, self.hosts - 1);
+        match rng.below(4) {
+            0 => Place::Portal(portal),
+            1 => Place::Nic { host, nic },
+            _ => Place::Path { host, nic, portal },
+        }
+    }
+
+    fn fault(&self, rng: &mut Rng, kind: Kind) -> What {
+        let portal = small(rng, 0, self.portals.len() as u8 - 1);
+        let unit = rng.below(self.units.len() as u64) as u16;
+        let host = small(rng, 0, self.hosts - 1);
+        match kind {
+            Kind::Cut => What::Cut(self.place(rng)),
+            Kind::Stall => What::Stall(self.place(rng)),
+            Kind::Refuse => What::Refuse(self.place(rng)),
+            Kind::Reset => What::Reset(self.place(rng)),
+            Kind::Limit => What::Limit(self.place(rng), pick(rng, &[2_000, 100_000, 2_000_000])),
+            Kind::Delay => {
+                // A quiet time is true only if the target is done with everything by then.
+                let longest = match self.device.fence {
+                    Fence::QuietTime(time) => (time / 2).as_millis() as u64,
+                    Fence::Barrier | Fence::None => 12_000,
+                };
+                let longest = pick(rng, &[20, 300, longest]).min(longest);
+                let by = time(rng, MS, 1, longest);
+                What::Delay { portal, by }
+            }
+            Kind::Answer => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35, 0x00]),
+                answer: pick(
+                    rng,
+                    &[
+                        Answered::Status(0x08),
+                        Answered::Status(0x28),
+                        Answered::Sense(0x02, 0x04, 0x01),
+                        Answered::Sense(0x0b, 0x00, 0x00),
+                        Answered::Sense(0x0b, 0x47, 0x03),
+                        Answered::Sense(0x06, 0x29, 0x00),
+                    ],
+                ),
+                times: small(rng, 1, 12),
+            },
+            Kind::Attention => What::Attention {
+                unit,
+                code: pick(
+                    rng,
+                    &[(0x29, 0x00), (0x2a, 0x01), (0x2a, 0x09), (0x3f, 0x0e)],
+                ),
+            },
+            Kind::PortState => What::PortState {
+                group: self.portals[usize::from(portal)],
+                state: pick(
+                    rng,
+                    &[
+                        PortState::NonOptimized,
+                        PortState::Standby,
+                        PortState::Unavailable,
+                        PortState::Transitioning,
+                    ],
+                ),
+            },
+            Kind::RefuseLogins => What::RefuseLogins {
+                portal,
+                status: pick(rng, &[(3, 1), (3, 2), (2, 1), (2, 3), (3, 0)]),
+            },
+            Kind::Redirect => What::Redirect {
+                portal,
+                to: small(rng, 0, self.portals.len() as u8 - 1),
+            },
+            Kind::Notice => What::Notice {
+                portal,
+                said: pick(
+                    rng,
+                    &[
+                        Said::Logout(3),
+                        Said::Drop(0),
+                        Said::DropAll(1),
+                        Said::Negotiate(3),
+                    ],
+                ),
+            },
+            Kind::RemovePath => What::RemovePath {
+                host,
+                unit,
+                path: small(rng, 0, self.paths().len() as u8 - 1),
+            },
+            Kind::Reopen => What::Reopen { host, unit },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Cut,
+    Stall,
+    Refuse,
+    Reset,
+    Limit,
+    Delay,
+    Answer,
+    Attention,
+    PortState,
+    RefuseLogins,
+    Redirect,
+    Notice,
+    RemovePath,
+    Reopen,
+}
+
+const ALL: &[Kind] = &[
+    Kind::Cut,
+    Kind::Stall,
+    Kind::Reset,
+    Kind::Delay,
+    Kind::Refuse,
+    Kind::Limit,
+    Kind::Answer,
+    Kind::Attention,
+    Kind::PortState,
+    Kind::RefuseLogins,
+    Kind::Redirect,
+    Kind::Notice,
+    Kind::RemovePath,
+    Kind::Reopen,
+];
+
+fn network(rng: &mut Rng) -> Network {
+    let least = pick(rng, &[20, 50, 50, 200, 1000]);
+    let spread = pick(rng, &[10, 200, 2000]);
+    Network {
+        latency: US * least..US * (least + spread),
+        partial_per_mille: pick(rng, &[0, 0, 20, 100, 400]),
+        pipe_capacity: pick(rng, &[4096, 65_536, 262_144, 262_144]),
+    }
+}
+
+fn session(rng: &mut Rng) -> SessionTerms {
+    let segment = pick(rng, &[512, 1024, 4096, 8192, 65_536, 262_144]);
+    let max_burst = pick(rng, &[1024, 4096, 65_536, 1 << 20]);
+    SessionTerms {
+        header_digest: rng.chance(300),
+        data_digest: rng.chance(300),
+        chap: rng.chance(200),
+        initial_r2t: rng.chance(300),
+        immediate_data: rng.chance(700),
+        segment,
+        max_burst,
+        first_burst: pick(rng, &[512, 2048, 65_536]).min(max_burst),
+        outstanding_r2t: pick(rng, &[1, 1, 2, 4]),
+        window: pick(rng, &[2, 4, 16, 128]),
+        queue_depth: pick(rng, &[2, 8, 32, 128]),
+        time2wait: pick(rng, &[0, 0, 0, 1, 2]),
+        status_in_data: rng.chance(700),
+        ping_every: pick(rng, &[0, 0, 0, 7, 50]),
+        max_transfer: pick(rng, &[4096, 65_536, 1 << 24]),
+        nop: (time(rng, S, 1, 5), time(rng, S, 1, 5)),
+        command_timeout: pick(rng, &[5 * S, 15 * S, 30 * S, 30 * S]),
+        connect_timeout: time(rng, S, 1, 5),
+        service_time: pick(rng, &[Duration::ZERO, Duration::ZERO, 100 * US, MS, 5 * MS]),
+    }
+}
+
+fn device(rng: &mut Rng) -> DeviceTerms {
+    let polling = time(rng, MS, 500, 5000);
+    let floor = time(rng, MS, 5, 100);
+    let fence = match rng.below(8) {
+        0..3 => Fence::Barrier,
+        3..7 => Fence::QuietTime(time(rng, MS, 500, 10_000)),
+        _ => Fence::None,
+    };
+    DeviceTerms {
+        grouping: pick(
+            rng,
+            &[
+                PathGroupingPolicy::Multibus,
+                PathGroupingPolicy::Multibus,
+                PathGroupingPolicy::Failover,
+            ],
+        ),
+        selector: pick(
+            rng,
+            &[
+                PathSelector::ServiceTime,
+                PathSelector::QueueLength,
+                PathSelector::RoundRobin,
+            ],
+        ),
+        failback: pick(
+            rng,
+            &[
+                Failback::Manual,
+                Failback::Immediate,
+                Failback::After(2 * S),
+            ],
+        ),
+        no_path_retry: pick(
+            rng,
+            &[
+                NoPathRetry::Fail,
+                NoPathRetry::QueueFor(5 * S),
+                NoPathRetry::QueueFor(60 * S),
+                NoPathRetry::Queue,
+            ],
+        ),
+        polling: (polling, polling * pick(rng, &[1, 4])),
+        checker_timeout: time(rng, S, 2, 30),
+        suspicion: (floor, pick(rng, &[2, 4, 8]), floor * 5),
+        nop_timeout: time(rng, MS, 20, 500),
+        tear_down: time(rng, MS, 100, 6000),
+        fence,
+    }
+}
+
+fn work(rng: &mut Rng) -> Work {
+    Work {
+        clients: pick(rng, &[3, 6, 12]),
+        requests: u32::try_from(between(rng, 2_200, 4_000)).unwrap_or(2_200),
+        span: pick(rng, &[16, 64, 256]),
+        writes: pick(rng, &[300, 500, 700]),
+        flushes: pick(rng, &[0, 10, 50]),
+        long: pick(rng, &[0, 10, 40]),
+        longest: pick(rng, &[32, 128, 512]),
+        dropped: pick(rng, &[0, 0, 20, 100]),
+        timed: pick(rng, &[0, 0, 20, 100]),
+        regions: pick(rng, &[0, 100, 300]),
+        rush: pick(rng, &[200, 600, 900]),
+    }
+}

@@ -1,0 +1,237 @@
+//! Carries the faults of a plan out.
+
+use std::{sync::Arc, time::Duration};
+
+use iscsi_client::runtime::Runtime;
+use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
+
+use super::{
+    plan::{Answered, Fault, Place, Said, What},
+    trace::Note,
+    world::{World, nic_address, portal_address},
+};
+use crate::{
+    sim::Link,
+    target::{Answer, Notice, PortState, Redirect},
+};
+
+/// Between two attempts to put back a path that was taken out.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// Begins and ends each fault at its time, and returns when it is calm.
+pub(super) async fn storm(world: &Arc<World>) {
+    let faults = &world.plan.faults;
+    let begins = faults.iter().map(|fault| fault.at);
+    let ends = faults.iter().map(|fault| fault.at + fault.lasts);
+    let mut agenda: Vec<(Duration, bool, usize)> = begins
+        .enumerate()
+        .map(|(index, at)| (at, false, index))
+        .chain(ends.enumerate().map(|(index, at)| (at, true, index)))
+        .collect();
+    agenda.sort_unstable();
+    for (at, is_over, index) in agenda {
+        let now = world.handle.elapsed();
+        if at > now {
+            world.handle.sleep(at - now).await;
+        }
+        let fault = &world.plan.faults[index];
+        if is_over {
+            world.note(Note::Over(index));
+            end(world, fault);
+        } else {
+            world.note(Note::Begins(index));
+            world.board.with(|state| {
+                *state.tallies.faults.entry(fault.what.kind()).or_default() += 1;
+            });
+            begin(world, fault);
+        }
+    }
+    let calm = world.plan.calm;
+    let left = calm.saturating_sub(world.handle.elapsed());
+    world.handle.sleep(left).await;
+}
+
+/// The links that a place is made of.
+fn links(world: &World, place: Place) -> Vec<Link> {
+    match place {
+        Place::Portal(portal) => vec![Link::to(portal_address(portal))],
+        Place::Nic { host, nic } => (0..)
+            .zip(&world.plan.portals)
+            .map(|(portal, _)| Link::between(nic_address(host, nic), portal_address(portal)))
+            .collect(),
+        Place::Path { host, nic, portal } => {
+            vec![Link::between(
+                nic_address(host, nic),
+                portal_address(portal),
+            )]
+        }
+    }
+}
+
+/// Whether there is what a fault is about: a plan that was made simpler has less than the drawn one.
+fn fits(world: &World, what: &What) -> bool {
+    let plan = &world.plan;
+    match *what {
+        What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
+            host < plan.hosts && usize::from(unit) < plan.units.len()
+        }
+        _ => true,
+    }
+}
+
+fn begin(world: &Arc<World>, fault: &Fault) {
+    if !fits(world, &fault.what) {
+        return;
+    }
+    let net = world.handle.net();
+    let core = world.target.core();
+    let each = |place, act: &dyn Fn(Link)| links(world, place).into_iter().for_each(act);
+    match fault.what {
+        What::Cut(place) => each(place, &|link| net.cut(link)),
+        What::Stall(place) => each(place, &|link| net.stall(link)),
+        What::Refuse(place) => each(place, &|link| net.refuse(link)),
+        What::Reset(place) => each(place, &|link| net.reset(link)),
+        What::Limit(place, rate) => each(place, &|link| net.limit(link, Some(rate))),
+        What::Delay { portal, by } => {
+            core.set_delay(portal.into(), world.plan.session.service_time + by);
+        }
+        What::Answer {
+            unit,
+            opcode,
+            answer,
+            times,
+        } => {
+            let answer = match answer {
+                Answered::Status(status) => Answer::Status(status),
+                Answered::Sense(key, asc, ascq) => Answer::Sense(key, asc, ascq),
+            };
+            core.answer(unit, &[opcode], answer, times.into());
+        }
+        What::Attention { unit, code } => core.raise_attention(unit, code.0, code.1),
+        What::PortState { group, state } => core.set_port_state(group, state),
+        What::RefuseLogins { portal, status } => {
+            let (class, detail) = status;
+            core.refuse_logins(portal.into(), Some(LoginStatus { class, detail }));
+        }
+        What::Redirect { portal, to } => {
+            let to = portal_address(to).to_string();
+            let permanent = false;
+            core.redirect_logins(portal.into(), Some(Redirect { to, permanent }));
+        }
+        What::Notice { portal, said } => {
+            let (event, parameters) = match said {
+                Said::Logout(within) => (AsyncEvent::LogoutRequested, [0, 0, within]),
+                Said::Drop(wait) => (AsyncEvent::ConnectionDrop, [0, wait, 0]),
+                Said::DropAll(wait) => (AsyncEvent::SessionDrop, [0, wait, 0]),
+                Said::Negotiate(within) => (AsyncEvent::NegotiationRequested, [0, 0, within]),
+            };
+            core.announce(portal.into(), Notice::new(event, parameters));
+        }
+        What::RemovePath { host, unit, path } => remove_path(world, host, unit, path),
+        What::Reopen { host, unit } => reopen(world, world.device_index(host, unit)),
+    }
+}
+
+fn end(world: &Arc<World>, fault: &Fault) {
+    if !fits(world, &fault.what) {
+        return;
+    }
+    let net = world.handle.net();
+    let core = world.target.core();
+    match fault.what {
+        What::Cut(place) | What::Stall(place) | What::Refuse(place) => {
+            links(world, place)
+                .into_iter()
+                .for_each(|link| net.heal(link));
+        }
+        What::Limit(place, _) => {
+            let links = links(world, place).into_iter();
+            links.for_each(|link| net.limit(link, None));
+        }
+        What::Delay { portal, .. } => {
+            core.set_delay(portal.into(), world.plan.session.service_time);
+        }
+        What::Answer { unit, opcode, .. } => {
+            core.answer(unit, &[opcode], Answer::Status(0), 0);
+        }
+        What::PortState { group, .. } => core.set_port_state(group, PortState::Optimized),
+        What::RefuseLogins { portal, .. } => core.refuse_logins(portal.into(), None),
+        What::Redirect { portal, .. } => core.redirect_logins(portal.into(), None),
+        What::RemovePath { host, unit, path } => put_back(world, host, unit, path),
+        What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
+    }
+}
+
+/// Ends every fault, whatever began it.
+pub(super) fn heal(world: &Arc<World>) {
+    world.note(Note::Text("calm"));
+    world.handle.net().heal_all();
+    for fault in &world.plan.faults {
+        if !matches!(fault.what, What::RemovePath { .. }) {
+            end(world, fault);
+        }
+    }
+}
+
+fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
+    let index = world.device_index(host, unit);
+    let device = world.board.with(|state| state.devices[index].clone());
+    let Some(device) = device else { return };
+    let name = world.path_name(host, path);
+    let snapshot = device.snapshot();
+    let found = snapshot.paths().find(|path| *path.name == *name);
+    if let Some(path) = found {
+        device.remove_path(path.id);
+    }
+}
+
+/// Opens a path and adds it, unless the device was opened anew meanwhile, with all its paths.
+fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
+    let index = world.device_index(host, unit);
+    let opening = world.board.with(|state| {
+        state.jobs += 1;
+        state.openings[index]
+    });
+    let name = world.path_name(host, path);
+    let world = Arc::clone(world);
+    let handle = world.handle.clone();
+    handle.spawn(Box::pin(async move {
+        loop {
+            let is_same = |state: &mut super::board::State| state.openings[index] == opening;
+            let device = world.board.with(|state| {
+                let device = state.devices[index].clone();
+                device.filter(|_| is_same(state))
+            });
+            let Some(device) = device else { break };
+            if device.snapshot().paths().any(|path| *path.name == *name) {
+                break;
+            }
+            if let Ok((attributes, unit)) = world.open_path(host, unit, path).await {
+                let added = device.add_path(attributes, unit);
+                if added.is_ok() {
+                    break;
+                }
+            }
+            world.handle.sleep(RETRY).await;
+        }
+        world.board.change(|state| state.jobs -= 1);
+    }));
+}
+
+/// Closes a device and opens it again, while its programs wait, or see it closed.
+fn reopen(world: &Arc<World>, index: usize) {
+    let device = world.board.change(|state| {
+        let device = state.devices[index].take();
+        state.jobs += usize::from(device.is_some());
+        device
+    });
+    let Some(device) = device else { return };
+    let world = Arc::clone(world);
+    let handle = world.handle.clone();
+    handle.spawn(Box::pin(async move {
+        device.close().await;
+        drop(device);
+        world.reopen(index).await;
+        world.board.change(|state| state.jobs -= 1);
+    }));
+}

@@ -1,0 +1,433 @@
+//! A world as data: what there is, what happens, and how to say that in a few lines.
+
+use std::{fmt, ops::Range, time::Duration};
+
+use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
+
+use super::check::invariants::Bound;
+use crate::target::PortState;
+
+/// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The seed, which decides whatever the rest leaves open.
+    pub seed: u64,
+    /// The target's portals, by their portal group tag: a group is a controller.
+    pub portals: Vec<u16>,
+    /// Network devices of each host.
+    pub nics: u8,
+    /// The first NIC reaches the first portal only, and so on; else each reaches each.
+    pub paired: bool,
+    /// Hosts, each with an initiator name of its own.
+    pub hosts: u8,
+    /// Logical units, and their sizes in blocks of 512 bytes. Each host has a device for each.
+    pub units: Vec<u64>,
+    /// The network.
+    pub network: Network,
+    /// The sessions.
+    pub session: SessionTerms,
+    /// The multipath devices.
+    pub device: DeviceTerms,
+    /// What the programs do.
+    pub work: Work,
+    /// When all faults are over.
+    pub calm: Duration,
+    /// The faults, by their beginning.
+    pub faults: Vec<Fault>,
+}
+
+/// The network; see [`SimConfig`](crate::sim::SimConfig).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Network {
+    /// One-way latency.
+    pub latency: Range<Duration>,
+    /// How many of 1000 reads and writes are partial.
+    pub partial_per_mille: u16,
+    /// Bytes that a direction of a connection holds.
+    pub pipe_capacity: usize,
+}
+
+/// What both ends of a session bring along. Lengths in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionTerms {
+    /// Header digests.
+    pub header_digest: bool,
+    /// Data digests.
+    pub data_digest: bool,
+    /// Whether the hosts authenticate themselves.
+    pub chap: bool,
+    /// InitialR2T.
+    pub initial_r2t: bool,
+    /// ImmediateData.
+    pub immediate_data: bool,
+    /// MaxRecvDataSegmentLength of both sides.
+    pub segment: u32,
+    /// MaxBurstLength.
+    pub max_burst: u32,
+    /// FirstBurstLength.
+    pub first_burst: u32,
+    /// MaxOutstandingR2T.
+    pub outstanding_r2t: u16,
+    /// Commands that the target's window has room for.
+    pub window: u32,
+    /// Commands that a session has under way.
+    pub queue_depth: u16,
+    /// DefaultTime2Wait of the target, in seconds.
+    pub time2wait: u16,
+    /// Whether GOOD status travels in the last Data-In.
+    pub status_in_data: bool,
+    /// The target pings after so many commands; 0 is never.
+    pub ping_every: u32,
+    /// The longest transfer of one command.
+    pub max_transfer: u32,
+    /// Silence before a ping, and after it.
+    pub nop: (Duration, Duration),
+    /// Time for a command, at the session and at the logical unit.
+    pub command_timeout: Duration,
+    /// Time for a connection.
+    pub connect_timeout: Duration,
+    /// How long the target takes for a command at least.
+    pub service_time: Duration,
+}
+
+/// How it is known that the writes of a lost path are dead. What is set is true of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fence {
+    /// The target ends everything of a session before it lets its successor in.
+    Barrier,
+    /// After this time nothing lands any more.
+    QuietTime(Duration),
+    /// Nothing proves it: the caller is told that the outcome is unknown.
+    None,
+}
+
+/// The settings of the multipath devices; see [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceTerms {
+    /// Grouping.
+    pub grouping: PathGroupingPolicy,
+    /// Selector.
+    pub selector: PathSelector,
+    /// Failback.
+    pub failback: Failback,
+    /// No-path policy.
+    pub no_path_retry: NoPathRetry,
+    /// Time between checks, first and longest.
+    pub polling: (Duration, Duration),
+    /// Time for a check.
+    pub checker_timeout: Duration,
+    /// Suspicion: floor, factor, ceiling.
+    pub suspicion: (Duration, u32, Duration),
+    /// Time for a NOP-Out of a suspected path.
+    pub nop_timeout: Duration,
+    /// How long a path stays suspected.
+    pub tear_down: Duration,
+    /// The fence.
+    pub fence: Fence,
+}
+
+impl DeviceTerms {
+    /// The configuration that this is; the default one where a value is out of its range.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let (floor, factor, ceiling) = self.suspicion;
+        let builder = Config::builder()
+            .path_grouping_policy(self.grouping)
+            .path_selector(self.selector)
+            .failback(self.failback)
+            .no_path_retry(self.no_path_retry)
+            .polling_interval(self.polling.0, self.polling.1)
+            .checker_timeout(self.checker_timeout)
+            .suspicion(floor, factor, ceiling)
+            .nop_timeout(self.nop_timeout)
+            .tear_down(self.tear_down);
+        let builder = match self.fence {
+            Fence::Barrier => builder.reinstatement_is_barrier(true).quiet_time(None),
+            Fence::QuietTime(time) => builder.quiet_time(Some(time)),
+            Fence::None => builder.quiet_time(None),
+        };
+        builder.build().unwrap_or_default()
+    }
+}
+
+/// What the programs do. Shares are of 1000.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Work {
+    /// Programs per device, each with one request at a time.
+    pub clients: u16,
+    /// Requests in all, of all programs together.
+    pub requests: u32,
+    /// Blocks at the start of each unit that are used.
+    pub span: u64,
+    /// Share of writes.
+    pub writes: u16,
+    /// Share of flushes.
+    pub flushes: u16,
+    /// Share of requests that are longer than 8 blocks.
+    pub long: u16,
+    /// Blocks of the longest request.
+    pub longest: u64,
+    /// Share of requests that are dropped before their end.
+    pub dropped: u16,
+    /// Share of requests with a short timeout.
+    pub timed: u16,
+    /// Share of requests with guest memory.
+    pub regions: u16,
+    /// Share of requests that are made when a fault begins, instead of at any time.
+    pub rush: u16,
+}
+
+/// Something that goes wrong, for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// For how long; some take no time.
+    pub lasts: Duration,
+    /// What.
+    pub what: What,
+}
+
+/// A piece of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// All that leads to this portal.
+    Portal(u8),
+    /// All that leaves a host through this NIC.
+    Nic {
+        /// The host.
+        host: u8,
+        /// Its NIC.
+        nic: u8,
+    },
+    /// What leaves a host through this NIC to this portal.
+    Path {
+        /// The host.
+        host: u8,
+        /// Its NIC.
+        nic: u8,
+        /// The portal.
+        portal: u8,
+    },
+}
+
+/// What a target answers instead of doing what it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// This status.
+    Status(u8),
+    /// CHECK CONDITION with this sense key, additional sense code and qualifier.
+    Sense(u8, u8, u8),
+}
+
+/// What a target says without being asked (RFC 7143 section 11.9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The initiator is to log out within so many seconds.
+    Logout(u16),
+    /// The connection will be dropped; Time2Wait and Time2Retain follow.
+    Drop(u16),
+    /// All connections of the session will be dropped.
+    DropAll(u16),
+    /// The initiator is to negotiate within so many seconds.
+    Negotiate(u16),
+}
+
+/// A kind of fault, and where it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// What is under way is lost, and nobody is told.
+    Cut(Place),
+    /// Nothing moves until it is over.
+    Stall(Place),
+    /// New connections are refused.
+    Refuse(Place),
+    /// Connections are reset, once.
+    Reset(Place),
+    /// So many bytes per second.
+    Limit(Place, u64),
+    /// The target takes that much longer for what comes through a portal.
+    Delay {
+        /// The portal.
+        portal: u8,
+        /// How much.
+        by: Duration,
+    },
+    /// The next commands get another answer, once each.
+    Answer {
+        /// The logical unit.
+        unit: u16,
+        /// The operation code.
+        opcode: u8,
+        /// The answer.
+        answer: Answered,
+        /// How many.
+        times: u8,
+    },
+    /// A unit attention, for everybody.
+    Attention {
+        /// The logical unit.
+        unit: u16,
+        /// Additional sense code and qualifier.
+        code: (u8, u8),
+    },
+    /// A target port group is in another state.
+    PortState {
+        /// Its tag.
+        group: u16,
+        /// The state.
+        state: PortState,
+    },
+    /// Logins are refused.
+    RefuseLogins {
+        /// The portal.
+        portal: u8,
+        /// Status class and detail.
+        status: (u8, u8),
+    },
+    /// Logins are sent to another portal, for the moment.
+    Redirect {
+        /// The portal.
+        portal: u8,
+        /// Where they are sent.
+        to: u8,
+    },
+    /// An asynchronous message.
+    Notice {
+        /// The portal.
+        portal: u8,
+        /// What is said.
+        said: Said,
+    },
+    /// A path is taken out of a device, and put back at the end.
+    RemovePath {
+        /// The host.
+        host: u8,
+        /// The device's unit.
+        unit: u16,
+        /// The path.
+        path: u8,
+    },
+    /// A device is closed, and opened again at once.
+    Reopen {
+        /// The host.
+        host: u8,
+        /// The device's unit.
+        unit: u16,
+    },
+}
+
+impl What {
+    /// Its name in tables.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Cut(_) => "cut",
+            Self::Stall(_) => "stall",
+            Self::Refuse(_) => "refuse",
+            Self::Reset(_) => "reset",
+            Self::Limit(..) => "limit",
+            Self::Delay { .. } => "delay",
+            Self::Answer { .. } => "answer",
+            Self::Attention { .. } => "attention",
+            Self::PortState { .. } => "port state",
+            Self::RefuseLogins { .. } => "login refusal",
+            Self::Redirect { .. } => "redirect",
+            Self::Notice { .. } => "notice",
+            Self::RemovePath { .. } => "path removed",
+            Self::Reopen { .. } => "reopen",
+        }
+    }
+}
+
+impl Plan {
+    /// The paths of each device: NIC and portal, in the order of the configuration.
+    #[must_use]
+    pub fn paths(&self) -> Vec<(u8, u8)> {
+        let portals = u8::try_from(self.portals.len()).unwrap_or(u8::MAX);
+        if self.paired {
+            let last = |count: u8, at: u8| at.min(count.saturating_sub(1));
+            return (0..self.nics.max(portals))
+                .map(|at| (last(self.nics, at), last(portals, at)))
+                .collect();
+        }
+        (0..self.nics)
+            .flat_map(|nic| (0..portals).map(move |portal| (nic, portal)))
+            .collect()
+    }
+
+    /// How long the world may take to be well again once nothing is wrong with it any more: the times
+    /// after which its parts notice, back off, try and prove, one after the other.
+    #[must_use]
+    pub fn bound(&self) -> Bound {
+        const BACK_OFF: Duration = Duration::from_secs(10);
+        const LOGIN: Duration = Duration::from_secs(15);
+        const REOPEN: Duration = Duration::from_secs(30);
+        const ABORTS: Duration = Duration::from_secs(20);
+        let session = &self.session;
+        let device = &self.device;
+        let fence = match device.fence {
+            Fence::QuietTime(time) => time,
+            Fence::Barrier | Fence::None => Duration::from_secs(60),
+        };
+        let checks = device.polling.1 + device.checker_timeout + device.tear_down;
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Bound {
+            nop_interval_ns: nanos(session.nop.0),
+            nop_timeout_ns: nanos(session.nop.1),
+            time2wait_ns: nanos(Duration::from_secs(session.time2wait.into())),
+            max_backoff_ns: nanos(BACK_OFF + REOPEN),
+            login_timeout_ns: nanos(session.connect_timeout + LOGIN),
+            command_timeout_ns: nanos(session.command_timeout * 2 + ABORTS + checks),
+            fence_ns: nanos(fence),
+        }
+    }
+
+    /// The whole of [`bound`](Self::bound).
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_nanos(self.bound().total_ns())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
+        write!(f, "{at:.4} s +{lasts:.4} s {:?}", self.what)
+    }
+}
+
+impl fmt::Display for Plan {
+    /// A few lines, and one per fault.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hosts, nics) = (self.hosts, self.nics);
+        let shape = if self.paired {
+            "paired"
+        } else {
+            "each with each"
+        };
+        writeln!(f, "seed {}", self.seed)?;
+        writeln!(
+            f,
+            "{hosts} hosts of {nics} NICs, portals of groups {:?}, {shape}: {} paths; units of {:?} blocks",
+            self.portals,
+            self.paths().len(),
+            self.units
+        )?;
+        writeln!(f, "{:?}", self.network)?;
+        writeln!(f, "{:?}", self.session)?;
+        writeln!(f, "{:?}", self.device)?;
+        writeln!(f, "{:?}", self.work)?;
+        write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;
+        self.faults
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}

@@ -1,0 +1,219 @@
+//! From a plan to what became of it.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use iscsi_client::runtime::Runtime;
+
+use super::{
+    calm,
+    check::{Ghosts, Row, Rules, check, invariants},
+    client::Client,
+    faults,
+    finding::Finding,
+    plan::{Fence, Plan},
+    tally::Tallies,
+    world::{World, runtime},
+};
+use crate::sim::Rng;
+
+/// A world lives this long at least.
+const LEAST: Duration = Duration::from_secs(60);
+
+/// What became of a plan.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Run {
+    /// The plan's seed.
+    pub seed: u64,
+    /// A hash of everything that happened: equal for equal runs.
+    pub hash: u64,
+    /// What was done.
+    pub tallies: Tallies,
+    /// What is wrong, above all the rules that were broken.
+    pub findings: Vec<Finding>,
+    /// The last things that happened, one per line, if anything is wrong.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Run {
+    /// The trace, and the findings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        write!(f, "seed {}: {} findings", self.seed, self.findings.len())
+    }
+}
+
+/// Carries `plan` out. Whatever panics meanwhile is a violation (`panic`), with the trace up to it.
+#[must_use]
+pub fn run(plan: &Plan) -> Run {
+    run_with(plan, false)
+}
+
+impl Run {
+    /// Carries `plan` out and keeps the whole trace.
+    #[must_use]
+    pub fn traced(plan: &Plan) -> Self {
+        run_with(plan, true)
+    }
+}
+
+fn run_with(plan: &Plan, traced: bool) -> Run {
+    let sim = runtime(plan);
+    let world = match World::build(plan, &sim) {
+        Ok(world) => world,
+        Err(error) => {
+            let findings = vec![Finding::Plan(error.to_string())];
+            return Run {
+                seed: plan.seed,
+                hash: 0,
+                tallies: Tallies::default(),
+                findings,
+                trace: Vec::new(),
+            };
+        }
+    };
+    world.board.with(|state| state.ring.unbounded = traced);
+    let lived = catch_unwind(AssertUnwindSafe(|| sim.block_on(live(&world))));
+    let hash = sim.trace_hash();
+    let elapsed = sim.elapsed();
+    // The tasks go while the world is still there; one of them may be what panicked.
+    let ended = catch_unwind(AssertUnwindSafe(|| drop(sim)));
+    for panic in [lived.err(), ended.err()].into_iter().flatten() {
+        let finding = Finding::Panic(message(&*panic));
+        world.board.with(|state| state.find(finding));
+    }
+    judge(&world, hash, elapsed, traced)
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").into()
+}
+
+async fn live(world: &Arc<World>) {
+    for index in 0..world.board.with(|state| state.devices.len()) {
+        if let Err(error) = world.open(index).await {
+            let account = format!("device {index} cannot be opened before any fault: {error}");
+            world.board.with(|state| state.violate(Row::L2, account));
+            return;
+        }
+    }
+    let clients = clients(world);
+    world.board.with(|state| state.clients = clients.len());
+    for client in clients {
+        let task = client.run(Arc::clone(world));
+        world.handle.spawn(Box::pin(task));
+    }
+    faults::storm(world).await;
+    faults::heal(world);
+    calm::requests_end(world).await;
+    calm::paths_return(world).await;
+    let left = LEAST.saturating_sub(world.handle.elapsed());
+    world.handle.sleep(left).await;
+    calm::is_quiet(world);
+    calm::audit(world).await;
+    calm::close(world).await;
+}
+
+fn clients(world: &World) -> Vec<Client> {
+    let plan = &world.plan;
+    let devices = world.board.with(|state| state.devices.len());
+    let count = devices * usize::from(plan.work.clients);
+    let mut rng = Rng::new(plan.seed.rotate_left(17) ^ 0xc11e_9700);
+    let each = plan
+        .work
+        .requests
+        .div_ceil(u32::try_from(count).unwrap_or(1).max(1));
+    (0..count)
+        .map(|at| Client {
+            id: u16::try_from(at).unwrap_or(u16::MAX - 1),
+            device: at % devices,
+            requests: each,
+            rng: Rng::new(rng.next_u64()),
+        })
+        .collect()
+}
+
+/// Looks at the history, at the target's list and at the memory.
+fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
+    let plan = &world.plan;
+    let core = world.target.core();
+    let mut tallies = world.board.with(|state| std::mem::take(&mut state.tallies));
+    tallies.simulated = elapsed;
+    for portal in 0..plan.portals.len() {
+        let counters = core.counters(portal);
+        tallies.logins += counters.logins;
+        tallies.commands += counters.commands;
+    }
+    world.board.with(|state| {
+        for (portal, violation) in core.violations() {
+            state.violate(Row::I6, format!("portal {portal}: {violation}"));
+        }
+        for (id, guest) in std::mem::take(&mut state.guests) {
+            if let Some(what) = guest.misused() {
+                state.violate(Row::I5, format!("memory of {id} was {what}"));
+            }
+        }
+        let healthy = u64::try_from(plan.calm.as_nanos()).unwrap_or(u64::MAX);
+        let is_whole = !state
+            .findings
+            .iter()
+            .any(|finding| matches!(finding, Finding::Panic(_)));
+        let linear = check(&state.history, rules(plan)).map(drop);
+        // Of a world that panicked, nothing can be said about what would have ended.
+        let ended = if is_whole {
+            invariants::all_ended(&state.history, healthy, &plan.bound())
+        } else {
+            Ok(())
+        };
+        for violation in [linear, ended].into_iter().filter_map(Result::err) {
+            state.find(Finding::Rule(violation));
+        }
+        let told = traced || !state.findings.is_empty();
+        let lines = || state.ring.lines(plan, &state.history);
+        Run {
+            seed: plan.seed,
+            hash: fold(hash, &tallies),
+            trace: if told { lines() } else { Vec::new() },
+            tallies,
+            findings: std::mem::take(&mut state.findings),
+        }
+    })
+}
+
+/// A device with a fence holds back what overlaps a write that may still land.
+const fn rules(plan: &Plan) -> Rules {
+    let ghosts = match plan.device.fence {
+        Fence::Barrier | Fence::QuietTime(_) => Ghosts::DeadByNextAck,
+        Fence::None => Ghosts::MayLandAnyTime,
+    };
+    Rules { ghosts }
+}
+
+/// The network's hash says what was scheduled; the tallies, what the callers saw of it.
+fn fold(hash: u64, tallies: &Tallies) -> u64 {
+    let words = [
+        tallies.checked,
+        tallies.failed,
+        tallies.dropped,
+        tallies.commands,
+        tallies.failovers,
+    ];
+    words.iter().fold(hash, |hash, word| {
+        (hash ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23)
+    })
+}

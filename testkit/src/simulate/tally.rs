@@ -1,0 +1,69 @@
+//! What runs did, in numbers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mpio::core::{Event, FencedBy};
+
+/// What one run did, or many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tallies {
+    /// Requests whose results were checked.
+    pub checked: u64,
+    /// Of these, requests that did not succeed.
+    pub failed: u64,
+    /// Requests that were dropped by their callers.
+    pub dropped: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Faults, by their kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Losses of a path after which its I/O went elsewhere.
+    pub failovers: u64,
+    /// Writes of lost paths that were proven dead, by the proof.
+    pub fences: BTreeMap<&'static str, u64>,
+    /// Writes that waited for one whose outcome was unknown.
+    pub held: u64,
+    /// Logins that reached full feature phase.
+    pub logins: u64,
+    /// Commands that the target received.
+    pub commands: u64,
+}
+
+impl Tallies {
+    /// Adds what another run did.
+    pub fn add(&mut self, other: &Self) {
+        self.checked += other.checked;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+        self.simulated += other.simulated;
+        self.failovers += other.failovers;
+        self.held += other.held;
+        self.logins += other.logins;
+        self.commands += other.commands;
+        for (kind, count) in &other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for (by, count) in &other.fences {
+            *self.fences.entry(by).or_default() += count;
+        }
+    }
+
+    pub(super) fn note(&mut self, event: &Event) {
+        match event {
+            Event::Failover { .. } => self.failovers += 1,
+            Event::WriteHeld { .. } => self.held += 1,
+            Event::FenceDone { by, .. } => {
+                let by = match by {
+                    FencedBy::Confirmed => "confirmed",
+                    FencedBy::Reinstated => "reinstated",
+                    FencedBy::QuietTime => "quiet time",
+                    FencedBy::Unfenced => "unfenced",
+                    _ => "other",
+                };
+                *self.fences.entry(by).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+}

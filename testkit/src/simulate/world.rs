@@ -1,0 +1,323 @@
+//! A plan, built: the network, the target, the hosts and their devices, as a user of the crates builds
+//! them.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use iscsi_client::{
+    bind::Bind,
+    error::LoginError,
+    initiator::{Initiator, SessionTarget},
+    isid::SessionSlot,
+    logical_unit::{LogicalUnit, LogicalUnitOptions},
+    runtime::Runtime,
+    session::SessionOptions,
+};
+use iscsi_proto::{
+    login::{ChapCredentials, Secret},
+    name::{IscsiName, NameError},
+    scsi::Lun,
+    text::{DigestOffer, OfferError, OperationalOffer},
+};
+use mpio::{ConnectError, MultipathBuilder, MultipathDevice, core::PathAttributes};
+
+use super::{board::Board, check::Row, plan::Plan, trace::Note};
+use crate::{
+    sim::{SimConfig, SimHandle, SimRuntime},
+    target::{AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
+};
+
+const TARGET: &str = "iqn.2026-01.example:disk";
+
+/// A busy loop is found soon, and the longest run needs a fifth of this.
+const STEP_LIMIT: u64 = 30_000_000;
+
+/// Between two attempts to open what cannot be opened.
+const RETRY: Duration = Duration::from_millis(300);
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) handle: SimHandle,
+    pub(super) target: SimTarget,
+    pub(super) hosts: Vec<Initiator>,
+    pub(super) board: Board,
+}
+
+/// The plan asks for something that there is not: a mistake in the plan.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error("name: {0}")]
+    Name(#[from] NameError),
+    #[error("offer: {0}")]
+    Offer(#[from] OfferError),
+    #[error("target: {0}")]
+    Target(#[from] io::Error),
+    #[error("credentials: {0}")]
+    Credentials(String),
+}
+
+pub(super) fn portal_address(portal: u8) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(10, 0, portal, 1).into(), 3260)
+}
+
+pub(super) fn nic_address(host: u8, nic: u8) -> IpAddr {
+    Ipv4Addr::new(10, 1 + host, nic, 1).into()
+}
+
+fn nic_name(host: u8, nic: u8) -> String {
+    format!("h{host}e{nic}")
+}
+
+pub(super) fn runtime(plan: &Plan) -> SimRuntime {
+    let mut config = SimConfig::new(plan.seed);
+    config.latency = plan.network.latency.clone();
+    config.partial_per_mille = plan.network.partial_per_mille;
+    config.pipe_capacity = plan.network.pipe_capacity;
+    config.step_limit = STEP_LIMIT;
+    SimRuntime::with_config(config)
+}
+
+impl World {
+    pub(super) fn build(plan: &Plan, sim: &SimRuntime) -> Result<Arc<Self>, BuildError> {
+        for host in 0..plan.hosts {
+            for nic in 0..plan.nics {
+                let (name, address) = (nic_name(host, nic), nic_address(host, nic));
+                sim.net().add_device(&name, address);
+            }
+        }
+        let target = SimTarget::start(&sim.handle(), target(plan))?;
+        for portal in 0..plan.portals.len() {
+            target.core().set_delay(portal, plan.session.service_time);
+        }
+        let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
+        let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
+        let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+        let board = Board::default();
+        board.with(|state| {
+            let count = hosts.len() * plan.units.len();
+            state.devices.resize(count, None);
+            state.openings.resize(count, 0);
+        });
+        Ok(Arc::new(Self {
+            plan: plan.clone(),
+            handle: sim.handle(),
+            target,
+            hosts,
+            board,
+        }))
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.handle.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        let now = self.now();
+        self.board.with(|state| state.ring.push(now, note));
+    }
+
+    pub(super) fn device_index(&self, host: u8, unit: u16) -> usize {
+        usize::from(host) * self.plan.units.len() + usize::from(unit)
+    }
+
+    pub(super) fn unit_seed(unit: u16) -> u64 {
+        u64::from(unit) + 1
+    }
+
+    /// Opens a device, and puts it where the programs find it.
+    pub(super) async fn open(self: &Arc<Self>, index: usize) -> Result<(), ConnectError> {
+        let units = self.plan.units.len();
+        let host = u8::try_from(index / units).unwrap_or_default();
+        let unit = u16::try_from(index % units).unwrap_or_default();
+        let builder = self.builder(host, unit);
+        let device = builder
+            .connect_spawned(&self.hosts[usize::from(host)])
+            .await?;
+        self.watch(index, &device);
+        self.note(Note::Opened(index));
+        self.board.change(|state| {
+            state.openings[index] += 1;
+            state.devices[index].replace(device)
+        });
+        Ok(())
+    }
+
+    /// The same, however often it fails, until the world has been calm for long.
+    pub(super) async fn reopen(self: &Arc<Self>, index: usize) {
+        let until = self.plan.calm + self.plan.patience();
+        loop {
+            let Err(error) = self.open(index).await else {
+                return;
+            };
+            if self.handle.elapsed() > until {
+                let account = format!("device {index} cannot be opened: {error}");
+                self.board.with(|state| state.violate(Row::L2, account));
+                return;
+            }
+            self.handle.sleep(RETRY).await;
+        }
+    }
+
+    fn watch(self: &Arc<Self>, index: usize, device: &MultipathDevice) {
+        let mut events = device.events();
+        let world = Arc::clone(self);
+        self.handle.spawn(Box::pin(async move {
+            while let Some(event) = events.next().await {
+                let now = world.now();
+                world.board.with(|state| {
+                    state.tallies.note(&event.event);
+                    state.ring.push(now, Note::Device(index, event.event));
+                });
+            }
+            world.note(Note::Closed(index));
+        }));
+    }
+
+    fn builder(&self, host: u8, unit: u16) -> MultipathBuilder {
+        let plan = &self.plan;
+        let target = self.target_name();
+        let mut builder = MultipathBuilder::new(target)
+            .lun(Lun::new(unit))
+            .config(plan.device.config())
+            .unit_options(self.unit_options());
+        for portal in 0..plan.portals.len() {
+            builder = builder.portal(self.target.portal(portal).into());
+        }
+        for nic in 0..plan.nics {
+            builder = builder.bind(Bind::Device(nic_name(host, nic).into()));
+        }
+        if plan.paired {
+            builder.paired()
+        } else {
+            builder
+        }
+    }
+
+    fn target_name(&self) -> IscsiName {
+        TARGET.parse().expect("a constant that is a name")
+    }
+
+    fn unit_options(&self) -> LogicalUnitOptions {
+        let mut options = LogicalUnitOptions::default();
+        options.timeout = self.plan.session.command_timeout;
+        options.fail_fast()
+    }
+
+    /// What path `path` of a host is called.
+    pub(super) fn path_name(&self, host: u8, path: u8) -> String {
+        let (nic, portal) = self.plan.paths()[usize::from(path)];
+        let bind = Bind::Device(nic_name(host, nic).into());
+        let portal = iscsi_proto::portal::Portal::from(portal_address(portal));
+        format!("{bind} -> {portal}")
+    }
+
+    /// Opens one path of a host by itself, as the builder does it.
+    pub(super) async fn open_path(
+        &self,
+        host: u8,
+        unit: u16,
+        path: u8,
+    ) -> Result<(PathAttributes, LogicalUnit), LoginOrUnit> {
+        let (nic, portal) = self.plan.paths()[usize::from(path)];
+        let slot = SessionSlot {
+            bind: nic.into(),
+            portal: portal.into(),
+            number: 0,
+        };
+        let to = SessionTarget::new(self.target_name(), portal_address(portal).into())
+            .with_bind(Bind::Device(nic_name(host, nic).into()))
+            .with_slot(slot);
+        let session = self.hosts[usize::from(host)].session(&to).await?;
+        let options = self.unit_options();
+        let unit = LogicalUnit::open_with(session, Lun::new(unit), options).await?;
+        Ok((PathAttributes::new(self.path_name(host, path)), unit))
+    }
+}
+
+/// Why a path could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoginOrUnit {
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    Unit(#[from] iscsi_client::error::Error),
+}
+
+fn chap_name(host: u8) -> String {
+    format!("host-{host}")
+}
+
+const SECRET: &[u8] = b"sixteen bytes and more";
+
+fn target(plan: &Plan) -> TargetConfig {
+    let session = &plan.session;
+    let mut config = TargetConfig::new(TARGET).with_alua(AluaConfig::default());
+    for (portal, group) in (0..).zip(&plan.portals) {
+        config = config.with_portal(portal_address(portal), *group);
+    }
+    for (number, blocks) in (0..).zip(&plan.units) {
+        let unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
+        config = config.with_lun(unit);
+    }
+    if session.chap {
+        config = config.with_chap(ChapConfig::new(&chap_name(0), SECRET));
+    }
+    let digest = |on| {
+        if on {
+            DigestPolicy::Require
+        } else {
+            DigestPolicy::Never
+        }
+    };
+    let limits = Limits {
+        max_recv_data_segment_length: session.segment,
+        max_burst_length: session.max_burst,
+        first_burst_length: session.first_burst,
+        initial_r2t: session.initial_r2t,
+        immediate_data: session.immediate_data,
+        max_outstanding_r2t: session.outstanding_r2t,
+        queue_depth: session.window,
+        status_in_data: session.status_in_data,
+        ping_every: session.ping_every,
+        time2wait: session.time2wait,
+        max_transfer_length: session.max_transfer,
+        ..Limits::default()
+    };
+    config.seed = plan.seed;
+    config
+        .with_digests(digest(session.header_digest), digest(session.data_digest))
+        .with_limits(limits)
+}
+
+fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initiator, BuildError> {
+    let session = &plan.session;
+    let offer = |on| {
+        if on {
+            DigestOffer::PreferCrc32c
+        } else {
+            DigestOffer::default()
+        }
+    };
+    let mut options = SessionOptions::default();
+    options.queue_depth = session.queue_depth;
+    options.command_timeout = Some(session.command_timeout);
+    options.connect_timeout = session.connect_timeout;
+    options.core.nop_interval = Some(session.nop.0);
+    options.core.nop_timeout = session.nop.1;
+    options.offer = OperationalOffer::default()
+        .with_header_digest(offer(session.header_digest))
+        .with_data_digest(offer(session.data_digest))
+        .with_max_recv_data_segment_length(session.segment)?;
+    let name = format!("iqn.2026-01.example:host{host}").parse()?;
+    let builder = Initiator::builder(name, Arc::clone(runtime)).options(options);
+    if !session.chap {
+        return Ok(builder.build());
+    }
+    let credentials = ChapCredentials::new(&chap_name(0), Secret::new(SECRET))
+        .map_err(|error| BuildError::Credentials(error.to_string()))?;
+    Ok(builder.credentials(credentials).build())
+}

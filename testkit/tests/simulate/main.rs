@@ -1,0 +1,6 @@
+//! Whole worlds under a seed.
+
+mod findings;
+mod plans;
+mod seeds;
+mod shrinking;
