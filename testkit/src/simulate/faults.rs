@@ -197,10 +197,10 @@ fn portals(world: &World) -> impl Iterator<Item = Link> {
 fn crash(world: &World, keeps_back_end: bool, loses_power: bool) {
     let net = world.handle.net();
     portals(world).for_each(|link| net.refuse(link));
-    let mut crash = Crash::default();
-    crash.keeps_back_end = keeps_back_end;
-    crash.loses_power = loses_power;
-    world.target.core().crash(crash);
+    world.target.core().crash(Crash {
+        keeps_back_end,
+        loses_power,
+    });
     if loses_power && world.plan.back_end.volatile {
         let now = world.now();
         world.board.with(|state| {
