@@ -89,6 +89,7 @@ pub(super) async fn audit(world: &Arc<World>) {
                 let last = (first + PIECE).min(world.plan.work.span);
                 let op = Op {
                     client: AUDITOR,
+                    device: AUDITOR,
                     unit: u16::try_from(index % units).unwrap_or(u16::MAX),
                     kind: Kind::Read,
                     blocks: first..last,

@@ -142,6 +142,7 @@ impl Client {
         let unit = self.device % world.plan.units.len();
         Op {
             client: self.id,
+            device: u16::try_from(self.device).unwrap_or(u16::MAX),
             unit: u16::try_from(unit).unwrap_or(u16::MAX),
             kind,
             blocks,

@@ -128,8 +128,24 @@ impl Plan {
                 Fault { at, lasts, what }
             })
             .collect();
+        self.lose_what_is_held(rng, &mut faults);
         faults.sort_by_key(|fault| fault.at);
         faults
+    }
+
+    /// What the back end holds outlives its connection only if that is lost.
+    fn lose_what_is_held(&self, rng: &mut Rng, faults: &mut Vec<Fault>) {
+        for index in 0..faults.len() {
+            let Fault { at, lasts, what } = faults[index];
+            if matches!(what, What::Hold { .. }) {
+                let later = lasts.as_micros().try_into().unwrap_or(u64::MAX);
+                faults.push(Fault {
+                    at: at + Duration::from_micros(rng.below(later)),
+                    lasts: MS,
+                    what: What::Reset(self.place(rng)),
+                });
+            }
+        }
     }
 
     fn place(&self, rng: &mut Rng) -> Place {
@@ -164,7 +180,7 @@ impl Plan {
             }
             Kind::Answer => What::Answer {
                 unit,
-                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35, 0x00]),
+                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35, 0x35, 0x00]),
                 answer: pick(
                     rng,
                     &[
@@ -179,6 +195,10 @@ impl Plan {
                 times: small(rng, 1, 12),
             },
             // Less than any request, which is of blocks.
+            Kind::Flip => What::Flip {
+                portal,
+                per_million: pick(rng, &[1_000, 20_000]),
+            },
             Kind::Short => What::Answer {
                 unit,
                 opcode: pick(rng, &[0x28, 0x28, 0x88]),
@@ -190,8 +210,8 @@ impl Plan {
             },
             Kind::Silence => What::Answer {
                 unit,
-                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35]),
-                answer: Answered::Nothing,
+                opcode: pick(rng, &[0x28, 0x2a, 0x2a, 0x35]),
+                answer: pick(rng, &[Answered::Nothing, Answered::Unanswered]),
                 times: small(rng, 1, 3),
             },
             Kind::Hold => {
@@ -278,6 +298,7 @@ enum Kind {
     Reopen,
     Short,
     Silence,
+    Flip,
     Hold,
     Crash,
 }
@@ -299,6 +320,7 @@ const ALL: &[Kind] = &[
     Kind::Reopen,
     Kind::Short,
     Kind::Silence,
+    Kind::Flip,
     Kind::Hold,
     Kind::Hold,
     Kind::Crash,
@@ -398,7 +420,7 @@ fn work(rng: &mut Rng) -> Work {
         requests: u32::try_from(between(rng, 2_200, 4_000)).unwrap_or(2_200),
         span: pick(rng, &[16, 64, 256]),
         writes: pick(rng, &[300, 500, 700]),
-        flushes: pick(rng, &[0, 10, 50]),
+        flushes: pick(rng, &[0, 10, 50, 150]),
         long: pick(rng, &[0, 10, 40]),
         longest: pick(rng, &[32, 128, 512]),
         dropped: pick(rng, &[0, 0, 20, 100]),

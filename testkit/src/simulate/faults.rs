@@ -12,7 +12,7 @@ use super::{
     world::{World, nic_address, portal_address},
 };
 use crate::{
-    sim::Link,
+    sim::{BitFlips, Direction, Link, SimNet},
     target::{Answer, Crash, Notice, PortState, Redirect, WriteHold},
 };
 
@@ -108,6 +108,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
                 Answered::Short(bytes) => Answer::Data(vec![0x5a; bytes.into()]),
                 Answered::Truncated(bytes) => Answer::Truncated(vec![0x5a; bytes.into()]),
                 Answered::Nothing => Answer::Nothing,
+                Answered::Unanswered => Answer::Unanswered,
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
@@ -131,6 +132,10 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             };
             core.announce(portal.into(), Notice::new(event, parameters));
         }
+        What::Flip {
+            portal,
+            per_million,
+        } => flip(&net, portal, per_million),
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
         }
@@ -170,6 +175,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::PortState { group, .. } => core.set_port_state(group, PortState::Optimized),
         What::RefuseLogins { portal, .. } => core.refuse_logins(portal.into(), None),
         What::Redirect { portal, .. } => core.redirect_logins(portal.into(), None),
+        What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(WriteHold::default()),
         What::Crash { .. } => portals(world).for_each(|link| net.heal(link)),
         What::RemovePath { host, unit, path } => put_back(world, host, unit, path),
@@ -186,6 +192,12 @@ pub(super) fn heal(world: &Arc<World>) {
             end(world, fault);
         }
     }
+}
+
+/// Of the answers only: the target would hold against a host what the network has done to its requests.
+pub(super) fn flip(net: &SimNet, portal: u8, per_million: u32) {
+    let answers = Link::to(portal_address(portal)).only(Direction::FromPortal);
+    net.flip_bits(answers, Some(BitFlips::new(per_million)));
 }
 
 /// All that leads to the target.

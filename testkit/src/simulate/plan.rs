@@ -254,6 +254,8 @@ pub enum Answered {
     Truncated(u16),
     /// None: it is not carried out, and stays until it is aborted.
     Nothing,
+    /// None, though a write is carried out: it stays until it is aborted.
+    Unanswered,
 }
 
 /// What a target says without being asked (RFC 7143 section 11.9.1).
@@ -283,6 +285,13 @@ pub enum What {
     Reset(Place),
     /// So many bytes per second.
     Limit(Place, u64),
+    /// Bits of so many PDUs out of a million change on the way from a portal, where a digest tells.
+    Flip {
+        /// The portal.
+        portal: u8,
+        /// How many.
+        per_million: u32,
+    },
     /// The target takes that much longer for what comes through a portal.
     Delay {
         /// The portal.
@@ -385,6 +394,7 @@ impl What {
             Self::RefuseLogins { .. } => "login refusal",
             Self::Redirect { .. } => "redirect",
             Self::Notice { .. } => "notice",
+            Self::Flip { .. } => "flip",
             Self::Hold { .. } => "hold",
             Self::Crash { .. } => "crash",
             Self::RemovePath { .. } => "path removed",

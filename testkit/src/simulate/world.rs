@@ -25,7 +25,13 @@ use iscsi_proto::{
 };
 use mpio::{ConnectError, MultipathBuilder, MultipathDevice, core::PathAttributes};
 
-use super::{board::Board, check::Row, plan::Plan, trace::Note};
+use super::{
+    board::Board,
+    check::Row,
+    faults,
+    plan::{Fault, Plan, What},
+    trace::Note,
+};
 use crate::{
     sim::{SimConfig, SimHandle, SimRuntime},
     target::{AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
@@ -95,6 +101,13 @@ impl World {
             target.core().set_delay(portal, plan.session.service_time);
         }
         target.core().set_reinstatement(plan.back_end.reinstatement);
+        // Connections that were made before their link had flips are never looked into.
+        let flips = |fault: &Fault| matches!(fault.what, What::Flip { .. });
+        if plan.faults.iter().any(flips) {
+            for (portal, _) in (0..).zip(&plan.portals) {
+                faults::flip(&sim.net(), portal, 0);
+            }
+        }
         let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
         let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;

@@ -21,6 +21,8 @@ pub enum Answer {
     /// GOOD with these bytes, as if they were all that was asked for: no residual count says that there are
     /// fewer, which section 11.4.5.1 of RFC 7143 forbids.
     Truncated(Vec<u8>),
+    /// None, though the command is carried out: it stays until it is aborted.
+    Unanswered,
     /// None. The command is not carried out either, and stays until it is aborted.
     Nothing,
 }
@@ -57,13 +59,35 @@ impl Answers {
         self.any.store(!prepared.is_empty(), Ordering::Release);
     }
 
+    /// Whether this command is carried out and not answered.
+    pub(super) fn take_unanswered(&self, lun: u16, cdb: &[u8; 16]) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut prepared = lock(&self.prepared);
+        let matches = |one: &Prepared| {
+            one.lun == lun && cdb.starts_with(&one.cdb) && one.answer == Answer::Unanswered
+        };
+        let Some(index) = prepared.iter().position(matches) else {
+            return false;
+        };
+        prepared[index].times -= 1;
+        if prepared[index].times == 0 {
+            prepared.remove(index);
+            self.any.store(!prepared.is_empty(), Ordering::Release);
+        }
+        true
+    }
+
     /// What is to be done, and the status qualifier.
     pub(super) fn take(&self, lun: u16, cdb: &[u8; 16]) -> Option<(Action, u16)> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let mut prepared = lock(&self.prepared);
-        let matches = |one: &Prepared| one.lun == lun && cdb.starts_with(&one.cdb);
+        let matches = |one: &Prepared| {
+            one.lun == lun && cdb.starts_with(&one.cdb) && one.answer != Answer::Unanswered
+        };
         let index = prepared.iter().position(matches)?;
         let one = &mut prepared[index];
         one.times -= 1;
@@ -73,7 +97,7 @@ impl Answers {
             Answer::Sense(key, asc, ascq) => (Action::Fail(Sense(*key, *asc, *ascq)), 0),
             Answer::Data(bytes) => (Action::Data(bytes.clone()), 0),
             Answer::Truncated(bytes) => (Action::Truncated(bytes.clone()), 0),
-            Answer::Nothing => (Action::Never, 0),
+            Answer::Nothing | Answer::Unanswered => (Action::Never, 0),
         };
         if one.times == 0 {
             prepared.remove(index);

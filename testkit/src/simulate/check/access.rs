@@ -29,7 +29,7 @@ pub(super) enum Role {
 pub(super) struct Access {
     /// The index of its record.
     pub(super) op: u32,
-    pub(super) client: u16,
+    pub(super) device: u16,
     /// The write that it was, or that it saw.
     pub(super) stamp: Stamp,
     pub(super) role: Role,

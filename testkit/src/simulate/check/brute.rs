@@ -103,7 +103,7 @@ mod tests {
             }
             accesses.push(Access {
                 op: op as u32,
-                client: 0,
+                device: 0,
                 stamp: Stamp::new(1, op + 1),
                 role,
                 invoked,

@@ -47,6 +47,8 @@ pub enum Kind {
 pub struct Op {
     /// Who asks. A program that dies and comes back with the same identity is the same client.
     pub client: u16,
+    /// Through which device it asks: one of them keeps the order of the writes of all its clients.
+    pub device: u16,
     /// The logical unit. Histories of different units have nothing to do with each other.
     pub unit: u16,
     /// What it asks for.

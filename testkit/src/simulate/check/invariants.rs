@@ -316,6 +316,7 @@ mod tests {
             let mut history = History::new();
             let op = Op {
                 client: 1,
+                device: 0,
                 unit: 0,
                 kind: Kind::Flush,
                 blocks: 0..0,

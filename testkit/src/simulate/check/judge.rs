@@ -19,7 +19,7 @@ pub enum Ghosts {
     /// that has no means to fence.
     #[default]
     MayLandAnyTime,
-    /// Happen until the same client has a later write to the block acknowledged: what a device
+    /// Happen until a later write to the block through the same device is acknowledged: what a device
     /// promises that holds such writes back until the ghost is dead (I16). Later means asked for
     /// after the client was told `Unknown`, dropped the write, or died.
     DeadByNextAck,
@@ -133,7 +133,7 @@ fn place(
             block,
             access: Access {
                 op: id.0,
-                client: op.client,
+                device: op.device,
                 stamp,
                 role,
                 invoked: record.invoked.order,
@@ -202,11 +202,11 @@ fn laid_by_next_ack(accesses: &[Access]) -> Vec<Access> {
     if !accesses.iter().any(is_ghost) {
         return laid;
     }
-    // Per client in order of invocation: the least response from there on.
+    // Per device in order of invocation: the least response from there on.
     let mut acks: Vec<(u16, u64, u64)> = accesses
         .iter()
         .filter(|access| access.role == Role::Write(Certainty::Did))
-        .map(|access| (access.client, access.invoked, access.responded))
+        .map(|access| (access.device, access.invoked, access.responded))
         .collect();
     acks.sort_unstable();
     for index in (1..acks.len()).rev() {
@@ -215,11 +215,11 @@ fn laid_by_next_ack(accesses: &[Access]) -> Vec<Access> {
         }
     }
     for ghost in laid.iter_mut().filter(|access| is_ghost(access)) {
-        let later = acks.partition_point(|&(client, invoked, _)| {
-            (client, invoked) < (ghost.client, ghost.ended)
+        let later = acks.partition_point(|&(device, invoked, _)| {
+            (device, invoked) < (ghost.device, ghost.ended)
         });
-        if let Some(&(client, _, by)) = acks.get(later) {
-            if client == ghost.client {
+        if let Some(&(device, _, by)) = acks.get(later) {
+            if device == ghost.device {
                 ghost.responded = by;
             }
         }

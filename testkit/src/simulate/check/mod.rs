@@ -18,7 +18,7 @@
 //!
 //! let mut history = History::new();
 //! let stamp = Stamp::new(1, 1);
-//! let op = |kind| Op { client: 1, unit: 0, kind, blocks: 8..9 };
+//! let op = |kind| Op { client: 1, device: 0, unit: 0, kind, blocks: 8..9 };
 //! let write = history.invoke(1_000, op(Kind::Write { stamp }));
 //! history.respond(2_000, write, End::Wrote);
 //! let read = history.invoke(3_000, op(Kind::Read));

@@ -27,6 +27,7 @@ impl Story {
             now,
             Op {
                 client,
+                device: client,
                 unit: UNIT,
                 kind,
                 blocks,

@@ -1,7 +1,5 @@
 //! SCSI commands: judged, decoded, queued (RFC 7143 section 11.3).
 
-use std::time::Duration;
-
 use iscsi_proto::{
     Instant,
     ids::InitiatorTaskTag,
@@ -17,12 +15,9 @@ use super::{
         scsi::{self, Action, End, Inventory, Purpose, Sense},
     },
     full::FullFeature,
-    task::{Receive, Send, Sequence, Source, Task, Work},
+    task::{FOREVER, Receive, Send, Sequence, Source, Task, Work},
     wire::{Frame, Wire},
 };
-
-/// Longer than any initiator waits.
-const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 impl FullFeature {
     pub(super) fn command(
@@ -49,6 +44,9 @@ impl FullFeature {
         let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let never = action == Action::Never;
+        let number = unit.as_ref().map(|unit| unit.config.number);
+        let answers = &self.core.answers;
+        let unanswered = number.is_some_and(|lun| answers.take_unanswered(lun, &command.cdb));
         let (work, residual) = self.start(command, action, data);
         let generation = self.generation(unit.as_deref());
         let delay = if never {
@@ -74,6 +72,7 @@ impl FullFeature {
             qualifier,
             residual,
             due,
+            unanswered,
             work,
         });
         self.solicit(wire, place);

@@ -1,6 +1,6 @@
 //! Tasks, and how their answers leave: Data-In, R2T, SCSI Response.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use iscsi_proto::{
     Instant,
@@ -24,6 +24,9 @@ use super::{
 /// the copying, small enough to stay in the cache and to let new commands in between.
 const BATCH: usize = 1024 * 1024;
 
+/// Longer than any initiator waits.
+pub(super) const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
 pub(super) struct Task {
     pub(super) itt: InitiatorTaskTag,
     pub(super) lun: Lun,
@@ -36,6 +39,8 @@ pub(super) struct Task {
     pub(super) qualifier: u16,
     pub(super) residual: Residual,
     pub(super) due: Instant,
+    /// It is carried out, and that is all.
+    pub(super) unanswered: bool,
     pub(super) work: Work,
 }
 
@@ -202,7 +207,12 @@ impl FullFeature {
                     _ => None,
                 };
                 match end {
-                    Some(end) => task.work = Work::Respond(end, r2ts),
+                    Some(end) => {
+                        task.work = Work::Respond(end, r2ts);
+                        if task.unanswered {
+                            task.due = task.due.saturating_add(FOREVER);
+                        }
+                    }
                     // Reset, or the session was taken over, while the data was under way: such a
                     // command is never answered (SAM-5 section 5.8).
                     None => self.end_task(index),
