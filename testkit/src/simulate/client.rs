@@ -56,7 +56,7 @@ impl Client {
                 world.handle.sleep(Duration::from_nanos(at - now)).await;
             }
             let index = self.device;
-            let device = world.board.until(|state| state.devices[index].clone());
+            let device = world.board.until(|state| state.devices.get(index)?.clone());
             let device = device.await;
             self.request(&world, &device).await;
         }
@@ -88,26 +88,40 @@ impl Client {
         let work = &world.plan.work;
         let drawn = self.rng.below(1000);
         let writes = u64::from(work.writes);
-        let intent = self.intent(world);
         if drawn < writes {
+            let intent = self.intent(world, self.own_blocks(world));
             self.write(world, device, intent).await;
-        } else if drawn < writes + u64::from(work.flushes) {
-            self.flush(world, device, intent).await;
         } else {
-            self.read(world, device, intent).await;
+            let intent = self.intent(world, 0..work.span);
+            if drawn < writes + u64::from(work.flushes) {
+                self.flush(world, device, intent).await;
+            } else {
+                self.read(world, device, intent).await;
+            }
         }
     }
 
-    fn intent(&mut self, world: &World) -> Intent {
+    /// What this program's host writes to. Each block has one host that writes it and any number that read:
+    /// a write whose answer was lost is carried out twice, which is seen by whoever knows that another
+    /// host has written there in between. Only the hosts' own agreement keeps them from that.
+    fn own_blocks(&self, world: &World) -> Range<u64> {
+        let hosts = u64::from(world.plan.hosts).max(1);
+        let host = (self.device / world.plan.units.len()) as u64;
+        let share = world.plan.work.span / hosts;
+        host * share..(host + 1) * share
+    }
+
+    fn intent(&mut self, world: &World, within: Range<u64>) -> Intent {
         let work = &world.plan.work;
         let rng = &mut self.rng;
+        let room = within.end - within.start;
         let longest = if rng.chance(work.long) {
             work.longest
         } else {
             8
         };
-        let count = 1 + rng.below(longest.min(work.span));
-        let first = rng.below(work.span - count + 1);
+        let count = 1 + rng.below(longest.min(room));
+        let first = within.start + rng.below(room - count + 1);
         let some = |rng: &mut Rng, share: u16, most: u64| {
             rng.chance(share)
                 .then(|| Duration::from_micros(1 + rng.below(most)))

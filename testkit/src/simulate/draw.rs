@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use iscsi_proto::planted::Planted;
 use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
 use super::plan::{
@@ -71,6 +72,7 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
+            planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
         plan

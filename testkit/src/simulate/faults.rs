@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_client::runtime::Runtime;
 use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
+use mpio::MultipathDevice;
 
 use super::{
     plan::{Answered, Fault, Place, Said, What},
@@ -197,18 +198,13 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
     let handle = world.handle.clone();
     handle.spawn(Box::pin(async move {
         loop {
-            let is_same = |state: &mut super::board::State| state.openings[index] == opening;
-            let device = world.board.with(|state| {
-                let device = state.devices[index].clone();
-                device.filter(|_| is_same(state))
-            });
-            let Some(device) = device else { break };
-            if device.snapshot().paths().any(|path| *path.name == *name) {
+            if world.missing_from(index, opening, &name).is_none() {
                 break;
             }
             if let Ok((attributes, unit)) = world.open_path(host, unit, path).await {
-                let added = device.add_path(attributes, unit);
-                if added.is_ok() {
+                // It may have come back by itself, or by another fault's end, meanwhile.
+                let device = world.missing_from(index, opening, &name);
+                if device.is_none_or(|device| device.add_path(attributes, unit).is_ok()) {
                     break;
                 }
             }
@@ -216,6 +212,19 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
         }
         world.board.change(|state| state.jobs -= 1);
     }));
+}
+
+impl World {
+    /// The device, if it is still the one of that opening and has no path of this name.
+    fn missing_from(&self, index: usize, opening: u32, name: &str) -> Option<MultipathDevice> {
+        let device = self.board.with(|state| {
+            let device = state.devices[index].clone();
+            device.filter(|_| state.openings[index] == opening)
+        })?;
+        let snapshot = device.snapshot();
+        let is_there = snapshot.paths().any(|path| *path.name == *name);
+        (!is_there).then_some(device)
+    }
 }
 
 /// Closes a device and opens it again, while its programs wait, or see it closed.

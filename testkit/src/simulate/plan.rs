@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::Range, time::Duration};
 
+use iscsi_proto::planted::Planted;
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
 use super::check::invariants::Bound;
@@ -35,6 +36,9 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// A bug that is put into the hosts' software; none is drawn.
+    #[doc(hidden)]
+    pub planted: Planted,
 }
 
 /// The network; see [`SimConfig`](crate::sim::SimConfig).
@@ -135,6 +139,10 @@ impl DeviceTerms {
     /// The configuration that this is; the default one where a value is out of its range.
     #[must_use]
     pub fn config(&self) -> Config {
+        self.planted(Planted::NONE)
+    }
+
+    pub(super) fn planted(&self, planted: Planted) -> Config {
         let (floor, factor, ceiling) = self.suspicion;
         let builder = Config::builder()
             .path_grouping_policy(self.grouping)
@@ -145,7 +153,8 @@ impl DeviceTerms {
             .checker_timeout(self.checker_timeout)
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
-            .tear_down(self.tear_down);
+            .tear_down(self.tear_down)
+            .planted(planted);
         let builder = match self.fence {
             Fence::Barrier => builder.reinstatement_is_barrier(true).quiet_time(None),
             Fence::QuietTime(time) => builder.quiet_time(Some(time)),

@@ -182,7 +182,7 @@ impl World {
         let target = self.target_name();
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
-            .config(plan.device.config())
+            .config(plan.device.planted(plan.planted))
             .unit_options(self.unit_options());
         for portal in 0..plan.portals.len() {
             builder = builder.portal(self.target.portal(portal).into());
@@ -308,6 +308,7 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
     options.connect_timeout = session.connect_timeout;
     options.core.nop_interval = Some(session.nop.0);
     options.core.nop_timeout = session.nop.1;
+    options.core.planted = plan.planted;
     options.offer = OperationalOffer::default()
         .with_header_digest(offer(session.header_digest))
         .with_data_digest(offer(session.data_digest))

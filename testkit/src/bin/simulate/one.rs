@@ -13,7 +13,12 @@ const SHOWN: usize = 60;
 /// Runs it and tells everything; whether a rule was broken.
 pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
     let drawn = Plan::draw(seed);
-    let plan = args.edits.apply(&drawn)?;
+    let mut plan = args.edits.apply(&drawn)?;
+    #[cfg(feature = "__planted")]
+    if let Some(&bug) = args.planted.first() {
+        plan.planted = iscsi_proto::planted::Planted::with(bug);
+    }
+    let plan = plan;
     println!("{plan}\n");
     let run = Run::traced(&plan);
     println!("{run}");
