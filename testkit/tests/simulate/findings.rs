@@ -12,6 +12,7 @@ use iscsi_testkit::simulate::{
 fn a_history_that_no_disk_can_have_is_a_violation() {
     let mut history = History::new();
     let op = |kind| Op {
+        device: 0,
         client: 1,
         unit: 0,
         kind,
