@@ -6,9 +6,13 @@ use iscsi_proto::planted::Planted;
 use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
 use super::plan::{
-    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, What, Work,
+    Answered, BackEndTerms, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
+    What, Work,
 };
-use crate::{sim::Rng, target::PortState};
+use crate::{
+    sim::Rng,
+    target::{PortState, Reinstatement},
+};
 
 const US: Duration = Duration::from_micros(1);
 const MS: Duration = Duration::from_millis(1);
@@ -68,14 +72,36 @@ impl Plan {
             units: units.collect(),
             network: network(rng),
             session: session(rng),
+            back_end: BackEndTerms {
+                volatile: false,
+                reinstatement: Reinstatement::Ends,
+            },
             device: device(rng),
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
             planted: Planted::NONE,
         };
+        plan.back_end = plan.back_end(rng);
+        if plan.hosts > 1 {
+            // It would end the commands of the other host as well.
+            plan.device.unit_reset = None;
+        }
         plan.faults = plan.storm(rng);
         plan
+    }
+
+    /// A back end of which is true what the devices take for granted.
+    fn back_end(&self, rng: &mut Rng) -> BackEndTerms {
+        use Reinstatement::{Ends, Ignores, Waits};
+        let reinstatement = match self.device.fence {
+            Fence::Barrier => pick(rng, &[Ends, Waits]),
+            Fence::QuietTime(_) | Fence::None => pick(rng, &[Ends, Waits, Ignores, Ignores]),
+        };
+        BackEndTerms {
+            volatile: rng.chance(500),
+            reinstatement,
+        }
     }
 
     /// A subset of the kinds of faults, at a rate of the seed's own.
@@ -152,6 +178,39 @@ impl Plan {
                 ),
                 times: small(rng, 1, 12),
             },
+            // Less than any request, which is of blocks.
+            Kind::Short => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x28, 0x88]),
+                answer: match (rng.below(2), pick(rng, &[0, 1, 256])) {
+                    (0, bytes) => Answered::Short(bytes),
+                    (_, bytes) => Answered::Truncated(bytes),
+                },
+                times: small(rng, 1, 3),
+            },
+            Kind::Silence => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35]),
+                answer: Answered::Nothing,
+                times: small(rng, 1, 3),
+            },
+            Kind::Hold => {
+                // As with delays, and both may come together.
+                let longest = match self.device.fence {
+                    Fence::QuietTime(time) => (time / 4).as_millis() as u64,
+                    Fence::Barrier | Fence::None => 12_000,
+                };
+                let longest = pick(rng, &[30, 1000, longest]).min(longest);
+                What::Hold {
+                    per_mille: pick(rng, &[100, 400, 900]),
+                    most: time(rng, MS, 1, longest),
+                }
+            }
+            Kind::Crash => What::Crash {
+                // A session that was forgotten is not reinstated, so nothing ends what it has left.
+                keeps_back_end: self.device.fence != Fence::Barrier && rng.chance(300),
+                loses_power: rng.chance(600),
+            },
             Kind::Attention => What::Attention {
                 unit,
                 code: pick(
@@ -217,6 +276,10 @@ enum Kind {
     Notice,
     RemovePath,
     Reopen,
+    Short,
+    Silence,
+    Hold,
+    Crash,
 }
 
 const ALL: &[Kind] = &[
@@ -234,6 +297,11 @@ const ALL: &[Kind] = &[
     Kind::Notice,
     Kind::RemovePath,
     Kind::Reopen,
+    Kind::Short,
+    Kind::Silence,
+    Kind::Hold,
+    Kind::Hold,
+    Kind::Crash,
 ];
 
 fn network(rng: &mut Rng) -> Network {
@@ -320,6 +388,7 @@ fn device(rng: &mut Rng) -> DeviceTerms {
         nop_timeout: time(rng, MS, 20, 500),
         tear_down: time(rng, MS, 100, 6000),
         fence,
+        unit_reset: rng.chance(200).then_some(S / 2),
     }
 }
 

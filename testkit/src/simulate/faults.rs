@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     sim::Link,
-    target::{Answer, Notice, PortState, Redirect},
+    target::{Answer, Crash, Notice, PortState, Redirect, WriteHold},
 };
 
 /// Between two attempts to put back a path that was taken out.
@@ -105,6 +105,9 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             let answer = match answer {
                 Answered::Status(status) => Answer::Status(status),
                 Answered::Sense(key, asc, ascq) => Answer::Sense(key, asc, ascq),
+                Answered::Short(bytes) => Answer::Data(vec![0x5a; bytes.into()]),
+                Answered::Truncated(bytes) => Answer::Truncated(vec![0x5a; bytes.into()]),
+                Answered::Nothing => Answer::Nothing,
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
@@ -127,6 +130,15 @@ fn begin(world: &Arc<World>, fault: &Fault) {
                 Said::Negotiate(within) => (AsyncEvent::NegotiationRequested, [0, 0, within]),
             };
             core.announce(portal.into(), Notice::new(event, parameters));
+        }
+        What::Hold { per_mille, most } => {
+            core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
+        }
+        What::Crash {
+            keeps_back_end,
+            loses_power,
+        } => {
+            crash(world, keeps_back_end, loses_power);
         }
         What::RemovePath { host, unit, path } => remove_path(world, host, unit, path),
         What::Reopen { host, unit } => reopen(world, world.device_index(host, unit)),
@@ -158,6 +170,8 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::PortState { group, .. } => core.set_port_state(group, PortState::Optimized),
         What::RefuseLogins { portal, .. } => core.refuse_logins(portal.into(), None),
         What::Redirect { portal, .. } => core.redirect_logins(portal.into(), None),
+        What::Hold { .. } => core.hold_writes(WriteHold::default()),
+        What::Crash { .. } => portals(world).for_each(|link| net.heal(link)),
         What::RemovePath { host, unit, path } => put_back(world, host, unit, path),
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }
@@ -171,6 +185,29 @@ pub(super) fn heal(world: &Arc<World>) {
         if !matches!(fault.what, What::RemovePath { .. }) {
             end(world, fault);
         }
+    }
+}
+
+/// All that leads to the target.
+fn portals(world: &World) -> impl Iterator<Item = Link> {
+    let portals = u8::try_from(world.plan.portals.len()).unwrap_or(u8::MAX);
+    (0..portals).map(|portal| Link::to(portal_address(portal)))
+}
+
+fn crash(world: &World, keeps_back_end: bool, loses_power: bool) {
+    let net = world.handle.net();
+    portals(world).for_each(|link| net.refuse(link));
+    world.target.core().crash(Crash {
+        keeps_back_end,
+        loses_power,
+    });
+    if loses_power && world.plan.back_end.volatile {
+        let now = world.now();
+        world.board.with(|state| {
+            for unit in 0..u16::try_from(world.plan.units.len()).unwrap_or(u16::MAX) {
+                state.history.power_loss(now, unit);
+            }
+        });
     }
 }
 

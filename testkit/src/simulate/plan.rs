@@ -6,7 +6,7 @@ use iscsi_proto::planted::Planted;
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
 use super::check::invariants::Bound;
-use crate::target::PortState;
+use crate::target::{PortState, Reinstatement};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Plan {
     pub network: Network,
     /// The sessions.
     pub session: SessionTerms,
+    /// What is behind the target's network side.
+    pub back_end: BackEndTerms,
     /// The multipath devices.
     pub device: DeviceTerms,
     /// What the programs do.
@@ -97,6 +99,16 @@ pub struct SessionTerms {
     pub service_time: Duration,
 }
 
+/// What the target does with what it has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackEndTerms {
+    /// Whether what was not flushed is lost with the power.
+    pub volatile: bool,
+    /// What reinstating a session does about its writes that are still in the back end.
+    pub reinstatement: Reinstatement,
+}
+
 /// How it is known that the writes of a lost path are dead. What is set is true of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,6 +145,8 @@ pub struct DeviceTerms {
     pub tear_down: Duration,
     /// The fence.
     pub fence: Fence,
+    /// Whether the unit may be reset to prove writes dead, and the drain time before that.
+    pub unit_reset: Option<Duration>,
 }
 
 impl DeviceTerms {
@@ -154,6 +168,7 @@ impl DeviceTerms {
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
             .tear_down(self.tear_down)
+            .unit_reset(self.unit_reset)
             .planted(planted);
         let builder = match self.fence {
             Fence::Barrier => builder.reinstatement_is_barrier(true).quiet_time(None),
@@ -233,6 +248,12 @@ pub enum Answered {
     Status(u8),
     /// CHECK CONDITION with this sense key, additional sense code and qualifier.
     Sense(u8, u8, u8),
+    /// GOOD with so many bytes, and the residual count that says so.
+    Short(u16),
+    /// GOOD with so many bytes, and no word of their being too few.
+    Truncated(u16),
+    /// None: it is not carried out, and stays until it is aborted.
+    Nothing,
 }
 
 /// What a target says without being asked (RFC 7143 section 11.9.1).
@@ -315,6 +336,20 @@ pub enum What {
         /// What is said.
         said: Said,
     },
+    /// The back end keeps writes for a while, whatever becomes of their connections.
+    Hold {
+        /// How many of 1000.
+        per_mille: u16,
+        /// The longest time.
+        most: Duration,
+    },
+    /// The target dies, and is there again at the end.
+    Crash {
+        /// What is in the back end is done all the same.
+        keeps_back_end: bool,
+        /// Volatile caches are empty afterwards.
+        loses_power: bool,
+    },
     /// A path is taken out of a device, and put back at the end.
     RemovePath {
         /// The host.
@@ -350,6 +385,8 @@ impl What {
             Self::RefuseLogins { .. } => "login refusal",
             Self::Redirect { .. } => "redirect",
             Self::Notice { .. } => "notice",
+            Self::Hold { .. } => "hold",
+            Self::Crash { .. } => "crash",
             Self::RemovePath { .. } => "path removed",
             Self::Reopen { .. } => "reopen",
         }
@@ -432,6 +469,7 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "{:?}", self.network)?;
         writeln!(f, "{:?}", self.session)?;
+        writeln!(f, "{:?}", self.back_end)?;
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;
         write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;

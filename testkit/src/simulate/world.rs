@@ -77,6 +77,7 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.latency = plan.network.latency.clone();
     config.partial_per_mille = plan.network.partial_per_mille;
     config.pipe_capacity = plan.network.pipe_capacity;
+    config.brink_per_mille = 250;
     config.step_limit = STEP_LIMIT;
     SimRuntime::with_config(config)
 }
@@ -93,6 +94,7 @@ impl World {
         for portal in 0..plan.portals.len() {
             target.core().set_delay(portal, plan.session.service_time);
         }
+        target.core().set_reinstatement(plan.back_end.reinstatement);
         let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
         let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
@@ -260,7 +262,8 @@ fn target(plan: &Plan) -> TargetConfig {
         config = config.with_portal(portal_address(portal), *group);
     }
     for (number, blocks) in (0..).zip(&plan.units) {
-        let unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
+        let mut unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
+        unit.volatile = plan.back_end.volatile;
         config = config.with_lun(unit);
     }
     if session.chap {

@@ -1,0 +1,6 @@
+//! The faults of the simulated world do what they say.
+
+mod flips;
+mod links;
+mod processes;
+mod support;
