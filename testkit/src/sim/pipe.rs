@@ -209,10 +209,11 @@ impl World {
         self.send(id, side, |end, at| end.fin_at = Some(at), at);
     }
 
-    /// RST. What was not sent yet never is; of what is under way already, the seed decides how much
-    /// arrives before it.
+    /// RST. What was not sent yet never is, be it for a stall or for the rate of a link: no kernel sends
+    /// it again. Of what is under way already, the seed decides how much arrives before the reset.
     pub(super) fn abort(&mut self, id: ConnId, side: Side) {
         let now = self.now;
+        let travels = u64::try_from(self.config.latency.end.as_nanos()).unwrap_or(u64::MAX);
         let Some(conn) = self.net.conns.get_mut(id) else {
             return;
         };
@@ -222,8 +223,11 @@ impl World {
         conn.fail(side, io::ErrorKind::ConnectionAborted, &mut self.wakes);
         let peer = &mut conn.ends[side.other() as usize];
         peer.writer_closed = true;
-        let under_way = peer.chunks.iter().filter(|chunk| chunk.at > now).count();
-        let keep = self.rng.below(under_way as u64 + 1) as usize;
+        let under_way = now.saturating_add(1)..=now.saturating_add(travels);
+        let sent = peer.chunks.iter();
+        let sent = sent.filter(|chunk| chunk.at < HELD && under_way.contains(&chunk.at));
+        let sent = sent.count();
+        let keep = self.rng.below(sent as u64 + 1) as usize;
         peer.lose_in_flight(now, keep);
         self.send_reset(id, side);
     }

@@ -200,3 +200,30 @@ fn an_end_from_outside_comes_behind_what_is_under_way() {
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     });
 }
+
+#[test]
+fn an_abort_takes_back_what_its_kernel_has_not_sent() {
+    let link = Link::to(portal());
+    for seed in 0..20 {
+        for is_slow in [false, true] {
+            let sim = SimRuntime::new(seed);
+            let listener = sim.net().listen(portal()).unwrap();
+            sim.block_on(async {
+                let mut stream = connect(&sim).await.unwrap();
+                let mut server = listener.accept().await;
+                if is_slow {
+                    sim.net().limit(link, Some(1000));
+                } else {
+                    sim.net().stall(link);
+                }
+                send(&mut *stream, &[1; 5000]).await.unwrap();
+                sim.sleep(SECOND / 2).await;
+                stream.abort();
+                sim.net().limit(link, None);
+                sim.net().heal(link);
+                let end = receive(&mut server, &mut [0; 1]).await;
+                assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            });
+        }
+    }
+}

@@ -3,4 +3,5 @@
 mod flips;
 mod links;
 mod processes;
+mod small_io;
 mod support;
