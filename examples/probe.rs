@@ -227,8 +227,7 @@ impl Probe {
             under_way: under_way.len() as u64,
             ..Finding::default()
         };
-        let first = self.look().await?;
-        let mut landed: Vec<bool> = first.iter().map(|&is_old| is_old).collect();
+        let mut landed = self.look().await?;
         found.before = under_way.iter().filter(|&&w| landed[w]).count() as u64;
         // Every other one is left as it is: newer writes may well wait behind the older ones.
         let even: Vec<usize> = under_way.iter().copied().step_by(2).collect();
