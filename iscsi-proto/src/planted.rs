@@ -110,8 +110,6 @@ bugs! {
     WindowIgnored = "window-ignored", "I11";
     /// MaxCmdSN is compared by serial number arithmetic (section 4.2.2.1, RFC 1982).
     MaxCmdSnPlain = "max-cmd-sn-plain", "L1";
-    /// Every PDU of a target tells its command window, a NOP-In too.
-    WindowNewsIgnored = "window-news-ignored", "L1";
     /// An immediate PDU carries a CmdSN and consumes none (section 4.2.2.1).
     ImmediateTakesCmdSn = "immediate-takes-cmd-sn", "I6";
     /// Unsolicited data ends at FirstBurstLength (section 13.14).
@@ -122,8 +120,6 @@ bugs! {
     FinalBitLost = "final-bit-lost", "I6";
     /// A task's slot is used again only after the target is done with the task.
     SlotReusedEarly = "slot-reused-early", "I6";
-    /// An aborted command may have been executed before its abort.
-    AbortMeansNotExecuted = "abort-means-not-executed", "I2";
     /// What was sent before the connection was lost may be executed.
     SentMeansNotExecuted = "sent-means-not-executed", "I1";
     /// The memory of an abandoned write is not given back while a staged PDU names it.
@@ -135,10 +131,6 @@ bugs! {
 
     /// A session is reinstated under the ISID that it had (section 6.3.5).
     ReconnectsAsAnother = "reconnects-as-another", "L1";
-    /// After a lost connection Time2Wait passes before the next login (section 13.15).
-    Time2WaitIgnored = "time2wait-ignored", "L4";
-    /// Failed logins are tried again after a growing pause.
-    BackOffIgnored = "back-off-ignored", "L4";
     /// Whoever leaves a slot wakes the next in the line.
     LineNotWoken = "line-not-woken", "L1";
     /// Guest memory is not touched after a request was dropped.
@@ -147,10 +139,6 @@ bugs! {
     TaskSetFullIsSuccess = "task-set-full-is-success", "I1";
     /// A command that is answered with a unit attention was not executed (SAM-5 section 5.14).
     AttentionIsSuccess = "attention-is-success", "I1";
-    /// After a unit attention about what is behind the LUN, that is looked at before it is used.
-    AttentionSwallowed = "attention-swallowed", "I7";
-    /// A unit is used only as long as it is the one that was opened.
-    IdentityNotCompared = "identity-not-compared", "I7";
     /// A flush is acknowledged when the target has acknowledged it.
     FlushNotSent = "flush-not-sent", "I14";
     /// A split request succeeds if each of its pieces does.
@@ -160,28 +148,16 @@ bugs! {
 
     /// A write that may still land holds its range back until it is dead.
     GhostForgotten = "ghost-forgotten", "I16";
-    /// A write that nobody waits for any more may land all the same.
-    CancelledWriteForgotten = "cancelled-write-forgotten", "I16";
-    /// A dropped write is seen to its end, since only that says when its range is free.
-    DroppedWriteForgotten = "dropped-write-forgotten", "I16";
     /// The quiesce time of a target runs from the abortive close to its end.
     QuietTimeSkipped = "quiet-time-skipped", "I16";
     /// A reinstating login proves something only on a target where it is a barrier.
     EveryLoginIsBarrier = "every-login-is-barrier", "I16";
-    /// A login through a sibling that failed, or a reset, proves nothing.
-    FailedRungCounts = "failed-rung-counts", "I16";
-    /// A reset of the unit proves nothing about what is still on the wire.
-    ResetWithoutDrain = "reset-without-drain", "I16";
     /// A write waits for every earlier one that it overlaps, in part too.
     PartialOverlapIgnored = "partial-overlap-ignored", "I16";
-    /// A range is free when the last of its write's ghosts is dead.
-    SecondGhostForgotten = "second-ghost-forgotten", "I16";
     /// Writes that waited for a ghost go on when it is dead.
     HeldNotReleased = "held-not-released", "L1";
     /// A write whose outcome was once unknown is unknown, whatever came of its later attempts.
     LastOutcomeCounts = "last-outcome-counts", "I2";
-    /// A path in standby takes no I/O.
-    StandbyIsUsable = "standby-is-usable", "I8";
     /// Guest memory is loaded once, and every attempt sends the same bytes.
     RegionLoadedPerAttempt = "region-loaded-per-attempt", "I3";
     /// A read that was taken back has no data.

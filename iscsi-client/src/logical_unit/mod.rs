@@ -19,10 +19,7 @@ use std::{
 
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
-use iscsi_proto::{
-    planted::Bug,
-    scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification},
-};
+use iscsi_proto::scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification};
 pub use options::LogicalUnitOptions;
 pub use recall::Recall;
 
@@ -298,8 +295,7 @@ impl LogicalUnit {
         };
         let page = inner.commander.device_identification(deadline).await?;
         let now = page.logical_unit_identity();
-        let planted = inner.commander.session.options().core.planted;
-        if now.as_ref() == Some(was) || planted.has(Bug::IdentityNotCompared) {
+        if now.as_ref() == Some(was) {
             return Ok(());
         }
         Err(wrong_unit().with_source(IdentityChanged {

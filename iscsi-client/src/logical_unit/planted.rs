@@ -6,7 +6,7 @@ use iscsi_proto::{
     session::Response,
 };
 
-use super::classify::{Disposition, Notice, Verdict};
+use super::classify::{Disposition, Verdict};
 
 /// The verdict as it is, unless a bug is switched on.
 #[inline]
@@ -20,9 +20,6 @@ pub(super) fn misread(planted: Planted, mut verdict: Verdict, response: &Respons
         || planted.has(Bug::AttentionIsSuccess) && is_attention()
     {
         verdict.disposition = Disposition::Complete;
-    }
-    if planted.has(Bug::AttentionSwallowed) {
-        verdict.notice = Notice::default();
     }
     verdict
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use iscsi_proto::{
-    Error as CoreError, error::TimedOut, pdu::LogoutReason, planted::Bug, session::Session as Core,
+    Error as CoreError, error::TimedOut, pdu::LogoutReason, session::Session as Core,
 };
 
 use super::{
@@ -343,10 +343,7 @@ impl Driver {
             (Loss::Core(CoreError::DropRequested { wait, .. }), _) => *wait,
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
-        let time2wait = match self.options.core.planted.has(Bug::Time2WaitIgnored) {
-            true => Duration::ZERO,
-            false => time2wait.min(LONGEST_TIME2WAIT),
-        };
+        let time2wait = time2wait.min(LONGEST_TIME2WAIT);
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
         self.down = loss.error();
@@ -392,9 +389,6 @@ impl Driver {
         let now = self.now();
         let random = self.random();
         let mut retry_in = self.backoff.next(now, random).max(at_least);
-        if self.options.core.planted.has(Bug::BackOffIgnored) {
-            retry_in = at_least;
-        }
         if self.nexus.is_taken() {
             retry_in = retry_in.max(NexusWatch::delay(random));
         }

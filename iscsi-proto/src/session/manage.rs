@@ -460,9 +460,6 @@ impl Session {
         };
         let error = match task.rejected {
             Some(reason) => TaskError::not_executed(TaskErrorKind::Rejected(reason)),
-            None if self.config.planted.has(Bug::AbortMeansNotExecuted) => {
-                TaskError::not_executed(TaskErrorKind::Terminated(function))
-            }
             None if task.abandoned => TaskError::unknown(TaskErrorKind::Abandoned, true),
             None if task.timed_out => TaskError::unknown(TaskErrorKind::TimedOut, true),
             None => TaskError::unknown(TaskErrorKind::Terminated(function), true),

@@ -6,7 +6,6 @@ use crate::{
     framing::{DataStore, Destination, Step},
     ids::{InitiatorTaskTag, TargetTransferTag},
     pdu::{Bhs, DataIn, LogoutResponse, NopIn, Pdu, ScsiResponse},
-    planted::Bug,
     time::Instant,
 };
 
@@ -86,9 +85,7 @@ impl Session {
                 self.handle_r2t(pdu)
             }
             Pdu::NopIn(pdu) => {
-                if !self.config.planted.has(Bug::WindowNewsIgnored) {
-                    self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
-                }
+                self.window.update(pdu.exp_cmd_sn, pdu.max_cmd_sn)?;
                 self.handle_nop_in(now, pdu, segment)
             }
             Pdu::TaskManagementResponse(pdu) => {

@@ -158,7 +158,6 @@ impl Multipath {
 
     /// What became of a rung that an action asked for; one that is over is ignored.
     pub fn handle_fence_step(&mut self, now: Instant, step: FenceStepId, done: bool) {
-        let done = done || self.config.planted.has(Bug::FailedRungCounts);
         let result = if done {
             RungStep::Done
         } else {
@@ -184,10 +183,6 @@ impl Multipath {
     }
 
     fn unit_was_reset(&mut self, step: FenceStepId, begun: Instant, drain: Duration) {
-        let drain = match self.config.planted.has(Bug::ResetWithoutDrain) {
-            true => Duration::ZERO,
-            false => drain,
-        };
         let drained = |since: Option<Instant>| since.is_some_and(|since| since + drain <= begun);
         for ghost in &mut self.ghosts {
             if ghost.number < step.0 && drained(ghost.closed) {
@@ -290,8 +285,7 @@ impl Multipath {
             }
             None => {
                 // All ghosts of one write have to go.
-                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim)
-                    && !self.config.planted.has(Bug::SecondGhostForgotten);
+                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim);
                 if let (Some(claim), false) = (ghost.claim, haunted) {
                     self.writes.release(claim);
                     self.released = !self.config.planted.has(Bug::HeldNotReleased);
@@ -357,10 +351,6 @@ impl Multipath {
             self.tell_once(index, FenceRung::Reinstatement, step);
         }
         if let Some(drain) = self.config.fence.unit_reset {
-            let drain = match self.config.planted.has(Bug::ResetWithoutDrain) {
-                true => Duration::ZERO,
-                false => drain,
-            };
             match self.climb_reset(now, closed + drain) {
                 Turn::Running | Turn::Now => return,
                 Turn::Later(at) => self.look_again(index, at),

@@ -375,8 +375,7 @@ impl Multipath {
             retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
         };
         let writes = io.class.modifies().is_some();
-        let forgotten = planted.has(Bug::GhostForgotten)
-            || planted.has(Bug::CancelledWriteForgotten) && io.cancelled;
+        let forgotten = planted.has(Bug::GhostForgotten);
         if retry::may_land_later(&io.class, failure) && !forgotten {
             self.raise_ghost(now, attempt, &ended);
         } else if failure.unsent && writes {

@@ -101,10 +101,7 @@ impl Multipath {
     }
 
     /// What a probe found.
-    pub fn handle_probe(&mut self, now: Instant, path: PathId, mut report: ProbeReport) {
-        if self.config.planted.has(Bug::StandbyIsUsable) && report.result == ProbeResult::Ghost {
-            report.result = ProbeResult::Ready;
-        }
+    pub fn handle_probe(&mut self, now: Instant, path: PathId, report: ProbeReport) {
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use iscsi_proto::planted::{Bug, Planted};
-use iscsi_testkit::simulate::{Plan, Run, run};
+use iscsi_testkit::simulate::{Plan, Run, run as run_world};
 
 use crate::args::Args;
 
@@ -61,8 +61,10 @@ fn first(args: &Args, bug: Bug) -> Option<Run> {
                     }
                     let mut plan = Plan::draw(seed);
                     plan.planted = Planted::with(bug);
-                    let run = run(&plan);
-                    if run.findings.is_empty() {
+                    let run = run_world(&plan);
+                    // What a world finds without the bug as well says nothing about the bug.
+                    if run.findings.is_empty() || !run_world(&Plan::draw(seed)).findings.is_empty()
+                    {
                         continue;
                     }
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
