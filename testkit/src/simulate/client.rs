@@ -9,14 +9,16 @@ use iscsi_client::{
     device::{FlushOptions, ReadOptions, WriteOptions},
     error::Error,
 };
-use mpio::MultipathDevice;
+use mpio::{MultipathDevice, core::NoPathRetry};
 
 use super::{
     check::{
-        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp,
+        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp, invariants,
         stamp::{self, BLOCK},
     },
+    finding::Finding,
     memory::Guest,
+    plan::{Fault, What},
     trace::Note,
     world::World,
 };
@@ -138,6 +140,43 @@ impl Client {
         }
     }
 
+    /// Without a path, a read waits no longer than it may. (A write may have to wait for a fence.)
+    fn wait_was_bounded(&self, world: &World, id: OpId, asked: u64) {
+        // On a path that is being removed it may end in its own time.
+        let removes = |fault: &Fault| matches!(fault.what, What::RemovePath { .. });
+        if world.plan.faults.iter().any(removes) {
+            return;
+        }
+        let limit = match world.plan.device.no_path_retry {
+            NoPathRetry::Fail => Duration::ZERO,
+            NoPathRetry::QueueFor(limit) => limit,
+            _ => return,
+        };
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let now = world.now();
+        world.board.with(|state| {
+            let Some(since) = state.pathless[self.device] else {
+                return;
+            };
+            let since = since.max(asked);
+            if let Err(late) = invariants::fails_without_paths(id, since, Some(now), limit) {
+                state.find(Finding::Rule(late));
+            }
+        });
+    }
+
+    /// Remembers an error that this program should not have seen.
+    fn complain(&self, world: &World, id: OpId, intent: &Intent, error: &Error) {
+        let host = self.device / world.plan.units.len();
+        let unit = self.device % world.plan.units.len();
+        if intent.timeout.is_none() && world.plan.is_spared(host, unit) {
+            let error = format!("{error:#}");
+            world.board.with(|state| {
+                state.unearned.get_or_insert((id, error));
+            });
+        }
+    }
+
     fn op(&self, world: &World, kind: Kind, blocks: Range<u64>) -> Op {
         let unit = self.device % world.plan.units.len();
         Op {
@@ -181,7 +220,7 @@ impl Client {
         options.timeout = intent.timeout;
         let offset = intent.blocks.start * BLOCK as u64;
         let kind = Kind::Write { stamp };
-        let id = self.begin(world, kind, intent.blocks);
+        let id = self.begin(world, kind, intent.blocks.clone());
         let write = device.write(offset, buf, options);
         let done = unless_dropped(world, write, intent.dropped).await;
         if let Some(guest) = &guest {
@@ -196,7 +235,7 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
-        finish(world, id, end);
+        self.end(world, id, &intent, end);
         keep(world, id, guest);
     }
 
@@ -222,7 +261,8 @@ impl Client {
         let mut options = ReadOptions::default();
         options.timeout = intent.timeout;
         let first = intent.blocks.start;
-        let id = self.begin(world, Kind::Read, intent.blocks);
+        let id = self.begin(world, Kind::Read, intent.blocks.clone());
+        let asked = world.now();
         let read = device.read(first * BLOCK as u64, buf, options);
         let done = unless_dropped(world, read, intent.dropped).await;
         if let Some(guest) = &guest {
@@ -241,7 +281,8 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
-        finish(world, id, end);
+        self.wait_was_bounded(world, id, asked);
+        self.end(world, id, &intent, end);
         keep(world, id, guest);
     }
 
@@ -252,6 +293,13 @@ impl Client {
         let flush = device.flush(options);
         let done = unless_dropped(world, flush, intent.dropped).await;
         let end = done.map_or(Ok(End::Dropped), |result| result.map(|()| End::Flushed));
+        self.end(world, id, &intent, end);
+    }
+
+    fn end(&self, world: &World, id: OpId, intent: &Intent, end: Result<End, Error>) {
+        if let Err(error) = &end {
+            self.complain(world, id, intent, error);
+        }
         finish(world, id, end);
     }
 

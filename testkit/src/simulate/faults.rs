@@ -181,18 +181,26 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let name = world.path_name(host, path);
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
-    if let Some(path) = found {
-        device.remove_path(path.id);
+    if let Some(found) = found {
+        device.remove_path(found.id);
+        world.board.with(|state| {
+            let opening = state.openings[index];
+            state.removed.insert((index, opening, path))
+        });
     }
 }
 
-/// Opens a path and adds it, unless the device was opened anew meanwhile, with all its paths.
+/// Opens a path that was removed and adds it, unless the device was opened anew meanwhile, with all its
+/// paths.
 fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
     let index = world.device_index(host, unit);
     let opening = world.board.with(|state| {
-        state.jobs += 1;
-        state.openings[index]
+        let opening = state.openings[index];
+        let is_missing = state.removed.remove(&(index, opening, path));
+        state.jobs += usize::from(is_missing);
+        is_missing.then_some(opening)
     });
+    let Some(opening) = opening else { return };
     let name = world.path_name(host, path);
     let world = Arc::clone(world);
     let handle = world.handle.clone();
@@ -202,7 +210,6 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
                 break;
             }
             if let Ok((attributes, unit)) = world.open_path(host, unit, path).await {
-                // It may have come back by itself, or by another fault's end, meanwhile.
                 let device = world.missing_from(index, opening, &name);
                 if device.is_none_or(|device| device.add_path(attributes, unit).is_ok()) {
                     break;

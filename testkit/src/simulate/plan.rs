@@ -367,6 +367,69 @@ impl Plan {
             .collect()
     }
 
+    /// Whether a fault makes the network slower than a target may expect it to be.
+    #[must_use]
+    pub fn holds_up(&self) -> bool {
+        let slow = |fault: &Fault| {
+            matches!(
+                fault.what,
+                What::Cut(_) | What::Stall(_) | What::Limit(..) | What::Delay { .. }
+            )
+        };
+        self.faults.iter().any(slow)
+    }
+
+    /// Whether the programs of a device should see no error at all: one of its paths is healthy all the
+    /// time, no fault is about the unit or the device itself, and a write whose path is lost can be proven
+    /// dead.
+    #[must_use]
+    pub fn is_spared(&self, host: usize, unit: usize) -> bool {
+        let is_unit = |number: u16| usize::from(number) == unit;
+        let is_host = |number: u8| usize::from(number) == host;
+        let hits_unit = |fault: &Fault| match fault.what {
+            What::Answer { unit, .. } => is_unit(unit),
+            What::Reopen { host, unit } => is_host(host) && is_unit(unit),
+            _ => false,
+        };
+        if self.device.fence == Fence::None || self.faults.iter().any(hits_unit) {
+            return false;
+        }
+        let is_healthy = |&(nic, portal): &(u8, u8)| {
+            let hits = |fault: &Fault| self.hits(&fault.what, host, nic, portal);
+            !self.faults.iter().any(hits)
+        };
+        self.paths().iter().any(is_healthy)
+    }
+
+    /// Whether a path of `host` is not what it was while this lasts.
+    fn hits(&self, what: &What, host: usize, nic: u8, portal: u8) -> bool {
+        let is_host = |number: u8| usize::from(number) == host;
+        match *what {
+            What::Cut(place)
+            | What::Stall(place)
+            | What::Refuse(place)
+            | What::Reset(place)
+            | What::Limit(place, _) => match place {
+                Place::Portal(at) => at == portal,
+                Place::Nic { host, nic: at } => is_host(host) && at == nic,
+                Place::Path {
+                    host,
+                    nic: from,
+                    portal: to,
+                } => is_host(host) && (from, to) == (nic, portal),
+            },
+            What::Delay { portal: at, .. }
+            | What::RefuseLogins { portal: at, .. }
+            | What::Redirect { portal: at, .. }
+            | What::Notice { portal: at, .. } => at == portal,
+            What::PortState { group, .. } => self.portals[usize::from(portal)] == group,
+            What::RemovePath { host, path, .. } => {
+                is_host(host) && self.paths().get(usize::from(path)) == Some(&(nic, portal))
+            }
+            What::Answer { .. } | What::Attention { .. } | What::Reopen { .. } => false,
+        }
+    }
+
     /// How long the world may take to be well again once nothing is wrong with it any more: the times
     /// after which its parts notice, back off, try and prove, one after the other.
     #[must_use]

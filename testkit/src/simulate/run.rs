@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -9,10 +10,11 @@ use std::{
 };
 
 use iscsi_client::runtime::Runtime;
+use iscsi_proto::ids::Isid;
 
 use super::{
     calm,
-    check::{Ghosts, Row, Rules, check, invariants},
+    check::{Ghosts, Row, Rules, Violation, check, invariants},
     client::Client,
     faults,
     finding::Finding,
@@ -20,7 +22,14 @@ use super::{
     tally::Tallies,
     world::{World, runtime},
 };
-use crate::sim::Rng;
+use crate::{
+    sim::Rng,
+    target::{TargetCore, Violation as Broken},
+};
+
+/// One session's login attempts in a second: one at once, then after 100 ms, 200 ms and 400 ms at least,
+/// jitter and a second session of the same slot (a device that was opened again) included.
+const LOGINS_A_SECOND: usize = 10;
 
 /// A world lives this long at least.
 const LEAST: Duration = Duration::from_secs(60);
@@ -122,7 +131,7 @@ async fn live(world: &Arc<World>) {
     calm::paths_return(world).await;
     let left = LEAST.saturating_sub(world.handle.elapsed());
     world.handle.sleep(left).await;
-    calm::is_quiet(world);
+    calm::quiet_comes(world).await;
     calm::audit(world).await;
     calm::close(world).await;
 }
@@ -159,7 +168,19 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     }
     world.board.with(|state| {
         for (portal, violation) in core.violations() {
-            state.violate(Row::I6, format!("portal {portal}: {violation}"));
+            // Over a network that holds things up nobody can be in time.
+            let is_excused = plan.holds_up() && matches!(violation, Broken::Late(_));
+            if !is_excused {
+                state.violate(Row::I6, format!("portal {portal}: {violation}"));
+            }
+        }
+        if let Err(violation) = logins_keep_their_pace(core) {
+            state.find(Finding::Rule(violation));
+        }
+        let unearned = state.unearned.take();
+        let unearned = unearned.as_ref().map(|(id, error)| (*id, error.as_str()));
+        if let Err(violation) = invariants::no_error_seen(true, unearned) {
+            state.find(Finding::Rule(violation));
         }
         for (id, guest) in std::mem::take(&mut state.guests) {
             if let Some(what) = guest.misused() {
@@ -190,6 +211,21 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
             tallies,
             findings: std::mem::take(&mut state.findings),
         }
+    })
+}
+
+/// L4, for each session by itself: the first two attempts follow a loss at once, then they back off.
+fn logins_keep_their_pace(core: &TargetCore) -> Result<(), Violation> {
+    const SECOND: u64 = 1_000_000_000;
+    let mut attempts: BTreeMap<(usize, Isid), Vec<u64>> = BTreeMap::new();
+    for attempt in core.login_attempts() {
+        let at = u64::try_from(attempt.at.as_nanos()).unwrap_or(u64::MAX);
+        let session = (attempt.portal, attempt.isid);
+        attempts.entry(session).or_default().push(at);
+    }
+    attempts.iter().try_for_each(|((portal, isid), times)| {
+        let whose = format!("portal {portal}, ISID {isid}");
+        invariants::no_login_storm(&whose, times, SECOND, LOGINS_A_SECOND)
     })
 }
 

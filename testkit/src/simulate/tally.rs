@@ -57,6 +57,8 @@ impl Tallies {
                 let by = match by {
                     FencedBy::Confirmed => "confirmed",
                     FencedBy::Reinstated => "reinstated",
+                    FencedBy::SiblingReinstated => "sibling",
+                    FencedBy::UnitReset => "unit reset",
                     FencedBy::QuietTime => "quiet time",
                     FencedBy::Unfenced => "unfenced",
                     _ => "other",

@@ -23,7 +23,10 @@ use iscsi_proto::{
     scsi::Lun,
     text::{DigestOffer, OfferError, OperationalOffer},
 };
-use mpio::{ConnectError, MultipathBuilder, MultipathDevice, core::PathAttributes};
+use mpio::{
+    ConnectError, MultipathBuilder, MultipathDevice,
+    core::{Event, PathAttributes},
+};
 
 use super::{board::Board, check::Row, plan::Plan, trace::Note};
 use crate::{
@@ -101,6 +104,7 @@ impl World {
             let count = hosts.len() * plan.units.len();
             state.devices.resize(count, None);
             state.openings.resize(count, 0);
+            state.pathless.resize(count, None);
         });
         Ok(Arc::new(Self {
             plan: plan.clone(),
@@ -140,6 +144,7 @@ impl World {
         self.watch(index, &device);
         self.note(Note::Opened(index));
         self.board.change(|state| {
+            state.pathless[index] = None;
             state.openings[index] += 1;
             state.devices[index].replace(device)
         });
@@ -170,6 +175,11 @@ impl World {
                 let now = world.now();
                 world.board.with(|state| {
                     state.tallies.note(&event.event);
+                    match event.event {
+                        Event::AllPathsDown => state.pathless[index] = Some(now),
+                        Event::Restored => state.pathless[index] = None,
+                        _ => {}
+                    }
                     state.ring.push(now, Note::Device(index, event.event));
                 });
             }
