@@ -101,7 +101,10 @@ pub enum DecodeError {
         block_length: u32,
     },
     /// A value that cannot be an address or a name.
-    #[error("malformed address or name")]
+    #[error(
+        "malformed address or name: a portal is host[:port], with brackets around an IPv6 address; \
+         a LUN is a decimal number, or 0x and 16 hexadecimal digits"
+    )]
     Address,
     /// An answer to SendTargets with more targets than we keep.
     #[error("discovery answer names too many targets")]

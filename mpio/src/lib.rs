@@ -22,3 +22,8 @@ pub use device::{
     MultipathDriver, PathFailure, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

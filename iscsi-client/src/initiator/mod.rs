@@ -63,8 +63,9 @@ struct Inner {
 }
 
 impl Initiator {
-    /// An initiator of this name. There is no default name: two hosts of one name log each other out.
-    /// Derive it from something that identifies the host or guest and survives a restart.
+    /// An initiator of this name. There is no default name: two of one name that run at the same time,
+    /// on two hosts or on one, take each other's sessions. Derive it from something that identifies
+    /// the host or guest and survives a restart, and give each program of a host a name of its own.
     #[must_use]
     pub fn builder(name: IscsiName, runtime: Arc<dyn Runtime>) -> InitiatorBuilder {
         InitiatorBuilder {
