@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) removed: BTreeSet<(usize, u32, u8)>,
     /// Since when each device has had no path.
     pub(super) pathless: Vec<Option<u64>>,
+    /// Since when there has been another unit in the place of each.
+    pub(super) remapped: Vec<Option<u64>>,
     /// The first error that a program saw which it should not have seen.
     pub(super) unearned: Option<(OpId, String)>,
     /// Programs that are not done.

@@ -47,6 +47,8 @@ struct Intent {
     /// The caller gives up after this time, by dropping the future.
     dropped: Option<Duration>,
     timeout: Option<Duration>,
+    /// When it is decided on, which is when it is made.
+    begun: u64,
 }
 
 impl Client {
@@ -137,6 +139,7 @@ impl Client {
                 .then(|| 1 + rng.below(count * BLOCK as u64 - 1) as usize),
             dropped: some(rng, work.dropped, most),
             timeout: some(rng, work.timed, most),
+            begun: world.now(),
         }
     }
 
@@ -161,6 +164,22 @@ impl Client {
             let since = since.max(asked);
             if let Err(late) = invariants::fails_without_paths(id, since, Some(now), limit) {
                 state.find(Finding::Rule(late));
+            }
+        });
+    }
+
+    /// No request is carried out by a unit that has been another one for so long that every path must have
+    /// heard of it. (The first command of a nexus is told so, and those that are under way behind it are
+    /// carried out.)
+    fn unit_was_ours(&self, world: &World, id: OpId, begun: u64) {
+        let unit = self.device % world.plan.units.len();
+        let device = &world.plan.device;
+        let heard = device.polling.1 + device.checker_timeout + Duration::from_secs(1);
+        let heard = u64::try_from(heard.as_nanos()).unwrap_or(u64::MAX);
+        world.board.with(|state| {
+            if state.remapped[unit].is_some_and(|since| since + heard < begun) {
+                let what = format!("{id} was carried out by another unit");
+                state.violate(Row::I7, what);
             }
         });
     }
@@ -262,7 +281,6 @@ impl Client {
         options.timeout = intent.timeout;
         let first = intent.blocks.start;
         let id = self.begin(world, Kind::Read, intent.blocks.clone());
-        let asked = world.now();
         let read = device.read(first * BLOCK as u64, buf, options);
         let done = unless_dropped(world, read, intent.dropped).await;
         if let Some(guest) = &guest {
@@ -281,7 +299,7 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
-        self.wait_was_bounded(world, id, asked);
+        self.wait_was_bounded(world, id, intent.begun);
         self.end(world, id, &intent, end);
         keep(world, id, guest);
     }
@@ -297,8 +315,10 @@ impl Client {
     }
 
     fn end(&self, world: &World, id: OpId, intent: &Intent, end: Result<End, Error>) {
-        if let Err(error) = &end {
-            self.complain(world, id, intent, error);
+        match &end {
+            Err(error) => self.complain(world, id, intent, error),
+            Ok(End::Wrote | End::Read(_)) => self.unit_was_ours(world, id, intent.begun),
+            Ok(_) => {}
         }
         finish(world, id, end);
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     sim::Link,
-    target::{Answer, Notice, PortState, Redirect},
+    target::{Answer, Crash, LunConfig, Notice, PortState, Redirect, WriteHold},
 };
 
 /// Between two attempts to put back a path that was taken out.
@@ -76,6 +76,7 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
+        What::Resize { unit, .. } | What::Remap { unit } => usize::from(unit) < plan.units.len(),
         _ => true,
     }
 }
@@ -130,6 +131,44 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         }
         What::RemovePath { host, unit, path } => remove_path(world, host, unit, path),
         What::Reopen { host, unit } => reopen(world, world.device_index(host, unit)),
+        What::CrashTarget {
+            keeps_back_end,
+            loses_power,
+        } => crash_target(world, keeps_back_end, loses_power),
+        What::Pause => world.target.pause(),
+        What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
+        What::Remap { unit } => {
+            let now = world.now();
+            world
+                .board
+                .with(|state| state.remapped[usize::from(unit)] = Some(now));
+            core.remap(unit, OTHER_NAA, "another unit");
+        }
+    }
+}
+
+/// The identity of a unit that is none of the plan's.
+const OTHER_NAA: [u8; 16] = [0x60; 16];
+
+/// Its network side is away until the fault is over.
+fn crash_target(world: &World, keeps_back_end: bool, loses_power: bool) {
+    for portal in 0..world.plan.portals.len() {
+        world
+            .handle
+            .net()
+            .refuse(Link::to(world.target.portal(portal)));
+    }
+    let mut crash = Crash::default();
+    crash.keeps_back_end = keeps_back_end;
+    crash.loses_power = loses_power;
+    world.target.core().crash(crash);
+    if loses_power {
+        let now = world.now();
+        world.board.with(|state| {
+            for (unit, _) in (0..).zip(&world.plan.units) {
+                state.history.power_loss(now, unit);
+            }
+        });
     }
 }
 
@@ -159,6 +198,22 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::RefuseLogins { portal, .. } => core.refuse_logins(portal.into(), None),
         What::Redirect { portal, .. } => core.redirect_logins(portal.into(), None),
         What::RemovePath { host, unit, path } => put_back(world, host, unit, path),
+        What::CrashTarget { .. } => {
+            for portal in 0..world.plan.portals.len() {
+                net.heal(Link::to(world.target.portal(portal)));
+            }
+        }
+        What::Pause => world.target.resume(),
+        What::Resize { unit, .. } => {
+            core.resize(unit, world.plan.units[usize::from(unit)] * 512);
+        }
+        What::Remap { unit } => {
+            world
+                .board
+                .with(|state| state.remapped[usize::from(unit)] = None);
+            let own = LunConfig::new(unit, 512);
+            core.remap(unit, own.naa, &own.serial);
+        }
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }
 }
@@ -167,6 +222,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
 pub(super) fn heal(world: &Arc<World>) {
     world.note(Note::Text("calm"));
     world.handle.net().heal_all();
+    world.target.core().hold_writes(WriteHold::default());
     for fault in &world.plan.faults {
         if !matches!(fault.what, What::RemovePath { .. }) {
             end(world, fault);

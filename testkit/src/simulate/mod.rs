@@ -33,7 +33,8 @@ mod world;
 
 pub use finding::Finding;
 pub use plan::{
-    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, What, Work,
+    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
+    What, Work,
 };
 pub use run::{Run, run};
 pub use shrink::{Edits, NoSuchEdit, Shrunk, shrink};

@@ -3,10 +3,10 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
+use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
 
 use super::check::invariants::Bound;
-use crate::target::PortState;
+use crate::target::{PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Plan {
     pub units: Vec<u64>,
     /// The network.
     pub network: Network,
+    /// The target.
+    pub target: TargetTerms,
     /// The sessions.
     pub session: SessionTerms,
     /// The multipath devices.
@@ -97,16 +99,58 @@ pub struct SessionTerms {
     pub service_time: Duration,
 }
 
-/// How it is known that the writes of a lost path are dead. What is set is true of the target.
+/// What the target is like beyond its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TargetTerms {
+    /// What a login that reinstates a session does about what the back end keeps of it.
+    pub reinstatement: Reinstatement,
+    /// How long writes stay in the back end.
+    pub hold: WriteHold,
+    /// Whether a loss of power takes away what was not flushed.
+    pub volatile: bool,
+    /// How many of 1000 serial numbers begin near their end.
+    pub brink_per_mille: u16,
+}
+
+/// How the hosts prove the writes of a lost path dead; see [`FenceConfig`](mpio::core::FenceConfig).
+/// What is set is true of the target; a fence that proves nothing is one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fence {
-    /// The target ends everything of a session before it lets its successor in.
-    Barrier,
-    /// After this time nothing lands any more.
-    QuietTime(Duration),
-    /// Nothing proves it: the caller is told that the outcome is unknown.
-    None,
+pub struct Fence {
+    /// Who else writes.
+    pub mode: WriterMode,
+    /// Whether a reinstating login proves anything.
+    pub barrier: bool,
+    /// After which time nothing lands any more.
+    pub quiesce: Option<Duration>,
+    /// Whether a session may be reinstated through another portal of its group.
+    pub sibling: bool,
+    /// Whether units may be reset, and how long after the loss.
+    pub unit_reset: Option<Duration>,
+    /// How long a proof may take.
+    pub limit: Duration,
+}
+
+impl Fence {
+    /// Only the time proves anything.
+    #[must_use]
+    pub const fn quiet_time(time: Duration) -> Self {
+        Self {
+            mode: WriterMode::Single,
+            barrier: false,
+            quiesce: Some(time),
+            sibling: false,
+            unit_reset: None,
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// Whether it can prove anything.
+    #[must_use]
+    pub const fn proves(&self) -> bool {
+        self.barrier || self.quiesce.is_some() || self.unit_reset.is_some()
+    }
 }
 
 /// The settings of the multipath devices; see [`Config`].
@@ -131,7 +175,7 @@ pub struct DeviceTerms {
     pub nop_timeout: Duration,
     /// How long a path stays suspected.
     pub tear_down: Duration,
-    /// The fence.
+    /// The fence, which is true of the target.
     pub fence: Fence,
 }
 
@@ -150,11 +194,14 @@ impl DeviceTerms {
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
             .tear_down(self.tear_down);
-        let builder = match self.fence {
-            Fence::Barrier => builder.reinstatement_is_barrier(true).quiet_time(None),
-            Fence::QuietTime(time) => builder.quiet_time(Some(time)),
-            Fence::None => builder.quiet_time(None),
-        };
+        let fence = &self.fence;
+        let builder = builder
+            .writer_mode(fence.mode)
+            .reinstatement_is_barrier(fence.barrier)
+            .quiet_time(fence.quiesce)
+            .sibling_reinstatement(fence.sibling)
+            .unit_reset(fence.unit_reset)
+            .fence_limit(fence.limit);
         builder.build().unwrap_or_default()
     }
 }
@@ -326,6 +373,27 @@ pub enum What {
         /// The device's unit.
         unit: u16,
     },
+    /// The target dies, and refuses connections until it is there again.
+    CrashTarget {
+        /// Whether what is in its back end is done all the same.
+        keeps_back_end: bool,
+        /// Whether its caches lose their power.
+        loses_power: bool,
+    },
+    /// The target stands still.
+    Pause,
+    /// A unit has another size for a while.
+    Resize {
+        /// The logical unit.
+        unit: u16,
+        /// The size, in blocks of 512 bytes; at least what the programs use.
+        blocks: u64,
+    },
+    /// Another unit is there for a while.
+    Remap {
+        /// The logical unit.
+        unit: u16,
+    },
 }
 
 impl What {
@@ -347,6 +415,10 @@ impl What {
             Self::Notice { .. } => "notice",
             Self::RemovePath { .. } => "path removed",
             Self::Reopen { .. } => "reopen",
+            Self::CrashTarget { .. } => "target crash",
+            Self::Pause => "target pause",
+            Self::Resize { .. } => "resize",
+            Self::Remap { .. } => "remap",
         }
     }
 }
@@ -373,7 +445,7 @@ impl Plan {
         let slow = |fault: &Fault| {
             matches!(
                 fault.what,
-                What::Cut(_) | What::Stall(_) | What::Limit(..) | What::Delay { .. }
+                What::Cut(_) | What::Stall(_) | What::Limit(..) | What::Delay { .. } | What::Pause
             )
         };
         self.faults.iter().any(slow)
@@ -389,9 +461,13 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
+            What::Remap { unit } => is_unit(unit),
+            What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
-        if self.device.fence == Fence::None || self.faults.iter().any(hits_unit) {
+        let fence = &self.device.fence;
+        let proves_in_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
+        if !proves_in_time || self.faults.iter().any(hits_unit) {
             return false;
         }
         let is_healthy = |&(nic, portal): &(u8, u8)| {
@@ -426,7 +502,13 @@ impl Plan {
             What::RemovePath { host, path, .. } => {
                 is_host(host) && self.paths().get(usize::from(path)) == Some(&(nic, portal))
             }
-            What::Answer { .. } | What::Attention { .. } | What::Reopen { .. } => false,
+            What::Answer { .. }
+            | What::Attention { .. }
+            | What::Reopen { .. }
+            | What::CrashTarget { .. }
+            | What::Pause
+            | What::Resize { .. }
+            | What::Remap { .. } => false,
         }
     }
 
@@ -440,10 +522,10 @@ impl Plan {
         const ABORTS: Duration = Duration::from_secs(20);
         let session = &self.session;
         let device = &self.device;
-        let fence = match device.fence {
-            Fence::QuietTime(time) => time,
-            Fence::Barrier | Fence::None => Duration::from_secs(60),
-        };
+        let fence = device
+            .fence
+            .limit
+            .max(device.fence.quiesce.unwrap_or_default());
         let checks = device.polling.1 + device.checker_timeout + device.tear_down;
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Bound {
@@ -489,6 +571,7 @@ impl fmt::Display for Plan {
             self.units
         )?;
         writeln!(f, "{:?}", self.network)?;
+        writeln!(f, "{:?}", self.target)?;
         writeln!(f, "{:?}", self.session)?;
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;

@@ -18,7 +18,7 @@ use super::{
     client::Client,
     faults,
     finding::Finding,
-    plan::{Fence, Plan},
+    plan::Plan,
     tally::Tallies,
     world::{World, runtime},
 };
@@ -161,6 +161,7 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     let core = world.target.core();
     let mut tallies = world.board.with(|state| std::mem::take(&mut state.tallies));
     tallies.simulated = elapsed;
+    tallies.late_writes = core.late_writes();
     for portal in 0..plan.portals.len() {
         let counters = core.counters(portal);
         tallies.logins += counters.logins;
@@ -231,9 +232,10 @@ fn logins_keep_their_pace(core: &TargetCore) -> Result<(), Violation> {
 
 /// A device with a fence holds back what overlaps a write that may still land.
 const fn rules(plan: &Plan) -> Rules {
-    let ghosts = match plan.device.fence {
-        Fence::Barrier | Fence::QuietTime(_) => Ghosts::DeadByNextAck,
-        Fence::None => Ghosts::MayLandAnyTime,
+    let ghosts = if plan.device.fence.proves() {
+        Ghosts::DeadByNextAck
+    } else {
+        Ghosts::MayLandAnyTime
     };
     Rules { ghosts }
 }

@@ -81,6 +81,7 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.partial_per_mille = plan.network.partial_per_mille;
     config.pipe_capacity = plan.network.pipe_capacity;
     config.step_limit = STEP_LIMIT;
+    config.brink_per_mille = plan.target.brink_per_mille;
     SimRuntime::with_config(config)
 }
 
@@ -96,6 +97,8 @@ impl World {
         for portal in 0..plan.portals.len() {
             target.core().set_delay(portal, plan.session.service_time);
         }
+        target.core().set_reinstatement(plan.target.reinstatement);
+        target.core().hold_writes(plan.target.hold.clone());
         let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
         let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
@@ -105,6 +108,7 @@ impl World {
             state.devices.resize(count, None);
             state.openings.resize(count, 0);
             state.pathless.resize(count, None);
+            state.remapped.resize(plan.units.len(), None);
         });
         Ok(Arc::new(Self {
             plan: plan.clone(),
@@ -151,11 +155,32 @@ impl World {
         Ok(())
     }
 
+    /// Opens a device; what is another unit than the plan's is closed again.
+    async fn open_own(self: &Arc<Self>, index: usize) -> Result<(), ConnectError> {
+        self.open(index).await?;
+        let unit = u16::try_from(index % self.plan.units.len()).unwrap_or_default();
+        let own = LunConfig::new(unit, 512).serial;
+        let is_other = |device: &&MultipathDevice| {
+            device.info().identity.serial.as_deref() != Some(own.as_str())
+        };
+        let other = self.board.with(|state| {
+            state.devices[index].as_ref().filter(is_other)?;
+            state.devices[index].take()
+        });
+        match other {
+            Some(other) => {
+                other.close().await;
+                Err(ConnectError::NoPath(Vec::new()))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The same, however often it fails, until the world has been calm for long.
     pub(super) async fn reopen(self: &Arc<Self>, index: usize) {
         let until = self.plan.calm + self.plan.patience();
         loop {
-            let Err(error) = self.open(index).await else {
+            let Err(error) = self.open_own(index).await else {
                 return;
             };
             if self.handle.elapsed() > until {
@@ -270,7 +295,8 @@ fn target(plan: &Plan) -> TargetConfig {
         config = config.with_portal(portal_address(portal), *group);
     }
     for (number, blocks) in (0..).zip(&plan.units) {
-        let unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
+        let mut unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
+        unit.volatile = plan.target.volatile;
         config = config.with_lun(unit);
     }
     if session.chap {
