@@ -155,6 +155,41 @@ bugs! {
     FlushNotSent = "flush-not-sent", "I14";
     /// A split request succeeds if each of its pieces does.
     SplitFailureIgnored = "split-failure-ignored", "I1";
+
+    // --- multipath ---
+
+    /// A write that may still land holds its range back until it is dead.
+    GhostForgotten = "ghost-forgotten", "I16";
+    /// A write that nobody waits for any more may land all the same.
+    CancelledWriteForgotten = "cancelled-write-forgotten", "I16";
+    /// A dropped write is seen to its end, since only that says when its range is free.
+    DroppedWriteForgotten = "dropped-write-forgotten", "I16";
+    /// The quiesce time of a target runs from the abortive close to its end.
+    QuietTimeSkipped = "quiet-time-skipped", "I16";
+    /// A reinstating login proves something only on a target where it is a barrier.
+    EveryLoginIsBarrier = "every-login-is-barrier", "I16";
+    /// A login through a sibling that failed, or a reset, proves nothing.
+    FailedRungCounts = "failed-rung-counts", "I16";
+    /// A reset of the unit proves nothing about what is still on the wire.
+    ResetWithoutDrain = "reset-without-drain", "I16";
+    /// A write waits for every earlier one that it overlaps, in part too.
+    PartialOverlapIgnored = "partial-overlap-ignored", "I16";
+    /// A range is free when the last of its write's ghosts is dead.
+    SecondGhostForgotten = "second-ghost-forgotten", "I16";
+    /// Where others write too, nothing is repeated before its ghost is dead.
+    SharedRepeatsAtOnce = "shared-repeats-at-once", "I1";
+    /// Writes that waited for a ghost go on when it is dead.
+    HeldNotReleased = "held-not-released", "L1";
+    /// A write whose outcome was once unknown is unknown, whatever came of its later attempts.
+    LastOutcomeCounts = "last-outcome-counts", "I2";
+    /// A path in standby takes no I/O.
+    StandbyIsUsable = "standby-is-usable", "I8";
+    /// Guest memory is loaded once, and every attempt sends the same bytes.
+    RegionLoadedPerAttempt = "region-loaded-per-attempt", "I3";
+    /// A read that was taken back has no data.
+    RecalledReadIsSuccess = "recalled-read-is-success", "I3";
+    /// A flush that failed on one path has flushed nothing.
+    FlushFailureIgnored = "flush-failure-ignored", "I14";
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use iscsi_proto::planted::Planted;
+
 use super::{
     fence_config::{FenceConfig, FormerLife, WriterMode},
     profile::{Reinstatement, TargetProfile},
@@ -114,6 +116,7 @@ pub struct Config {
     pub(crate) max_retries: u32,
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
+    pub(crate) planted: Planted,
 }
 
 impl Default for Config {
@@ -137,6 +140,7 @@ impl Default for Config {
             max_retries: 5,
             max_moves: 16,
             queue_limit: 65_536,
+            planted: Planted::NONE,
         }
     }
 }
@@ -306,6 +310,13 @@ impl ConfigBuilder {
     /// connection it is sent on is given up. Range 1 to 10000.
     pub const fn max_moves(mut self, moves: u32) -> Self {
         self.0.max_moves = moves;
+        self
+    }
+
+    /// Not part of the API.
+    #[doc(hidden)]
+    pub const fn planted(mut self, planted: Planted) -> Self {
+        self.0.planted = planted;
         self
     }
 

@@ -21,6 +21,8 @@
 
 use std::{ops::Range, time::Instant};
 
+use iscsi_proto::planted::{Bug, Planted};
+
 use super::{
     arena::{AttemptId, IoId, PathId},
     event::FencedBy,
@@ -55,7 +57,12 @@ pub(crate) struct Ghost {
 
 impl Ghost {
     /// How we know that it is dead, if we do.
-    pub(crate) fn laid_by(&self, now: Instant, config: &FenceConfig) -> Option<FencedBy> {
+    pub(crate) fn laid_by(
+        &self,
+        now: Instant,
+        config: &FenceConfig,
+        planted: Planted,
+    ) -> Option<FencedBy> {
         if self.proof == Some(FencedBy::Confirmed) {
             return self.proof;
         }
@@ -64,7 +71,9 @@ impl Ghost {
             return self.proof;
         }
         match config.target.quiesce {
-            Some(quiet) if closed + quiet <= now => Some(FencedBy::QuietTime),
+            Some(quiet) if closed + quiet <= now || planted.has(Bug::QuietTimeSkipped) => {
+                Some(FencedBy::QuietTime)
+            }
             // Its caller is told `Unknown` and decides from here on. Holding the range any longer
             // could hold it for ever: nothing is configured that ends the wait, or the path that
             // would have to be reinstated does not come back.
@@ -104,6 +113,7 @@ pub(crate) struct WriteRanges {
     claims: Vec<Claim>,
     free: Vec<u32>,
     next_order: u64,
+    pub(crate) planted: Planted,
 }
 
 impl WriteRanges {
@@ -139,7 +149,11 @@ impl WriteRanges {
         let slots = self.claims.iter().zip(0..);
         slots
             .filter(move |(c, _)| {
-                range.start < c.range.end && c.range.start < range.end && c.order < order
+                let overlap = match self.planted.has(Bug::PartialOverlapIgnored) {
+                    true => *range == c.range,
+                    false => range.start < c.range.end && c.range.start < range.end,
+                };
+                overlap && c.order < order
             })
             .map(|(_, slot)| ClaimId(slot))
     }

@@ -15,6 +15,8 @@
 
 use std::time::{Duration, Instant};
 
+use iscsi_proto::planted::Bug;
+
 use super::{
     Action, Attempt, AttemptId, Event, FailReason, FenceRung, FenceStepId, FencedBy, IoState,
     Multipath, PathId, RungStep, SkipReason, earlier,
@@ -156,6 +158,7 @@ impl Multipath {
 
     /// What became of a rung that an action asked for; one that is over is ignored.
     pub fn handle_fence_step(&mut self, now: Instant, step: FenceStepId, done: bool) {
+        let done = done || self.config.planted.has(Bug::FailedRungCounts);
         let result = if done {
             RungStep::Done
         } else {
@@ -181,6 +184,10 @@ impl Multipath {
     }
 
     fn unit_was_reset(&mut self, step: FenceStepId, begun: Instant, drain: Duration) {
+        let drain = match self.config.planted.has(Bug::ResetWithoutDrain) {
+            true => Duration::ZERO,
+            false => drain,
+        };
         let drained = |since: Option<Instant>| since.is_some_and(|since| since + drain <= begun);
         for ghost in &mut self.ghosts {
             if ghost.number < step.0 && drained(ghost.closed) {
@@ -225,7 +232,7 @@ impl Multipath {
     pub(super) fn lay_ghosts(&mut self, now: Instant) {
         let mut index = 0;
         while let Some(ghost) = self.ghosts.get(index) {
-            let Some(by) = ghost.laid_by(now, &self.config.fence) else {
+            let Some(by) = ghost.laid_by(now, &self.config.fence, self.config.planted) else {
                 let impatient = ghost.closed.is_none()
                     && self.ghost_deadline(ghost).is_some_and(|at| at <= now);
                 let path = ghost.path;
@@ -283,10 +290,11 @@ impl Multipath {
             }
             None => {
                 // All ghosts of one write have to go.
-                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim);
+                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim)
+                    && !self.config.planted.has(Bug::SecondGhostForgotten);
                 if let (Some(claim), false) = (ghost.claim, haunted) {
                     self.writes.release(claim);
-                    self.released = true;
+                    self.released = !self.config.planted.has(Bug::HeldNotReleased);
                 }
             }
         }
@@ -349,6 +357,10 @@ impl Multipath {
             self.tell_once(index, FenceRung::Reinstatement, step);
         }
         if let Some(drain) = self.config.fence.unit_reset {
+            let drain = match self.config.planted.has(Bug::ResetWithoutDrain) {
+                true => Duration::ZERO,
+                false => drain,
+            };
             match self.climb_reset(now, closed + drain) {
                 Turn::Running | Turn::Now => return,
                 Turn::Later(at) => self.look_again(index, at),

@@ -30,6 +30,8 @@ mod upkeep;
 
 use std::{collections::VecDeque, time::Instant};
 
+use iscsi_proto::planted::Bug;
+
 pub use action::{
     Action, Execution, FailReason, Failure, FenceResult, FenceStepId, IoClass, IoKind, Outcome,
     ProbeKind, ProbeReport, ProbeResult, Retry, Scope, Verdict,
@@ -212,6 +214,7 @@ impl Multipath {
     #[must_use]
     pub fn new(now: Instant, config: Config, seed: u64) -> Self {
         let mut writes = WriteRanges::default();
+        writes.planted = config.planted;
         let fences_former = config.fence.former_life == FormerLife::Fence;
         Self {
             former: fences_former.then(|| Former::new(&mut writes)),
@@ -358,7 +361,8 @@ impl Multipath {
             self.settle(now);
             return;
         };
-        if io.execution != Execution::Unknown {
+        let planted = self.config.planted;
+        if io.execution != Execution::Unknown || planted.has(Bug::LastOutcomeCounts) {
             io.execution = failure.execution;
         }
         let disposition = if io.cancelled {
@@ -371,7 +375,9 @@ impl Multipath {
             retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
         };
         let writes = io.class.modifies().is_some();
-        if retry::may_land_later(&io.class, failure) {
+        let forgotten = planted.has(Bug::GhostForgotten)
+            || planted.has(Bug::CancelledWriteForgotten) && io.cancelled;
+        if retry::may_land_later(&io.class, failure) && !forgotten {
             self.raise_ghost(now, attempt, &ended);
         } else if failure.unsent && writes {
             self.count_unsent(ended.path);

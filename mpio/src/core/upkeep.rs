@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use iscsi_proto::planted::Bug;
+
 use super::{
     Action, DownReason, Event, FailReason, Failback, FenceResult, FencedBy, Ghost, IdentityCheck,
     IoState, Multipath, PathId, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
@@ -32,7 +34,8 @@ impl Multipath {
                 entry.suspicion.reset(now);
                 let epoch = entry.epoch;
                 entry.told_unsent = false;
-                let is_barrier = self.config.fence.target.is_barrier();
+                let is_barrier = self.config.fence.target.is_barrier()
+                    || self.config.planted.has(Bug::EveryLoginIsBarrier);
                 let earlier = |g: &&mut Ghost| g.path == path && g.epoch != epoch;
                 for ghost in self.ghosts.iter_mut().filter(earlier) {
                     _ = ghost.closed.get_or_insert(now);
@@ -98,7 +101,10 @@ impl Multipath {
     }
 
     /// What a probe found.
-    pub fn handle_probe(&mut self, now: Instant, path: PathId, report: ProbeReport) {
+    pub fn handle_probe(&mut self, now: Instant, path: PathId, mut report: ProbeReport) {
+        if self.config.planted.has(Bug::StandbyIsUsable) && report.result == ProbeResult::Ghost {
+            report.result = ProbeResult::Ready;
+        }
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };

@@ -17,6 +17,7 @@ use iscsi_client::{
     logical_unit::Recall,
     runtime::Runtime,
 };
+use iscsi_proto::planted::Bug;
 
 use super::{
     MultipathDevice,
@@ -76,8 +77,12 @@ impl<P: Path> MultipathDevice<P> {
             let mut options = options;
             options.timeout = left;
             let read = go.path.read(offset, buf, options, &go.recall);
-            let read = in_time(read, &mut deadline, &*shared.runtime, || go.recall.recall()).await;
+            let read = in_time(read, &mut deadline, &*shared.runtime, || go.recall.recall());
+            let mut read = read.await;
             buf = read.buf;
+            if shared.planted.has(Bug::RecalledReadIsSuccess) && go.recall.is_recalled() {
+                read.result = Ok(());
+            }
             if ticket.end(go, &read.result) {
                 return Completion {
                     result: Ok(()),
@@ -127,6 +132,9 @@ impl<P: Path> MultipathDevice<P> {
                 Ok(data) => loaded = Some(data),
                 Err(error) => return Completion::err(error.into(), buf),
             }
+        }
+        if shared.planted.has(Bug::RegionLoadedPerAttempt) {
+            loaded = None;
         }
         let data = loaded.as_ref().unwrap_or(&buf);
         let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
@@ -215,6 +223,10 @@ impl<P: Path> MultipathDevice<P> {
                 go.recall.recall()
             })
             .await;
+            let result = match shared.planted.has(Bug::FlushFailureIgnored) {
+                true => Ok(()),
+                false => result,
+            };
             if ticket.end(go, &result) {
                 return result;
             }

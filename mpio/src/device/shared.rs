@@ -24,6 +24,7 @@ use std::{
 };
 
 use iscsi_client::{device::DeviceInfo, logical_unit::Recall, runtime::Runtime};
+use iscsi_proto::planted::Planted;
 use smallvec::SmallVec;
 
 use super::{job::Job, log::EventLog, vessel::Vessel};
@@ -135,6 +136,7 @@ pub(super) struct State<P> {
 #[derive(Debug)]
 pub(super) struct Shared<P> {
     pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) planted: Planted,
     state: Mutex<State<P>>,
 }
 
@@ -142,6 +144,7 @@ impl<P: Path> Shared<P> {
     pub(super) fn new(runtime: Arc<dyn Runtime>, core: Multipath, info: Arc<DeviceInfo>) -> Self {
         Self {
             runtime,
+            planted: core.config().planted,
             state: Mutex::new(State {
                 core,
                 members: Vec::new(),

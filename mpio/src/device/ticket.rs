@@ -11,6 +11,7 @@ use iscsi_client::{
     error::{Error, ErrorKind, Retry},
     runtime::{AsyncTimer, Runtime},
 };
+use iscsi_proto::planted::Bug;
 
 use super::{
     job::Job,
@@ -235,6 +236,11 @@ impl<P: Path> Drop for Ticket<'_, P> {
             }
             match (attempt, vessel.is_some()) {
                 (Some((attempt, _)), false) => state.core.handle_outcome(now, attempt, DROPPED),
+                (Some((attempt, _)), true)
+                    if self.shared.planted.has(Bug::DroppedWriteForgotten) =>
+                {
+                    state.core.handle_outcome(now, attempt, DROPPED);
+                }
                 // The driver will report it. With no driver left nobody would poll it, and it would keep
                 // its session open.
                 (Some((attempt, _)), true) => {

@@ -60,7 +60,7 @@ impl Client {
                 world.handle.sleep(Duration::from_nanos(at - now)).await;
             }
             let index = self.device;
-            let device = world.board.until(|state| state.devices[index].clone());
+            let device = world.board.until(|state| state.devices.get(index)?.clone());
             let device = device.await;
             self.request(&world, &device).await;
         }

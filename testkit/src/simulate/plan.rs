@@ -183,6 +183,10 @@ impl DeviceTerms {
     /// The configuration that this is; the default one where a value is out of its range.
     #[must_use]
     pub fn config(&self) -> Config {
+        self.planted(Planted::NONE)
+    }
+
+    pub(super) fn planted(&self, planted: Planted) -> Config {
         let (floor, factor, ceiling) = self.suspicion;
         let builder = Config::builder()
             .path_grouping_policy(self.grouping)
@@ -193,7 +197,8 @@ impl DeviceTerms {
             .checker_timeout(self.checker_timeout)
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
-            .tear_down(self.tear_down);
+            .tear_down(self.tear_down)
+            .planted(planted);
         let fence = &self.fence;
         let builder = builder
             .writer_mode(fence.mode)

@@ -217,7 +217,7 @@ impl World {
         let target = self.target_name();
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
-            .config(plan.device.config())
+            .config(plan.device.planted(plan.planted))
             .unit_options(self.unit_options());
         for portal in 0..plan.portals.len() {
             builder = builder.portal(self.target.portal(portal).into());

@@ -9,5 +9,6 @@ mod no_path;
 mod scripted;
 mod shared_sessions;
 mod speed;
+mod standing_by;
 mod support;
 mod writes;

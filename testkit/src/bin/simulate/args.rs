@@ -12,7 +12,7 @@ that fail, in virtual time, each under a seed. Exit 1 if a rule was broken, 2 fo
 simulate [--seeds N] [--from S] [--jobs J] [--check-determinism PERCENT] [--shrink] [--json]
 simulate --seed X [--faults I,J,..] [--simpler NAME,..] [--shrink] [--json]
 
-  --seeds N         how many worlds [default: 100]
+  --seeds N         how many worlds [default: 100; with --planted 10000 for each bug]
   --from S          the first seed [default: 0]
   --jobs J          worlds at a time [default: the number of processors]
   --check-determinism PERCENT
@@ -21,7 +21,8 @@ simulate --seed X [--faults I,J,..] [--simpler NAME,..] [--shrink] [--json]
   --faults I,J,..   only these faults of its plan, counted from 0; \"none\" is none
   --simpler NAME,.. simplifications that --shrink has found
   --shrink          take away from the first world that breaks a rule what it breaks it without
-  --planted NAME    a bug that is put in on purpose, or all of them
+  --planted NAME,.. bugs that are put in on purpose, or all: runs worlds until each is found; with
+                    --seed that world with that bug
   --json            a line of JSON at the end";
 
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     pub(crate) determinism: u64,
     pub(crate) seed: Option<u64>,
     pub(crate) edits: Edits,
+    /// With `--seed` the one that is in that world; else those that are looked for.
+    #[cfg(feature = "__planted")]
+    pub(crate) planted: Vec<iscsi_proto::planted::Bug>,
     pub(crate) shrink: bool,
     pub(crate) json: bool,
 }
@@ -56,6 +60,10 @@ pub(crate) enum Failure {
     EditsWithoutSeed,
     #[error(transparent)]
     Edit(#[from] NoSuchEdit),
+    #[cfg(feature = "__planted")]
+    #[error("there is no planted bug {0:?}; all of them: {1}")]
+    NoSuchBug(String, String),
+    #[cfg(not(feature = "__planted"))]
     #[error("this program was built without planted bugs: build it with --features __planted")]
     NotPlanted,
 }
@@ -63,20 +71,23 @@ pub(crate) enum Failure {
 impl Args {
     pub(crate) fn parse() -> Result<Ask, Failure> {
         let mut args = Self {
-            seeds: 100,
+            seeds: 0,
             from: 0,
             jobs: thread::available_parallelism().map_or(1, NonZeroUsize::get),
             determinism: 1,
             seed: None,
             edits: Edits::default(),
+            #[cfg(feature = "__planted")]
+            planted: Vec::new(),
             shrink: false,
             json: false,
         };
+        let mut seeds = None;
         let mut parser = Parser::from_env();
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(Ask::Help),
-                Arg::Long("seeds") => args.seeds = parser.value()?.parse()?,
+                Arg::Long("seeds") => seeds = Some(parser.value()?.parse()?),
                 Arg::Long("from") => args.from = parser.value()?.parse()?,
                 Arg::Long("jobs") => args.jobs = parser.value()?.parse()?,
                 Arg::Long("check-determinism") => args.determinism = parser.value()?.parse()?,
@@ -88,6 +99,11 @@ impl Args {
                 }
                 Arg::Long("shrink") => args.shrink = true,
                 Arg::Long("json") => args.json = true,
+                #[cfg(feature = "__planted")]
+                Arg::Long("planted") => {
+                    args.planted = planted(&parser.value()?.string()?)?;
+                }
+                #[cfg(not(feature = "__planted"))]
                 Arg::Long("planted") => {
                     parser.value()?;
                     return Err(Failure::NotPlanted);
@@ -95,11 +111,16 @@ impl Args {
                 _ => return Err(arg.unexpected().into()),
             }
         }
-        args.check()
+        args.check(seeds)
     }
 
-    fn check(self) -> Result<Ask, Failure> {
+    fn check(mut self, seeds: Option<u64>) -> Result<Ask, Failure> {
         let range = |name, range| Failure::Range { name, range };
+        #[cfg(feature = "__planted")]
+        let default = if self.planted.is_empty() { 100 } else { 10_000 };
+        #[cfg(not(feature = "__planted"))]
+        let default = 100;
+        self.seeds = seeds.unwrap_or(default);
         if self.seeds == 0 || self.from.checked_add(self.seeds).is_none() {
             return Err(range("seeds", "from 1 on, and within 64 bits with --from"));
         }
@@ -114,6 +135,22 @@ impl Args {
         }
         Ok(Ask::Run(self))
     }
+}
+
+/// The names that are separated by commas, or all.
+#[cfg(feature = "__planted")]
+fn planted(names: &str) -> Result<Vec<iscsi_proto::planted::Bug>, Failure> {
+    use iscsi_proto::planted::Bug;
+    if names == "all" {
+        return Ok(Bug::ALL.to_vec());
+    }
+    let bug = |name: &str| {
+        Bug::named(name).ok_or_else(|| {
+            let all: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+            Failure::NoSuchBug(name.into(), all.join(", "))
+        })
+    };
+    names.split(',').map(bug).collect()
 }
 
 fn faults(parser: &mut Parser) -> Result<Vec<usize>, lexopt::Error> {

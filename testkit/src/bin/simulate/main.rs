@@ -9,6 +9,8 @@ mod args;
 mod cpu;
 mod many;
 mod one;
+#[cfg(feature = "__planted")]
+mod planted;
 mod summary;
 
 use std::process::ExitCode;
@@ -27,6 +29,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(feature = "__planted")]
+    if !args.planted.is_empty() && args.seed.is_none() {
+        return match planted::hunt(&args) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        };
+    }
     let broken = match args.seed {
         Some(seed) => one::run(&args, seed),
         None => many::run(&args),

@@ -14,6 +14,11 @@ const SHOWN: usize = 60;
 pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
     let drawn = Plan::draw(seed);
     let plan = args.edits.apply(&drawn)?;
+    #[cfg(feature = "__planted")]
+    let plan = match args.planted.first() {
+        Some(&bug) => planted(plan, bug),
+        None => plan,
+    };
     println!("{plan}\n");
     let run = Run::traced(&plan);
     println!("{run}");
@@ -29,6 +34,12 @@ pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
         );
     }
     Ok(broken)
+}
+
+#[cfg(feature = "__planted")]
+fn planted(mut plan: Plan, bug: iscsi_proto::planted::Bug) -> Plan {
+    plan.planted = iscsi_proto::planted::Planted::with(bug);
+    plan
 }
 
 /// What there is to say of a world that broke a rule.
