@@ -176,8 +176,6 @@ bugs! {
     PartialOverlapIgnored = "partial-overlap-ignored", "I16";
     /// A range is free when the last of its write's ghosts is dead.
     SecondGhostForgotten = "second-ghost-forgotten", "I16";
-    /// Where others write too, nothing is repeated before its ghost is dead.
-    SharedRepeatsAtOnce = "shared-repeats-at-once", "I1";
     /// Writes that waited for a ghost go on when it is dead.
     HeldNotReleased = "held-not-released", "L1";
     /// A write whose outcome was once unknown is unknown, whatever came of its later attempts.

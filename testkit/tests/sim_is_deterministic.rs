@@ -7,7 +7,9 @@ use iscsi_client::{
     bind::Bind,
     runtime::{Dial, Runtime, Transport},
 };
-use iscsi_testkit::sim::{Link, Rng, SimRuntime, SimStream};
+use iscsi_testkit::sim::{
+    BitFlips, Direction, FaultCounts, Link, Rng, SimHandle, SimRuntime, SimStream, Sprung,
+};
 
 fn portal() -> SocketAddr {
     "10.0.0.1:3260".parse().unwrap()
@@ -240,4 +242,109 @@ fn an_abort_drops_what_is_under_way_and_a_close_does_not() {
 #[should_panic(expected = "deadlock at")]
 fn a_future_that_nothing_can_wake_is_reported() {
     SimRuntime::new(0).block_on(future::pending::<()>());
+}
+
+/// A program that talks to the echo server for as long as it is let, and connects again when it is not.
+async fn chatter(runtime: SimHandle) {
+    loop {
+        let Ok(mut stream) = runtime.connect(&Dial::new(portal())).await else {
+            runtime.sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let mut data = [0; 900];
+        runtime.fill_random(&mut data);
+        // The shape of a PDU, which is what flips of bits go by.
+        data[..48].fill(0);
+        data[6..8].copy_from_slice(&852_u16.to_be_bytes());
+        while send(&mut *stream, &data).await.is_ok() {
+            if receive(&mut *stream, &mut data).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Every fault that there is, one after the other or at once.
+fn faulty_run(seed: u64) -> (u64, FaultCounts) {
+    let sim = world(seed);
+    let net = sim.net();
+    let all = Link::to(portal());
+    net.flip_bits(
+        all,
+        Some({
+            let mut flips = BitFlips::new(1000);
+            flips.unprotected = true;
+            flips
+        }),
+    );
+    let programs: Vec<_> = (0..3).map(|_| sim.handle().process()).collect();
+    for program in &programs {
+        let runtime = program.handle();
+        runtime.spawn(Box::pin(chatter(program.handle())));
+    }
+    sim.block_on(async {
+        let mut rng = Rng::new(seed);
+        for _ in 0..25 {
+            let direction = [Direction::ToPortal, Direction::FromPortal][rng.below(2) as usize];
+            let half = all.only(direction);
+            let bytes = rng.below(5000);
+            let then = [Sprung::Reset, Sprung::Finish, Sprung::Cut][rng.below(3) as usize];
+            match rng.below(11) {
+                0 => net.cut(all),
+                1 => net.cut(half),
+                2 => net.stall(half),
+                3 => net.refuse(all),
+                4 => net.ignore(all),
+                5 => net.reset(all),
+                6 => net.finish(all),
+                7 => net.segment(half, Some(20 + bytes as usize % 30)),
+                8 => net.trap(all, direction, bytes, then),
+                9 => programs[0].suspend(Some(Duration::from_millis(bytes))),
+                _ => net.limit(half, Some(50_000)),
+            }
+            sim.sleep(Duration::from_millis(20)).await;
+            net.heal_all();
+            net.segment(half, None);
+            net.limit(half, None);
+            sim.sleep(Duration::from_millis(30)).await;
+        }
+        programs[1].kill();
+        programs[2].lose_power();
+        sim.sleep(Duration::from_secs(1)).await;
+    });
+    (sim.trace_hash(), net.counts())
+}
+
+#[test]
+fn every_fault_is_the_seeds_doing_and_counted() {
+    let mut sum = FaultCounts::default();
+    for seed in 0..10 {
+        let (hash, counts) = faulty_run(seed);
+        assert_eq!((hash, counts), faulty_run(seed), "seed {seed}");
+        sum.cut += counts.cut;
+        sum.half_cut += counts.half_cut;
+        sum.stalled += counts.stalled;
+        sum.reset += counts.reset;
+        sum.finished += counts.finished;
+        sum.refused += counts.refused;
+        sum.ignored += counts.ignored;
+        sum.short_segments += counts.short_segments;
+        sum.flipped_headers += counts.flipped_headers;
+        sum.suspended += counts.suspended;
+        sum.killed += counts.killed;
+    }
+    let each = [
+        sum.cut,
+        sum.half_cut,
+        sum.stalled,
+        sum.reset,
+        sum.finished,
+        sum.refused,
+        sum.ignored,
+        sum.short_segments,
+        sum.flipped_headers,
+        sum.suspended,
+        sum.killed,
+    ];
+    assert!(each.iter().all(|count| *count > 0), "{sum:?}");
 }

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use iscsi_proto::planted::Bug;
-
 use super::{
     Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
     IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
@@ -26,10 +24,8 @@ impl Multipath {
             Disposition::Fence => {
                 io.steer = Steer::Avoid(ended.path);
                 match self.config.fence.mode {
-                    WriterMode::Shared if !self.config.planted.has(Bug::SharedRepeatsAtOnce) => {
-                        io.state = IoState::Fencing;
-                    }
-                    _ => {
+                    WriterMode::Shared => io.state = IoState::Fencing,
+                    WriterMode::Single => {
                         io.state = IoState::Pending;
                         self.pending.push_back(ended.io);
                     }

@@ -4,8 +4,10 @@ use std::{collections::VecDeque, io, net::SocketAddr, task::Waker, time::Duratio
 
 use bytes::Bytes;
 
+use super::{frames::Frames, process::ProcessId, slab::Key, traps::Trap};
+
 /// A connection's number.
-pub(super) type ConnId = u64;
+pub(super) type ConnId = Key;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(super) enum Side {
 }
 
 impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Initiator, Self::Target];
+
     pub(super) const fn other(self) -> Self {
         match self {
             Self::Initiator => Self::Target,
@@ -32,14 +36,14 @@ pub(super) struct Chunk {
 #[derive(Default)]
 pub(super) struct End {
     pub(super) chunks: VecDeque<Chunk>,
-    /// Bytes written and not yet read; after a cut they stay here, unacknowledged for ever.
+    /// Bytes that were written and whose place is not free again: not read, or not acknowledged.
     pub(super) buffered: usize,
     pub(super) last_arrival: u64,
     pub(super) fin_at: Option<u64>,
     pub(super) rst_at: Option<u64>,
     /// The other end will write no more.
     pub(super) writer_closed: bool,
-    /// This end's handle was dropped.
+    /// This end's handle was dropped, or its process is dead.
     pub(super) reader_gone: bool,
     pub(super) error: Option<io::ErrorKind>,
     pub(super) read_waker: Option<Waker>,
@@ -47,6 +51,8 @@ pub(super) struct End {
     pub(super) write_waker: Option<Waker>,
     pub(super) sent: u64,
     pub(super) taken: u64,
+    /// What this end had received when its acknowledgements began to be lost.
+    pub(super) acknowledged: Option<u64>,
     pub(super) last_receive: u64,
 }
 
@@ -63,28 +69,35 @@ impl End {
             .chain(self.fin_at.iter_mut())
             .chain(self.rst_at.iter_mut())
     }
+
+    /// Of what is under way, `keep` chunks still arrive.
+    pub(super) fn lose_in_flight(&mut self, now: u64, keep: usize) {
+        let arrived = self.chunks.iter().filter(|chunk| chunk.at <= now).count();
+        self.chunks.truncate(arrived + keep);
+        self.fin_at = self.fin_at.filter(|at| *at <= now);
+        self.rst_at = self.rst_at.filter(|at| *at <= now);
+    }
 }
 
 pub(super) struct Conn {
     pub(super) source: SocketAddr,
     pub(super) portal: SocketAddr,
     pub(super) user_timeout: Duration,
-    pub(super) blackholed: bool,
+    /// The processes at the two ends.
+    pub(super) owners: [ProcessId; 2],
+    /// By who writes: whether nothing of it arrives any more.
+    pub(super) lost: [bool; 2],
     pub(super) gives_up: bool,
     pub(super) ends: [End; 2],
+    pub(super) trap: Option<Trap>,
+    /// Where PDUs begin and end, if flips of bits are to hit certain parts of them.
+    pub(super) frames: Option<Box<Frames>>,
 }
 
 impl Conn {
-    pub(super) fn new(source: SocketAddr, portal: SocketAddr, user_timeout: Duration) -> Self {
-        let ends = Default::default();
-        Self {
-            source,
-            portal,
-            user_timeout,
-            blackholed: false,
-            gives_up: false,
-            ends,
-        }
+    /// Whether it is broken in one direction at least.
+    pub(super) const fn is_lossy(&self) -> bool {
+        self.lost[0] || self.lost[1]
     }
 
     pub(super) fn fail(&mut self, side: Side, error: io::ErrorKind, wakes: &mut Vec<Waker>) {

@@ -3,24 +3,33 @@
 use std::{
     fmt,
     future::Future,
-    io,
-    net::IpAddr,
     ops::Range,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use iscsi_client::runtime::{AsyncTimer, BoxFuture, Dial, Runtime, Transport};
+use iscsi_client::runtime::BoxFuture;
 
 use super::{
-    net::{SimConnect, SimNet},
-    world::{Event, EventKey, Shared, Task, World, task_waker},
+    handle::SimHandle,
+    net::SimNet,
+    slab::Key,
+    task::Mark,
+    world::{Shared, World},
 };
 
-/// The task number of the future that `block_on` runs.
-const ROOT: u64 = 0;
+/// The task of the future that `block_on` runs.
+const ROOT: Key = Key::NONE;
+
+/// What is to be polled next.
+enum Turn {
+    Root,
+    Task(Key, BoxFuture<()>, Waker),
+    /// A task that is gone, or may not run now.
+    Nobody,
+}
 
 /// What a world is like. All of it, with the seed, determines the run.
 #[derive(Clone, Debug)]
@@ -67,12 +76,6 @@ pub struct SimRuntime {
     shared: Arc<Shared>,
 }
 
-/// A [`Runtime`] in the world of a [`SimRuntime`].
-#[derive(Clone)]
-pub struct SimHandle {
-    shared: Arc<Shared>,
-}
-
 impl SimRuntime {
     /// The default world under `seed`.
     #[must_use]
@@ -93,15 +96,14 @@ impl SimRuntime {
     pub fn handle(&self) -> SimHandle {
         SimHandle {
             shared: Arc::clone(&self.shared),
+            process: 0,
         }
     }
 
     /// The network of this world.
     #[must_use]
     pub fn net(&self) -> SimNet {
-        SimNet {
-            shared: Arc::clone(&self.shared),
-        }
+        self.handle().net()
     }
 
     /// Virtual time since the beginning.
@@ -129,27 +131,34 @@ impl SimRuntime {
     /// the configuration is passed, and with whatever a task panics with.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let waker = task_waker(ROOT, &self.shared.ready);
-        self.shared.ready.push(ROOT);
+        let mark = Mark::new(ROOT, &self.shared.ready);
+        let waker = Waker::from(Arc::clone(&mark));
+        waker.wake_by_ref();
         let limit = self.shared.with(|world| world.config.step_limit);
+        let mut polled = None;
         for _ in 0..limit {
-            let Some(task) = self.next_task() else {
-                let advanced = self.shared.with(World::advance);
-                assert!(
-                    advanced,
-                    "deadlock at {:?}: no task can run and nothing is due (seed {})",
-                    self.elapsed(),
-                    self.shared.with(|world| world.config.seed),
-                );
-                continue;
-            };
-            if task == ROOT {
-                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
-                {
-                    return output;
+            match self.next_turn(&mut polled) {
+                Some(Turn::Nobody) => {}
+                Some(Turn::Root) => {
+                    mark.taken();
+                    let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+                    if let Poll::Ready(output) = poll {
+                        return output;
+                    }
                 }
-            } else {
-                self.poll_task(task);
+                Some(Turn::Task(key, mut future, waker)) => {
+                    let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+                    polled = Some((key, Some(future).filter(|_| poll.is_pending()), waker));
+                }
+                None => {
+                    let advanced = self.shared.with(World::advance);
+                    assert!(
+                        advanced,
+                        "deadlock at {:?}: no task can run and nothing is due (seed {})",
+                        self.elapsed(),
+                        self.shared.with(|world| world.config.seed),
+                    );
+                }
             }
         }
         panic!(
@@ -159,29 +168,55 @@ impl SimRuntime {
         )
     }
 
-    fn next_task(&self) -> Option<u64> {
-        self.shared.with(|world| {
-            let task = self
-                .shared
-                .ready
-                .take(|len| usize::try_from(world.rng.below(len as u64)).unwrap_or_default())?;
-            world.trace.fold(task);
-            Some(task)
-        })
+    /// Puts back what was polled, and takes out what is to be polled next: a future may spawn, or
+    /// write to the network, so that it is polled without the lock.
+    fn next_turn(&self, polled: &mut Option<Polled>) -> Option<Turn> {
+        let mut polled = polled.take();
+        let turn = self.shared.with(|world| {
+            if let Some(polled) = &mut polled {
+                world.put_back(polled);
+            }
+            let ready = Arc::clone(&self.shared.ready);
+            let key =
+                ready.take(|len| usize::try_from(world.rng.below(len as u64)).unwrap_or(0))?;
+            Some(world.turn_of(key))
+        });
+        // What is left of it is dropped here.
+        drop(polled);
+        turn
+    }
+}
+
+/// A task that was polled: its future, unless that is done.
+type Polled = (Key, Option<BoxFuture<()>>, Waker);
+
+impl World {
+    fn put_back(&mut self, (key, future, _): &mut Polled) {
+        if future.is_none() {
+            self.tasks.remove(*key);
+        } else if let Some(task) = self.tasks.get_mut(*key) {
+            task.future = future.take();
+        }
     }
 
-    fn poll_task(&self, id: u64) {
-        // The future is taken out: it may spawn, or write to the network, while it is polled.
-        let Some(mut task) = self.shared.with(|world| world.tasks.remove(&id)) else {
-            return;
+    fn turn_of(&mut self, key: Key) -> Turn {
+        self.trace.fold(key.word());
+        if key == ROOT {
+            return Turn::Root;
+        }
+        let Some(task) = self.tasks.get_mut(key) else {
+            return Turn::Nobody;
         };
-        if task
-            .future
-            .as_mut()
-            .poll(&mut Context::from_waker(&task.waker))
-            .is_pending()
-        {
-            self.shared.with(|world| world.tasks.insert(id, task));
+        if let Some(process) = self.processes.get_mut(task.process as usize) {
+            if process.is_suspended {
+                process.waiting.push(key);
+                return Turn::Nobody;
+            }
+        }
+        task.mark.taken();
+        match task.future.take() {
+            Some(future) => Turn::Task(key, future, task.waker.clone()),
+            None => Turn::Nobody,
         }
     }
 }
@@ -190,8 +225,14 @@ impl Drop for SimRuntime {
     fn drop(&mut self) {
         // Tasks hold handles to the world that holds them. Dropping one may spawn another (a
         // background logout), so until none is left; and never under the lock.
-        while let Some(task) = self.shared.with(|world| world.tasks.pop_first()) {
-            drop(task);
+        loop {
+            let task = self.shared.with(|world| {
+                let first = world.tasks.iter().next().map(|(key, _)| key)?;
+                world.tasks.remove(first)
+            });
+            if task.is_none() {
+                break;
+            }
         }
     }
 }
@@ -204,175 +245,10 @@ impl fmt::Debug for SimRuntime {
     }
 }
 
-impl fmt::Debug for SimHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimHandle").finish_non_exhaustive()
-    }
-}
-
-impl SimHandle {
-    /// The network of this world.
-    #[must_use]
-    pub fn net(&self) -> SimNet {
-        SimNet {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-
-    /// Virtual time since the beginning.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.shared.with(|world| world.now))
-    }
-
-    /// Is ready after `duration` of virtual time.
-    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let mut timer = self.new_timer(self.now() + duration);
-        std::future::poll_fn(move |cx| timer.as_mut().poll(cx))
-    }
-}
-
-impl Runtime for SimHandle {
-    fn now(&self) -> Instant {
-        self.shared.base + self.elapsed()
-    }
-
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        let id = self.shared.with(World::next_id);
-        let at = nanos_since(self.shared.base, at);
-        Box::pin(SimTimer {
-            shared: Arc::clone(&self.shared),
-            id,
-            at,
-            event: None,
-        })
-    }
-
-    fn spawn(&self, future: BoxFuture<()>) {
-        let id = self.shared.with(World::next_id);
-        let waker = task_waker(id, &self.shared.ready);
-        self.shared
-            .with(|world| world.tasks.insert(id, Task { future, waker }));
-        self.shared.ready.push(id);
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.shared.with(|world| {
-            world.rng.fill(bytes);
-            let brink = world.config.brink_per_mille;
-            if let ([high @ .., _], true) = (bytes, brink > 0) {
-                if high.len() == 3 && world.rng.chance(brink) {
-                    high.fill(0xff);
-                }
-            }
-        });
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        let result = self.shared.with(|world| world.net.resolve(host));
-        Box::pin(std::future::ready(result))
-    }
-
-    fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>> {
-        let attempt = SimConnect::new(&self.shared, dial);
-        Box::pin(async move { Ok(Box::new(attempt.await?) as Box<dyn Transport>) })
-    }
-}
-
-impl Runtime for SimRuntime {
-    fn now(&self) -> Instant {
-        self.handle().now()
-    }
-
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        self.handle().new_timer(at)
-    }
-
-    fn spawn(&self, task: BoxFuture<()>) {
-        self.handle().spawn(task);
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.handle().fill_random(bytes);
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        self.handle().resolve(host)
-    }
-
-    fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>> {
-        self.handle().connect(dial)
-    }
-}
-
-fn nanos_since(base: Instant, at: Instant) -> u64 {
-    u64::try_from(at.saturating_duration_since(base).as_nanos()).unwrap_or(u64::MAX)
-}
-
-struct SimTimer {
-    shared: Arc<Shared>,
-    id: u64,
-    at: u64,
-    event: Option<EventKey>,
-}
-
-impl SimTimer {
-    fn cancel(&mut self) {
-        let (id, event) = (self.id, self.event.take());
-        if let Some(key) = event {
-            let waker = self.shared.with(|world| {
-                world.cancel(key);
-                world.timers.remove(&id)
-            });
-            drop(waker);
-        }
-    }
-}
-
-impl AsyncTimer for SimTimer {
-    fn reset(mut self: Pin<&mut Self>, at: Instant) {
-        self.cancel();
-        self.at = nanos_since(self.shared.base, at);
-    }
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let (id, at) = (self.id, self.at);
-        let pending = self.event;
-        let (ready, event, old) = self.shared.with(|world| {
-            if at <= world.now {
-                return (true, pending, None);
-            }
-            let event = pending.unwrap_or_else(|| world.schedule(at, Event::Timer(id)));
-            (
-                false,
-                Some(event),
-                world.timers.insert(id, cx.waker().clone()),
-            )
-        });
-        drop(old);
-        self.event = event;
-        if ready {
-            self.cancel();
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for SimTimer {
-    fn drop(&mut self) {
-        self.cancel();
-    }
-}
-
-impl fmt::Debug for SimTimer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimTimer({:?})", Duration::from_nanos(self.at))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use iscsi_client::runtime::Runtime;
+
     use super::*;
 
     fn draws(brink: u16) -> Vec<u32> {

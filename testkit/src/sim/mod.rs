@@ -22,16 +22,31 @@
 //! ```
 
 mod conn;
+mod counts;
 mod executor;
+mod faults;
+mod flips;
+mod frames;
+mod handle;
 mod net;
 mod pipe;
+mod process;
 mod rng;
+mod slab;
 mod state;
 mod stream;
+mod task;
+mod timer;
+mod traps;
 mod world;
 
-pub use executor::{SimConfig, SimHandle, SimRuntime};
+pub use counts::FaultCounts;
+pub use executor::{SimConfig, SimRuntime};
+pub use flips::BitFlips;
+pub use handle::SimHandle;
 pub use net::SimNet;
+pub use process::SimProcess;
 pub use rng::Rng;
-pub use state::Link;
+pub use state::{Direction, Link};
 pub use stream::{SimListener, SimStream};
+pub use traps::Sprung;

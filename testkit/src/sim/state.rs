@@ -10,13 +10,30 @@ use std::{
 
 use iscsi_client::bind::Bind;
 
-use super::conn::{Conn, ConnId, Side};
+use super::{
+    conn::{Conn, ConnId, Side},
+    counts::FaultCounts,
+    flips::BitFlips,
+    process::ProcessId,
+    slab::Slab,
+};
 
-/// A cable, or a bundle of them: every connection to a portal, or only those from one source.
+/// One way of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What initiators send.
+    ToPortal,
+    /// What the target sends.
+    FromPortal,
+}
+
+/// A cable, or a bundle of them: every connection to a portal, or only those from one source; in both
+/// directions, or in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     source: Option<IpAddr>,
     portal: SocketAddr,
+    only: Option<Direction>,
 }
 
 impl Link {
@@ -26,6 +43,7 @@ impl Link {
         Self {
             source: None,
             portal,
+            only: None,
         }
     }
 
@@ -35,11 +53,33 @@ impl Link {
         Self {
             source: Some(source),
             portal,
+            only: None,
         }
     }
 
+    /// The same connections, in one direction.
+    #[must_use]
+    pub const fn only(mut self, direction: Direction) -> Self {
+        self.only = Some(direction);
+        self
+    }
+
+    /// Whether a connection is of this link, in one direction at least.
     pub(super) fn carries(&self, source: IpAddr, portal: SocketAddr) -> bool {
         self.portal == portal && self.source.is_none_or(|own| own == source)
+    }
+
+    /// Whether what `side` writes goes this way.
+    pub(super) const fn goes(&self, side: Side) -> bool {
+        match self.only {
+            None => true,
+            Some(Direction::ToPortal) => matches!(side, Side::Initiator),
+            Some(Direction::FromPortal) => matches!(side, Side::Target),
+        }
+    }
+
+    pub(super) fn is_way_of(&self, conn: &Conn, side: Side) -> bool {
+        self.goes(side) && self.carries(conn.source.ip(), conn.portal)
     }
 }
 
@@ -48,6 +88,7 @@ pub(super) enum Fault {
     Cut,
     Stall,
     Refuse,
+    Ignore,
 }
 
 /// How much a link carries.
@@ -61,12 +102,14 @@ pub(super) struct Limit {
 
 #[derive(Default)]
 pub(super) struct Listener {
+    pub(super) process: ProcessId,
     pub(super) backlog: VecDeque<ConnId>,
     pub(super) waker: Option<Waker>,
 }
 
 /// A connection attempt under way.
 pub(super) struct Dialing {
+    pub(super) process: ProcessId,
     pub(super) source: SocketAddr,
     pub(super) portal: SocketAddr,
     pub(super) user_timeout: Duration,
@@ -77,19 +120,28 @@ pub(super) struct Dialing {
 #[derive(Default)]
 pub(super) struct Net {
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
-    pub(super) conns: BTreeMap<ConnId, Conn>,
-    pub(super) dials: BTreeMap<u64, Dialing>,
+    pub(super) conns: Slab<Conn>,
+    pub(super) dials: Slab<Dialing>,
     pub(super) devices: Vec<(String, IpAddr)>,
     pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) resolver: Option<io::ErrorKind>,
     pub(super) faults: Vec<(Link, Fault)>,
     pub(super) limits: Vec<Limit>,
+    /// The longest segment of a link.
+    pub(super) segments: Vec<(Link, usize)>,
+    pub(super) flips: Vec<(Link, BitFlips)>,
+    pub(super) counts: FaultCounts,
     pub(super) last_port: u16,
 }
 
 impl Net {
-    pub(super) fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+    pub(super) fn resolve(&mut self, host: &str) -> io::Result<Vec<IpAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
+        }
+        if let Some(error) = self.resolver {
+            self.counts.unresolved += 1;
+            return Err(error.into());
         }
         self.hosts.get(host).cloned().ok_or_else(|| {
             io::Error::new(
@@ -100,51 +152,15 @@ impl Net {
     }
 
     pub(super) fn on(&self, link: Link) -> Vec<ConnId> {
-        let carried = |conn: &Conn| link.carries(conn.source.ip(), conn.portal);
         self.conns
-            .iter()
-            .filter(|(_, conn)| carried(conn))
-            .map(|(id, _)| *id)
-            .collect()
+            .keys(|conn| link.carries(conn.source.ip(), conn.portal))
     }
 
+    /// Whether an attempt meets `fault`, which a fault in one direction is enough for.
     pub(super) fn has(&self, fault: Fault, source: IpAddr, portal: SocketAddr) -> bool {
         self.faults
             .iter()
             .any(|(link, f)| *f == fault && link.carries(source, portal))
-    }
-
-    pub(super) fn is_stalled(&self, source: IpAddr, portal: SocketAddr) -> bool {
-        self.has(Fault::Stall, source, portal)
-    }
-
-    /// When the last of `len` bytes from `side` has been sent that are given to the link now.
-    pub(super) fn sent_at(&mut self, id: ConnId, side: Side, now: u64, len: usize) -> u64 {
-        let Some(conn) = self.conns.get(&id) else {
-            return now;
-        };
-        let (source, portal) = (conn.source.ip(), conn.portal);
-        let limits = self.limits.iter_mut();
-        limits
-            .filter(|limit| limit.link.carries(source, portal))
-            .map(|limit| {
-                let time = u128::from(1_000_000_000_u64) * len as u128 / u128::from(limit.rate);
-                let free_at = &mut limit.free_at[side as usize];
-                let time = u64::try_from(time).unwrap_or(u64::MAX);
-                *free_at = now.max(*free_at).saturating_add(time);
-                *free_at
-            })
-            .fold(now, u64::max)
-    }
-
-    /// When something from `side` arrives that would by itself at `at`: nothing overtakes.
-    pub(super) fn arrives(&mut self, id: ConnId, side: Side, at: u64) -> u64 {
-        let Some(conn) = self.conns.get_mut(&id) else {
-            return at;
-        };
-        let last = &mut conn.ends[side.other() as usize].last_arrival;
-        *last = at.max(*last);
-        *last
     }
 
     pub(super) fn local_address(
@@ -170,4 +186,34 @@ impl Net {
         self.last_port = self.last_port.wrapping_add(1) | 0x8000;
         Ok(SocketAddr::new(ip, self.last_port))
     }
+}
+
+/// Whether what `side` writes is held back.
+pub(super) fn is_stalled(faults: &[(Link, Fault)], conn: &Conn, side: Side) -> bool {
+    faults
+        .iter()
+        .any(|(link, fault)| *fault == Fault::Stall && link.is_way_of(conn, side))
+}
+
+/// When the last of `len` bytes from `side` has been sent that are given to the link now.
+pub(super) fn sent_at(limits: &mut [Limit], conn: &Conn, side: Side, now: u64, len: usize) -> u64 {
+    limits
+        .iter_mut()
+        .filter(|limit| limit.link.is_way_of(conn, side))
+        .map(|limit| {
+            let time = u128::from(1_000_000_000_u64) * len as u128 / u128::from(limit.rate);
+            let free_at = &mut limit.free_at[side as usize];
+            let time = u64::try_from(time).unwrap_or(u64::MAX);
+            *free_at = now.max(*free_at).saturating_add(time);
+            *free_at
+        })
+        .fold(now, u64::max)
+}
+
+/// The longest segment that `side` sends or the other one gets at once.
+pub(super) fn segment(segments: &[(Link, usize)], conn: &Conn, side: Side) -> Option<usize> {
+    let of_conn = segments
+        .iter()
+        .filter(|(link, _)| link.is_way_of(conn, side));
+    of_conn.map(|(_, most)| *most).min()
 }

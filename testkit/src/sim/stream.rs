@@ -13,6 +13,7 @@ use iscsi_client::runtime::{Progress, Transport};
 
 use super::{
     conn::{ConnId, Side},
+    process::ProcessId,
     world::Shared,
 };
 
@@ -34,7 +35,7 @@ impl SimStream {
 
     fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.shared.with(|world| {
-            let conn = world.net.conns.get(&self.id)?;
+            let conn = world.net.conns.get(self.id)?;
             Some(match self.side {
                 Side::Initiator => (conn.source, conn.portal),
                 Side::Target => (conn.portal, conn.source),
@@ -128,13 +129,15 @@ impl fmt::Debug for SimStream {
 pub struct SimListener {
     shared: Arc<Shared>,
     address: SocketAddr,
+    process: ProcessId,
 }
 
 impl SimListener {
-    pub(super) fn new(shared: &Arc<Shared>, address: SocketAddr) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, address: SocketAddr, process: ProcessId) -> Self {
         Self {
             shared: Arc::clone(shared),
             address,
+            process,
         }
     }
 
@@ -143,6 +146,9 @@ impl SimListener {
         std::future::poll_fn(|cx| {
             let conn = self.shared.with(|world| {
                 let listener = world.net.listeners.get_mut(&self.address)?;
+                if listener.process != self.process {
+                    return None;
+                }
                 let conn = listener.backlog.pop_front();
                 if conn.is_none() {
                     listener.waker = Some(cx.waker().clone());
@@ -159,9 +165,14 @@ impl SimListener {
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        let listener = self
-            .shared
-            .with(|world| world.net.listeners.remove(&self.address));
+        let listener = self.shared.with(|world| {
+            // With its process it closed, and another one may listen there since.
+            let listener = world.net.listeners.get(&self.address)?;
+            if listener.process != self.process || world.is_dead(self.process) {
+                return None;
+            }
+            world.net.listeners.remove(&self.address)
+        });
         for conn in listener
             .map(|listener| listener.backlog)
             .into_iter()

@@ -1,43 +1,79 @@
 //! The state of a simulated world, behind one lock.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Wake, Waker},
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, PoisonError},
+    task::Waker,
     time::Instant,
 };
-
-use iscsi_client::runtime::BoxFuture;
 
 use super::{
     SimConfig,
     conn::{ConnId, Side},
+    process::{Process, ProcessId},
     rng::{Rng, Trace},
+    slab::{Key, Slab},
     state::Net,
+    task::{ReadyQueue, Task},
+    timer::Timer,
+    traps::Sprung,
 };
 
 /// What happens at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// A timer's deadline.
-    Timer(u64),
+    Timer(Key),
     /// Something arrives at one end of a connection.
     Arrive(ConnId, Side),
+    /// Something arrives at an end that was closed before.
+    Unwelcome(ConnId, Side),
     /// The kernel gives up on unacknowledged data.
     GiveUp(ConnId),
+    /// A connection has carried as much as a fault waits for.
+    Spring(ConnId, Sprung),
     /// A connection attempt reaches the portal.
-    Syn(u64),
+    Syn(Key),
     /// A connection attempt has taken too long.
-    DialTimeout(u64),
+    DialTimeout(Key),
+    /// A suspension of a process ends.
+    Resume(ProcessId, u64),
 }
 
-/// When an event happens: time, then a seeded tie-breaker, then the order of scheduling.
-pub(super) type EventKey = (u64, u64, u64);
+/// An event: in the order of time, then of a seeded tie-breaker, then of scheduling.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: u64,
+    tie: u64,
+    number: u64,
+    event: Event,
+}
 
-/// A spawned future, and the waker that it is always polled with.
-pub(super) struct Task {
-    pub(super) future: BoxFuture<()>,
-    pub(super) waker: Waker,
+impl Entry {
+    const fn order(&self) -> (u64, u64, u64) {
+        (self.at, self.tie, self.number)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 pub(super) struct World {
@@ -46,103 +82,77 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) rng: Rng,
     pub(super) trace: Trace,
-    pub(super) tasks: BTreeMap<u64, Task>,
-    pub(super) timers: BTreeMap<u64, Waker>,
+    pub(super) tasks: Slab<Task>,
+    pub(super) timers: Slab<Timer>,
+    pub(super) processes: Vec<Process>,
     pub(super) net: Net,
     /// Wakers to call once the lock is released: a waker is foreign code.
     pub(super) wakes: Vec<Waker>,
-    agenda: BTreeMap<EventKey, Event>,
-    last_id: u64,
+    pub(super) ready: Arc<ReadyQueue>,
+    agenda: BinaryHeap<Reverse<Entry>>,
+    last_number: u64,
 }
 
 impl World {
-    pub(super) fn new(config: SimConfig) -> Self {
+    fn new(config: SimConfig, ready: Arc<ReadyQueue>) -> Self {
         Self {
             now: 0,
             rng: Rng::new(config.seed),
             trace: Trace(config.seed),
-            tasks: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            tasks: Slab::default(),
+            timers: Slab::default(),
+            processes: vec![Process::default()],
             net: Net::default(),
             wakes: Vec::new(),
-            agenda: BTreeMap::new(),
-            last_id: 0,
+            ready,
+            agenda: BinaryHeap::new(),
+            last_number: 0,
             config,
         }
     }
 
-    /// A number that nothing else in this world has. Task 0 is the future given to `block_on`.
-    pub(super) const fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
-    }
-
-    pub(super) fn schedule(&mut self, at: u64, event: Event) -> EventKey {
-        let key = (at.max(self.now), self.rng.next_u64(), self.next_id());
-        self.agenda.insert(key, event);
-        key
-    }
-
-    pub(super) fn cancel(&mut self, key: EventKey) {
-        self.agenda.remove(&key);
+    /// Returns the event's number.
+    pub(super) fn schedule(&mut self, at: u64, event: Event) -> u64 {
+        self.last_number += 1;
+        self.agenda.push(Reverse(Entry {
+            at: at.max(self.now),
+            tie: self.rng.next_u64(),
+            number: self.last_number,
+            event,
+        }));
+        self.last_number
     }
 
     /// Goes to the next event and lets it happen; false when there is none.
     pub(super) fn advance(&mut self) -> bool {
-        let Some((key, event)) = self.agenda.pop_first() else {
-            return false;
-        };
-        self.now = key.0;
-        self.trace.fold(key.0);
-        self.trace.fold(key.2);
+        loop {
+            let Some(Reverse(entry)) = self.agenda.pop() else {
+                return false;
+            };
+            if let Event::Timer(timer) = entry.event {
+                if !self.is_timer_due(timer, entry.number, entry.at) {
+                    continue;
+                }
+            }
+            self.now = entry.at;
+            self.trace.fold(entry.at);
+            self.trace.fold(entry.number);
+            self.happen(entry.event);
+            return true;
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
         match event {
-            Event::Timer(id) => self.wakes.extend(self.timers.remove(&id)),
+            Event::Timer(timer) => self.fire(timer),
             Event::Arrive(conn, side) => self.arrive(conn, side),
+            Event::Unwelcome(conn, side) => self.send_reset(conn, side),
             Event::GiveUp(conn) => self.give_up(conn),
+            Event::Spring(conn, then) => self.spring(conn, then),
             Event::Syn(dial) => self.syn(dial),
             Event::DialTimeout(dial) => self.dial_timeout(dial),
+            Event::Resume(process, suspension) => self.resume(process, Some(suspension)),
         }
-        true
-    }
-}
-
-/// The tasks that were woken and not yet polled.
-#[derive(Default)]
-pub(super) struct ReadyQueue(Mutex<Vec<u64>>);
-
-impl ReadyQueue {
-    pub(super) fn push(&self, task: u64) {
-        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ready.contains(&task) {
-            ready.push(task);
-        }
-    }
-
-    pub(super) fn take(&self, pick: impl FnOnce(usize) -> usize) -> Option<u64> {
-        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.is_empty() {
-            return None;
-        }
-        let index = pick(ready.len());
-        Some(ready.swap_remove(index))
-    }
-}
-
-struct TaskWaker {
-    task: u64,
-    ready: Arc<ReadyQueue>,
-}
-
-pub(super) fn task_waker(task: u64, ready: &Arc<ReadyQueue>) -> Waker {
-    Waker::from(Arc::new(TaskWaker {
-        task,
-        ready: Arc::clone(ready),
-    }))
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.ready.push(self.task);
     }
 }
 
@@ -154,22 +164,34 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: SimConfig) -> Self {
+        let ready = Arc::<ReadyQueue>::default();
         Self {
             base: epoch(),
-            ready: Arc::default(),
-            world: Mutex::new(World::new(config)),
+            world: Mutex::new(World::new(config, Arc::clone(&ready))),
+            ready,
         }
     }
 
     /// Runs `f` on the world, then calls the wakers that it collected, without the lock.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut World) -> R) -> R {
-        let mut world: MutexGuard<'_, World> =
-            self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut world);
-        let wakes = std::mem::take(&mut world.wakes);
+        if world.wakes.is_empty() {
+            return result;
+        }
+        let mut wakes = std::mem::take(&mut world.wakes);
         drop(world);
-        wakes.into_iter().for_each(Waker::wake);
+        wakes.drain(..).for_each(Waker::wake);
+        self.give_back(wakes);
         result
+    }
+
+    /// The memory of the list is used again.
+    fn give_back(&self, wakes: Vec<Waker>) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        if world.wakes.capacity() == 0 {
+            world.wakes = wakes;
+        }
     }
 }
 

@@ -62,7 +62,7 @@ impl Plan {
         let hosts = pick(rng, &[1, 1, 2]);
         let units = (0..pick(rng, &[1, 1, 2, 3, 4])).map(|_| between(rng, 4096, 16_384));
         let units: Vec<u64> = units.collect();
-        let fence = fence(rng);
+        let fence = fence(rng, hosts);
         let mut plan = Self {
             seed,
             portals: (0..portals)
@@ -217,6 +217,34 @@ impl Plan {
                 blocks: between(rng, self.work.span.max(512), 32_768),
             },
             Kind::Remap => What::Remap { unit },
+            // Less than any request, which is of blocks.
+            Kind::Short => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x28, 0x88]),
+                answer: match (rng.below(2), pick(rng, &[0, 1, 256])) {
+                    (0, bytes) => Answered::Short(bytes),
+                    (_, bytes) => Answered::Truncated(bytes),
+                },
+                times: small(rng, 1, 3),
+            },
+            Kind::Silence => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35]),
+                answer: Answered::Nothing,
+                times: small(rng, 1, 3),
+            },
+            Kind::Hold => {
+                // As with delays, and both may come together.
+                let longest = match self.device.fence.quiesce {
+                    Some(time) => (time / 4).as_millis() as u64,
+                    None => 12_000,
+                };
+                let longest = pick(rng, &[30, 1000, longest]).min(longest);
+                What::Hold {
+                    per_mille: pick(rng, &[100, 400, 900]),
+                    most: time(rng, MS, 1, longest),
+                }
+            }
         }
     }
 }
@@ -241,6 +269,9 @@ enum Kind {
     Pause,
     Resize,
     Remap,
+    Short,
+    Silence,
+    Hold,
 }
 
 const ALL: &[Kind] = &[
@@ -262,6 +293,10 @@ const ALL: &[Kind] = &[
     Kind::Pause,
     Kind::Resize,
     Kind::Remap,
+    Kind::Short,
+    Kind::Silence,
+    Kind::Hold,
+    Kind::Hold,
 ];
 
 fn network(rng: &mut Rng) -> Network {
@@ -301,7 +336,7 @@ fn session(rng: &mut Rng) -> SessionTerms {
 }
 
 /// Any of the proofs, or none.
-fn fence(rng: &mut Rng) -> Fence {
+fn fence(rng: &mut Rng, hosts: u8) -> Fence {
     let (barrier, by_time) = pick(
         rng,
         &[
@@ -321,7 +356,8 @@ fn fence(rng: &mut Rng) -> Fence {
         barrier,
         quiesce: by_time.then(|| time(rng, MS, 500, 10_000)),
         sibling: rng.chance(700),
-        unit_reset: rng.chance(250).then(|| time(rng, MS, 100, 2000)),
+        // It would end the commands of another host as well.
+        unit_reset: (hosts == 1 && rng.chance(300)).then(|| time(rng, MS, 100, 2000)),
         limit: time(rng, S, 2, 60),
     }
 }

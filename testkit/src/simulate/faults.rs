@@ -106,6 +106,9 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             let answer = match answer {
                 Answered::Status(status) => Answer::Status(status),
                 Answered::Sense(key, asc, ascq) => Answer::Sense(key, asc, ascq),
+                Answered::Short(bytes) => Answer::Data(vec![0x5a; bytes.into()]),
+                Answered::Truncated(bytes) => Answer::Truncated(vec![0x5a; bytes.into()]),
+                Answered::Nothing => Answer::Nothing,
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
@@ -136,6 +139,9 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             loses_power,
         } => crash_target(world, keeps_back_end, loses_power),
         What::Pause => world.target.pause(),
+        What::Hold { per_mille, most } => {
+            core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
+        }
         What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
         What::Remap { unit } => {
             let now = world.now();
@@ -158,10 +164,10 @@ fn crash_target(world: &World, keeps_back_end: bool, loses_power: bool) {
             .net()
             .refuse(Link::to(world.target.portal(portal)));
     }
-    let mut crash = Crash::default();
-    crash.keeps_back_end = keeps_back_end;
-    crash.loses_power = loses_power;
-    world.target.core().crash(crash);
+    world.target.core().crash(Crash {
+        keeps_back_end,
+        loses_power,
+    });
     if loses_power {
         let now = world.now();
         world.board.with(|state| {
@@ -204,6 +210,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             }
         }
         What::Pause => world.target.resume(),
+        What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);
         }
@@ -222,12 +229,12 @@ fn end(world: &Arc<World>, fault: &Fault) {
 pub(super) fn heal(world: &Arc<World>) {
     world.note(Note::Text("calm"));
     world.handle.net().heal_all();
-    world.target.core().hold_writes(WriteHold::default());
     for fault in &world.plan.faults {
         if !matches!(fault.what, What::RemovePath { .. }) {
             end(world, fault);
         }
     }
+    world.target.core().hold_writes(WriteHold::default());
 }
 
 fn remove_path(world: &World, host: u8, unit: u16, path: u8) {

@@ -280,6 +280,12 @@ pub enum Answered {
     Status(u8),
     /// CHECK CONDITION with this sense key, additional sense code and qualifier.
     Sense(u8, u8, u8),
+    /// GOOD with so many bytes, and the residual count that says so.
+    Short(u16),
+    /// GOOD with so many bytes, and no word of their being too few.
+    Truncated(u16),
+    /// None: it is not carried out, and stays until it is aborted.
+    Nothing,
 }
 
 /// What a target says without being asked (RFC 7143 section 11.9.1).
@@ -387,6 +393,13 @@ pub enum What {
     },
     /// The target stands still.
     Pause,
+    /// The back end keeps writes for a while, whatever becomes of their connections.
+    Hold {
+        /// How many of 1000.
+        per_mille: u16,
+        /// The longest time.
+        most: Duration,
+    },
     /// A unit has another size for a while.
     Resize {
         /// The logical unit.
@@ -422,6 +435,7 @@ impl What {
             Self::Reopen { .. } => "reopen",
             Self::CrashTarget { .. } => "target crash",
             Self::Pause => "target pause",
+            Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Remap { .. } => "remap",
         }
@@ -512,6 +526,7 @@ impl Plan {
             | What::Reopen { .. }
             | What::CrashTarget { .. }
             | What::Pause
+            | What::Hold { .. }
             | What::Resize { .. }
             | What::Remap { .. } => false,
         }

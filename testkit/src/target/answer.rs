@@ -18,6 +18,11 @@ pub enum Answer {
     Sense(u8, u8, u8),
     /// GOOD with these bytes, cut to what the initiator expects.
     Data(Vec<u8>),
+    /// GOOD with these bytes, as if they were all that was asked for: no residual count says that there are
+    /// fewer, which section 11.4.5.1 of RFC 7143 forbids.
+    Truncated(Vec<u8>),
+    /// None. The command is not carried out either, and stays until it is aborted.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,8 @@ impl Answers {
             Answer::Qualified(status, qualifier) => (Action::Status(*status), *qualifier),
             Answer::Sense(key, asc, ascq) => (Action::Fail(Sense(*key, *asc, *ascq)), 0),
             Answer::Data(bytes) => (Action::Data(bytes.clone()), 0),
+            Answer::Truncated(bytes) => (Action::Truncated(bytes.clone()), 0),
+            Answer::Nothing => (Action::Never, 0),
         };
         if one.times == 0 {
             prepared.remove(index);

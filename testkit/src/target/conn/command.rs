@@ -1,5 +1,7 @@
 //! SCSI commands: judged, decoded, queued (RFC 7143 section 11.3).
 
+use std::time::Duration;
+
 use iscsi_proto::{
     Instant,
     ids::InitiatorTaskTag,
@@ -18,6 +20,9 @@ use super::{
     task::{Receive, Send, Sequence, Source, Task, Work},
     wire::{Frame, Wire},
 };
+
+/// Longer than any initiator waits.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 impl FullFeature {
     pub(super) fn command(
@@ -43,9 +48,15 @@ impl FullFeature {
         let unit = self.unit(command.lun);
         let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
+        let never = action == Action::Never;
         let (work, residual) = self.start(command, action, data);
         let generation = self.generation(unit.as_deref());
-        let due = now.saturating_add(self.core.portals[wire.portal].delay());
+        let delay = if never {
+            FOREVER
+        } else {
+            self.core.portals[wire.portal].delay()
+        };
+        let due = now.saturating_add(delay);
         let (lun, immediate) = (command.lun, command.immediate);
         if !matches!(work, Work::Receive(_)) && !command.is_final {
             // Its unsolicited data is on the way all the same.
@@ -191,10 +202,12 @@ impl FullFeature {
     fn judge_direction(&self, wire: &Wire, command: &ScsiCommand, action: &Action) {
         let length = command.expected_data_transfer_length;
         let wrong = match action {
-            Action::Read(..) | Action::Data(_) => command.write || !command.read && length > 0,
+            Action::Read(..) | Action::Data(_) | Action::Truncated(_) => {
+                command.write || !command.read && length > 0
+            }
             Action::Take(..) => command.read || !command.write,
             Action::Good => (command.read || command.write) && length > 0,
-            Action::Fail(_) | Action::Status(_) => command.read && command.write,
+            Action::Fail(_) | Action::Status(_) | Action::Never => command.read && command.write,
         };
         if wrong {
             wire.violation(Violation::Direction);
@@ -209,7 +222,9 @@ impl FullFeature {
             Action::Status(status) => {
                 return (Work::Respond(End::Status(status), 0), residual(expected, 0));
             }
-            Action::Good => return (Work::Respond(End::Good, 0), residual(expected, 0)),
+            Action::Good | Action::Never => {
+                return (Work::Respond(End::Good, 0), residual(expected, 0));
+            }
             Action::Take(..) if !command.write => return fail(Sense::INVALID_FIELD),
             Action::Take(length, purpose) => {
                 let work = match purpose.usable(length, expected) {
@@ -222,6 +237,17 @@ impl FullFeature {
             Action::Data(bytes) => {
                 let length = bytes.len() as u32;
                 (Source::Memory(bytes), length)
+            }
+            Action::Truncated(bytes) => {
+                let total = (bytes.len() as u32).min(expected);
+                let (source, sent, data_sn) = (Source::Memory(bytes), 0, 0);
+                let work = Work::Send(Send {
+                    source,
+                    total,
+                    sent,
+                    data_sn,
+                });
+                return (work, Residual::None);
             }
             Action::Read(at, length) => (Source::Medium(at), length),
         };

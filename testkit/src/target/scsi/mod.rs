@@ -69,6 +69,10 @@ pub(in crate::target) enum Action {
     Good,
     /// Parameter data, already cut to the allocation length.
     Data(Vec<u8>),
+    /// The same, and no word of it if that is less than the initiator expects.
+    Truncated(Vec<u8>),
+    /// No answer.
+    Never,
     /// Medium to initiator: byte offset and length.
     Read(u64, u32),
     /// So many bytes from the initiator, and what they are for.
