@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, time::Duration};
 use iscsi_proto::planted::Planted;
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
 
-use super::check::invariants::Bound;
+use super::{check::invariants::Bound, wire::Wire};
 use crate::target::{PortState, Reinstatement};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -283,6 +283,8 @@ pub enum What {
     Reset(Place),
     /// So many bytes per second.
     Limit(Place, u64),
+    /// Something else that befalls cables.
+    Wire(Place, Wire),
     /// The target takes that much longer for what comes through a portal.
     Delay {
         /// The portal.
@@ -378,6 +380,7 @@ impl What {
             Self::Refuse(_) => "refuse",
             Self::Reset(_) => "reset",
             Self::Limit(..) => "limit",
+            Self::Wire(_, wire) => wire.kind(),
             Self::Delay { .. } => "delay",
             Self::Answer { .. } => "answer",
             Self::Attention { .. } => "attention",

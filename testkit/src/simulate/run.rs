@@ -152,6 +152,10 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     let core = world.target.core();
     let mut tallies = world.board.with(|state| std::mem::take(&mut state.tallies));
     tallies.simulated = elapsed;
+    let met = world.handle.net().counts().named();
+    tallies
+        .met
+        .extend(met.into_iter().filter(|(_, count)| *count > 0));
     for portal in 0..plan.portals.len() {
         let counters = core.counters(portal);
         tallies.logins += counters.logins;

@@ -34,6 +34,7 @@ pub(crate) fn table(
     line("fences", counts(&tallies.fences));
     line("writes held", tallies.held.to_string());
     line("faults", counts(&tallies.faults));
+    line("which met", counts(&tallies.met));
     line(
         "violations",
         if broken == 0 {
