@@ -216,15 +216,16 @@ impl BackEnd {
         });
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&self) {
-        lock(&self.queue).held.clear();
+    /// Forgets what these nexuses have there.
+    pub(super) fn forget_those(&self, of: impl Fn(&Nexus) -> bool) {
+        lock(&self.queue).held.retain(|held| !of(&held.nexus));
     }
 
-    /// Nobody answers for any of it any more.
-    pub(super) fn orphan_all(&self) {
+    /// Nobody answers any more for what these nexuses have there.
+    pub(super) fn orphan_those(&self, of: impl Fn(&Nexus) -> bool) {
         let mut queue = lock(&self.queue);
-        queue.held.iter_mut().for_each(|held| held.orphaned = true);
+        let theirs = queue.held.iter_mut().filter(|held| of(&held.nexus));
+        theirs.for_each(|held| held.orphaned = true);
         drop(queue);
         self.wake();
     }

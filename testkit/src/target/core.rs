@@ -21,6 +21,7 @@ use super::{
     answer::{Answer, Answers},
     back_end::{BackEnd, Crash, Reinstatement, WriteHold},
     config::{Redirect, TargetConfig},
+    hardship::Hardship,
     lun::LogicalUnit,
     on_demand::OnDemand,
     reservations::{Refusal, Reservations},
@@ -204,6 +205,12 @@ impl Session {
         purpose.carry_out(lun, data, (&self.nexus, generation))
     }
 
+    /// None of its tasks takes effect any more, and its connection is closed.
+    pub(super) fn end_and_close(&self) {
+        self.end();
+        (self.closer)();
+    }
+
     fn end(&self) -> bool {
         std::mem::replace(&mut *lock(&self.alive), false)
     }
@@ -214,9 +221,9 @@ pub struct TargetCore {
     pub(super) config: TargetConfig,
     pub(super) portals: Vec<Portal>,
     pub(super) luns: Vec<Arc<LogicalUnit>>,
-    sessions: Mutex<BTreeMap<Nexus, Arc<Session>>>,
+    pub(super) sessions: Mutex<BTreeMap<Nexus, Arc<Session>>>,
     /// Nexuses that had a session before: they find another unit attention than new ones.
-    known: Mutex<std::collections::BTreeSet<Nexus>>,
+    pub(super) known: Mutex<std::collections::BTreeSet<Nexus>>,
     violations: Mutex<Vec<(usize, Violation)>>,
     attempts: Mutex<Vec<LoginAttempt>>,
     login_answers: Mutex<Vec<(String, String)>>,
@@ -226,6 +233,7 @@ pub struct TargetCore {
     extended_cdbs: Mutex<Vec<Vec<u8>>>,
     pub(super) alua: Alua,
     pub(super) back_end: BackEnd,
+    pub(super) hardship: Hardship,
     writes: AtomicU64,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
@@ -266,6 +274,7 @@ impl TargetCore {
             extended_cdbs: Mutex::default(),
             alua: Alua::new(config.alua.as_ref(), &config.portals),
             back_end: BackEnd::default(),
+            hardship: Hardship::default(),
             writes: AtomicU64::new(0),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),
@@ -396,9 +405,9 @@ impl TargetCore {
     pub fn crash(&self, crash: Crash) {
         let sessions = std::mem::take(&mut *lock(&self.sessions));
         if crash.keeps_back_end {
-            self.back_end.orphan_all();
+            self.back_end.orphan_those(|_| true);
         } else {
-            self.back_end.clear();
+            self.back_end.forget_those(|_| true);
         }
         lock(&self.known).clear();
         for lun in &self.luns {
@@ -409,8 +418,7 @@ impl TargetCore {
             }
         }
         for session in sessions.into_values() {
-            session.end();
-            (session.closer)();
+            session.end_and_close();
         }
     }
 
@@ -566,6 +574,9 @@ impl TargetCore {
     }
 
     pub(super) fn violation(&self, portal: usize, violation: Violation) {
+        if self.hardship.excuses(&violation) {
+            return;
+        }
         let mut violations = lock(&self.violations);
         if violations.len() < MAX_VIOLATIONS {
             violations.push((portal, violation));

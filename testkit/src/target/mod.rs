@@ -27,6 +27,7 @@ mod conn;
 mod core;
 mod extents;
 mod gate;
+mod hardship;
 mod lun;
 mod medium;
 mod on_demand;

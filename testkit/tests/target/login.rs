@@ -1,5 +1,7 @@
 //! Login, CHAP, negotiation, discovery.
 
+use std::sync::Arc;
+
 use iscsi_proto::{
     InitiatorTaskTag, LoginStatus, TargetTransferTag,
     pdu::{Pdu, Stage, TextRequest},
@@ -19,7 +21,7 @@ use crate::script::{Direct, INITIATOR, Script, TARGET, config};
 const SECURITY: Stage = Stage::SecurityNegotiation;
 const OPERATIONAL: Stage = Stage::OperationalNegotiation;
 
-fn core(config: TargetConfig) -> std::sync::Arc<TargetCore> {
+fn core(config: TargetConfig) -> Arc<TargetCore> {
     let addresses: Vec<_> = config.portals.iter().map(|portal| portal.address).collect();
     TargetCore::new(config, &addresses)
 }
@@ -42,7 +44,11 @@ fn value<'a>(pairs: &'a [(String, String)], key: &str) -> &'a str {
 /// A CHAP login with `algorithm`; `tamper` changes the response.
 fn chap(algorithm: &str, name: &str, secret: &str) -> LoginStatus {
     let core = core(config().with_chap(ChapConfig::new("alice", b"correct horse battery")));
-    let mut script = Script::direct(&core);
+    chap_with(&core, algorithm, name, secret)
+}
+
+fn chap_with(core: &Arc<TargetCore>, algorithm: &str, name: &str, secret: &str) -> LoginStatus {
+    let mut script = Script::direct(core);
     let names = [
         ("InitiatorName", INITIATOR),
         ("TargetName", TARGET),
@@ -160,6 +166,20 @@ fn a_redirection_says_where_and_for_how_long() {
     }
     core.redirect_logins(0, None);
     assert_eq!(Script::direct(&core).login(&[]), LoginStatus::SUCCESS);
+}
+
+#[test]
+fn a_target_may_fail_everybody_for_a_while() {
+    let core = core(config().with_chap(ChapConfig::new("alice", b"correct horse battery")));
+    let login = || chap_with(&core, "5", "alice", "correct horse battery");
+    core.fail_authentication(true);
+    let failure = LoginStatus {
+        class: 2,
+        detail: 1,
+    };
+    assert_eq!(login(), failure);
+    core.fail_authentication(false);
+    assert_eq!(login(), LoginStatus::SUCCESS);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod alua;
 mod attentions;
 mod back_end;
 mod blocks;
+mod hardship;
 mod in_the_simulator;
 mod login;
 mod management;

@@ -72,8 +72,12 @@ pub(crate) struct Script<S> {
 
 impl Script<Direct> {
     pub(crate) fn direct(core: &Arc<TargetCore>) -> Self {
+        Self::direct_through(core, 0)
+    }
+
+    pub(crate) fn direct_through(core: &Arc<TargetCore>, portal: usize) -> Self {
         Self::new(Direct(
-            TargetConnection::new(core, 0, Arc::new(|| ())),
+            TargetConnection::new(core, portal, Arc::new(|| ())),
             Instant::ZERO,
         ))
     }

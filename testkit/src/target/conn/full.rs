@@ -1,6 +1,6 @@
 //! Full feature phase: sequencing, and every PDU but SCSI commands and their data.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, sync::Arc};
 
 use iscsi_proto::{
     Instant,
@@ -43,6 +43,8 @@ pub(super) struct FullFeature {
     pub(super) active: u32,
     pub(super) commands: u32,
     exp_cmd_sn: CmdSn,
+    /// The greatest MaxCmdSN so far.
+    pub(super) granted: Cell<CmdSn>,
     acknowledged: StatSn,
     next_ttt: u32,
     pings: Vec<TargetTransferTag>,
@@ -65,6 +67,7 @@ impl FullFeature {
         negotiated: Negotiated,
         cmd_sn: CmdSn,
     ) -> Self {
+        let depth = wire.core.config.limits.queue_depth;
         Self {
             core: Arc::clone(&wire.core),
             session,
@@ -74,6 +77,8 @@ impl FullFeature {
             active: 0,
             commands: 0,
             exp_cmd_sn: cmd_sn,
+            // As the last login response said.
+            granted: Cell::new(cmd_sn.plus(depth.saturating_sub(1))),
             acknowledged: wire.stat_sn,
             next_ttt: 0,
             pings: Vec::new(),
@@ -89,16 +94,19 @@ impl FullFeature {
     /// ExpCmdSN and MaxCmdSN. The window never shrinks: each task takes the place that its own CmdSN
     /// moved it forward by, and gives it back at its end.
     pub(super) fn window(&self) -> (CmdSn, CmdSn) {
-        let room = self
-            .core
-            .config
-            .limits
-            .queue_depth
-            .saturating_sub(self.active);
-        (
-            self.exp_cmd_sn,
-            CmdSn(self.exp_cmd_sn.0.wrapping_add(room).wrapping_sub(1)),
-        )
+        let max = self.max_cmd_sn(self.active);
+        self.granted.set(max);
+        (self.exp_cmd_sn, max)
+    }
+
+    /// MaxCmdSN while this many tasks occupy the window.
+    pub(super) fn max_cmd_sn(&self, active: u32) -> CmdSn {
+        let depth = self.core.config.limits.queue_depth;
+        let depth = depth.min(self.core.hardship.window());
+        let room = depth.saturating_sub(active);
+        let max = CmdSn(self.exp_cmd_sn.0.wrapping_add(room).wrapping_sub(1));
+        let granted = self.granted.get();
+        if max.precedes(granted) { granted } else { max }
     }
 
     pub(super) fn new_ttt(&mut self) -> TargetTransferTag {

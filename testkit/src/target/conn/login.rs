@@ -369,7 +369,8 @@ impl Login {
             return Ok(());
         }
         let challenge = self.challenge.as_ref().ok_or(INVALID_REQUEST)?;
-        if !challenge.accepts(chap, &self.name, &self.response) {
+        let fails = wire.core.hardship.fails_authentication();
+        if fails || !challenge.accepts(chap, &self.name, &self.response) {
             return Err(AUTHENTICATION_FAILURE);
         }
         self.authenticated = true;

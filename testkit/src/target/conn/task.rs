@@ -213,6 +213,7 @@ impl FullFeature {
 
     fn send_data(&mut self, wire: &mut Wire, index: usize) {
         let (exp_cmd_sn, max_cmd_sn) = self.window();
+        let max_without = self.max_cmd_sn(self.active.saturating_sub(1));
         let status_in_data = self.core.config.limits.status_in_data;
         let negotiated = self.negotiated;
         let task = &mut self.tasks[index];
@@ -241,15 +242,14 @@ impl FullFeature {
                 StatSn(0)
             },
             exp_cmd_sn,
-            max_cmd_sn: if ends_window {
-                max_cmd_sn.next()
-            } else {
-                max_cmd_sn
-            },
+            max_cmd_sn: if ends_window { max_without } else { max_cmd_sn },
             data_sn: DataSn(send.data_sn),
             buffer_offset: send.sent,
             data_segment_length: len,
         };
+        if ends_window {
+            self.granted.set(max_without);
+        }
         let digests = wire.digests;
         let start = send.sent as usize;
         wire.out.push_with(
