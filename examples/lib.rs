@@ -9,6 +9,7 @@ pub mod faults;
 pub mod histogram;
 pub mod load;
 pub mod paths;
+pub mod probe;
 pub mod progress;
 pub mod reader;
 pub mod report;

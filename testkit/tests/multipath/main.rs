@@ -2,6 +2,8 @@
 
 mod bad_block;
 mod failover;
+mod fencing;
+mod ghost;
 mod hostile;
 mod joining;
 mod lifecycle;
