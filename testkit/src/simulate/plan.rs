@@ -412,6 +412,16 @@ impl Plan {
             .collect()
     }
 
+    /// Whether there are faults that lose or delay what the target says, and not the connection with it.
+    pub(super) fn delays_words(&self) -> bool {
+        self.faults.iter().any(|fault| {
+            matches!(
+                fault.what,
+                What::Stall(_) | What::Limit(..) | What::Wire(_, Wire::Half(_) | Wire::Segments(_))
+            )
+        })
+    }
+
     /// How long the world may take to be well again once nothing is wrong with it any more: the times
     /// after which its parts notice, back off, try and prove, one after the other.
     #[must_use]

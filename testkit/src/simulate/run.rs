@@ -20,7 +20,7 @@ use super::{
     tally::Tallies,
     world::{World, runtime},
 };
-use crate::sim::Rng;
+use crate::{sim::Rng, target::Violation};
 
 /// A world lives this long at least.
 const LEAST: Duration = Duration::from_secs(60);
@@ -163,6 +163,10 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     }
     world.board.with(|state| {
         for (portal, violation) in core.violations() {
+            // Of what was asked for, nobody knows when it was heard.
+            if matches!(violation, Violation::Late(_)) && plan.delays_words() {
+                continue;
+            }
             state.violate(Row::I6, format!("portal {portal}: {violation}"));
         }
         for (id, guest) in std::mem::take(&mut state.guests) {
