@@ -158,13 +158,13 @@ impl Path for LogicalUnit {
     }
 }
 
-/// What a failed TEST UNIT READY says about the path.
+/// What a failed check says about the path.
 fn judge(error: &Error) -> ProbeResult {
     match error.kind() {
         // A conflict is an answer of a healthy path; so is a target that is busy, and a bad block is
         // the same on every other path.
         ErrorKind::ReservationConflict | ErrorKind::Busy | ErrorKind::Medium => ProbeResult::Ready,
-        ErrorKind::NoSuchUnit => ProbeResult::Disconnected,
+        ErrorKind::NoSuchUnit | ErrorKind::WrongUnit => ProbeResult::Disconnected,
         ErrorKind::NotReady if is_standby(error) => ProbeResult::Ghost,
         ErrorKind::Transport | ErrorKind::Closed | ErrorKind::Auth => ProbeResult::ConnectionLost,
         // The checker has a timeout of its own, and an answer that comes too late is no answer.

@@ -102,11 +102,11 @@ impl Failure {
 
 /// What the answer says about the unit, besides the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(crate) struct Notice {
     /// The capacity may be another one.
-    pub(super) capacity: bool,
+    pub(crate) capacity: bool,
     /// The LUN may lead to another logical unit now.
-    pub(super) identity: bool,
+    pub(crate) identity: bool,
 }
 
 /// A disposition and a notice.
@@ -138,7 +138,7 @@ impl Verdict {
 }
 
 /// What a unit attention says about the unit.
-pub(super) const fn attention_notice(code: AdditionalSenseCode) -> Notice {
+pub(crate) const fn attention_notice(code: AdditionalSenseCode) -> Notice {
     let (capacity, identity) = match (code.0, code.1) {
         // Power on, reset, nexus loss: who knows what is behind this LUN now. The same after the
         // list of LUNs, the names or the firmware changed.

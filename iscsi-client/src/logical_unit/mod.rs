@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use classify::attention_notice;
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
 use iscsi_proto::{
@@ -196,11 +197,12 @@ impl LogicalUnit {
     /// Asks whether the unit can be used through this session: [`test_unit_ready`](Self::test_unit_ready),
     /// and a read of its first block where that is known to prove nothing (see
     /// [`Effects::readiness_is_no_proof`](crate::quirks::Effects::readiness_is_no_proof)). For health
-    /// checks.
+    /// checks. If the unit has reported a change, to this command or to an earlier one, capacity and
+    /// identity are read again: on a path that stands by nobody else would do that.
     ///
     /// # Errors
     ///
-    /// Those of either command.
+    /// Those of either command, and [`ErrorKind::WrongUnit`] if it is another unit now.
     ///
     /// # Cancel safety
     ///
@@ -213,6 +215,9 @@ impl LogicalUnit {
         if commander.quirks.readiness_is_no_proof {
             let read = commander.data_in(Cdb::read(0, 1, false), len, deadline);
             read.await?;
+        }
+        if commander.stale() != 0 {
+            self.attend(deadline).await?;
         }
         Ok(())
     }

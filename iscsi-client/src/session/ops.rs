@@ -310,6 +310,7 @@ impl Ops {
                 Event::Renegotiated { itt, result } => {
                     self.finish_request(itt, result, loss, Finished::Renegotiated);
                 }
+                Event::LateAttention { lun, sense } => self.shared.late_attention(lun, &sense),
                 Event::TaskDead { .. } => self.stats.tasks_proven_dead += 1,
                 Event::CommandLate { lun, rung, .. } => {
                     self.tell(SessionEventKind::CommandLate { lun, rung });

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::session::Response;
+use iscsi_proto::{
+    scsi::{lun::Lun, sense::SenseData},
+    session::Response,
+};
 
 use super::{
     op_id::OpId,
@@ -26,6 +29,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, LoginError},
+    logical_unit::attention_notice,
     runtime::Runtime,
 };
 
@@ -301,10 +305,34 @@ impl Shared {
             }
             Abandoned::Unread(finished, next) => {
                 drop(inner);
+                self.hear(&finished);
                 wake(next);
                 drop(finished);
             }
         }
+    }
+
+    /// A result that nobody will fetch may tell of a unit attention all the same.
+    fn hear(&self, finished: &Finished) {
+        let Finished::Command(operation) = finished else {
+            return;
+        };
+        if let Some(Ok(response)) = &operation.result {
+            let attention = response.sense.as_ref().filter(|sense| sense.is_attention());
+            let lun = operation.request.command.lun;
+            attention
+                .into_iter()
+                .for_each(|sense| self.late_attention(lun, sense));
+        }
+    }
+
+    /// A unit attention that came with the answer to a command for which nobody waits any more. The target
+    /// does not tell it again, so all who use the unit hear of it here.
+    pub(super) fn late_attention(&self, lun: Lun, sense: &SenseData) {
+        let notice = attention_notice(sense.code());
+        let unit = self.units.get(lun);
+        unit.outdate(notice.capacity, notice.identity);
+        unit.push(self.runtime.now(), sense);
     }
 
     pub(super) fn leave_line(&self, ticket: Ticket) {
@@ -478,6 +506,7 @@ impl Shared {
             }
         }
         drop(inner);
+        batch.trash.iter().for_each(|finished| self.hear(finished));
         batch.trash.clear();
         wake_all(&mut batch.wakers);
         idle

@@ -1,9 +1,11 @@
 //! Unit attentions: each is an event once per nexus, for all who use the unit, and no I/O error.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use futures_util::future::{Either, select};
 use iscsi_client::{
-    device::{BlockDevice, BlockDeviceExt},
+    buf::ReadBuf,
+    device::{BlockDevice, BlockDeviceExt, ReadOptions},
     error::ErrorKind,
     logical_unit::LogicalUnit,
     session::UnitAttention,
@@ -61,6 +63,32 @@ fn every_condition_is_an_event_and_no_error_of_a_read_or_a_write() {
             }
         }
     });
+}
+
+/// The target tells it once, and what it says goes on to hold for those who stay.
+#[test]
+fn an_attention_in_the_answer_to_a_request_that_was_given_up_is_heard() {
+    for given_up_by_timeout in [false, true] {
+        let world = World::with_disk();
+        world.run(async {
+            let unit = world.open().await;
+            let seen = last(&unit);
+            world.core().raise_attention(0, 0x3f, 0x03);
+            // Less than the way to the target and back.
+            let soon = Duration::from_micros(60);
+            if given_up_by_timeout {
+                let options = ReadOptions::default().with_timeout(soon);
+                let read = unit.read(0, ReadBuf::zeroed(512), options).await;
+                assert!(read.result.is_err());
+            } else {
+                let read = pin!(unit.read(0, ReadBuf::zeroed(512), ReadOptions::default()));
+                let patience = pin!(world.sim.sleep(soon));
+                assert!(matches!(select(read, patience).await, Either::Right(_)));
+            }
+            world.sim.sleep(Duration::from_secs(1)).await;
+            assert_eq!(attentions(&unit, seen), [UnitAttention::InquiryDataChanged]);
+        });
+    }
 }
 
 #[test]

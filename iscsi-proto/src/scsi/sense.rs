@@ -348,6 +348,12 @@ impl SenseData {
         self.information
     }
 
+    /// Whether this is a unit attention of the command that it came with: key 6h, and no deferred error.
+    #[must_use]
+    pub fn is_attention(&self) -> bool {
+        self.key() == SenseKey::UnitAttention && !self.is_deferred()
+    }
+
     /// Whether this is about an earlier command than the one that it answers (71h, 73h).
     #[must_use]
     pub const fn is_deferred(&self) -> bool {

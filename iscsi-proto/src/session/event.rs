@@ -33,6 +33,15 @@ pub enum Event {
         /// Which command; its slot may be in use again.
         itt: InitiatorTaskTag,
     },
+    /// A command that was reported before its answer came (it was given up, or was late) has been answered
+    /// with a unit attention. The target tells each of them once per nexus, so whoever uses the logical
+    /// unit has to hear of it although nobody waits for the command.
+    LateAttention {
+        /// The logical unit.
+        lun: Lun,
+        /// The answer's sense data.
+        sense: SenseData,
+    },
     /// A ping that the caller sent was answered, or never will be.
     PingDone {
         /// Which ping.

@@ -1,7 +1,7 @@
 //! The end of a command by the target's answer: status, residual, sense (RFC 7143 section 11.4).
 
 use super::{
-    Session, Then,
+    Event, Session, Then,
     command::{Response, TaskError, TaskErrorKind},
     tasks::Task,
 };
@@ -81,6 +81,18 @@ impl Session {
         let sense = match pdu.status {
             ScsiStatus::CheckCondition => SenseData::parse_data_segment(segment).ok().flatten(),
             _ => None,
+        };
+        if task.reported {
+            let attention = sense.as_ref().filter(|sense| sense.is_attention());
+            let lun = task.command.lun;
+            let late = attention.map(|sense| Event::LateAttention {
+                lun,
+                sense: sense.clone(),
+            });
+            late.into_iter().for_each(|event| self.events.push(event));
+        }
+        let Some(task) = self.tasks.get(pdu.itt) else {
+            return;
         };
         let response = Response {
             sense,

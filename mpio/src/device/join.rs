@@ -73,8 +73,9 @@ impl<P: Path> Candidate<P> {
         Ok((wwid.ok_or(JoinError::NoIdentity { path })?, info))
     }
 
-    /// Whether it belongs to the device with this identity and size.
-    pub(super) fn check(&self, device: &DeviceInfo) -> Result<(), JoinError> {
+    /// Whether it belongs to the device with this identity and block size, and with this size unless it may
+    /// be another one by now.
+    pub(super) fn check(&self, device: &DeviceInfo, may_be_resized: bool) -> Result<(), JoinError> {
         let (found, info) = self.identity()?;
         let path = Arc::clone(&self.attributes.name);
         let expected = device.identity.wwid.clone().unwrap_or_default();
@@ -85,7 +86,8 @@ impl<P: Path> Candidate<P> {
                 found,
             });
         }
-        if (info.size, info.block_size) != (device.size, device.block_size) {
+        let same_size = info.size == device.size || may_be_resized;
+        if !same_size || info.block_size != device.block_size {
             return Err(JoinError::OtherSize {
                 path,
                 expected: device.size,

@@ -20,7 +20,10 @@ impl<P: Path> State<P> {
         now: Instant,
         candidate: Candidate<P>,
     ) -> Result<PathId, JoinError> {
-        candidate.check(&self.info)?;
+        // Without a connection nobody is left who could say that the device is not as large as this path
+        // finds it: it may have been resized since.
+        let is_first = !self.members.iter().flatten().any(|member| member.up);
+        candidate.check(&self.info, is_first)?;
         if self.core.is_closing() {
             return Err(JoinError::Closed);
         }

@@ -104,7 +104,7 @@ impl<P: Path> MultipathDevice<P> {
         // The first one says who the device is, the others have to agree.
         let (_, info) = first.identity()?;
         for candidate in &candidates {
-            candidate.check(&info)?;
+            candidate.check(&info, false)?;
         }
         let mut seed = [0; 8];
         runtime.fill_random(&mut seed);

@@ -1,6 +1,7 @@
 //! What the tasks of a world share: the devices, the history, and who waits for whom.
 
 use std::{
+    collections::BTreeSet,
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Poll, Waker},
@@ -29,6 +30,14 @@ pub(super) struct State {
     pub(super) devices: Vec<Option<MultipathDevice>>,
     /// Counts how often each was opened.
     pub(super) openings: Vec<u32>,
+    /// Paths that a fault has taken out of their devices: device, opening and path.
+    pub(super) removed: BTreeSet<(usize, u32, u8)>,
+    /// Since when each device has had no path.
+    pub(super) pathless: Vec<Option<u64>>,
+    /// Since when there has been another unit in the place of each.
+    pub(super) remapped: Vec<Option<u64>>,
+    /// The first error that a program saw which it should not have seen.
+    pub(super) unearned: Option<(OpId, String)>,
     /// Programs that are not done.
     pub(super) clients: usize,
     /// Faults whose undoing is still under way.

@@ -64,14 +64,23 @@ pub(super) async fn paths_return(world: &Arc<World>) {
     }
 }
 
-/// Nothing is under way any more.
-pub(super) fn is_quiet(world: &World) {
+/// Nothing is under way any more, nor may it still land.
+pub(super) async fn quiet_comes(world: &Arc<World>) {
+    let until = world.handle.elapsed() + world.plan.patience();
     for (index, device) in devices(world).into_iter().enumerate() {
-        let snapshot = device.snapshot();
-        if (snapshot.unfinished, snapshot.ghosts) != (0, 0) {
+        loop {
+            let snapshot = device.snapshot();
             let (unfinished, ghosts) = (snapshot.unfinished, snapshot.ghosts);
-            let account = format!("device {index}: {unfinished} requests, {ghosts} ghosts at rest");
-            world.board.with(|state| state.violate(Row::I4, account));
+            if (unfinished, ghosts) == (0, 0) {
+                break;
+            }
+            if world.handle.elapsed() > until {
+                let account =
+                    format!("device {index}: {unfinished} requests, {ghosts} ghosts at rest");
+                world.board.with(|state| state.violate(Row::I4, account));
+                break;
+            }
+            world.handle.sleep(LOOK).await;
         }
     }
 }

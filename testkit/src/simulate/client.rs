@@ -9,14 +9,16 @@ use iscsi_client::{
     device::{FlushOptions, ReadOptions, WriteOptions},
     error::Error,
 };
-use mpio::MultipathDevice;
+use mpio::{MultipathDevice, core::NoPathRetry};
 
 use super::{
     check::{
-        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp,
+        End, ExecutionKnowledge, Kind, Op, OpId, Row, Stamp, invariants,
         stamp::{self, BLOCK},
     },
+    finding::Finding,
     memory::Guest,
+    plan::{Fault, What},
     trace::Note,
     world::World,
 };
@@ -45,6 +47,8 @@ struct Intent {
     /// The caller gives up after this time, by dropping the future.
     dropped: Option<Duration>,
     timeout: Option<Duration>,
+    /// When it is decided on, which is when it is made.
+    begun: u64,
 }
 
 impl Client {
@@ -135,6 +139,60 @@ impl Client {
                 .then(|| 1 + rng.below(count * BLOCK as u64 - 1) as usize),
             dropped: some(rng, work.dropped, most),
             timeout: some(rng, work.timed, most),
+            begun: world.now(),
+        }
+    }
+
+    /// Without a path, a read waits no longer than it may. (A write may have to wait for a fence.)
+    fn wait_was_bounded(&self, world: &World, id: OpId, asked: u64) {
+        // On a path that is being removed it may end in its own time.
+        let removes = |fault: &Fault| matches!(fault.what, What::RemovePath { .. });
+        if world.plan.faults.iter().any(removes) {
+            return;
+        }
+        let limit = match world.plan.device.no_path_retry {
+            NoPathRetry::Fail => Duration::ZERO,
+            NoPathRetry::QueueFor(limit) => limit,
+            _ => return,
+        };
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let now = world.now();
+        world.board.with(|state| {
+            let Some(since) = state.pathless[self.device] else {
+                return;
+            };
+            let since = since.max(asked);
+            if let Err(late) = invariants::fails_without_paths(id, since, Some(now), limit) {
+                state.find(Finding::Rule(late));
+            }
+        });
+    }
+
+    /// No request is carried out by a unit that has been another one for so long that every path must have
+    /// heard of it. (The first command of a nexus is told so, and those that are under way behind it are
+    /// carried out.)
+    fn unit_was_ours(&self, world: &World, id: OpId, begun: u64) {
+        let unit = self.device % world.plan.units.len();
+        let device = &world.plan.device;
+        let heard = device.polling.1 + device.checker_timeout + Duration::from_secs(1);
+        let heard = u64::try_from(heard.as_nanos()).unwrap_or(u64::MAX);
+        world.board.with(|state| {
+            if state.remapped[unit].is_some_and(|since| since + heard < begun) {
+                let what = format!("{id} was carried out by another unit");
+                state.violate(Row::I7, what);
+            }
+        });
+    }
+
+    /// Remembers an error that this program should not have seen.
+    fn complain(&self, world: &World, id: OpId, intent: &Intent, error: &Error) {
+        let host = self.device / world.plan.units.len();
+        let unit = self.device % world.plan.units.len();
+        if intent.timeout.is_none() && world.plan.is_spared(host, unit) {
+            let error = format!("{error:#}");
+            world.board.with(|state| {
+                state.unearned.get_or_insert((id, error));
+            });
         }
     }
 
@@ -181,7 +239,7 @@ impl Client {
         options.timeout = intent.timeout;
         let offset = intent.blocks.start * BLOCK as u64;
         let kind = Kind::Write { stamp };
-        let id = self.begin(world, kind, intent.blocks);
+        let id = self.begin(world, kind, intent.blocks.clone());
         let write = device.write(offset, buf, options);
         let done = unless_dropped(world, write, intent.dropped).await;
         if let Some(guest) = &guest {
@@ -196,7 +254,7 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
-        finish(world, id, end);
+        self.end(world, id, &intent, end);
         keep(world, id, guest);
     }
 
@@ -222,7 +280,7 @@ impl Client {
         let mut options = ReadOptions::default();
         options.timeout = intent.timeout;
         let first = intent.blocks.start;
-        let id = self.begin(world, Kind::Read, intent.blocks);
+        let id = self.begin(world, Kind::Read, intent.blocks.clone());
         let read = device.read(first * BLOCK as u64, buf, options);
         let done = unless_dropped(world, read, intent.dropped).await;
         if let Some(guest) = &guest {
@@ -241,7 +299,8 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
-        finish(world, id, end);
+        self.wait_was_bounded(world, id, intent.begun);
+        self.end(world, id, &intent, end);
         keep(world, id, guest);
     }
 
@@ -252,6 +311,15 @@ impl Client {
         let flush = device.flush(options);
         let done = unless_dropped(world, flush, intent.dropped).await;
         let end = done.map_or(Ok(End::Dropped), |result| result.map(|()| End::Flushed));
+        self.end(world, id, &intent, end);
+    }
+
+    fn end(&self, world: &World, id: OpId, intent: &Intent, end: Result<End, Error>) {
+        match &end {
+            Err(error) => self.complain(world, id, intent, error),
+            Ok(End::Wrote | End::Read(_)) => self.unit_was_ours(world, id, intent.begun),
+            Ok(_) => {}
+        }
         finish(world, id, end);
     }
 

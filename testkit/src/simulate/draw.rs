@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
+use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
 
 use super::plan::{
-    Answered, BackEndTerms, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
+    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
 use crate::{
     sim::Rng,
-    target::{PortState, Reinstatement},
+    target::{PortState, Reinstatement, WriteHold},
 };
 
 const US: Duration = Duration::from_micros(1);
@@ -61,6 +61,8 @@ impl Plan {
         let controllers = between(rng, 1, 3);
         let hosts = pick(rng, &[1, 1, 2]);
         let units = (0..pick(rng, &[1, 1, 2, 3, 4])).map(|_| between(rng, 4096, 16_384));
+        let units: Vec<u64> = units.collect();
+        let fence = fence(rng, hosts);
         let mut plan = Self {
             seed,
             portals: (0..portals)
@@ -69,39 +71,18 @@ impl Plan {
             nics,
             paired,
             hosts,
-            units: units.collect(),
+            units,
             network: network(rng),
+            target: target(rng, &fence),
             session: session(rng),
-            back_end: BackEndTerms {
-                volatile: false,
-                reinstatement: Reinstatement::Ends,
-            },
-            device: device(rng),
+            device: device(rng, fence),
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
             planted: Planted::NONE,
         };
-        plan.back_end = plan.back_end(rng);
-        if plan.hosts > 1 {
-            // It would end the commands of the other host as well.
-            plan.device.unit_reset = None;
-        }
         plan.faults = plan.storm(rng);
         plan
-    }
-
-    /// A back end of which is true what the devices take for granted.
-    fn back_end(&self, rng: &mut Rng) -> BackEndTerms {
-        use Reinstatement::{Ends, Ignores, Waits};
-        let reinstatement = match self.device.fence {
-            Fence::Barrier => pick(rng, &[Ends, Waits]),
-            Fence::QuietTime(_) | Fence::None => pick(rng, &[Ends, Waits, Ignores, Ignores]),
-        };
-        BackEndTerms {
-            volatile: rng.chance(500),
-            reinstatement,
-        }
     }
 
     /// A subset of the kinds of faults, at a rate of the seed's own.
@@ -154,9 +135,9 @@ impl Plan {
             Kind::Limit => What::Limit(self.place(rng), pick(rng, &[2_000, 100_000, 2_000_000])),
             Kind::Delay => {
                 // A quiet time is true only if the target is done with everything by then.
-                let longest = match self.device.fence {
-                    Fence::QuietTime(time) => (time / 2).as_millis() as u64,
-                    Fence::Barrier | Fence::None => 12_000,
+                let longest = match self.device.fence.quiesce {
+                    Some(time) => (time / 4).as_millis() as u64,
+                    None => 12_000,
                 };
                 let longest = pick(rng, &[20, 300, longest]).min(longest);
                 let by = time(rng, MS, 1, longest);
@@ -177,39 +158,6 @@ impl Plan {
                     ],
                 ),
                 times: small(rng, 1, 12),
-            },
-            // Less than any request, which is of blocks.
-            Kind::Short => What::Answer {
-                unit,
-                opcode: pick(rng, &[0x28, 0x28, 0x88]),
-                answer: match (rng.below(2), pick(rng, &[0, 1, 256])) {
-                    (0, bytes) => Answered::Short(bytes),
-                    (_, bytes) => Answered::Truncated(bytes),
-                },
-                times: small(rng, 1, 3),
-            },
-            Kind::Silence => What::Answer {
-                unit,
-                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35]),
-                answer: Answered::Nothing,
-                times: small(rng, 1, 3),
-            },
-            Kind::Hold => {
-                // As with delays, and both may come together.
-                let longest = match self.device.fence {
-                    Fence::QuietTime(time) => (time / 4).as_millis() as u64,
-                    Fence::Barrier | Fence::None => 12_000,
-                };
-                let longest = pick(rng, &[30, 1000, longest]).min(longest);
-                What::Hold {
-                    per_mille: pick(rng, &[100, 400, 900]),
-                    most: time(rng, MS, 1, longest),
-                }
-            }
-            Kind::Crash => What::Crash {
-                // A session that was forgotten is not reinstated, so nothing ends what it has left.
-                keeps_back_end: self.device.fence != Fence::Barrier && rng.chance(300),
-                loses_power: rng.chance(600),
             },
             Kind::Attention => What::Attention {
                 unit,
@@ -256,6 +204,47 @@ impl Plan {
                 path: small(rng, 0, self.paths().len() as u8 - 1),
             },
             Kind::Reopen => What::Reopen { host, unit },
+            Kind::CrashTarget => What::CrashTarget {
+                // A target that has forgotten its sessions reinstates none of them.
+                keeps_back_end: !self.device.fence.barrier && rng.chance(500),
+                loses_power: self.target.volatile && rng.chance(700),
+            },
+            // What lies in a paused target's receive buffers is older than any time or reset can know.
+            Kind::Pause if fence_is_by_time(&self.device.fence) => What::Reset(self.place(rng)),
+            Kind::Pause => What::Pause,
+            Kind::Resize => What::Resize {
+                unit,
+                blocks: between(rng, self.work.span.max(512), 32_768),
+            },
+            Kind::Remap => What::Remap { unit },
+            // Less than any request, which is of blocks.
+            Kind::Short => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x28, 0x88]),
+                answer: match (rng.below(2), pick(rng, &[0, 1, 256])) {
+                    (0, bytes) => Answered::Short(bytes),
+                    (_, bytes) => Answered::Truncated(bytes),
+                },
+                times: small(rng, 1, 3),
+            },
+            Kind::Silence => What::Answer {
+                unit,
+                opcode: pick(rng, &[0x28, 0x2a, 0x88, 0x8a, 0x35]),
+                answer: Answered::Nothing,
+                times: small(rng, 1, 3),
+            },
+            Kind::Hold => {
+                // As with delays, and both may come together.
+                let longest = match self.device.fence.quiesce {
+                    Some(time) => (time / 4).as_millis() as u64,
+                    None => 12_000,
+                };
+                let longest = pick(rng, &[30, 1000, longest]).min(longest);
+                What::Hold {
+                    per_mille: pick(rng, &[100, 400, 900]),
+                    most: time(rng, MS, 1, longest),
+                }
+            }
         }
     }
 }
@@ -276,10 +265,13 @@ enum Kind {
     Notice,
     RemovePath,
     Reopen,
+    CrashTarget,
+    Pause,
+    Resize,
+    Remap,
     Short,
     Silence,
     Hold,
-    Crash,
 }
 
 const ALL: &[Kind] = &[
@@ -297,11 +289,14 @@ const ALL: &[Kind] = &[
     Kind::Notice,
     Kind::RemovePath,
     Kind::Reopen,
+    Kind::CrashTarget,
+    Kind::Pause,
+    Kind::Resize,
+    Kind::Remap,
     Kind::Short,
     Kind::Silence,
     Kind::Hold,
     Kind::Hold,
-    Kind::Crash,
 ];
 
 fn network(rng: &mut Rng) -> Network {
@@ -340,14 +335,75 @@ fn session(rng: &mut Rng) -> SessionTerms {
     }
 }
 
-fn device(rng: &mut Rng) -> DeviceTerms {
+/// Any of the proofs, or none.
+fn fence(rng: &mut Rng, hosts: u8) -> Fence {
+    let (barrier, by_time) = pick(
+        rng,
+        &[
+            (true, false),
+            (true, false),
+            (true, true),
+            (false, true),
+            (false, true),
+            (false, false),
+        ],
+    );
+    Fence {
+        mode: pick(
+            rng,
+            &[WriterMode::Single, WriterMode::Single, WriterMode::Shared],
+        ),
+        barrier,
+        quiesce: by_time.then(|| time(rng, MS, 500, 10_000)),
+        sibling: rng.chance(700),
+        // It would end the commands of another host as well.
+        unit_reset: (hosts == 1 && rng.chance(300)).then(|| time(rng, MS, 100, 2000)),
+        limit: time(rng, S, 2, 60),
+    }
+}
+
+const fn fence_is_by_time(fence: &Fence) -> bool {
+    fence.quiesce.is_some() || fence.unit_reset.is_some()
+}
+
+/// A target of which the fence is true.
+fn target(rng: &mut Rng, fence: &Fence) -> TargetTerms {
+    let reinstatement = if fence.barrier {
+        pick(rng, &[Reinstatement::Ends, Reinstatement::Waits])
+    } else {
+        pick(
+            rng,
+            &[
+                Reinstatement::Ignores,
+                Reinstatement::Ignores,
+                Reinstatement::Ends,
+            ],
+        )
+    };
+    let longest = fence.quiesce.map_or(8 * S, |time| time / 4);
+    // The rarer, the longer: programs wait for what is held.
+    let (most, per_mille) = pick(
+        rng,
+        &[
+            (MS, 0),
+            (5 * MS, 100),
+            (100 * MS, 20),
+            (8 * S, 3),
+            (8 * S, 1),
+        ],
+    );
+    let most = most.min(longest);
+    TargetTerms {
+        reinstatement,
+        hold: WriteHold::new(per_mille, MS.min(most), most),
+        volatile: rng.chance(250),
+        brink_per_mille: pick(rng, &[0, 0, 300]),
+    }
+}
+
+fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
     let polling = time(rng, MS, 500, 5000);
     let floor = time(rng, MS, 5, 100);
-    let fence = match rng.below(8) {
-        0..3 => Fence::Barrier,
-        3..7 => Fence::QuietTime(time(rng, MS, 500, 10_000)),
-        _ => Fence::None,
-    };
     DeviceTerms {
         grouping: pick(
             rng,
@@ -388,7 +444,6 @@ fn device(rng: &mut Rng) -> DeviceTerms {
         nop_timeout: time(rng, MS, 20, 500),
         tear_down: time(rng, MS, 100, 6000),
         fence,
-        unit_reset: rng.chance(200).then_some(S / 2),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     sim::Link,
-    target::{Answer, Crash, Notice, PortState, Redirect, WriteHold},
+    target::{Answer, Crash, LunConfig, Notice, PortState, Redirect, WriteHold},
 };
 
 /// Between two attempts to put back a path that was taken out.
@@ -76,6 +76,7 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
+        What::Resize { unit, .. } | What::Remap { unit } => usize::from(unit) < plan.units.len(),
         _ => true,
     }
 }
@@ -131,17 +132,49 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             };
             core.announce(portal.into(), Notice::new(event, parameters));
         }
+        What::RemovePath { host, unit, path } => remove_path(world, host, unit, path),
+        What::Reopen { host, unit } => reopen(world, world.device_index(host, unit)),
+        What::CrashTarget {
+            keeps_back_end,
+            loses_power,
+        } => crash_target(world, keeps_back_end, loses_power),
+        What::Pause => world.target.pause(),
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
         }
-        What::Crash {
-            keeps_back_end,
-            loses_power,
-        } => {
-            crash(world, keeps_back_end, loses_power);
+        What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
+        What::Remap { unit } => {
+            let now = world.now();
+            world
+                .board
+                .with(|state| state.remapped[usize::from(unit)] = Some(now));
+            core.remap(unit, OTHER_NAA, "another unit");
         }
-        What::RemovePath { host, unit, path } => remove_path(world, host, unit, path),
-        What::Reopen { host, unit } => reopen(world, world.device_index(host, unit)),
+    }
+}
+
+/// The identity of a unit that is none of the plan's.
+const OTHER_NAA: [u8; 16] = [0x60; 16];
+
+/// Its network side is away until the fault is over.
+fn crash_target(world: &World, keeps_back_end: bool, loses_power: bool) {
+    for portal in 0..world.plan.portals.len() {
+        world
+            .handle
+            .net()
+            .refuse(Link::to(world.target.portal(portal)));
+    }
+    world.target.core().crash(Crash {
+        keeps_back_end,
+        loses_power,
+    });
+    if loses_power {
+        let now = world.now();
+        world.board.with(|state| {
+            for (unit, _) in (0..).zip(&world.plan.units) {
+                state.history.power_loss(now, unit);
+            }
+        });
     }
 }
 
@@ -170,9 +203,24 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::PortState { group, .. } => core.set_port_state(group, PortState::Optimized),
         What::RefuseLogins { portal, .. } => core.refuse_logins(portal.into(), None),
         What::Redirect { portal, .. } => core.redirect_logins(portal.into(), None),
-        What::Hold { .. } => core.hold_writes(WriteHold::default()),
-        What::Crash { .. } => portals(world).for_each(|link| net.heal(link)),
         What::RemovePath { host, unit, path } => put_back(world, host, unit, path),
+        What::CrashTarget { .. } => {
+            for portal in 0..world.plan.portals.len() {
+                net.heal(Link::to(world.target.portal(portal)));
+            }
+        }
+        What::Pause => world.target.resume(),
+        What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Resize { unit, .. } => {
+            core.resize(unit, world.plan.units[usize::from(unit)] * 512);
+        }
+        What::Remap { unit } => {
+            world
+                .board
+                .with(|state| state.remapped[usize::from(unit)] = None);
+            let own = LunConfig::new(unit, 512);
+            core.remap(unit, own.naa, &own.serial);
+        }
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }
 }
@@ -186,29 +234,7 @@ pub(super) fn heal(world: &Arc<World>) {
             end(world, fault);
         }
     }
-}
-
-/// All that leads to the target.
-fn portals(world: &World) -> impl Iterator<Item = Link> {
-    let portals = u8::try_from(world.plan.portals.len()).unwrap_or(u8::MAX);
-    (0..portals).map(|portal| Link::to(portal_address(portal)))
-}
-
-fn crash(world: &World, keeps_back_end: bool, loses_power: bool) {
-    let net = world.handle.net();
-    portals(world).for_each(|link| net.refuse(link));
-    world.target.core().crash(Crash {
-        keeps_back_end,
-        loses_power,
-    });
-    if loses_power && world.plan.back_end.volatile {
-        let now = world.now();
-        world.board.with(|state| {
-            for unit in 0..u16::try_from(world.plan.units.len()).unwrap_or(u16::MAX) {
-                state.history.power_loss(now, unit);
-            }
-        });
-    }
+    world.target.core().hold_writes(WriteHold::default());
 }
 
 fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
@@ -218,18 +244,26 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let name = world.path_name(host, path);
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
-    if let Some(path) = found {
-        device.remove_path(path.id);
+    if let Some(found) = found {
+        device.remove_path(found.id);
+        world.board.with(|state| {
+            let opening = state.openings[index];
+            state.removed.insert((index, opening, path))
+        });
     }
 }
 
-/// Opens a path and adds it, unless the device was opened anew meanwhile, with all its paths.
+/// Opens a path that was removed and adds it, unless the device was opened anew meanwhile, with all its
+/// paths.
 fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
     let index = world.device_index(host, unit);
     let opening = world.board.with(|state| {
-        state.jobs += 1;
-        state.openings[index]
+        let opening = state.openings[index];
+        let is_missing = state.removed.remove(&(index, opening, path));
+        state.jobs += usize::from(is_missing);
+        is_missing.then_some(opening)
     });
+    let Some(opening) = opening else { return };
     let name = world.path_name(host, path);
     let world = Arc::clone(world);
     let handle = world.handle.clone();
@@ -239,7 +273,6 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
                 break;
             }
             if let Ok((attributes, unit)) = world.open_path(host, unit, path).await {
-                // It may have come back by itself, or by another fault's end, meanwhile.
                 let device = world.missing_from(index, opening, &name);
                 if device.is_none_or(|device| device.add_path(attributes, unit).is_ok()) {
                     break;

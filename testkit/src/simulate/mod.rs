@@ -33,7 +33,7 @@ mod world;
 
 pub use finding::Finding;
 pub use plan::{
-    Answered, BackEndTerms, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
+    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
 pub use run::{Run, run};

@@ -3,10 +3,10 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector};
+use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
 
 use super::check::invariants::Bound;
-use crate::target::{PortState, Reinstatement};
+use crate::target::{PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +26,10 @@ pub struct Plan {
     pub units: Vec<u64>,
     /// The network.
     pub network: Network,
+    /// The target.
+    pub target: TargetTerms,
     /// The sessions.
     pub session: SessionTerms,
-    /// What is behind the target's network side.
-    pub back_end: BackEndTerms,
     /// The multipath devices.
     pub device: DeviceTerms,
     /// What the programs do.
@@ -99,26 +99,58 @@ pub struct SessionTerms {
     pub service_time: Duration,
 }
 
-/// What the target does with what it has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the target is like beyond its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct BackEndTerms {
-    /// Whether what was not flushed is lost with the power.
-    pub volatile: bool,
-    /// What reinstating a session does about its writes that are still in the back end.
+pub struct TargetTerms {
+    /// What a login that reinstates a session does about what the back end keeps of it.
     pub reinstatement: Reinstatement,
+    /// How long writes stay in the back end.
+    pub hold: WriteHold,
+    /// Whether a loss of power takes away what was not flushed.
+    pub volatile: bool,
+    /// How many of 1000 serial numbers begin near their end.
+    pub brink_per_mille: u16,
 }
 
-/// How it is known that the writes of a lost path are dead. What is set is true of the target.
+/// How the hosts prove the writes of a lost path dead; see [`FenceConfig`](mpio::core::FenceConfig).
+/// What is set is true of the target; a fence that proves nothing is one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fence {
-    /// The target ends everything of a session before it lets its successor in.
-    Barrier,
-    /// After this time nothing lands any more.
-    QuietTime(Duration),
-    /// Nothing proves it: the caller is told that the outcome is unknown.
-    None,
+pub struct Fence {
+    /// Who else writes.
+    pub mode: WriterMode,
+    /// Whether a reinstating login proves anything.
+    pub barrier: bool,
+    /// After which time nothing lands any more.
+    pub quiesce: Option<Duration>,
+    /// Whether a session may be reinstated through another portal of its group.
+    pub sibling: bool,
+    /// Whether units may be reset, and how long after the loss.
+    pub unit_reset: Option<Duration>,
+    /// How long a proof may take.
+    pub limit: Duration,
+}
+
+impl Fence {
+    /// Only the time proves anything.
+    #[must_use]
+    pub const fn quiet_time(time: Duration) -> Self {
+        Self {
+            mode: WriterMode::Single,
+            barrier: false,
+            quiesce: Some(time),
+            sibling: false,
+            unit_reset: None,
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// Whether it can prove anything.
+    #[must_use]
+    pub const fn proves(&self) -> bool {
+        self.barrier || self.quiesce.is_some() || self.unit_reset.is_some()
+    }
 }
 
 /// The settings of the multipath devices; see [`Config`].
@@ -143,10 +175,8 @@ pub struct DeviceTerms {
     pub nop_timeout: Duration,
     /// How long a path stays suspected.
     pub tear_down: Duration,
-    /// The fence.
+    /// The fence, which is true of the target.
     pub fence: Fence,
-    /// Whether the unit may be reset to prove writes dead, and the drain time before that.
-    pub unit_reset: Option<Duration>,
 }
 
 impl DeviceTerms {
@@ -168,13 +198,15 @@ impl DeviceTerms {
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
             .tear_down(self.tear_down)
-            .unit_reset(self.unit_reset)
             .planted(planted);
-        let builder = match self.fence {
-            Fence::Barrier => builder.reinstatement_is_barrier(true).quiet_time(None),
-            Fence::QuietTime(time) => builder.quiet_time(Some(time)),
-            Fence::None => builder.quiet_time(None),
-        };
+        let fence = &self.fence;
+        let builder = builder
+            .writer_mode(fence.mode)
+            .reinstatement_is_barrier(fence.barrier)
+            .quiet_time(fence.quiesce)
+            .sibling_reinstatement(fence.sibling)
+            .unit_reset(fence.unit_reset)
+            .fence_limit(fence.limit);
         builder.build().unwrap_or_default()
     }
 }
@@ -336,20 +368,6 @@ pub enum What {
         /// What is said.
         said: Said,
     },
-    /// The back end keeps writes for a while, whatever becomes of their connections.
-    Hold {
-        /// How many of 1000.
-        per_mille: u16,
-        /// The longest time.
-        most: Duration,
-    },
-    /// The target dies, and is there again at the end.
-    Crash {
-        /// What is in the back end is done all the same.
-        keeps_back_end: bool,
-        /// Volatile caches are empty afterwards.
-        loses_power: bool,
-    },
     /// A path is taken out of a device, and put back at the end.
     RemovePath {
         /// The host.
@@ -364,6 +382,34 @@ pub enum What {
         /// The host.
         host: u8,
         /// The device's unit.
+        unit: u16,
+    },
+    /// The target dies, and refuses connections until it is there again.
+    CrashTarget {
+        /// Whether what is in its back end is done all the same.
+        keeps_back_end: bool,
+        /// Whether its caches lose their power.
+        loses_power: bool,
+    },
+    /// The target stands still.
+    Pause,
+    /// The back end keeps writes for a while, whatever becomes of their connections.
+    Hold {
+        /// How many of 1000.
+        per_mille: u16,
+        /// The longest time.
+        most: Duration,
+    },
+    /// A unit has another size for a while.
+    Resize {
+        /// The logical unit.
+        unit: u16,
+        /// The size, in blocks of 512 bytes; at least what the programs use.
+        blocks: u64,
+    },
+    /// Another unit is there for a while.
+    Remap {
+        /// The logical unit.
         unit: u16,
     },
 }
@@ -385,10 +431,13 @@ impl What {
             Self::RefuseLogins { .. } => "login refusal",
             Self::Redirect { .. } => "redirect",
             Self::Notice { .. } => "notice",
-            Self::Hold { .. } => "hold",
-            Self::Crash { .. } => "crash",
             Self::RemovePath { .. } => "path removed",
             Self::Reopen { .. } => "reopen",
+            Self::CrashTarget { .. } => "target crash",
+            Self::Pause => "target pause",
+            Self::Hold { .. } => "hold",
+            Self::Resize { .. } => "resize",
+            Self::Remap { .. } => "remap",
         }
     }
 }
@@ -409,6 +458,80 @@ impl Plan {
             .collect()
     }
 
+    /// Whether a fault makes the network slower than a target may expect it to be.
+    #[must_use]
+    pub fn holds_up(&self) -> bool {
+        let slow = |fault: &Fault| {
+            matches!(
+                fault.what,
+                What::Cut(_) | What::Stall(_) | What::Limit(..) | What::Delay { .. } | What::Pause
+            )
+        };
+        self.faults.iter().any(slow)
+    }
+
+    /// Whether the programs of a device should see no error at all: one of its paths is healthy all the
+    /// time, no fault is about the unit or the device itself, and a write whose path is lost can be proven
+    /// dead.
+    #[must_use]
+    pub fn is_spared(&self, host: usize, unit: usize) -> bool {
+        let is_unit = |number: u16| usize::from(number) == unit;
+        let is_host = |number: u8| usize::from(number) == host;
+        let hits_unit = |fault: &Fault| match fault.what {
+            What::Answer { unit, .. } => is_unit(unit),
+            What::Reopen { host, unit } => is_host(host) && is_unit(unit),
+            What::Remap { unit } => is_unit(unit),
+            What::CrashTarget { .. } | What::Pause => true,
+            _ => false,
+        };
+        let fence = &self.device.fence;
+        let proves_in_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
+        if !proves_in_time || self.faults.iter().any(hits_unit) {
+            return false;
+        }
+        let is_healthy = |&(nic, portal): &(u8, u8)| {
+            let hits = |fault: &Fault| self.hits(&fault.what, host, nic, portal);
+            !self.faults.iter().any(hits)
+        };
+        self.paths().iter().any(is_healthy)
+    }
+
+    /// Whether a path of `host` is not what it was while this lasts.
+    fn hits(&self, what: &What, host: usize, nic: u8, portal: u8) -> bool {
+        let is_host = |number: u8| usize::from(number) == host;
+        match *what {
+            What::Cut(place)
+            | What::Stall(place)
+            | What::Refuse(place)
+            | What::Reset(place)
+            | What::Limit(place, _) => match place {
+                Place::Portal(at) => at == portal,
+                Place::Nic { host, nic: at } => is_host(host) && at == nic,
+                Place::Path {
+                    host,
+                    nic: from,
+                    portal: to,
+                } => is_host(host) && (from, to) == (nic, portal),
+            },
+            What::Delay { portal: at, .. }
+            | What::RefuseLogins { portal: at, .. }
+            | What::Redirect { portal: at, .. }
+            | What::Notice { portal: at, .. } => at == portal,
+            What::PortState { group, .. } => self.portals[usize::from(portal)] == group,
+            What::RemovePath { host, path, .. } => {
+                is_host(host) && self.paths().get(usize::from(path)) == Some(&(nic, portal))
+            }
+            What::Answer { .. }
+            | What::Attention { .. }
+            | What::Reopen { .. }
+            | What::CrashTarget { .. }
+            | What::Pause
+            | What::Hold { .. }
+            | What::Resize { .. }
+            | What::Remap { .. } => false,
+        }
+    }
+
     /// How long the world may take to be well again once nothing is wrong with it any more: the times
     /// after which its parts notice, back off, try and prove, one after the other.
     #[must_use]
@@ -419,10 +542,10 @@ impl Plan {
         const ABORTS: Duration = Duration::from_secs(20);
         let session = &self.session;
         let device = &self.device;
-        let fence = match device.fence {
-            Fence::QuietTime(time) => time,
-            Fence::Barrier | Fence::None => Duration::from_secs(60),
-        };
+        let fence = device
+            .fence
+            .limit
+            .max(device.fence.quiesce.unwrap_or_default());
         let checks = device.polling.1 + device.checker_timeout + device.tear_down;
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Bound {
@@ -468,8 +591,8 @@ impl fmt::Display for Plan {
             self.units
         )?;
         writeln!(f, "{:?}", self.network)?;
+        writeln!(f, "{:?}", self.target)?;
         writeln!(f, "{:?}", self.session)?;
-        writeln!(f, "{:?}", self.back_end)?;
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;
         write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;

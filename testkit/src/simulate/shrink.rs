@@ -52,7 +52,9 @@ impl fmt::Display for Edits {
         let mut separator = "";
         if let Some(faults) = &self.faults {
             let faults: Vec<String> = faults.iter().map(usize::to_string).collect();
-            write!(f, "--faults {}", faults.join(","))?;
+            let faults = faults.join(",");
+            let faults = if faults.is_empty() { "none" } else { &faults };
+            write!(f, "--faults {faults}")?;
             separator = " ";
         }
         if !self.simpler.is_empty() {

@@ -24,6 +24,8 @@ pub struct Tallies {
     pub fences: BTreeMap<&'static str, u64>,
     /// Writes that waited for one whose outcome was unknown.
     pub held: u64,
+    /// Writes that the target carried out after their connection had ended: the ghosts.
+    pub late_writes: u64,
     /// Logins that reached full feature phase.
     pub logins: u64,
     /// Commands that the target received.
@@ -39,6 +41,7 @@ impl Tallies {
         self.simulated += other.simulated;
         self.failovers += other.failovers;
         self.held += other.held;
+        self.late_writes += other.late_writes;
         self.logins += other.logins;
         self.commands += other.commands;
         for (kind, count) in &other.faults {
@@ -57,6 +60,8 @@ impl Tallies {
                 let by = match by {
                     FencedBy::Confirmed => "confirmed",
                     FencedBy::Reinstated => "reinstated",
+                    FencedBy::SiblingReinstated => "sibling",
+                    FencedBy::UnitReset => "unit reset",
                     FencedBy::QuietTime => "quiet time",
                     FencedBy::Unfenced => "unfenced",
                     _ => "other",

@@ -23,7 +23,10 @@ use iscsi_proto::{
     scsi::Lun,
     text::{DigestOffer, OfferError, OperationalOffer},
 };
-use mpio::{ConnectError, MultipathBuilder, MultipathDevice, core::PathAttributes};
+use mpio::{
+    ConnectError, MultipathBuilder, MultipathDevice,
+    core::{Event, PathAttributes},
+};
 
 use super::{board::Board, check::Row, plan::Plan, trace::Note};
 use crate::{
@@ -77,8 +80,8 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.latency = plan.network.latency.clone();
     config.partial_per_mille = plan.network.partial_per_mille;
     config.pipe_capacity = plan.network.pipe_capacity;
-    config.brink_per_mille = 250;
     config.step_limit = STEP_LIMIT;
+    config.brink_per_mille = plan.target.brink_per_mille;
     SimRuntime::with_config(config)
 }
 
@@ -94,7 +97,8 @@ impl World {
         for portal in 0..plan.portals.len() {
             target.core().set_delay(portal, plan.session.service_time);
         }
-        target.core().set_reinstatement(plan.back_end.reinstatement);
+        target.core().set_reinstatement(plan.target.reinstatement);
+        target.core().hold_writes(plan.target.hold.clone());
         let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
         let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
@@ -103,6 +107,8 @@ impl World {
             let count = hosts.len() * plan.units.len();
             state.devices.resize(count, None);
             state.openings.resize(count, 0);
+            state.pathless.resize(count, None);
+            state.remapped.resize(plan.units.len(), None);
         });
         Ok(Arc::new(Self {
             plan: plan.clone(),
@@ -142,17 +148,39 @@ impl World {
         self.watch(index, &device);
         self.note(Note::Opened(index));
         self.board.change(|state| {
+            state.pathless[index] = None;
             state.openings[index] += 1;
             state.devices[index].replace(device)
         });
         Ok(())
     }
 
+    /// Opens a device; what is another unit than the plan's is closed again.
+    async fn open_own(self: &Arc<Self>, index: usize) -> Result<(), ConnectError> {
+        self.open(index).await?;
+        let unit = u16::try_from(index % self.plan.units.len()).unwrap_or_default();
+        let own = LunConfig::new(unit, 512).serial;
+        let is_other = |device: &&MultipathDevice| {
+            device.info().identity.serial.as_deref() != Some(own.as_str())
+        };
+        let other = self.board.with(|state| {
+            state.devices[index].as_ref().filter(is_other)?;
+            state.devices[index].take()
+        });
+        match other {
+            Some(other) => {
+                other.close().await;
+                Err(ConnectError::NoPath(Vec::new()))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The same, however often it fails, until the world has been calm for long.
     pub(super) async fn reopen(self: &Arc<Self>, index: usize) {
         let until = self.plan.calm + self.plan.patience();
         loop {
-            let Err(error) = self.open(index).await else {
+            let Err(error) = self.open_own(index).await else {
                 return;
             };
             if self.handle.elapsed() > until {
@@ -172,6 +200,11 @@ impl World {
                 let now = world.now();
                 world.board.with(|state| {
                     state.tallies.note(&event.event);
+                    match event.event {
+                        Event::AllPathsDown => state.pathless[index] = Some(now),
+                        Event::Restored => state.pathless[index] = None,
+                        _ => {}
+                    }
                     state.ring.push(now, Note::Device(index, event.event));
                 });
             }
@@ -263,7 +296,7 @@ fn target(plan: &Plan) -> TargetConfig {
     }
     for (number, blocks) in (0..).zip(&plan.units) {
         let mut unit = LunConfig::new(number, blocks * 512).with_seed(World::unit_seed(number));
-        unit.volatile = plan.back_end.volatile;
+        unit.volatile = plan.target.volatile;
         config = config.with_lun(unit);
     }
     if session.chap {

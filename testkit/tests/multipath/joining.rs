@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use iscsi_client::device::BlockDeviceExt;
+use iscsi_client::{device::BlockDeviceExt, initiator::SessionTarget, logical_unit::LogicalUnit};
 use iscsi_proto::{LoginStatus, scsi::lun::Lun};
 use iscsi_testkit::target::{LunConfig, SimTarget, TargetConfig};
-use mpio::{ConnectError, MultipathBuilder, core::Config};
+use mpio::{
+    ConnectError, JoinError, MultipathBuilder,
+    core::{Config, PathAttributes},
+};
 
 use crate::support::{LUN_SIZE, TARGET, World, paths, portal, target_config};
 
@@ -79,6 +82,39 @@ fn a_path_that_cannot_be_opened_now_joins_later() {
         panic!("the second path never joined");
     });
     assert!(device.topology().missing.is_empty());
+    world.end(device);
+}
+
+/// Nobody is left who knew the old size better.
+#[test]
+fn a_device_without_a_path_takes_one_to_the_unit_that_was_resized_meanwhile() {
+    let world = World::new(6);
+    let device = connect(&world, &world.builder(Config::default())).unwrap();
+    let changed = LUN_SIZE / 2;
+    let add = || async {
+        let target = SessionTarget::new(TARGET.parse().unwrap(), portal(0).into())
+            .with_bind("eth0".parse().unwrap());
+        let session = world.initiator.session(&target).await.unwrap();
+        let unit = LogicalUnit::open(session, Lun::ZERO).await.unwrap();
+        device.add_path(PathAttributes::new("again"), unit)
+    };
+    world.sim.block_on(async {
+        let [first, last] = &paths(&device)[..] else {
+            panic!("two paths")
+        };
+        device.remove_path(first.id);
+        world.target.core().resize(0, changed);
+        // The other path has not heard of it yet.
+        let error = add().await.unwrap_err();
+        assert!(matches!(error, JoinError::OtherSize { .. }), "{error}");
+        device.remove_path(last.id);
+        while !paths(&device).is_empty() {
+            world.sim.sleep(Duration::from_millis(10)).await;
+        }
+        add().await.unwrap();
+        assert_eq!(device.info().size, changed);
+        device.read_bytes(changed - 4096, 4096).await.unwrap();
+    });
     world.end(device);
 }
 

@@ -11,5 +11,6 @@ mod no_path;
 mod scripted;
 mod shared_sessions;
 mod speed;
+mod standing_by;
 mod support;
 mod writes;

@@ -53,7 +53,7 @@ fn a_fence_that_lies_is_found() {
     let broken = (0..40).any(|seed| {
         let mut plan = Plan::draw(seed);
         plan.hosts = 1;
-        plan.device.fence = Fence::QuietTime(Duration::from_millis(100));
+        plan.device.fence = Fence::quiet_time(Duration::from_millis(100));
         plan.work.writes = 700;
         plan.work.rush = 900;
         plan.work.span = 16;

@@ -13,12 +13,12 @@ const SHOWN: usize = 60;
 /// Runs it and tells everything; whether a rule was broken.
 pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
     let drawn = Plan::draw(seed);
-    let mut plan = args.edits.apply(&drawn)?;
+    let plan = args.edits.apply(&drawn)?;
     #[cfg(feature = "__planted")]
-    if let Some(&bug) = args.planted.first() {
-        plan.planted = iscsi_proto::planted::Planted::with(bug);
-    }
-    let plan = plan;
+    let plan = match args.planted.first() {
+        Some(&bug) => planted(plan, bug),
+        None => plan,
+    };
     println!("{plan}\n");
     let run = Run::traced(&plan);
     println!("{run}");
@@ -34,6 +34,12 @@ pub(crate) fn run(args: &Args, seed: u64) -> Result<bool, Failure> {
         );
     }
     Ok(broken)
+}
+
+#[cfg(feature = "__planted")]
+fn planted(mut plan: Plan, bug: iscsi_proto::planted::Bug) -> Plan {
+    plan.planted = iscsi_proto::planted::Planted::with(bug);
+    plan
 }
 
 /// What there is to say of a world that broke a rule.

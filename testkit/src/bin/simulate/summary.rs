@@ -32,6 +32,7 @@ pub(crate) fn table(
     line("commands", tallies.commands.to_string());
     line("failovers", tallies.failovers.to_string());
     line("fences", counts(&tallies.fences));
+    line("late writes", tallies.late_writes.to_string());
     line("writes held", tallies.held.to_string());
     line("faults", counts(&tallies.faults));
     line(
@@ -85,7 +86,7 @@ pub(crate) fn json(
     format!(
         "{{\"seeds\":{seeds},\"broken\":{broken},\"checked\":{},\"failed\":{},\"dropped\":{},\
          \"simulated_s\":{:.3},\"wall_s\":{},\"cpu_s\":{},\"logins\":{},\"commands\":{},\
-         \"failovers\":{},\"held\":{},\"fences\":{},\"faults\":{}}}",
+         \"failovers\":{},\"held\":{},\"late_writes\":{},\"fences\":{},\"faults\":{}}}",
         tallies.checked,
         tallies.failed,
         tallies.dropped,
@@ -96,6 +97,7 @@ pub(crate) fn json(
         tallies.commands,
         tallies.failovers,
         tallies.held,
+        tallies.late_writes,
         object(&tallies.fences),
         object(&tallies.faults),
     )
