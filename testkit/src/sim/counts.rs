@@ -36,3 +36,27 @@ pub struct FaultCounts {
     /// Processes that were killed, or lost power.
     pub killed: u64,
 }
+
+impl FaultCounts {
+    /// Each count with its name, in the order of the fields.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 15] {
+        [
+            ("cut", self.cut),
+            ("half cut", self.half_cut),
+            ("stalled", self.stalled),
+            ("reset", self.reset),
+            ("finished", self.finished),
+            ("refused", self.refused),
+            ("ignored", self.ignored),
+            ("unresolved", self.unresolved),
+            ("short segments", self.short_segments),
+            ("flipped headers", self.flipped_headers),
+            ("flipped header digests", self.flipped_header_digests),
+            ("flipped data", self.flipped_data),
+            ("flipped data digests", self.flipped_data_digests),
+            ("suspended", self.suspended),
+            ("killed", self.killed),
+        ]
+    }
+}

@@ -130,7 +130,7 @@ impl SimNet {
 
     /// The connections that `link` carries now meet `then` once they have carried `bytes` more (at least
     /// one) towards `direction`, in the middle of a PDU if need be. A connection has one trap at a
-    /// time; [`heal`](Self::heal) changes nothing about it.
+    /// time; [`disarm`](Self::disarm) takes it away, [`heal`](Self::heal) changes nothing about it.
     pub fn trap(&self, link: Link, direction: Direction, bytes: u64, then: Sprung) {
         let side = match direction {
             Direction::ToPortal => Side::Initiator,
@@ -141,6 +141,17 @@ impl SimNet {
                 if let Some(conn) = world.net.conns.get_mut(id) {
                     let left = bytes.max(1);
                     conn.trap = Some(Trap { side, left, then });
+                }
+            }
+        });
+    }
+
+    /// Takes the traps of `link` away that have not sprung.
+    pub fn disarm(&self, link: Link) {
+        self.shared.with(|world| {
+            for id in world.net.on(link) {
+                if let Some(conn) = world.net.conns.get_mut(id) {
+                    conn.trap = None;
                 }
             }
         });

@@ -9,6 +9,7 @@ use super::plan::{
     Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
+use super::wire::Wire;
 use crate::{
     sim::Rng,
     target::{PortState, Reinstatement, WriteHold},
@@ -103,6 +104,8 @@ impl Plan {
                 let what = self.fault(rng, kind);
                 let longest = match what {
                     What::Answer { .. } | What::Attention { .. } | What::Reset(_) => 1,
+                    // It costs as much as many requests.
+                    What::Wire(_, Wire::Segments(_)) => 300,
                     _ => pick(rng, &[50, 500, 3000, 10_000, 30_000]),
                 };
                 let lasts = time(rng, MS, 1, longest).min(self.calm.saturating_sub(at));
@@ -132,6 +135,7 @@ impl Plan {
             Kind::Stall => What::Stall(self.place(rng)),
             Kind::Refuse => What::Refuse(self.place(rng)),
             Kind::Reset => What::Reset(self.place(rng)),
+            Kind::Wire => What::Wire(self.place(rng), Wire::draw(rng)),
             Kind::Limit => What::Limit(self.place(rng), pick(rng, &[2_000, 100_000, 2_000_000])),
             Kind::Delay => {
                 // A quiet time is true only if the target is done with everything by then.
@@ -256,6 +260,7 @@ enum Kind {
     Refuse,
     Reset,
     Limit,
+    Wire,
     Delay,
     Answer,
     Attention,
@@ -281,6 +286,8 @@ const ALL: &[Kind] = &[
     Kind::Delay,
     Kind::Refuse,
     Kind::Limit,
+    Kind::Wire,
+    Kind::Wire,
     Kind::Answer,
     Kind::Attention,
     Kind::PortState,

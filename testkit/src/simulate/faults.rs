@@ -93,6 +93,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         What::Stall(place) => each(place, &|link| net.stall(link)),
         What::Refuse(place) => each(place, &|link| net.refuse(link)),
         What::Reset(place) => each(place, &|link| net.reset(link)),
+        What::Wire(place, wire) => each(place, &|link| wire.begin(&net, link)),
         What::Limit(place, rate) => each(place, &|link| net.limit(link, Some(rate))),
         What::Delay { portal, by } => {
             core.set_delay(portal.into(), world.plan.session.service_time + by);
@@ -189,6 +190,10 @@ fn end(world: &Arc<World>, fault: &Fault) {
             links(world, place)
                 .into_iter()
                 .for_each(|link| net.heal(link));
+        }
+        What::Wire(place, wire) => {
+            let links = links(world, place).into_iter();
+            links.for_each(|link| wire.end(&net, link));
         }
         What::Limit(place, _) => {
             let links = links(world, place).into_iter();

@@ -29,6 +29,7 @@ mod run;
 mod shrink;
 mod tally;
 mod trace;
+mod wire;
 mod world;
 
 pub use finding::Finding;
@@ -39,3 +40,4 @@ pub use plan::{
 pub use run::{Run, run};
 pub use shrink::{Edits, NoSuchEdit, Shrunk, shrink};
 pub use tally::Tallies;
+pub use wire::Wire;

@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, time::Duration};
 use iscsi_proto::planted::Planted;
 use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
 
-use super::check::invariants::Bound;
+use super::{check::invariants::Bound, wire::Wire};
 use crate::target::{PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -315,6 +315,8 @@ pub enum What {
     Reset(Place),
     /// So many bytes per second.
     Limit(Place, u64),
+    /// Something else that befalls cables.
+    Wire(Place, Wire),
     /// The target takes that much longer for what comes through a portal.
     Delay {
         /// The portal.
@@ -424,6 +426,7 @@ impl What {
             Self::Refuse(_) => "refuse",
             Self::Reset(_) => "reset",
             Self::Limit(..) => "limit",
+            Self::Wire(_, wire) => wire.kind(),
             Self::Delay { .. } => "delay",
             Self::Answer { .. } => "answer",
             Self::Attention { .. } => "attention",
@@ -464,7 +467,12 @@ impl Plan {
         let slow = |fault: &Fault| {
             matches!(
                 fault.what,
-                What::Cut(_) | What::Stall(_) | What::Limit(..) | What::Delay { .. } | What::Pause
+                What::Cut(_)
+                    | What::Stall(_)
+                    | What::Limit(..)
+                    | What::Delay { .. }
+                    | What::Pause
+                    | What::Wire(_, Wire::Half(_) | Wire::Segments(_))
             )
         };
         self.faults.iter().any(slow)
@@ -504,7 +512,8 @@ impl Plan {
             | What::Stall(place)
             | What::Refuse(place)
             | What::Reset(place)
-            | What::Limit(place, _) => match place {
+            | What::Limit(place, _)
+            | What::Wire(place, _) => match place {
                 Place::Portal(at) => at == portal,
                 Place::Nic { host, nic: at } => is_host(host) && at == nic,
                 Place::Path {

@@ -161,6 +161,9 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     let core = world.target.core();
     let mut tallies = world.board.with(|state| std::mem::take(&mut state.tallies));
     tallies.simulated = elapsed;
+    let met = world.handle.net().counts().named();
+    let met = met.into_iter().filter(|(_, count)| *count > 0);
+    tallies.met.extend(met);
     tallies.late_writes = core.late_writes();
     for portal in 0..plan.portals.len() {
         let counters = core.counters(portal);

@@ -18,6 +18,8 @@ pub struct Tallies {
     pub simulated: Duration,
     /// Faults, by their kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What the faults of the network met, by what it was.
+    pub met: BTreeMap<&'static str, u64>,
     /// Losses of a path after which its I/O went elsewhere.
     pub failovers: u64,
     /// Writes of lost paths that were proven dead, by the proof.
@@ -46,6 +48,9 @@ impl Tallies {
         self.commands += other.commands;
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
+        }
+        for (what, count) in &other.met {
+            *self.met.entry(what).or_default() += count;
         }
         for (by, count) in &other.fences {
             *self.fences.entry(by).or_default() += count;

@@ -6,10 +6,12 @@
 use std::{
     cell::RefCell,
     fmt,
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, join, select};
 use iscsi_client::{device::BlockDeviceExt, logical_unit::LogicalUnit, runtime::Runtime};
 use iscsi_testkit::target::{Reinstatement, WriteHold};
 use mpio::{
@@ -84,7 +86,7 @@ fn tell(config: ConfigBuilder) -> Story {
         lines: RefCell::default(),
     };
     let mut reader = device.events();
-    let (second, last) = world.sim.block_on(async {
+    let story = async {
         assert!(world.all_usable(&device).await);
         for (path, nexus) in paths(&device).iter().zip(["A", "B"]) {
             trace.note(
@@ -104,7 +106,7 @@ fn tell(config: ConfigBuilder) -> Story {
             );
             world.sim.net().reset(World::link(0));
         };
-        let (first, ()) = futures_util::future::join(first, loss).await;
+        let (first, ()) = join(first, loss).await;
         first.expect("repeated through the other path");
         trace.note(
             &world,
@@ -123,7 +125,21 @@ fn tell(config: ConfigBuilder) -> Story {
         assert!(block == stamp(1, last), "not torn");
         trace.note(&world, format!("block 0 is read: it has write {last}"));
         (second, last)
-    });
+    };
+    let watch = async {
+        while core.late_writes() == 0 {
+            world.sim.sleep(Duration::from_millis(1)).await;
+        }
+        trace.note(&world, "the back end of the target does write 1 of nexus A");
+        std::future::pending::<()>().await;
+    };
+    let (second, last) = {
+        let (story, watch) = (pin!(story), pin!(watch));
+        match world.sim.block_on(select(story, watch)) {
+            Either::Left((told, _)) => told,
+            Either::Right(_) => unreachable!("the watch has no end"),
+        }
+    };
     let fenced = trace.events(&mut reader);
     let late_writes = core.late_writes();
     let story = Story {

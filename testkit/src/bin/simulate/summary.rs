@@ -35,6 +35,7 @@ pub(crate) fn table(
     line("late writes", tallies.late_writes.to_string());
     line("writes held", tallies.held.to_string());
     line("faults", counts(&tallies.faults));
+    line("which met", counts(&tallies.met));
     line(
         "violations",
         if broken == 0 {
