@@ -155,6 +155,8 @@ impl Client {
             NoPathRetry::QueueFor(limit) => limit,
             _ => return,
         };
+        // What is under way on a path whose checks go unanswered has its command's time left.
+        let limit = limit + world.plan.session.command_timeout;
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let now = world.now();
         world.board.with(|state| {
