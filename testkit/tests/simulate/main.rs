@@ -2,5 +2,6 @@
 
 mod findings;
 mod plans;
+mod planted;
 mod seeds;
 mod shrinking;
