@@ -52,4 +52,8 @@ found! {
     held_not_released: HeldNotReleased by 2;
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
+    timeouts_never_fire: TimeoutsNeverFire by 57;
+    quiet_time_skipped: QuietTimeSkipped by 61;
+    flush_not_sent: FlushNotSent by 1;
+    last_outcome_counts: LastOutcomeCounts by 2;
 }
