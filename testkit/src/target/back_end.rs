@@ -85,14 +85,19 @@ struct Held {
     generation: u32,
     purpose: Purpose,
     data: Vec<u8>,
-    /// Its connection is gone, so it is done by [`BackEnd::run`].
+    /// It was done, and how it ended; `None` within if it had been aborted.
+    ended: Option<Option<End>>,
+    /// Its connection is gone, and nobody asks how it ended.
     orphaned: bool,
 }
 
 impl Held {
-    fn carry_out(&self) -> Option<End> {
-        self.purpose
-            .carry_out(&self.unit, &self.data, (&self.nexus, self.generation))
+    /// Does it, unless it was done.
+    fn carry_out(&mut self) -> Option<End> {
+        let (unit, nexus) = (&self.unit, (&self.nexus, self.generation));
+        *self
+            .ended
+            .get_or_insert_with(|| self.purpose.carry_out(unit, &self.data, nexus))
     }
 }
 
@@ -102,6 +107,14 @@ struct Queue {
     last: u64,
     hold: WriteHold,
     stopped: bool,
+}
+
+impl Queue {
+    /// When the next command is to be done.
+    fn next(&self) -> Option<Instant> {
+        let waiting = self.held.iter().filter(|held| held.ended.is_none());
+        waiting.map(|held| held.due).min()
+    }
 }
 
 /// Commands are done, and called off, under one lock: what was called off has no effect later.
@@ -168,8 +181,11 @@ impl BackEnd {
             generation,
             purpose,
             data,
+            ended: None,
             orphaned: false,
         });
+        drop(queue);
+        self.wake();
         id
     }
 
@@ -205,7 +221,7 @@ impl BackEnd {
         let mut queue = lock(&self.queue);
         // In their order, should two of them concern the same place.
         queue.held.sort_by_key(|held| (held.due, held.id.0));
-        queue.held.retain(|held| {
+        queue.held.retain_mut(|held| {
             if held.nexus != *nexus {
                 return true;
             }
@@ -235,17 +251,22 @@ impl BackEnd {
         Self::run_queue(&mut lock(&self.queue), &self.late, now)
     }
 
+    /// What is due is done whether or not its connection can be told: one that is stuck in a write must
+    /// not keep a command from its time.
     fn run_queue(queue: &mut Queue, late: &AtomicU64, now: Instant) -> Option<Instant> {
         queue.held.sort_by_key(|held| (held.due, held.id.0));
-        queue.held.retain(|held| {
-            let is_due = held.orphaned && held.due <= now;
-            if is_due && held.carry_out() == Some(End::Good) {
+        queue.held.retain_mut(|held| {
+            if held.due > now {
+                return true;
+            }
+            let is_new = held.ended.is_none();
+            let ended = held.carry_out();
+            if is_new && held.orphaned && ended == Some(End::Good) {
                 late.fetch_add(1, Ordering::Relaxed);
             }
-            !is_due
+            !held.orphaned
         });
-        let orphans = queue.held.iter().filter(|held| held.orphaned);
-        orphans.map(|held| held.due).min()
+        queue.next()
     }
 
     fn wake(&self) {
@@ -256,9 +277,7 @@ impl BackEnd {
     /// For a task that runs it: pending until there may be something new to run.
     pub(super) fn poll_changed(&self, cx: &Context<'_>, seen: Option<Instant>) -> Poll<()> {
         self.waker.register(cx.waker());
-        let queue = lock(&self.queue);
-        let orphans = queue.held.iter().filter(|held| held.orphaned);
-        if orphans.map(|held| held.due).min() == seen {
+        if lock(&self.queue).next() == seen {
             Poll::Pending
         } else {
             Poll::Ready(())
