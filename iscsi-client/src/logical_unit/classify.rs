@@ -13,7 +13,10 @@ use iscsi_proto::scsi::{
     status::ScsiStatus,
 };
 
-use crate::error::{ErrorKind, Outcome, Retry};
+use crate::{
+    error::{ErrorKind, Outcome, Retry},
+    session::notice::{Notice, attention_notice},
+};
 
 /// What kind of command was answered. All of them may be repeated at will once the earlier one is
 /// dead; commands for which that does not hold (PERSISTENT RESERVE OUT, COMPARE AND WRITE) will be a
@@ -100,15 +103,6 @@ impl Failure {
     }
 }
 
-/// What the answer says about the unit, besides the command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notice {
-    /// The capacity may be another one.
-    pub(crate) capacity: bool,
-    /// The LUN may lead to another logical unit now.
-    pub(crate) identity: bool,
-}
-
 /// A disposition and a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -135,19 +129,6 @@ impl Verdict {
         self.notice.capacity = true;
         self
     }
-}
-
-/// What a unit attention says about the unit.
-pub(crate) const fn attention_notice(code: AdditionalSenseCode) -> Notice {
-    let (capacity, identity) = match (code.0, code.1) {
-        // Power on, reset, nexus loss: who knows what is behind this LUN now. The same after the
-        // list of LUNs, the names or the firmware changed.
-        (0x29, _) | (0x3f, 0x01 | 0x03 | 0x05 | 0x0e) => (true, true),
-        // Another medium, another capacity, other mode parameters.
-        (0x28, _) | (0x2a, 0x01 | 0x09) => (true, false),
-        _ => (false, false),
-    };
-    Notice { capacity, identity }
 }
 
 const fn failure(kind: ErrorKind, outcome: Outcome, retry: Retry) -> Failure {

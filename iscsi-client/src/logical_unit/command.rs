@@ -20,7 +20,7 @@ use iscsi_proto::{
 };
 
 use super::{
-    classify::{Budget, CommandClass, Disposition, Failure, Notice, Verdict, classify},
+    classify::{Budget, CommandClass, Disposition, Failure, Verdict, classify},
     options::LogicalUnitOptions,
     planted::misread,
     recall::{self, Recall},
@@ -30,7 +30,8 @@ use crate::{
     quirks::Effects,
     runtime::Runtime,
     session::{
-        Execute, Executed, Payload, ScsiRequest, Session, clamp_timeout, units::UnitReports,
+        Execute, Executed, Payload, ScsiRequest, Session, clamp_timeout, notice::Notice,
+        units::UnitReports,
     },
 };
 

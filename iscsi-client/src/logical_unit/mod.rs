@@ -17,7 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use classify::attention_notice;
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
 use iscsi_proto::scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification};

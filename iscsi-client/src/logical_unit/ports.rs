@@ -12,13 +12,13 @@ use iscsi_proto::{
 
 use super::{
     LogicalUnit,
-    classify::{self, CommandClass},
+    classify::CommandClass,
     command::Attempt,
     open::{is_refusal, malformed},
 };
 use crate::{
     error::{Error, ErrorKind},
-    session::Payload,
+    session::{Payload, notice::attention_notice},
 };
 
 /// What is asked for first: sixty groups of one port.
@@ -139,7 +139,7 @@ impl LogicalUnit {
         let data = commander.data_in(cdb, length, deadline).await?;
         let sense = SenseData::parse(&data).map_err(malformed)?;
         if sense.key() == SenseKey::UnitAttention && !sense.is_deferred() {
-            let notice = classify::attention_notice(sense.code());
+            let notice = attention_notice(sense.code());
             commander.report(&sense, notice);
         }
         Ok(sense)

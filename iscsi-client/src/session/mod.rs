@@ -25,6 +25,7 @@ pub(crate) mod handle;
 mod link;
 mod login_info;
 mod nexus;
+pub(crate) mod notice;
 mod op_id;
 mod ops;
 mod options;

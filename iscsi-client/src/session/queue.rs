@@ -19,6 +19,7 @@ use iscsi_proto::{
 };
 
 use super::{
+    notice::attention_notice,
     op_id::OpId,
     options::SessionOptions,
     slot::{Abandoned, Class, Harvested, Owner, RingId, Slots, Ticket},
@@ -29,7 +30,6 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, LoginError},
-    logical_unit::attention_notice,
     runtime::Runtime,
 };
 

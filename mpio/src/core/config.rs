@@ -5,6 +5,7 @@ use std::time::Duration;
 use iscsi_proto::planted::Planted;
 
 use super::{
+    config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, WriterMode},
     profile::{Reinstatement, TargetProfile},
 };
@@ -86,16 +87,6 @@ pub struct SuspicionConfig {
     /// How long a path is only suspected, before its connection is closed. Default 5 s, range
     /// 10 ms to 10 min.
     pub tear_down: Duration,
-}
-
-/// A value outside its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is out of range: {range}")]
-pub struct ConfigError {
-    /// The field's name.
-    pub field: &'static str,
-    /// What it may be.
-    pub range: &'static str,
 }
 
 /// The settings of a multipath device. Names follow multipath.conf(5) where it has them.

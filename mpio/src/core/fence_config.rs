@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{config::ConfigError, profile::TargetProfile};
+use super::{config_error::ConfigError, profile::TargetProfile};
 
 /// Who writes to the device, which decides when a lost write may be tried again.
 ///

@@ -9,6 +9,7 @@ mod admission;
 pub(crate) mod arena;
 mod checker;
 mod config;
+mod config_error;
 mod dispatch;
 mod event;
 mod fence;
@@ -40,9 +41,9 @@ pub use admission::Admission;
 pub use arena::{AttemptId, IoId, PathId};
 pub use checker::PathState;
 pub use config::{
-    Config, ConfigBuilder, ConfigError, Failback, NoPathRetry, PathGroupingPolicy, PathSelector,
-    SuspicionConfig,
+    Config, ConfigBuilder, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, SuspicionConfig,
 };
+pub use config_error::ConfigError;
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, WriterMode};
 pub use path::{PathAttributes, PathCounters, PortalGroup};

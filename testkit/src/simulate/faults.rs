@@ -9,10 +9,10 @@ use mpio::MultipathDevice;
 use super::{
     plan::{Answered, Fault, Place, Said, What},
     trace::Note,
-    world::{World, nic_address, portal_address},
+    world::{World, flip, nic_address, portal_address},
 };
 use crate::{
-    sim::{BitFlips, Direction, Link, SimNet},
+    sim::Link,
     target::{Answer, Crash, LunConfig, Notice, PortState, Redirect, WriteHold},
 };
 
@@ -246,12 +246,6 @@ pub(super) fn heal(world: &Arc<World>) {
         }
     }
     world.target.core().hold_writes(WriteHold::default());
-}
-
-/// Of the answers only: the target would hold against a host what the network has done to its requests.
-pub(super) fn flip(net: &SimNet, portal: u8, per_million: u32) {
-    let answers = Link::to(portal_address(portal)).only(Direction::FromPortal);
-    net.flip_bits(answers, Some(BitFlips::new(per_million)));
 }
 
 fn remove_path(world: &World, host: u8, unit: u16, path: u8) {

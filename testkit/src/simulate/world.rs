@@ -31,12 +31,11 @@ use mpio::{
 use super::{
     board::Board,
     check::Row,
-    faults,
     plan::{Fault, Plan, What},
     trace::Note,
 };
 use crate::{
-    sim::{SimConfig, SimHandle, SimRuntime},
+    sim::{BitFlips, Direction, Link, SimConfig, SimHandle, SimNet, SimRuntime},
     target::{AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
 };
 
@@ -109,7 +108,7 @@ impl World {
         let flips = |fault: &Fault| matches!(fault.what, What::Flip { .. });
         if plan.faults.iter().any(flips) {
             for (portal, _) in (0..).zip(&plan.portals) {
-                faults::flip(&sim.net(), portal, 0);
+                flip(&sim.net(), portal, 0);
             }
         }
         let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
@@ -370,4 +369,10 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
     let credentials = ChapCredentials::new(&chap_name(0), Secret::new(SECRET))
         .map_err(|error| BuildError::Credentials(error.to_string()))?;
     Ok(builder.credentials(credentials).build())
+}
+
+/// Of the answers only: the target would hold against a host what the network has done to its requests.
+pub(super) fn flip(net: &SimNet, portal: u8, per_million: u32) {
+    let answers = Link::to(portal_address(portal)).only(Direction::FromPortal);
+    net.flip_bits(answers, Some(BitFlips::new(per_million)));
 }
