@@ -16,8 +16,9 @@ use crate::{
     target::{Answer, Crash, LunConfig, Notice, PortState, Redirect, WriteHold},
 };
 
-/// Between two attempts to put back a path that was taken out.
-const RETRY: Duration = Duration::from_millis(300);
+/// Between two attempts to put back a path that was taken out. A program that asks for a new login more often
+/// than this, and for several devices, is a storm of its own making.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Begins and ends each fault at its time, and returns when it is calm.
 pub(super) async fn storm(world: &Arc<World>) {

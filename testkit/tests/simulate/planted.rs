@@ -62,4 +62,5 @@ found! {
     last_outcome_counts: LastOutcomeCounts by 2;
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
+    flush_failure_ignored: FlushFailureIgnored by 871;
 }
