@@ -8,6 +8,7 @@ use std::{
     net::UdpSocket,
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use iscsi_client::runtime::Runtime;
@@ -111,8 +112,12 @@ fn host() {
             .bind("nic1".parse().expect("a device"))
             .bind("nic2".parse().expect("a device"));
         // Which path the default selector prefers depends on how busy the machine is: the queue of the
-        // NIC that is quicker just then is the shorter one. Turns are taken evenly whatever happens.
-        let config = Config::builder().path_selector(PathSelector::RoundRobin);
+        // NIC that is quicker just then is the shorter one. Turns are taken evenly, and nothing is moved from
+        // a NIC that only waits: for an answer to an ARP request, or for its share of a busy processor.
+        let patience = Duration::from_secs(30);
+        let config = Config::builder()
+            .path_selector(PathSelector::RoundRobin)
+            .suspicion(patience, 1, patience);
         let builder = match part {
             "share" => builder.config(config.build().expect("a configuration")),
             _ => builder,
