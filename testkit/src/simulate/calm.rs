@@ -9,6 +9,7 @@ use mpio::{MultipathDevice, core::PathSnapshot};
 use super::{
     check::{Kind, Op, Row, stamp::BLOCK},
     client::{decode_buf, finish},
+    plan::{Fault, What},
     trace::Note,
     world::World,
 };
@@ -72,6 +73,9 @@ pub(super) async fn quiet_comes(world: &Arc<World>) {
             let snapshot = device.snapshot();
             let (unfinished, ghosts) = (snapshot.unfinished, snapshot.ghosts);
             if (unfinished, ghosts) == (0, 0) {
+                break;
+            }
+            if unfinished == 0 && may_stay_haunted(world) && world.handle.elapsed() > until {
                 break;
             }
             if world.handle.elapsed() > until {
@@ -143,4 +147,11 @@ fn devices(world: &World) -> Vec<MultipathDevice> {
     world
         .board
         .with(|state| state.devices.iter().flatten().cloned().collect())
+}
+
+/// Where only a reinstatement proves anything, a ghost whose path was taken out stays: the path that is put
+/// back is another one to the device. Its range stays closed, which costs I/O and no data.
+fn may_stay_haunted(world: &World) -> bool {
+    let taken_out = |fault: &Fault| matches!(fault.what, What::RemovePath { .. });
+    world.plan.device.fence.quiesce.is_none() && world.plan.faults.iter().any(taken_out)
 }
