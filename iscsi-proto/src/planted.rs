@@ -152,6 +152,8 @@ bugs! {
     QuietTimeSkipped = "quiet-time-skipped", "I16";
     /// A reinstating login proves something only on a target where it is a barrier.
     EveryLoginIsBarrier = "every-login-is-barrier", "I16";
+    /// A login that another portal group takes reinstates nothing (section 4.4.2).
+    AnotherNexusCounts = "another-nexus-counts", "I16";
     /// A write waits for every earlier one that it overlaps, in part too.
     PartialOverlapIgnored = "partial-overlap-ignored", "I16";
     /// Writes that waited for a ghost go on when it is dead.

@@ -114,6 +114,10 @@ impl Path for LogicalUnit {
         })
     }
 
+    fn nexus_changes(&self) -> u64 {
+        self.session().nexus_changes()
+    }
+
     async fn reinstate(&self, dead: &Self) -> Result<(), Error> {
         Ok(dead.session().reinstate_through(self.session()).await?)
     }

@@ -118,9 +118,12 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// Begins to close the connection abortively and to get a new one; `changed` tells the rest.
     fn fence(&self);
 
-    /// The portal group that its session is with, as of its last login; `None` if that is not known. Asked
-    /// once, when the path joins.
+    /// The portal group that its session is with, as of its last login; `None` if that is not known.
     fn portal_group(&self) -> Option<PortalGroup>;
+
+    /// How often a login has led to another I_T nexus than the one before, because it was taken by another
+    /// portal group: such a login reinstates nothing. Asked whenever a login is told of.
+    fn nexus_changes(&self) -> u64;
 
     /// Reinstates the nexus of `dead`, which has no connection, through this path's portal and from its
     /// local end, without disturbing this path. Ready when the target has answered the login.

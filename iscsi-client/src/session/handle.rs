@@ -211,6 +211,15 @@ impl Session {
         login.unwrap_or_else(|| unreachable!("a session without a login"))
     }
 
+    /// How many logins have led to another portal group than the login before, as a redirection may. An I_T
+    /// nexus is one of a portal group (RFC 7143 section 4.4.2): such a login is no reinstatement of what was
+    /// there before, whose commands may still be executed.
+    #[must_use]
+    pub fn nexus_changes(&self) -> u64 {
+        self.shared()
+            .with_journal(|journal| journal.nexus_changes())
+    }
+
     /// Asks the target of this session where it listens (an empty `SendTargets`, RFC 7143 appendix C):
     /// its portals and their groups, in as many PDUs as it takes.
     ///

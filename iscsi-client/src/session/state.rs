@@ -162,6 +162,8 @@ const KEPT_EVENTS: usize = 64;
 pub(super) struct Journal {
     status: SessionStatus,
     login: Option<Arc<LoginInfo>>,
+    /// Logins that led to another portal group than the one before.
+    nexus_changes: u64,
     events: VecDeque<SessionEvent>,
     watchers: Vec<(u64, Waker)>,
     next_watcher: u64,
@@ -175,6 +177,7 @@ impl Journal {
                 state: SessionState::Up,
             },
             login: None,
+            nexus_changes: 0,
             events: VecDeque::with_capacity(KEPT_EVENTS),
             watchers: Vec::new(),
             next_watcher: 0,
@@ -182,7 +185,14 @@ impl Journal {
     }
 
     pub(super) fn set_login(&mut self, login: Arc<LoginInfo>) {
-        self.login = Some(login);
+        let before = self.login.replace(Arc::clone(&login));
+        if before.is_some_and(|before| before.portal_group() != login.portal_group()) {
+            self.nexus_changes += 1;
+        }
+    }
+
+    pub(super) const fn nexus_changes(&self) -> u64 {
+        self.nexus_changes
     }
 
     pub(super) fn login(&self) -> Option<Arc<LoginInfo>> {

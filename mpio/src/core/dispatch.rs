@@ -153,6 +153,7 @@ impl Multipath {
             io,
             path: to,
             epoch: path.epoch,
+            nexus: path.nexus,
             started: now,
             recalled: false,
         }));

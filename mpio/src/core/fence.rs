@@ -37,6 +37,9 @@ pub(crate) struct Ghost {
     pub(crate) path: PathId,
     /// The latest of the path's connections that it may have been sent on.
     pub(crate) epoch: u32,
+    /// The nexus that it was sent on, unless the path has had several since: only a login on the very same
+    /// one reinstates it.
+    pub(crate) nexus: u64,
     /// In the order in which ghosts came and rungs were begun: what was begun before proves nothing.
     pub(crate) number: u64,
     /// The I/O that it was an attempt of; `None` once its caller has been told.

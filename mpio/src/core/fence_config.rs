@@ -27,12 +27,12 @@ pub enum WriterMode {
 /// Whether writes of an earlier process may still land when this one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FormerLife {
-    /// None can: the process before this one ended in good order, or never was, or long ago. The
-    /// caller knows, and the device does not, so this is the default: to assume the worst would
+    /// None can: the process before this one closed its device when that had [no ghost](super::Snapshot) left,
+    /// or never was, or ended long ago. The caller knows, and the device does not, so this is the default: to assume the worst would
     /// hold back the first write of every start for the quiesce time, with most targets.
     None,
     /// A process with the same initiator name, portals and local ends may have died with writes under
-    /// way. Everything that modifies waits until they are proven dead: by this device's own logins,
+    /// way, or has closed its device while one of them was not proven dead. Everything that modifies waits until they are proven dead: by this device's own logins,
     /// which reinstate all the nexuses that the former process had, on a target where that is a
     /// barrier; by a [unit reset](FenceConfig::unit_reset) after its drain time, or by the target's
     /// quiesce time, both since the first login. Reads do not wait.

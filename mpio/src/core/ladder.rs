@@ -130,6 +130,7 @@ impl Multipath {
             attempt,
             path: ended.path,
             epoch,
+            nexus: ended.nexus,
             number,
             io: Some(ended.io),
             acknowledged: false,
@@ -167,9 +168,11 @@ impl Multipath {
             |ladder: &mut Ladder| Some((ladder.path, ladder.sibling.end(now, step, done)?));
         if let Some((path, _)) = self.ladders.iter_mut().find_map(sibling) {
             self.tell_step(Some(path), FenceRung::SiblingReinstatement, result);
+            let nexus = self.paths.get(path.0).map(|p| p.nexus);
             // It was begun only because the target is a barrier.
             for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
-                if done && ghost.number < step.0 && ghost.closed.is_some() {
+                let same = Some(ghost.nexus) == nexus;
+                if done && same && ghost.number < step.0 && ghost.closed.is_some() {
                     _ = ghost.proof.get_or_insert(FencedBy::SiblingReinstated);
                 }
             }
@@ -377,7 +380,16 @@ impl Multipath {
         let Some(dead) = self.paths.get(path.0).filter(|dead| !dead.open) else {
             return false;
         };
-        let in_flight = dead.in_flight > 0;
+        let (in_flight, nexus) = (dead.in_flight > 0, dead.nexus);
+        if !self
+            .ghosts
+            .iter()
+            .any(|g| g.path == path && g.nexus == nexus)
+        {
+            // Its session's name and group are those of another nexus by now.
+            self.tell_once(index, RUNG, RungStep::Skipped(SkipReason::OtherNexus));
+            return false;
+        }
         let Some(ladder) = self.ladders.get(index) else {
             return false;
         };

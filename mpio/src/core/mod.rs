@@ -123,6 +123,8 @@ struct Attempt {
     io: IoId,
     path: PathId,
     epoch: u32,
+    /// The nexus of its path when it was dispatched.
+    nexus: u64,
     started: Instant,
     recalled: bool,
 }
@@ -155,6 +157,8 @@ struct Attempt {
 ///    *abortively*: nothing of it is left in our own send buffers.
 /// 3. [`handle_path_up`](Self::handle_path_up) is reported after each login, after the identity was
 ///    read through the new session and before anything else is sent there.
+///    Before it, and before a fence step that is done, [`handle_nexus`](Self::handle_nexus) tells whom the
+///    session is with, if that is ever another portal group.
 /// 4. Before `handle_timeout`, and after the answer to a probe, it reports by
 ///    [`handle_activity`](Self::handle_activity) when each connection last received something.
 ///    (A success of an attempt counts by itself.)

@@ -117,6 +117,8 @@ pub(crate) struct Path {
     pub(crate) name: Arc<str>,
     pub(crate) priority: u32,
     pub(crate) portal_group: Option<PortalGroup>,
+    /// Differs if its sessions were with another portal group in between.
+    pub(crate) nexus: u64,
     /// Order of joining: slots are reused, so the id does not tell.
     pub(crate) joined: u64,
     pub(crate) link: Link,
@@ -151,6 +153,7 @@ impl Path {
             name: attributes.name,
             priority: attributes.priority,
             portal_group: attributes.portal_group,
+            nexus: 0,
             joined,
             link: Link::Down(DownReason::NotConnected),
             checker: Checker::new(),

@@ -66,6 +66,8 @@ pub enum SkipReason {
     NoSibling,
     /// There is no usable path.
     NoPath,
+    /// The path's logins have led to another portal group since: what they reinstate is another nexus.
+    OtherNexus,
 }
 
 impl fmt::Display for SkipReason {
@@ -75,6 +77,7 @@ impl fmt::Display for SkipReason {
             Self::NotBarrier => "proves nothing with this target",
             Self::NoSibling => "no usable path to the same portal group",
             Self::NoPath => "no usable path",
+            Self::OtherNexus => "the path has been with another portal group since",
         })
     }
 }

@@ -6,12 +6,25 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     Action, DownReason, Event, FailReason, Failback, FenceResult, FencedBy, Ghost, IdentityCheck,
-    IoState, Multipath, PathId, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    IoState, Multipath, PathId, PortalGroup, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
     path::{Link, Standing},
     suspicion::Step,
 };
 
 impl Multipath {
+    /// Whom the path's session is with as of its last login, if that is known, and how often that has changed.
+    /// A nexus is one of a portal group: a login that a redirection has led to another group reinstates
+    /// nothing of the one before. One that leads back does, but which writes were sent in between cannot be
+    /// told for sure, so that one does not count either.
+    pub fn handle_nexus(&mut self, path: PathId, group: Option<PortalGroup>, changes: u64) {
+        if let Some(entry) = self.paths.get_mut(path.0) {
+            entry.nexus = changes;
+            if group.is_some() {
+                entry.portal_group = group;
+            }
+        }
+    }
+
     /// A session was opened (again), and this is whom it leads to. A path that is up already stays
     /// as it is.
     pub fn handle_path_up(&mut self, now: Instant, path: PathId, identity: IdentityCheck) {
@@ -32,14 +45,16 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.checker.start(now, &self.config, phase);
                 entry.suspicion.reset(now);
-                let epoch = entry.epoch;
+                let (epoch, nexus) = (entry.epoch, entry.nexus);
                 entry.told_unsent = false;
                 let is_barrier = self.config.fence.target.is_barrier()
                     || self.config.planted.has(Bug::EveryLoginIsBarrier);
+                let any_nexus = self.config.planted.has(Bug::AnotherNexusCounts);
                 let earlier = |g: &&mut Ghost| g.path == path && g.epoch != epoch;
                 for ghost in self.ghosts.iter_mut().filter(earlier) {
                     _ = ghost.closed.get_or_insert(now);
-                    if is_barrier {
+                    let same = ghost.nexus == nexus || any_nexus;
+                    if is_barrier && same {
                         _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
                     }
                 }
@@ -89,8 +104,9 @@ impl Multipath {
             FenceResult::Closed => self.handle_path_down(now, path, DownReason::Fenced),
             FenceResult::Reinstated => {
                 let is_barrier = self.config.fence.target.is_barrier();
+                let nexus = self.paths.get(path.0).map(|p| p.nexus);
                 for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
-                    if is_barrier {
+                    if is_barrier && Some(ghost.nexus) == nexus {
                         _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
                     }
                 }

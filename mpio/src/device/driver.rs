@@ -43,7 +43,8 @@ enum Report<P> {
     Verified(PathId, u64, Result<IdentityCheck, Error>),
     Info(PathId, Result<Arc<DeviceInfo>, Error>),
     /// Whether a rung of the fencing ladder did what it is for.
-    Fenced(FenceStepId, bool),
+    /// With the path whose nexus it was about, if it was about one.
+    Fenced(FenceStepId, Option<PathId>, bool),
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
 }
@@ -106,21 +107,21 @@ impl<P: Path> MultipathDriver<P> {
                 }
             }
             Job::Reinstate(step, dead, via) => {
-                let paths = (self.path(dead), self.path(via));
+                let (id, paths) = (dead, (self.path(dead), self.path(via)));
                 self.jobs.push(Box::pin(async move {
                     let (Some(dead), Some(via)) = paths else {
-                        return Report::Fenced(step, false);
+                        return Report::Fenced(step, Some(id), false);
                     };
-                    Report::Fenced(step, reinstate(&*dead, &*via).await)
+                    Report::Fenced(step, Some(id), reinstate(&*dead, &*via).await)
                 }));
             }
             Job::ResetUnit(step, via) => {
                 let via = self.path(via);
                 self.jobs.push(Box::pin(async move {
                     let Some(via) = via else {
-                        return Report::Fenced(step, false);
+                        return Report::Fenced(step, None, false);
                     };
-                    Report::Fenced(step, via.reset_unit().await.is_ok())
+                    Report::Fenced(step, None, via.reset_unit().await.is_ok())
                 }));
             }
             Job::Close(id) => {
@@ -205,8 +206,11 @@ impl<P: Path> MultipathDriver<P> {
             Report::Ended(attempt, outcome) => {
                 self.act(|s, now| s.core.handle_outcome(now, attempt, outcome));
             }
-            Report::Fenced(step, done) => {
-                self.act(|s, now| s.core.handle_fence_step(now, step, done));
+            Report::Fenced(step, dead, done) => {
+                self.act(|state, now| {
+                    dead.into_iter().for_each(|dead| state.tell_nexus(dead));
+                    state.core.handle_fence_step(now, step, done);
+                });
             }
             Report::Status(path, status) => self.status(path, status),
             Report::Verified(path, number, result) => self.verified(path, number, result),
@@ -308,6 +312,7 @@ impl<P: Path> MultipathDriver<P> {
             };
             member.verified = identity == IdentityCheck::Verified;
             let again = (!member.verified).then_some(MISMATCH_PAUSE);
+            state.tell_nexus(id);
             state.core.handle_path_up(now, id, identity);
             info::update(state);
             again

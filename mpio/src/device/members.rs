@@ -28,14 +28,11 @@ impl<P: Path> State<P> {
             return Err(JoinError::Closed);
         }
         let Candidate {
-            mut attributes,
+            attributes,
             path,
             status,
             local_end,
         } = candidate;
-        if attributes.portal_group.is_none() {
-            attributes.portal_group = path.portal_group();
-        }
         let sharing = self.shares_cable(local_end.as_ref());
         let id = self.core.add_path(now, attributes);
         let up = status.link == PathLink::Up;
@@ -49,6 +46,7 @@ impl<P: Path> State<P> {
             verifying: false,
             verification: 0,
         });
+        self.tell_nexus(id);
         if up {
             // Its identity was read through this very connection; if that was lost meanwhile, the
             // generation tells the watch at once.
@@ -61,6 +59,15 @@ impl<P: Path> State<P> {
         }
         info::update(self);
         Ok(id)
+    }
+
+    /// Tells the core whom the session of a member is with.
+    pub(super) fn tell_nexus(&mut self, id: PathId) {
+        let Some(path) = self.member(id).map(|member| Arc::clone(&member.path)) else {
+            return;
+        };
+        let changes = path.nexus_changes();
+        self.core.handle_nexus(id, path.portal_group(), changes);
     }
 
     /// Once every path of the configuration has logged in, each nexus of a former process was reinstated.

@@ -216,6 +216,10 @@ impl<P: Path> MultipathDevice<P> {
     /// Closes the device: what waits ends as closed, what is in flight may end, then all paths are
     /// closed. Ready when that is done.
     ///
+    /// It does not wait for lost writes to be proven dead. Where the snapshot says that there are
+    /// [ghosts](crate::core::Snapshot::ghosts), open the device again with
+    /// [`FormerLife::Fence`](crate::core::FormerLife::Fence) only.
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe: the device is closed from the first poll on, what remains is done in the

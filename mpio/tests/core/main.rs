@@ -1,6 +1,7 @@
 //! The decision core in virtual time, one behaviour per file.
 
 mod accounting;
+mod another_nexus;
 mod budget;
 mod cancel;
 mod checker;

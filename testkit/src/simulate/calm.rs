@@ -149,9 +149,11 @@ fn devices(world: &World) -> Vec<MultipathDevice> {
         .with(|state| state.devices.iter().flatten().cloned().collect())
 }
 
-/// Where only a reinstatement proves anything, a ghost whose path was taken out stays: the path that is put
-/// back is another one to the device. Its range stays closed, which costs I/O and no data.
+/// Where only a reinstatement proves anything, a ghost stays whose path was taken out (the path that is put
+/// back is another one to the device), or was sent to another portal group in between. Its range stays
+/// closed, which costs I/O and no data.
 fn may_stay_haunted(world: &World) -> bool {
-    let taken_out = |fault: &Fault| matches!(fault.what, What::RemovePath { .. });
-    world.plan.device.fence.quiesce.is_none() && world.plan.faults.iter().any(taken_out)
+    let moves =
+        |fault: &Fault| matches!(fault.what, What::RemovePath { .. } | What::Redirect { .. });
+    world.plan.device.fence.quiesce.is_none() && world.plan.faults.iter().any(moves)
 }

@@ -3,7 +3,9 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{Config, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
+use mpio::core::{
+    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode,
+};
 
 use super::{check::invariants::Bound, wire::Wire};
 use crate::target::{PortState, Reinstatement, WriteHold};
@@ -183,10 +185,12 @@ impl DeviceTerms {
     /// The configuration that this is; the default one where a value is out of its range.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.planted(Planted::NONE)
+        self.with(Planted::NONE, false)
     }
 
-    pub(super) fn planted(&self, planted: Planted) -> Config {
+    /// With this bug; and, for a device that is `opened_again`, with a fence before what the one before it may
+    /// have left.
+    pub(super) fn with(&self, planted: Planted, opened_again: bool) -> Config {
         let (floor, factor, ceiling) = self.suspicion;
         let builder = Config::builder()
             .path_grouping_policy(self.grouping)
@@ -200,7 +204,13 @@ impl DeviceTerms {
             .tear_down(self.tear_down)
             .planted(planted);
         let fence = &self.fence;
+        let can_fence = fence.barrier || fence.quiesce.is_some() || fence.unit_reset.is_some();
+        let former_life = match opened_again && can_fence {
+            true => FormerLife::Fence,
+            false => FormerLife::None,
+        };
         let builder = builder
+            .former_life(former_life)
             .writer_mode(fence.mode)
             .reinstatement_is_barrier(fence.barrier)
             .quiet_time(fence.quiesce)

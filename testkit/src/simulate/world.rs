@@ -226,10 +226,12 @@ impl World {
 
     fn builder(&self, host: u8, unit: u16) -> MultipathBuilder {
         let plan = &self.plan;
+        let index = self.device_index(host, unit);
+        let opened_again = self.board.with(|state| state.openings[index] > 0);
         let target = self.target_name();
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
-            .config(plan.device.planted(plan.planted))
+            .config(plan.device.with(plan.planted, opened_again))
             .unit_options(self.unit_options());
         for portal in 0..plan.portals.len() {
             builder = builder.portal(self.target.portal(portal).into());

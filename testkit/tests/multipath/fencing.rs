@@ -10,7 +10,7 @@ use iscsi_client::{
     initiator::Initiator,
     session::{DownReason, SessionEventKind, SessionState},
 };
-use iscsi_testkit::target::{LunConfig, Reinstatement, TargetConfig, WriteHold};
+use iscsi_testkit::target::{LunConfig, Redirect, Reinstatement, TargetConfig, WriteHold};
 use mpio::{
     MultipathDevice,
     core::{
@@ -269,5 +269,43 @@ fn what_never_left_is_counted_and_waits_for_nothing() {
     });
     assert!(done(&device, FenceRung::Accounting) >= 1);
     assert_eq!(device.snapshot().counters.ambiguous_writes, 0);
+    world.end(device);
+}
+
+/// A barrier for the nexus that logs in, and for no other: one whose login is sent to another portal group has
+/// another nexus there, and its old one's writes land when they land.
+#[test]
+fn a_login_that_another_portal_group_takes_reinstates_nothing() {
+    let world = World::new(8);
+    let core = world.target.core();
+    core.set_reinstatement(Reinstatement::Waits);
+    let quiet = Duration::from_secs(7);
+    let device = world.open(barrier().quiet_time(Some(quiet)).build().unwrap());
+    world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        let session = device.path(paths(&device)[0].id).unwrap().session().clone();
+        assert_eq!(session.nexus_changes(), 0);
+        hold(&world, HELD);
+        let begin = world.sim.elapsed();
+        let write = device.write_bytes(0, Bytes::from(stamp(1, 1)));
+        let loss = async {
+            world.sim.sleep(Duration::from_millis(20)).await;
+            hold(&world, Duration::ZERO);
+            let (to, permanent) = (portal(1).to_string(), false);
+            core.redirect_logins(0, Some(Redirect { to, permanent }));
+            world.sim.net().reset(World::link(0));
+        };
+        join(write, loss).await.0.expect("repeated");
+        assert!(world.all_usable(&device).await);
+        assert_eq!(session.nexus_changes(), 1);
+        assert_eq!(done(&device, FenceRung::Reinstatement), 0);
+
+        let newer = device.write_bytes(0, Bytes::from(stamp(1, 2)));
+        newer.await.expect("after the quiet time");
+        assert!(world.sim.elapsed() - begin >= quiet);
+        assert_eq!(core.late_writes(), 1, "it was right to wait");
+        assert!(read(&device, 0).await.unwrap() == stamp(1, 2));
+        core.redirect_logins(0, None);
+    });
     world.end(device);
 }

@@ -191,6 +191,10 @@ impl Path for Scripted {
         None
     }
 
+    fn nexus_changes(&self) -> u64 {
+        0
+    }
+
     async fn reinstate(&self, _: &Self) -> Result<(), Error> {
         Err(Error::not_executed(ErrorKind::Transport))
     }

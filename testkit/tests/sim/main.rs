@@ -1,5 +1,6 @@
-//! The faults of the simulated world do what they say.
+//! The simulated world: one seed, one run; and faults that do what they say.
 
+mod deterministic;
 mod flips;
 mod links;
 mod processes;

@@ -56,7 +56,8 @@ found! {
     split_failure_ignored: SplitFailureIgnored by 85;
     ghost_forgotten: GhostForgotten by 6;
     quiet_time_skipped: QuietTimeSkipped by 109;
-    every_login_is_barrier: EveryLoginIsBarrier by 215;
+    every_login_is_barrier: EveryLoginIsBarrier by 40;
+    another_nexus_counts: AnotherNexusCounts by 561;
     partial_overlap_ignored: PartialOverlapIgnored by 0;
     held_not_released: HeldNotReleased by 2;
     last_outcome_counts: LastOutcomeCounts by 2;

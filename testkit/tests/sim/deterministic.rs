@@ -1,68 +1,17 @@
 //! The simulated world: one seed, one run; and faults that do what they say.
 
-use std::{io, net::SocketAddr, task::Context, time::Duration};
+use std::{io, task::Context, time::Duration};
 
 use futures_util::{FutureExt, future};
 use iscsi_client::{
     bind::Bind,
-    runtime::{Dial, Runtime, Transport},
+    runtime::{Dial, Runtime},
 };
 use iscsi_testkit::sim::{
-    BitFlips, Direction, FaultCounts, Link, Rng, SimHandle, SimRuntime, SimStream, Sprung,
+    BitFlips, Direction, FaultCounts, Link, Rng, SimHandle, SimRuntime, Sprung,
 };
 
-fn portal() -> SocketAddr {
-    "10.0.0.1:3260".parse().unwrap()
-}
-
-async fn send(stream: &mut dyn Transport, mut data: &[u8]) -> io::Result<()> {
-    while !data.is_empty() {
-        let bufs = [io::IoSlice::new(data)];
-        let len = future::poll_fn(|cx| stream.poll_write_vectored(cx, &bufs)).await?;
-        data = &data[len..];
-    }
-    Ok(())
-}
-
-async fn receive(stream: &mut dyn Transport, buf: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        let mut bufs = [io::IoSliceMut::new(&mut buf[filled..])];
-        let len = future::poll_fn(|cx| stream.poll_read_vectored(cx, &mut bufs)).await?;
-        if len == 0 {
-            break;
-        }
-        filled += len;
-    }
-    Ok(filled)
-}
-
-async fn echo(mut stream: SimStream) {
-    let mut buf = [0; 4096];
-    while let Ok(len @ 1..) = stream.read(&mut buf).await {
-        if stream.write_all(&buf[..len]).await.is_err() {
-            break;
-        }
-    }
-}
-
-/// A world with an echo server at `portal()`.
-fn world(seed: u64) -> SimRuntime {
-    let sim = SimRuntime::new(seed);
-    let listener = sim.net().listen(portal()).unwrap();
-    let handle = sim.handle();
-    sim.spawn(Box::pin(async move {
-        loop {
-            let stream = listener.accept().await;
-            handle.spawn(Box::pin(echo(stream)));
-        }
-    }));
-    sim
-}
-
-async fn connect(sim: &SimRuntime) -> io::Result<Box<dyn Transport>> {
-    sim.connect(&Dial::new(portal())).await
-}
+use super::support::{connect, portal, receive, send, world};
 
 fn echo_run(seed: u64) -> (u64, Duration) {
     let sim = world(seed);
