@@ -199,6 +199,18 @@ impl Path for Scripted {
         Err(Error::not_executed(ErrorKind::Transport))
     }
 
+    async fn register(&self, _: PathKeys) -> Result<Registered, Error> {
+        Ok(Registered::Not(KeyRefusal::Unsupported))
+    }
+
+    async fn unregister(&self, _: u64) -> Result<(), Error> {
+        Err(Error::not_executed(ErrorKind::Unsupported))
+    }
+
+    async fn preempt_and_abort(&self, _: PathKeys, _: u64, _: u64) -> Result<Preempted, Error> {
+        Err(Error::not_executed(ErrorKind::Unsupported))
+    }
+
     async fn reset_unit(&self) -> Result<(), Error> {
         Err(Error::not_executed(ErrorKind::Protocol))
     }
