@@ -22,8 +22,8 @@ use iscsi_testkit::sim::{SimHandle, SimRuntime};
 use mpio::{
     LocalEnd, MultipathDevice, Path, PathLink, PathStatus,
     core::{
-        Config, DownReason, Event, IdentityCheck, PathAttributes, PathSnapshot, PortalGroup,
-        ProbeKind, ProbeResult,
+        Config, DownReason, Event, IdentityCheck, KeyRefusal, PathAttributes, PathKeys,
+        PathSnapshot, PortalGroup, Preempted, ProbeKind, ProbeResult, Registered,
     },
 };
 
