@@ -35,6 +35,8 @@ pub(super) struct Client {
     /// Its device.
     pub(super) device: usize,
     pub(super) requests: u32,
+    /// When its host was started, if that was not before everything.
+    pub(super) since: u64,
     pub(super) rng: Rng,
 }
 
@@ -63,8 +65,9 @@ impl Client {
             let device = world.board.until(|state| state.devices.get(index)?.clone());
             let device = device.await;
             self.request(&world, &device).await;
+            let id = usize::from(self.id);
+            world.board.with(|state| state.left[id] -= 1);
         }
-        world.board.change(|state| state.clients -= 1);
     }
 
     /// When each request is made at the earliest: some at any time, the others around the faults.
@@ -84,6 +87,16 @@ impl Client {
                 }
             })
             .collect();
+        // What the life before this one did not get to, and what had not been due yet.
+        for at in &mut times {
+            if *at < self.since {
+                let span = match self.rng.chance(world.plan.work.rush) {
+                    true => TRAIL,
+                    false => calm.saturating_sub(self.since).max(1),
+                };
+                *at = self.since + self.rng.below(span);
+            }
+        }
         times.sort_unstable();
         times
     }

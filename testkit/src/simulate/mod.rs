@@ -20,9 +20,12 @@ pub mod check;
 mod board;
 mod calm;
 mod client;
+mod dice;
 mod draw;
 mod faults;
 mod finding;
+mod host;
+mod lives;
 mod memory;
 mod plan;
 mod run;
@@ -34,7 +37,7 @@ mod world;
 
 pub use finding::Finding;
 pub use plan::{
-    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
+    Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
 pub use run::{Run, run};

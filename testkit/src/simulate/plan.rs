@@ -313,6 +313,19 @@ pub enum Said {
     Negotiate(u16),
 }
 
+/// How a host's program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Death {
+    /// It is killed, and its kernel resets its connections: what was not sent never is. So it is with sockets
+    /// that have a linger time of 0, as those of the client's adapters.
+    Reset,
+    /// It is killed, and its kernel goes on sending what it has, then FIN.
+    Finish,
+    /// Its host loses power, and nobody is told.
+    Power,
+}
+
 /// A kind of fault, and where it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -433,6 +446,14 @@ pub enum What {
         /// The logical unit.
         unit: u16,
     },
+    /// A host's program dies, with all that it had under way, and is started again at the end: with the
+    /// same names, and devices that know that there was a life before.
+    CrashHost {
+        /// The host.
+        host: u8,
+        /// How it dies.
+        death: Death,
+    },
 }
 
 impl What {
@@ -461,6 +482,11 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Remap { .. } => "remap",
+            Self::CrashHost { death, .. } => match death {
+                Death::Reset => "host killed",
+                Death::Finish => "host killed (FIN)",
+                Death::Power => "host power loss",
+            },
         }
     }
 }
@@ -558,7 +584,8 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
-            | What::Remap { .. } => false,
+            | What::Remap { .. }
+            | What::CrashHost { .. } => false,
         }
     }
 
