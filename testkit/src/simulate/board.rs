@@ -13,6 +13,7 @@ use mpio::MultipathDevice;
 use super::{
     check::{End, History, Op, OpId, Row, Violation},
     finding::Finding,
+    locks::Locks,
     memory::Guest,
     tally::Tallies,
     trace::{Note, Ring},
@@ -37,6 +38,8 @@ pub(super) struct Host {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) hosts: Vec<Host>,
+    /// Who may write where, if the hosts share their units.
+    pub(super) locks: Locks,
     /// When a host was started again.
     pub(super) restarts: Vec<u64>,
     pub(super) history: History,

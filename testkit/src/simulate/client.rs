@@ -41,8 +41,8 @@ pub(super) struct Client {
 }
 
 /// What one request is to be like.
-struct Intent {
-    blocks: Range<u64>,
+pub(super) struct Intent {
+    pub(super) blocks: Range<u64>,
     region: bool,
     /// Where the memory is cut into segments.
     cut: Option<usize>,
@@ -50,7 +50,45 @@ struct Intent {
     dropped: Option<Duration>,
     timeout: Option<Duration>,
     /// When it is decided on, which is when it is made.
-    begun: u64,
+    pub(super) begun: u64,
+}
+
+impl Intent {
+    /// A request that waits as long as it takes, with memory of the simplest kind.
+    pub(super) const fn plain(blocks: Range<u64>, begun: u64) -> Self {
+        Self {
+            blocks,
+            region: false,
+            cut: None,
+            dropped: None,
+            timeout: None,
+            begun,
+        }
+    }
+}
+
+/// What its caller knows of a write that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is done.
+    Acknowledged,
+    /// It may have been done, and will not be any more.
+    Over,
+    /// It may be done at any time.
+    MayLand,
+}
+
+impl Settled {
+    fn of(end: &Result<End, Error>) -> Self {
+        match end {
+            Ok(End::Wrote) => Self::Acknowledged,
+            Ok(_) => Self::MayLand,
+            Err(error) => match ExecutionKnowledge::from(error) {
+                ExecutionKnowledge::Unknown => Self::MayLand,
+                _ => Self::Over,
+            },
+        }
+    }
 }
 
 impl Client {
@@ -105,7 +143,9 @@ impl Client {
         let work = &world.plan.work;
         let drawn = self.rng.below(1000);
         let writes = u64::from(work.writes);
-        if drawn < writes {
+        if drawn < writes && work.locked {
+            self.write_locked(world, device).await;
+        } else if drawn < writes {
             let intent = self.intent(world, self.own_blocks(world));
             self.write(world, device, intent).await;
         } else {
@@ -128,7 +168,7 @@ impl Client {
         host * share..(host + 1) * share
     }
 
-    fn intent(&mut self, world: &World, within: Range<u64>) -> Intent {
+    pub(super) fn intent(&mut self, world: &World, within: Range<u64>) -> Intent {
         let work = &world.plan.work;
         let rng = &mut self.rng;
         let room = within.end - within.start;
@@ -222,7 +262,12 @@ impl Client {
         }
     }
 
-    async fn write(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+    pub(super) async fn write(
+        &self,
+        world: &World,
+        device: &MultipathDevice,
+        intent: Intent,
+    ) -> Settled {
         let sequence = world.board.with(|state| {
             state.sequence += 1;
             state.sequence
@@ -270,11 +315,13 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
+        let settled = Settled::of(&end);
         self.end(world, id, &intent, end);
         keep(world, id, guest);
+        settled
     }
 
-    async fn read(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+    pub(super) async fn read(&self, world: &World, device: &MultipathDevice, intent: Intent) {
         let len = (intent.blocks.end - intent.blocks.start) as usize * BLOCK;
         let mut guest = None;
         let buf = if intent.region {

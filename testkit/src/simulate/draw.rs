@@ -56,6 +56,7 @@ impl Plan {
                 .map(|at: u64| u16::try_from(at % controllers + 1).unwrap_or(1))
                 .collect(),
             nics,
+            names: false,
             paired,
             hosts,
             units,
@@ -476,5 +477,6 @@ fn work(rng: &mut Rng) -> Work {
         timed: pick(rng, &[0, 0, 20, 100]),
         regions: pick(rng, &[0, 100, 300]),
         rush: pick(rng, &[200, 600, 900]),
+        locked: false,
     }
 }

@@ -1,6 +1,6 @@
 //! Carries the faults of a plan out.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
 use mpio::MultipathDevice;
@@ -158,6 +158,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
                 .with(|state| state.remapped[usize::from(unit)] = Some(now));
             core.remap(unit, OTHER_NAA, "another unit");
         }
+        What::BreakNames => net.break_resolver(Some(io::ErrorKind::NotFound)),
         What::CrashHost { host, death } => host::crash(world, host, death),
     }
 }
@@ -235,6 +236,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             let own = LunConfig::new(unit, 512);
             core.remap(unit, own.naa, &own.serial);
         }
+        What::BreakNames => net.break_resolver(None),
         What::CrashHost { host, .. } => host::restart(world, host),
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }

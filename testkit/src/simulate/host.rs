@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::{
     check::Row,
     client::Client,
+    locking,
     plan::{Death, Plan},
     tally::Life,
     world::{self, World},
@@ -127,6 +128,33 @@ pub(super) fn crash(world: &Arc<World>, host: u8, death: Death) {
     }
 }
 
+/// A program of a host that was started again at `since`.
+fn reborn(world: &World, id: usize, life: u32, since: u64) -> Client {
+    let own = (u64::from(life) << 32) | id as u64;
+    Client {
+        id: u16::try_from(id).unwrap_or(u16::MAX - 1),
+        device: id % (usize::from(world.plan.hosts) * world.plan.units.len()),
+        requests: world.board.with(|state| state.left[id]),
+        since,
+        rng: Rng::new(world.plan.seed.rotate_left(29) ^ own),
+    }
+}
+
+/// Gives back the locks of the former life, once nothing of it can land under them.
+fn settle_locks(world: &Arc<World>, host: u8, life: u32) {
+    let own = devices(&world.plan, host);
+    let left = world.board.with(|state| state.locks.left_by(&own));
+    for lock in left {
+        let job = Job::new(world);
+        let client = reborn(world, lock.device, life, world.now());
+        let take_over = locking::take_over(Arc::clone(world), client, lock);
+        world.spawn_on(host, async move {
+            take_over.await;
+            drop(job);
+        });
+    }
+}
+
 /// A host that is dead starts again, with the same names.
 pub(super) fn restart(world: &Arc<World>, host: u8) {
     let entry = world.host(host);
@@ -150,16 +178,9 @@ pub(super) fn restart(world: &Arc<World>, host: u8) {
     });
     // The one that was counted when it died.
     let job = Job(Arc::clone(world));
+    settle_locks(world, host, life);
     for id in programs(world, host) {
-        let requests = world.board.with(|state| state.left[id]);
-        let own = (u64::from(life) << 32) | id as u64;
-        let client = Client {
-            id: u16::try_from(id).unwrap_or(u16::MAX - 1),
-            device: id % (usize::from(world.plan.hosts) * world.plan.units.len()),
-            requests,
-            since: now,
-            rng: Rng::new(world.plan.seed.rotate_left(29) ^ own),
-        };
+        let client = reborn(world, id, life, now);
         run(world, client);
     }
     let opening = Arc::clone(world);

@@ -2,23 +2,73 @@
 
 use std::time::Duration;
 
+use mpio::core::WriterMode;
+
 use super::{
     dice::{pick, small, time},
-    plan::{Death, Fault, Plan, What},
+    plan::{Death, Fault, Place, Plan, What},
 };
 use crate::sim::Rng;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Of so many worlds one has something of this.
-const ONE_IN: u64 = 8;
-
-/// Adds what befalls hosts, to one world of some.
+/// Adds what befalls hosts, to one world of six.
 pub(super) fn add(plan: &mut Plan) {
     let mut rng = Rng::new(plan.seed ^ 0x00c4_a54e_d011_fe5a);
     let rng = &mut rng;
-    if rng.below(ONE_IN) == 0 {
-        crashes(plan, rng);
+    match rng.below(42) {
+        0..=2 => crashes(plan, rng),
+        3 => {
+            crashes(plan, rng);
+            broken_names(plan, rng);
+        }
+        4 => broken_names(plan, rng),
+        5 | 6 => {
+            share(plan, rng);
+            if rng.chance(500) {
+                crashes(plan, rng);
+            }
+        }
+        _ => {}
+    }
+    plan.faults.sort_by_key(|fault| fault.at);
+}
+
+/// Two hosts write to the same blocks, under locks. Where the fence cannot prove anything they could never
+/// give a lock back after a loss.
+fn share(plan: &mut Plan, rng: &mut Rng) {
+    let mut fence = plan.device.fence;
+    // It would end the commands of the other host as well.
+    fence.unit_reset = None;
+    if !fence.proves() {
+        return;
+    }
+    fence.mode = WriterMode::Shared;
+    // Longer than anything of what is drawn takes, so that `Unknown` comes of other causes only.
+    fence.limit = Duration::from_secs(60);
+    plan.device.fence = fence;
+    plan.hosts = 2;
+    plan.work.locked = true;
+    plan.work.span = pick(rng, &[16, 64, 256]);
+}
+
+/// Names fail to resolve while paths come back, which is when they are asked for.
+fn broken_names(plan: &mut Plan, rng: &mut Rng) {
+    plan.names = true;
+    let latest = plan.calm.saturating_sub(Duration::from_secs(5));
+    let span = u64::try_from(latest.as_millis()).unwrap_or(u64::MAX);
+    for _ in 0..pick(rng, &[1, 2, 4]) {
+        let at = time(rng, MS, 500, span);
+        let longest = pick(rng, &[300, 3000, 10_000]);
+        let lasts = time(rng, MS, 1, longest).min(plan.calm.saturating_sub(at));
+        let what = What::BreakNames;
+        plan.faults.push(Fault { at, lasts, what });
+        let portal = small(rng, 0, plan.portals.len() as u8 - 1);
+        plan.faults.push(Fault {
+            at: at + lasts / 3,
+            lasts: MS.min(lasts),
+            what: What::Reset(Place::Portal(portal)),
+        });
     }
 }
 
@@ -55,7 +105,6 @@ fn crashes(plan: &mut Plan, rng: &mut Rng) {
             }
         }
     }
-    plan.faults.sort_by_key(|fault| fault.at);
 }
 
 fn death(plan: &Plan, rng: &mut Rng) -> Death {

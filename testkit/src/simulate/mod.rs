@@ -26,6 +26,8 @@ mod faults;
 mod finding;
 mod host;
 mod lives;
+mod locking;
+mod locks;
 mod memory;
 mod plan;
 mod run;
@@ -37,8 +39,8 @@ mod world;
 
 pub use finding::Finding;
 pub use plan::{
-    Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
-    What, Work,
+    Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
+    TargetTerms, What, Work,
 };
 pub use run::{Run, run};
 pub use shrink::{Edits, NoSuchEdit, Shrunk, shrink};

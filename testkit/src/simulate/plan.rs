@@ -20,6 +20,8 @@ pub struct Plan {
     pub portals: Vec<u16>,
     /// Network devices of each host.
     pub nics: u8,
+    /// The portals are known to the hosts by names.
+    pub names: bool,
     /// The first NIC reaches the first portal only, and so on; else each reaches each.
     pub paired: bool,
     /// Hosts, each with an initiator name of its own.
@@ -247,6 +249,8 @@ pub struct Work {
     pub regions: u16,
     /// Share of requests that are made when a fault begins, instead of at any time.
     pub rush: u16,
+    /// All hosts write to the same blocks, under locks. Else each has its own.
+    pub locked: bool,
 }
 
 /// Something that goes wrong, for a while.
@@ -446,6 +450,8 @@ pub enum What {
         /// The logical unit.
         unit: u16,
     },
+    /// Names cannot be resolved.
+    BreakNames,
     /// A host's program dies, with all that it had under way, and is started again at the end: with the
     /// same names, and devices that know that there was a life before.
     CrashHost {
@@ -482,6 +488,7 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Remap { .. } => "remap",
+            Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
                 Death::Reset => "host killed",
                 Death::Finish => "host killed (FIN)",
@@ -585,6 +592,7 @@ impl Plan {
             | What::Hold { .. }
             | What::Resize { .. }
             | What::Remap { .. }
+            | What::BreakNames
             | What::CrashHost { .. } => false,
         }
     }
@@ -639,10 +647,11 @@ impl fmt::Display for Plan {
         } else {
             "each with each"
         };
+        let names = if self.names { " by name" } else { "" };
         writeln!(f, "seed {}", self.seed)?;
         writeln!(
             f,
-            "{hosts} hosts of {nics} NICs, portals of groups {:?}, {shape}: {} paths; units of {:?} blocks",
+            "{hosts} hosts of {nics} NICs, portals{names} of groups {:?}, {shape}: {} paths; units of {:?} blocks",
             self.portals,
             self.paths().len(),
             self.units

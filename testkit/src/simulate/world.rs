@@ -21,6 +21,7 @@ use iscsi_client::{
 use iscsi_proto::{
     login::{ChapCredentials, Secret},
     name::{IscsiName, NameError},
+    portal::Portal,
     scsi::Lun,
     text::{DigestOffer, OfferError, OperationalOffer},
 };
@@ -72,6 +73,10 @@ pub(super) fn portal_address(portal: u8) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(10, 0, portal, 1).into(), 3260)
 }
 
+fn portal_name(portal: usize) -> String {
+    format!("portal{portal}.example")
+}
+
 pub(super) fn nic_address(host: u8, nic: u8) -> IpAddr {
     Ipv4Addr::new(10, 1 + host, nic, 1).into()
 }
@@ -97,6 +102,10 @@ impl World {
                 let (name, address) = (nic_name(host, nic), nic_address(host, nic));
                 sim.net().add_device(&name, address);
             }
+        }
+        for portal in 0..plan.portals.len() {
+            let address = portal_address(u8::try_from(portal).unwrap_or_default());
+            sim.net().add_host(&portal_name(portal), &[address.ip()]);
         }
         let target = SimTarget::start(&sim.handle(), target(plan))?;
         for portal in 0..plan.portals.len() {
@@ -145,7 +154,8 @@ impl World {
     }
 
     pub(super) fn host(&self, host: u8) -> Host {
-        self.board.with(|state| state.hosts[usize::from(host)].clone())
+        self.board
+            .with(|state| state.hosts[usize::from(host)].clone())
     }
 
     /// Runs a task of a host: it dies with it.
@@ -248,7 +258,7 @@ impl World {
             .config(plan.device.with(plan.planted, opened_again))
             .unit_options(self.unit_options());
         for portal in 0..plan.portals.len() {
-            builder = builder.portal(self.target.portal(portal).into());
+            builder = builder.portal(self.portal(portal));
         }
         for nic in 0..plan.nics {
             builder = builder.bind(Bind::Device(nic_name(host, nic).into()));
@@ -264,6 +274,16 @@ impl World {
         TARGET.parse().expect("a constant that is a name")
     }
 
+    /// A portal as the hosts know it.
+    fn portal(&self, portal: usize) -> Portal {
+        let address = self.target.portal(portal);
+        let name = format!("{}:{}", portal_name(portal), address.port());
+        match name.parse() {
+            Ok(named) if self.plan.names => named,
+            _ => address.into(),
+        }
+    }
+
     fn unit_options(&self) -> LogicalUnitOptions {
         let mut options = LogicalUnitOptions::default();
         options.timeout = self.plan.session.command_timeout;
@@ -274,7 +294,7 @@ impl World {
     pub(super) fn path_name(&self, host: u8, path: u8) -> String {
         let (nic, portal) = self.plan.paths()[usize::from(path)];
         let bind = Bind::Device(nic_name(host, nic).into());
-        let portal = iscsi_proto::portal::Portal::from(portal_address(portal));
+        let portal = self.portal(portal.into());
         format!("{bind} -> {portal}")
     }
 
@@ -291,7 +311,7 @@ impl World {
             portal: portal.into(),
             number: 0,
         };
-        let to = SessionTarget::new(self.target_name(), portal_address(portal).into())
+        let to = SessionTarget::new(self.target_name(), self.portal(portal.into()))
             .with_bind(Bind::Device(nic_name(host, nic).into()))
             .with_slot(slot);
         let session = self.host(host).initiator.session(&to).await?;
