@@ -1,5 +1,6 @@
 //! Whole worlds under a seed.
 
+mod crash;
 mod findings;
 mod plans;
 mod planted;
