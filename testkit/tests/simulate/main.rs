@@ -2,7 +2,9 @@
 
 mod crash;
 mod findings;
+mod names;
 mod plans;
 mod planted;
 mod seeds;
+mod sharing;
 mod shrinking;

@@ -64,4 +64,9 @@ found! {
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
     flush_failure_ignored: FlushFailureIgnored by 871;
+    former_life_forgotten: FormerLifeForgotten by 1;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
+    former_time_skipped: FormerTimeSkipped by 1;
+    shared_repeats_at_once: SharedRepeatsAtOnce by 352;
+    name_not_asked_again: NameNotAskedAgain by 24;
 }
