@@ -10,6 +10,7 @@ use std::{
 };
 
 use iscsi_proto::ids::Isid;
+use mpio::core::WriterMode;
 
 use super::{
     calm,
@@ -24,7 +25,9 @@ use super::{
 use crate::target::{TargetCore, Violation as Broken};
 
 /// One session's login attempts in a second: one at once, then after 100 ms, 200 ms and 400 ms at least,
-/// jitter and a second session of the same slot (a device that was opened again) included.
+/// jitter and a second session of the same slot (a device that was opened again) included. An attempt
+/// with CHAP is two logins where the first is refused: the second offers the algorithms that older
+/// targets know.
 const LOGINS_A_SECOND: usize = 10;
 
 /// A world lives this long at least.
@@ -150,7 +153,7 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
                 state.violate(Row::I6, format!("portal {portal}: {violation}"));
             }
         }
-        if let Err(violation) = logins_keep_their_pace(core, &state.restarts) {
+        if let Err(violation) = logins_keep_their_pace(plan, core, &state.restarts) {
             state.find(Finding::Rule(violation));
         }
         let unearned = state.unearned.take();
@@ -192,8 +195,13 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
 
 /// L4, for each session by itself: the first two attempts follow a loss at once, then they back off. A host
 /// that starts again knows of no attempt of its former life.
-fn logins_keep_their_pace(core: &TargetCore, restarts: &[u64]) -> Result<(), Violation> {
+fn logins_keep_their_pace(
+    plan: &Plan,
+    core: &TargetCore,
+    restarts: &[u64],
+) -> Result<(), Violation> {
     const SECOND: u64 = 1_000_000_000;
+    let each = if plan.session.chap { 2 } else { 1 };
     let mut attempts: BTreeMap<(usize, Isid), Vec<u64>> = BTreeMap::new();
     for attempt in core.login_attempts() {
         let at = u64::try_from(attempt.at.as_nanos()).unwrap_or(u64::MAX);
@@ -203,20 +211,25 @@ fn logins_keep_their_pace(core: &TargetCore, restarts: &[u64]) -> Result<(), Vio
     attempts.iter().try_for_each(|((portal, isid), times)| {
         let whose = format!("portal {portal}, ISID {isid}");
         let life = |at: u64| restarts.partition_point(|restart| *restart <= at);
+        let most = each * LOGINS_A_SECOND;
         times
             .chunk_by(|a, b| life(*a) == life(*b))
-            .try_for_each(|of_a_life| {
-                invariants::no_login_storm(&whose, of_a_life, SECOND, LOGINS_A_SECOND)
-            })
+            .try_for_each(|of_a_life| invariants::no_login_storm(&whose, of_a_life, SECOND, most))
     })
 }
 
-/// A device with a fence holds back what overlaps a write that may still land.
-const fn rules(plan: &Plan) -> Rules {
-    let ghosts = if plan.device.fence.proves() {
-        Ghosts::DeadByNextAck
-    } else {
+/// A device with a fence holds back what overlaps a write that may still land. One that shares its unit, and
+/// whose fence may find no proof, does so until it has told the caller, who is to take care from then on. Programs
+/// take care that lock what they write; the others here take none.
+fn rules(plan: &Plan) -> Rules {
+    let fence = &plan.device.fence;
+    let gives_up = fence.mode == WriterMode::Shared && fence.quiesce.is_none() && !plan.work.locked;
+    let ghosts = if !fence.proves() {
         Ghosts::MayLandAnyTime
+    } else if gives_up {
+        Ghosts::MayLandAgain
+    } else {
+        Ghosts::DeadByNextAck
     };
     Rules { ghosts }
 }
