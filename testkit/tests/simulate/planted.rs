@@ -63,5 +63,10 @@ found! {
     last_outcome_counts: LastOutcomeCounts by 2;
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
-    flush_failure_ignored: FlushFailureIgnored by 871;
+    flush_failure_ignored: FlushFailureIgnored by 1397;
+    former_life_forgotten: FormerLifeForgotten by 1;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
+    former_time_skipped: FormerTimeSkipped by 1;
+    shared_repeats_at_once: SharedRepeatsAtOnce by 352;
+    name_not_asked_again: NameNotAskedAgain by 24;
 }
