@@ -18,9 +18,8 @@ use crate::{
     session::notice::{Notice, attention_notice},
 };
 
-/// What kind of command was answered. All of them may be repeated at will once the earlier one is
-/// dead; commands for which that does not hold (PERSISTENT RESERVE OUT, COMPARE AND WRITE) will be a
-/// class of their own.
+/// What kind of command was answered. All of them but [`Reserve`](Self::Reserve) may be repeated at will once
+/// the earlier one is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommandClass {
     /// Reads the medium.
@@ -31,6 +30,9 @@ pub(super) enum CommandClass {
     Flush,
     /// Changes how the unit is accessed, and not what is on it: SET TARGET PORT GROUPS.
     Configure,
+    /// PERSISTENT RESERVE OUT: a second execution is another one, so it is repeated only if the first was
+    /// none.
+    Reserve,
     /// Asks about the unit: INQUIRY, READ CAPACITY, TEST UNIT READY and their like.
     Query,
 }
@@ -38,7 +40,12 @@ pub(super) enum CommandClass {
 impl CommandClass {
     /// Whether a second execution may do harm after others came between.
     pub(super) const fn changes_something(self) -> bool {
-        matches!(self, Self::Write | Self::Configure)
+        matches!(self, Self::Write | Self::Configure | Self::Reserve)
+    }
+
+    /// Whether it may be repeated once an earlier one, which may have been executed, is dead.
+    pub(super) const fn is_repeatable(self) -> bool {
+        !matches!(self, Self::Reserve)
     }
 }
 
@@ -151,6 +158,26 @@ const fn failed(kind: ErrorKind, retry: Retry) -> Failure {
 
 /// The table. `short`: the data is less than was asked for.
 pub(super) fn classify(
+    status: ScsiStatus,
+    sense: Option<&SenseData>,
+    class: CommandClass,
+    short: bool,
+) -> Verdict {
+    let mut verdict = usual(status, sense, class, short);
+    match verdict.disposition {
+        Disposition::Again { then, .. }
+            if !class.is_repeatable() && then.outcome != Outcome::NotExecuted =>
+        {
+            let retry = Retry::Never;
+            verdict.disposition = Disposition::Fail(Failure { retry, ..then });
+        }
+        _ => {}
+    }
+    verdict
+}
+
+/// The same for commands that may be repeated.
+fn usual(
     status: ScsiStatus,
     sense: Option<&SenseData>,
     class: CommandClass,
@@ -345,6 +372,30 @@ mod tests {
         let class = CommandClass::Write;
         let preempted = verdict(SenseKey::UnitAttention, 0x2a, 0x03, class);
         assert_eq!(preempted.disposition, Disposition::Fail(failure));
+    }
+
+    #[test]
+    fn an_order_that_may_have_been_executed_is_not_repeated() {
+        let of = |key, asc, ascq| verdict(key, asc, ascq, CommandClass::Reserve).disposition;
+        let attention = of(SenseKey::UnitAttention, 0x2a, 0x05);
+        assert!(matches!(attention, Disposition::Again { .. }));
+        for disposition in [
+            of(SenseKey::AbortedCommand, 0x00, 0x00),
+            of(SenseKey::VendorSpecific, 0x80, 0x00),
+            classify(
+                ScsiStatus::CheckCondition,
+                None,
+                CommandClass::Reserve,
+                false,
+            )
+            .disposition,
+        ] {
+            let Disposition::Fail(failure) = disposition else {
+                panic!("{disposition:?}")
+            };
+            assert_eq!(failure.retry, Retry::Never);
+            assert_eq!(failure.outcome, Outcome::Executed);
+        }
     }
 
     #[test]

@@ -438,7 +438,7 @@ impl Commander {
     /// again through it if that cannot do harm: it never left, it is dead, or it changes nothing.
     fn rides_out(&self, error: &Error, attempt: &mut Attempt) -> bool {
         let harmless = error.outcome() == Outcome::NotExecuted
-            || error.is_dead()
+            || (error.is_dead() && attempt.class.is_repeatable())
             || !attempt.class.changes_something();
         let again = self.options.ride_out
             && is_interruption(error)

@@ -11,6 +11,7 @@ mod options;
 mod planted;
 mod ports;
 mod recall;
+mod reservations;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},

@@ -5,6 +5,7 @@ mod luns;
 mod modes;
 mod ports;
 mod quirks;
+mod reservations;
 mod ride_out;
 mod status_qualifier;
 mod support;

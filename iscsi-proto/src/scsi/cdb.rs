@@ -16,6 +16,8 @@ pub(crate) mod opcode {
     pub(crate) const READ_10: u8 = 0x28;
     pub(crate) const WRITE_10: u8 = 0x2a;
     pub(crate) const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     pub(crate) const READ_16: u8 = 0x88;
     pub(crate) const WRITE_16: u8 = 0x8a;
     pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
@@ -392,9 +394,39 @@ impl fmt::Display for Cdb {
                 }
                 (opcode::MAINTENANCE_IN, 0x0a) => f.write_str("REPORT TARGET PORT GROUPS"),
                 (opcode::MAINTENANCE_OUT, 0x0a) => f.write_str("SET TARGET PORT GROUPS"),
+                (opcode::PERSISTENT_RESERVE_IN, action) => {
+                    write!(f, "PERSISTENT RESERVE IN, {}", reserve_in(action))
+                }
+                (opcode::PERSISTENT_RESERVE_OUT, action) => {
+                    write!(f, "PERSISTENT RESERVE OUT, {}", reserve_out(action))
+                }
                 _ => write!(f, "command {opcode:#04x}"),
             },
         }
+    }
+}
+
+const fn reserve_in(service_action: u8) -> &'static str {
+    match service_action {
+        0x00 => "READ KEYS",
+        0x01 => "READ RESERVATION",
+        0x02 => "REPORT CAPABILITIES",
+        0x03 => "READ FULL STATUS",
+        _ => "unknown service action",
+    }
+}
+
+const fn reserve_out(service_action: u8) -> &'static str {
+    match service_action {
+        0x00 => "REGISTER",
+        0x01 => "RESERVE",
+        0x02 => "RELEASE",
+        0x03 => "CLEAR",
+        0x04 => "PREEMPT",
+        0x05 => "PREEMPT AND ABORT",
+        0x06 => "REGISTER AND IGNORE EXISTING KEY",
+        0x07 => "REGISTER AND MOVE",
+        _ => "unknown service action",
     }
 }
 

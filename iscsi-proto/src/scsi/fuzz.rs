@@ -20,6 +20,7 @@ pub fn fuzz_all(bytes: &[u8]) {
     fuzz_vpd(bytes);
     fuzz_modes(bytes);
     fuzz_target_port_groups(bytes);
+    fuzz_reservations(bytes);
 
     if let Ok(inquiry) = StandardInquiry::parse(bytes) {
         let again = StandardInquiry {
@@ -168,6 +169,45 @@ fn fuzz_target_port_groups(bytes: &[u8]) {
     }
 }
 
+fn fuzz_reservations(bytes: &[u8]) {
+    if let Ok(list) = ReservationKeys::parse(bytes) {
+        assert!(list.keys.len() <= bytes.len() / 8);
+        let again = ReservationKeys::parse(&list.emit()).expect("it parsed before");
+        assert_eq!((again.generation, again.keys), (list.generation, list.keys));
+    }
+    if let Ok(reservation) = CurrentReservation::parse(bytes) {
+        assert_eq!(
+            CurrentReservation::parse(&reservation.emit()),
+            Ok(reservation)
+        );
+    }
+    if let Ok(capabilities) = ReservationCapabilities::parse(bytes) {
+        let again = ReservationCapabilities::parse(&capabilities.emit());
+        assert_eq!(again, Ok(capabilities));
+    }
+    if let Ok(status) = FullStatus::parse(bytes) {
+        assert!(status.registrations.len() <= bytes.len() / 24);
+        let again = FullStatus::parse(&status.emit()).expect("it parsed before");
+        assert_eq!(again.registrations.len(), status.registrations.len());
+        assert!(!again.truncated);
+    }
+    if let Ok((id, taken)) = TransportId::parse(bytes) {
+        assert!(taken <= bytes.len());
+        if !matches!(id, TransportId::Other(_)) {
+            assert_eq!(TransportId::parse(&id.emit()).map(|(id, _)| id), Ok(id));
+        }
+    }
+    if let (Some(cdb), Some(list)) = (field::array(bytes, 0), bytes.get(16..)) {
+        let cdb = Cdb::from_bytes(cdb);
+        if let Ok(out) = PersistentReserveOut::parse(&cdb, list) {
+            assert_eq!(
+                PersistentReserveOut::parse(&out.cdb(), &out.list()),
+                Ok(out)
+            );
+        }
+    }
+}
+
 /// What a command means must survive being built anew.
 fn fuzz_cdb(cdb: Cdb) {
     let command = Command::decode(&cdb);
@@ -284,9 +324,41 @@ mod tests {
             .emit()
             .to_vec(),
             ReportLuns::emit(&[Lun::new(0), Lun::new(1), Lun::new(300)]),
+            ReservationKeys {
+                keys: vec![ReservationKey(7), ReservationKey(8)],
+                ..Default::default()
+            }
+            .emit(),
+            CurrentReservation {
+                generation: 1,
+                held: Some((ReservationKey(7), ReservationType::WriteExclusive)),
+            }
+            .emit(),
+            TransportId::Port("iqn.a".into(), crate::ids::Isid([0x80; 6])).emit(),
+            vec![0, 8, 0, 0x80, 0xea, 1, 0, 0],
+            reserve_out(),
+            full_status(),
             Cdb::read16(1 << 40, 8, true).bytes.to_vec(),
             Cdb::inquiry_vpd(0x83, 252).bytes.to_vec(),
         ]
+    }
+
+    fn reserve_out() -> Vec<u8> {
+        let out = PersistentReserveOut {
+            action: ReserveAction::Reserve,
+            kind: Some(ReservationType::WriteExclusive),
+            key: ReservationKey(7),
+            action_key: ReservationKey(8),
+            persist_through_power_loss: false,
+        };
+        [&out.cdb().bytes[..], &out.list()].concat()
+    }
+
+    fn full_status() -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0, 1, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0, 7];
+        bytes.extend([0, 0, 0, 0, 1, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 24]);
+        bytes.extend(TransportId::Initiator("iqn.a".into()).emit());
+        bytes
     }
 
     #[test]

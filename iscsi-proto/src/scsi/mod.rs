@@ -11,6 +11,7 @@ mod fuzz;
 pub mod inquiry;
 pub mod lun;
 pub mod mode_sense;
+pub mod persistent_reserve;
 pub mod report_luns;
 pub mod sense;
 pub mod sense_code;
@@ -25,6 +26,10 @@ pub use fuzz::fuzz_all;
 pub use inquiry::StandardInquiry;
 pub use lun::Lun;
 pub use mode_sense::{ControlMode, DiskModes};
+pub use persistent_reserve::{
+    CurrentReservation, FullStatus, PersistentReserveOut, Registration, ReservationCapabilities,
+    ReservationKey, ReservationKeys, ReservationType, ReserveAction, ReserveReport, TransportId,
+};
 pub use report_luns::ReportLuns;
 pub use sense::{SenseData, SenseKey};
 pub use sense_code::AdditionalSenseCode;
