@@ -253,6 +253,7 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let index = world.device_index(host, unit);
     let device = world.board.with(|state| state.devices[index].clone());
     let Some(device) = device else { return };
+    world.observe(index);
     let name = world.path_name(host, path);
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
@@ -311,6 +312,7 @@ impl World {
 
 /// Closes a device and opens it again, while its programs wait, or see it closed.
 fn reopen(world: &Arc<World>, index: usize) {
+    world.observe(index);
     let device = world.board.change(|state| {
         let device = state.devices[index].take();
         state.jobs += usize::from(device.is_some());

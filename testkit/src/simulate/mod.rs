@@ -24,11 +24,13 @@ mod draw;
 mod faults;
 mod finding;
 mod memory;
+mod observe;
 mod plan;
 mod run;
 mod shrink;
 mod tally;
 mod trace;
+mod verdict;
 mod wire;
 mod world;
 

@@ -41,6 +41,7 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
+        self.note_command(unit.as_deref(), &command.cdb);
         let (action, qualifier) = self.decide(wire, command, unit.as_deref());
         self.judge_direction(wire, command, &action);
         let never = action == Action::Never;
@@ -63,6 +64,7 @@ impl FullFeature {
         self.active += u32::from(!immediate);
         let place = self.tasks.len();
         self.tasks.push_back(Task {
+            cdb: command.cdb,
             itt,
             lun,
             unit,
