@@ -18,7 +18,7 @@ use iscsi_proto::{
 
 use super::{
     classify::CommandClass,
-    command::{Attempt, Commander},
+    command::{Attempt, Commander, stale},
 };
 use crate::{
     buf::ReadBuf,
@@ -62,10 +62,22 @@ pub(super) fn is_refusal(error: &Error) -> bool {
 }
 
 impl Commander {
-    /// INQUIRY, TEST UNIT READY, the pages, the capacity. TEST UNIT READY comes early to collect the
-    /// unit attentions: what is read after them is current.
+    /// Asks the unit what it is, all of it again if it has become another one meanwhile: what was read
+    /// before and after that would be the identity of no unit at all. Ends by the time for opening.
     pub(super) async fn probe(&self) -> Result<Probed, Error> {
         let deadline = self.deadline(Some(self.options.open_timeout));
+        loop {
+            let probed = self.probe_once(deadline).await?;
+            // INQUIRY reports no unit attention (SPC-4 section 6.6.1); READ CAPACITY after it does.
+            if self.stale() & stale::IDENTITY == 0 {
+                return Ok(probed);
+            }
+        }
+    }
+
+    /// INQUIRY, TEST UNIT READY, the pages, the capacity. TEST UNIT READY comes early to collect the
+    /// unit attentions: what is read after them is current.
+    async fn probe_once(&self, deadline: Instant) -> Result<Probed, Error> {
         let inquiry = self.inquiry(deadline).await?;
         self.test_unit_ready(deadline).await?;
         self.take_stale();

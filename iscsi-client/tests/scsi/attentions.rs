@@ -228,3 +228,48 @@ fn request_sense_takes_an_attention_for_everybody() {
         assert_eq!(error.kind(), ErrorKind::Protocol);
     });
 }
+
+/// INQUIRY tells nobody that its data changed in between; half of one unit's identity and half of
+/// another's would bind a device to a unit that does not exist.
+#[test]
+fn a_unit_that_changes_while_it_is_opened_is_read_anew() {
+    const OTHER: [u8; 16] = [0x60; 16];
+    let open_and_change = |after: Option<Duration>| {
+        let world = World::with_disk();
+        let mut read = None;
+        world.run(async {
+            let session = world.session(0).await;
+            let begun = world.sim.elapsed();
+            let open = pin!(LogicalUnit::open(session, Lun::ZERO));
+            let change = pin!(async {
+                match after {
+                    Some(after) => world.sim.handle().sleep(after).await,
+                    None => std::future::pending().await,
+                }
+                world.core().remap(0, OTHER, "another unit");
+            });
+            let opened = match select(open, change).await {
+                Either::Left((opened, _)) => opened,
+                Either::Right(((), open)) => open.await,
+            };
+            let identity = opened.unwrap().info().identity.clone();
+            read = Some((identity, world.sim.elapsed() - begun));
+        });
+        read.expect("the test came to its end")
+    };
+    let (own, whole) = open_and_change(None);
+    let steps = 60;
+    let mut of_another = 0;
+    for step in 0..steps {
+        let (identity, _) = open_and_change(Some(whole * step / steps));
+        if identity != own {
+            assert_eq!(identity.serial.as_deref(), Some("another unit"));
+            assert_eq!(
+                identity.wwid.as_deref(),
+                Some("360606060606060606060606060606060")
+            );
+            of_another += 1;
+        }
+    }
+    assert!(0 < of_another && of_another < steps, "{of_another}");
+}

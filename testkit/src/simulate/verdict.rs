@@ -111,10 +111,16 @@ fn attentions(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation
 }
 
 /// I6, Time2Wait. Not where a login of the same name may be another's (a sibling reinstates the session of
-/// a lost path), or an old one that was held up, nor where the target asks for another time.
+/// a lost path, a device that is opened again has sessions of the same names), or an old one that was held
+/// up, nor where the target asks for another time.
 fn losses(plan: &Plan, attempts: &[LoginAttempt], state: &State) -> Result<(), Violation> {
     let time2wait = u64::from(plan.session.time2wait) * 1_000_000_000;
-    let asks = |fault: &Fault| matches!(fault.what, What::Notice { .. });
+    let asks = |fault: &Fault| {
+        matches!(
+            fault.what,
+            What::Notice { .. } | What::Reopen { .. } | What::RemovePath { .. }
+        )
+    };
     let has_siblings = plan.device.fence.barrier && plan.device.fence.sibling;
     if time2wait == 0 || has_siblings || plan.holds_up() || plan.faults.iter().any(asks) {
         return Ok(());

@@ -45,7 +45,7 @@ const TARGET: &str = "iqn.2026-01.example:disk";
 const STEP_LIMIT: u64 = 30_000_000;
 
 /// Between two attempts to open what cannot be opened.
-const RETRY: Duration = Duration::from_millis(300);
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct World {
     pub(super) plan: Plan,

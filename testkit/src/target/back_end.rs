@@ -66,7 +66,8 @@ impl WriteHold {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Crash {
-    /// Whether commands in the back end are still done: the network side died, not what is behind it.
+    /// Whether commands in the back end are still done: the network side died, not what is behind it. They
+    /// are not where that lost its power.
     pub keeps_back_end: bool,
     /// Whether written data that was not made durable may be forgotten
     /// ([`LunConfig::volatile`](super::LunConfig::volatile)).

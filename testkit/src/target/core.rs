@@ -407,7 +407,7 @@ impl TargetCore {
     /// (a portal that refuses until the target is up again) is the network's to do.
     pub fn crash(&self, crash: Crash) {
         let sessions = std::mem::take(&mut *lock(&self.sessions));
-        if crash.keeps_back_end {
+        if crash.keeps_back_end && !crash.loses_power {
             self.back_end.orphan_those(|_| true);
         } else {
             self.back_end.forget_those(|_| true);

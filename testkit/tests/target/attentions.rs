@@ -1,5 +1,13 @@
 //! Unit attentions: who finds them, how often, and through which command.
 
+use std::time::Duration;
+
+use iscsi_proto::{
+    InitiatorTaskTag,
+    pdu::{Pdu, TaskManagementFunction, TaskManagementRequest},
+    scsi::Lun,
+    serial::{CmdSn, DataSn},
+};
 use iscsi_testkit::target::TargetCore;
 
 use crate::{
@@ -70,4 +78,43 @@ fn report_luns_clears_the_attention_about_its_list_and_no_other() {
     assert_eq!(script.data().1, 0);
     assert_eq!(test_unit_ready(&mut script), Some((0x2a, 0x09)));
     assert_eq!(test_unit_ready(&mut script), None);
+}
+
+/// SAM-5 section 5.14.1: it is cleared by being reported, and a task that was aborted reported nothing.
+#[test]
+fn one_that_an_aborted_task_would_have_reported_stays() {
+    for function in [
+        TaskManagementFunction::AbortTask,
+        TaskManagementFunction::AbortTaskSet,
+    ] {
+        let core = core(config());
+        let mut script = Script::direct(&core).logged_in(&[]);
+        raise(&core, 1);
+        core.set_delay(0, Duration::from_secs(1));
+        let cmd_sn = script.cmd_sn;
+        let itt = script.command(0, &[0; 6], 0, Direction::None, &[]);
+        let of_one = function == TaskManagementFunction::AbortTask;
+        let request = TaskManagementRequest {
+            immediate: true,
+            function,
+            lun: Lun::ZERO,
+            itt: script.itt(),
+            referenced_task_tag: if of_one {
+                itt
+            } else {
+                InitiatorTaskTag::RESERVED
+            },
+            cmd_sn: script.cmd_sn,
+            exp_stat_sn: script.stat_sn,
+            ref_cmd_sn: if of_one { cmd_sn } else { CmdSn(0) },
+            exp_data_sn: DataSn(0),
+        };
+        script.send(&request.emit(), &[]);
+        let answer = script.receive().unwrap().0;
+        assert!(matches!(answer, Pdu::TaskManagementResponse(_)), "{answer}");
+        core.set_delay(0, Duration::ZERO);
+        assert_eq!(test_unit_ready(&mut script), Some((0x2a, 0x09)));
+        assert_eq!(test_unit_ready(&mut script), None);
+        assert_eq!(core.violations(), []);
+    }
 }

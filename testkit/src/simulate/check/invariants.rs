@@ -189,15 +189,25 @@ pub fn no_login_storm(
             return Err(Violation::new(
                 Row::L4,
                 format!(
-                    "{portal}: {} login attempts between {} and {}",
+                    "{portal}: {} login attempts between {} and {}: after {} ms",
                     burst + 1,
                     seconds(first),
-                    seconds(last)
+                    seconds(last),
+                    milliseconds_between(several)
                 ),
             ));
         }
     }
     Ok(())
+}
+
+/// The pauses between moments, in milliseconds, with commas.
+fn milliseconds_between(moments: &[u64]) -> String {
+    let pauses = moments.windows(2).map(|two| (two[1] - two[0]) / 1_000_000);
+    pauses
+        .map(|ms| ms.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// L6: with a path healthy throughout, no caller saw an error. `error`: the first one.

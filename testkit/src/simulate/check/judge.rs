@@ -1,6 +1,6 @@
 //! From a history to a verdict: every block by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     access::{AFTER, Access, BEFORE, Certainty, Conflict, Role},
@@ -19,6 +19,9 @@ pub enum Ghosts {
     /// that has no means to fence.
     #[default]
     MayLandAnyTime,
+    /// Happen at any later time, and again: each attempt by itself. True of a device that repeats a
+    /// write after a proof, and gives up for want of another.
+    MayLandAgain,
     /// Happen until a later write to the block through the same device is acknowledged: what a device
     /// promises that holds such writes back until the ghost is dead (I16). Later means asked for
     /// after the client was told `Unknown`, dropped the write, or died.
@@ -93,14 +96,16 @@ pub fn check(history: &History, rules: Rules) -> Result<Summary, Violation> {
             .or_insert_with(|| UnitState::new(history, unit));
         let promised = match rules.ghosts {
             Ghosts::MayLandAnyTime => accesses.clone(),
+            Ghosts::MayLandAgain => without_ghosts(&accesses),
             Ghosts::DeadByNextAck => laid_by_next_ack(&accesses),
         };
         if let Err(conflict) = unit_state.judge(&promised) {
+            let is_fenced = rules.ghosts == Ghosts::DeadByNextAck;
             let row = match conflict {
                 Conflict::NotExecuted { .. } => Row::I2,
                 Conflict::Nowhere { .. } => Row::I3,
                 Conflict::Unflushed { .. } => Row::I14,
-                _ if unit_state.judge(&accesses).is_ok() => Row::I16,
+                _ if is_fenced && unit_state.judge(&accesses).is_ok() => Row::I16,
                 _ => Row::I1,
             };
             return Err(account::conflict(history, row, (unit, block), conflict));
@@ -191,13 +196,26 @@ fn assert_unique(block: u64, accesses: &[Access]) {
     }
 }
 
+/// Whether it is a write of which the caller was told that it may still happen.
+fn is_ghost(access: &Access) -> bool {
+    access.role == Role::Write(Certainty::Maybe)
+        && access.responded == AFTER
+        && access.ended != AFTER
+}
+
+/// The accesses under [`Ghosts::MayLandAgain`]: of what a ghost wrote nothing can be said.
+fn without_ghosts(accesses: &[Access]) -> Vec<Access> {
+    let ghosts: BTreeSet<Stamp> = accesses
+        .iter()
+        .filter(|access| is_ghost(access))
+        .map(|access| access.stamp)
+        .collect();
+    let others = accesses.iter().filter(|a| !ghosts.contains(&a.stamp));
+    others.copied().collect()
+}
+
 /// The accesses under [`Ghosts::DeadByNextAck`].
 fn laid_by_next_ack(accesses: &[Access]) -> Vec<Access> {
-    let is_ghost = |access: &Access| {
-        access.role == Role::Write(Certainty::Maybe)
-            && access.responded == AFTER
-            && access.ended != AFTER
-    };
     let mut laid = accesses.to_vec();
     if !accesses.iter().any(is_ghost) {
         return laid;

@@ -78,10 +78,33 @@ impl Story {
 
 const A: Stamp = Stamp::new(1, 1);
 const B: Stamp = Stamp::new(1, 2);
+const C: Stamp = Stamp::new(1, 3);
 const UNKNOWN: End = End::Failed(ExecutionKnowledge::Unknown);
 const FENCED: Rules = Rules {
     ghosts: Ghosts::DeadByNextAck,
 };
+
+const GIVEN_UP: Rules = Rules {
+    ghosts: Ghosts::MayLandAgain,
+};
+
+#[test]
+fn what_was_given_up_after_several_attempts_may_land_more_than_once() {
+    let mut story = Story::default();
+    story.write(A, UNKNOWN);
+    story.read(A);
+    story.write(B, End::Wrote);
+    story.read(B);
+    story.read(A);
+    story.breaks(Row::I1);
+    assert!(story.verdict(GIVEN_UP).is_ok());
+    // The others are judged all the same.
+    story.write(C, End::Wrote);
+    story.read(C);
+    story.read(A);
+    story.read(B);
+    assert_eq!(story.verdict(GIVEN_UP), Err(Row::I1));
+}
 
 #[test]
 fn what_a_register_does_passes() {

@@ -42,12 +42,17 @@ impl FullFeature {
         }
         let unit = self.unit(command.lun);
         self.note_command(unit.as_deref(), &command.cdb);
-        let (action, qualifier) = self.decide(wire, command, unit.as_deref());
+        let attention = self.take_attention(command, unit.as_deref());
+        let (action, qualifier) = match attention {
+            Some((asc, ascq)) => (Action::Fail(Sense(0x06, asc, ascq)), 0),
+            None => self.decide(wire, command, unit.as_deref()),
+        };
         self.judge_direction(wire, command, &action);
         let never = action == Action::Never;
         let number = unit.as_ref().map(|unit| unit.config.number);
         let answers = &self.core.answers;
-        let unanswered = number.is_some_and(|lun| answers.take_unanswered(lun, &command.cdb));
+        let unanswered = attention.is_none()
+            && number.is_some_and(|lun| answers.take_unanswered(lun, &command.cdb));
         let (work, residual) = self.start(command, action, data);
         let generation = self.generation(unit.as_deref());
         let delay = if never {
@@ -75,6 +80,7 @@ impl FullFeature {
             residual,
             due,
             unanswered,
+            attention,
             work,
         });
         self.solicit(wire, place);
@@ -138,6 +144,19 @@ impl FullFeature {
         Ok(())
     }
 
+    /// The unit attention that the command is answered with in place of being carried out.
+    fn take_attention(
+        &self,
+        command: &ScsiCommand,
+        unit: Option<&LogicalUnit>,
+    ) -> Option<(u8, u8)> {
+        let (unit, session) = unit.zip(self.session.as_ref())?;
+        if scsi::ignores_unit_attention(command.cdb[0]) {
+            return None;
+        }
+        session.take_attention(unit.config.number)
+    }
+
     /// What is done, and the status qualifier that goes with it.
     fn decide(
         &self,
@@ -145,14 +164,6 @@ impl FullFeature {
         command: &ScsiCommand,
         unit: Option<&LogicalUnit>,
     ) -> (Action, u16) {
-        let attention = unit
-            .zip(self.session.as_ref())
-            .filter(|_| !scsi::ignores_unit_attention(command.cdb[0]));
-        if let Some((asc, ascq)) =
-            attention.and_then(|(unit, session)| session.take_attention(unit.config.number))
-        {
-            return (Action::Fail(Sense(0x06, asc, ascq)), 0);
-        }
         if let Some(action) = self.report_attention(command, unit) {
             return (action, 0);
         }

@@ -154,7 +154,7 @@ impl FullFeature {
             Function::AbortTask => {
                 return plain(match task {
                     Some(index) => {
-                        self.end_task(index);
+                        self.abort(index);
                         Outcome::FunctionComplete
                     }
                     None => Outcome::TaskDoesNotExist,
@@ -224,6 +224,17 @@ impl FullFeature {
         self.end_tasks(Scope::Unit(Lun::new(unit.config.number)));
     }
 
+    /// Ends a task without a status. A unit attention that its status would have reported stays (SAM-5
+    /// section 5.14.1: reporting it clears it).
+    fn abort(&mut self, index: usize) {
+        let task = &self.tasks[index];
+        let lost = task.attention.zip(task.unit.as_ref());
+        if let (Some(((asc, ascq), unit)), Some(session)) = (lost, &self.session) {
+            session.add_attention(unit.config.number, asc, ascq);
+        }
+        self.end_task(index);
+    }
+
     /// Tasks of a logical unit that another initiator has ended.
     pub(super) fn end_tasks_of(&mut self, lun: Lun) {
         self.end_tasks(Scope::Unit(lun));
@@ -232,7 +243,7 @@ impl FullFeature {
     fn end_tasks(&mut self, scope: Scope) {
         while let Some(index) = self.tasks.iter().position(|task| scope.covers(task)) {
             let itt = self.tasks[index].itt;
-            self.end_task(index);
+            self.abort(index);
             if self.is_fast_abort() {
                 // Whatever was sent for it was sent before the function: nothing may follow.
                 self.discarded.retain(|discarded| *discarded != itt);

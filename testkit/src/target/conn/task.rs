@@ -42,6 +42,8 @@ pub(super) struct Task {
     pub(super) due: Instant,
     /// It is carried out, and that is all.
     pub(super) unanswered: bool,
+    /// The unit attention that its status reports. It is cleared by being reported, and not before.
+    pub(super) attention: Option<(u8, u8)>,
     pub(super) work: Work,
 }
 
