@@ -83,6 +83,7 @@ impl Plan {
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
+        plan.add_others();
         plan
     }
 

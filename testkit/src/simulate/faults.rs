@@ -77,7 +77,9 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
-        What::Resize { unit, .. } | What::Remap { unit } => usize::from(unit) < plan.units.len(),
+        What::Resize { unit, .. } | What::Remap { unit } | What::Reserve { unit, .. } => {
+            usize::from(unit) < plan.units.len()
+        }
         _ => true,
     }
 }
@@ -148,6 +150,10 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         } => flip(&net, portal, per_million),
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
+        }
+        What::Reserve { unit, exclusive } => {
+            // Two at a time are one.
+            core.reserve_elsewhere(unit, exclusive);
         }
         What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
         What::Remap { unit } => {
@@ -223,6 +229,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::Pause => world.target.resume(),
         What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Reserve { unit, .. } => core.release_elsewhere(unit),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);
         }

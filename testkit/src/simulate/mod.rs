@@ -25,6 +25,7 @@ mod faults;
 mod finding;
 mod memory;
 mod observe;
+mod others;
 mod plan;
 mod run;
 mod shrink;
