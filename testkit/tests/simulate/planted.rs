@@ -33,7 +33,7 @@ found! {
     data_sn_not_reset: DataSnNotReset by 0;
     r2t_offset_ignored: R2tOffsetIgnored by 0;
     data_in_offset_ignored: DataInOffsetIgnored by 0;
-    short_data_accepted: ShortDataAccepted by 7;
+    short_data_accepted: ShortDataAccepted by 18;
     underflow_ignored: UnderflowIgnored by 57;
     data_digest_ignored: DataDigestIgnored by 85;
     acknowledges_too_much: AcknowledgesTooMuch by 0;
@@ -44,7 +44,7 @@ found! {
     segment_too_long: SegmentTooLong by 5;
     final_bit_lost: FinalBitLost by 0;
     slot_reused_early: SlotReusedEarly by 44;
-    sent_means_not_executed: SentMeansNotExecuted by 12;
+    sent_means_not_executed: SentMeansNotExecuted by 14;
     memory_back_too_early: MemoryBackTooEarly by 135;
     timeouts_never_fire: TimeoutsNeverFire by 57;
     reconnects_as_another: ReconnectsAsAnother by 56;
@@ -59,9 +59,20 @@ found! {
     every_login_is_barrier: EveryLoginIsBarrier by 40;
     another_nexus_counts: AnotherNexusCounts by 561;
     partial_overlap_ignored: PartialOverlapIgnored by 0;
-    held_not_released: HeldNotReleased by 2;
-    last_outcome_counts: LastOutcomeCounts by 2;
+    held_not_released: HeldNotReleased by 7;
+    last_outcome_counts: LastOutcomeCounts by 81;
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
+    window_news_lost: WindowNewsLost by 2;
+    reconnects_without_pause: ReconnectsWithoutPause by 20;
+    time2wait_ignored: Time2WaitIgnored by 2;
+    identity_unchecked: IdentityUnchecked by 8;
+    attention_swallowed: AttentionSwallowed by 0;
+    attention_told_twice: AttentionToldTwice by 0;
+    conflict_is_busy: ConflictIsBusy by 2;
+    dropped_means_not_executed: DroppedMeansNotExecuted by 46;
+    standby_used: StandbyUsed by 4;
+    best_group_forgotten: BestGroupForgotten by 16;
+    checks_without_pause: ChecksWithoutPause by 0;
     flush_failure_ignored: FlushFailureIgnored by 871;
 }
