@@ -170,6 +170,12 @@ bugs! {
     EveryLoginIsBarrier = "every-login-is-barrier", "I16";
     /// A login that another portal group takes reinstates nothing (section 4.4.2).
     AnotherNexusCounts = "another-nexus-counts", "I16";
+    /// What is preempted is the key of the lost path, and of no other (SPC-4 section 5.12.11.2).
+    HealthyPathPreempted = "healthy-path-preempted", "I16";
+    /// RESERVATION CONFLICT says that nothing was preempted (SPC-4 section 5.12.11.2.4).
+    ConflictIsProof = "conflict-is-proof", "I16";
+    /// A path is registered before it takes writes.
+    WritesBeforeRegistered = "writes-before-registered", "I16";
     /// A write waits for every earlier one that it overlaps, in part too.
     PartialOverlapIgnored = "partial-overlap-ignored", "I16";
     /// Writes that waited for a ghost go on when it is dead.

@@ -16,6 +16,7 @@ pub mod core;
 mod device;
 mod logical_unit;
 mod path;
+mod reservations;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,

@@ -17,8 +17,12 @@ use iscsi_client::{
 use iscsi_proto::{pdu::TaskManagementResponseCode, session::TaskManagement};
 
 use crate::{
-    core::{DownReason, IdentityCheck, PortalGroup, ProbeKind, ProbeResult},
+    core::{
+        DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult,
+        Registered,
+    },
     path::{LocalEnd, Path, PathLink, PathStatus},
+    reservations,
 };
 
 /// How long the identity may take to be read after a login. A target that needs longer than this for
@@ -120,6 +124,27 @@ impl Path for LogicalUnit {
 
     async fn reinstate(&self, dead: &Self) -> Result<(), Error> {
         Ok(dead.session().reinstate_through(self.session()).await?)
+    }
+
+    async fn register(&self, keys: PathKeys) -> Result<Registered, Error> {
+        reservations::register(self, keys).await
+    }
+
+    async fn unregister(&self, key: u64) -> Result<(), Error> {
+        // Without a connection it would wait for one.
+        if !matches!(self.session().state(), SessionState::Up) {
+            return Err(Error::not_executed(ErrorKind::Transport));
+        }
+        reservations::unregister(self, key).await
+    }
+
+    async fn preempt_and_abort(
+        &self,
+        keys: PathKeys,
+        own: u64,
+        victim: u64,
+    ) -> Result<Preempted, Error> {
+        reservations::preempt_and_abort(self, keys, own, victim).await
     }
 
     async fn reset_unit(&self) -> Result<(), Error> {

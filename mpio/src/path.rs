@@ -15,7 +15,9 @@ use iscsi_client::{
     logical_unit::Recall,
 };
 
-use crate::core::{DownReason, IdentityCheck, PortalGroup, ProbeKind, ProbeResult};
+use crate::core::{
+    DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult, Registered,
+};
 
 /// Whether a path has a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +130,27 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// Reinstates the nexus of `dead`, which has no connection, through this path's portal and from its
     /// local end, without disturbing this path. Ready when the target has answered the login.
     fn reinstate(&self, dead: &Self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Registers the present nexus of this path with its key, in place of whatever key it has; not where others
+    /// use persistent reservations. Only where [keys are configured](crate::core::FenceConfig::preempt).
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be found out now whether it is registered; it will be tried again.
+    fn register(&self, keys: PathKeys) -> impl Future<Output = Result<Registered, Error>> + Send;
+
+    /// Takes the registration back, where it has this key. Ends within seconds.
+    fn unregister(&self, key: u64) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Has the commands of whoever is registered with `victim` aborted, by PREEMPT AND ABORT; this path is
+    /// registered with `own`. Ready when the target has called it complete. Not where others use persistent
+    /// reservations. Never sent twice.
+    fn preempt_and_abort(
+        &self,
+        keys: PathKeys,
+        own: u64,
+        victim: u64,
+    ) -> impl Future<Output = Result<Preempted, Error>> + Send;
 
     /// Resets the logical unit, by a LOGICAL UNIT RESET. Ready when the target has called it complete.
     fn reset_unit(&self) -> impl Future<Output = Result<(), Error>> + Send;

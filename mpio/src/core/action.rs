@@ -271,6 +271,26 @@ pub enum Action {
         /// Through which path.
         via: PathId,
     },
+    /// Register the path's present nexus with its key; report by `handle_registered`, after
+    /// `handle_nexus`. It stays out until then. If that cannot be found out, try again.
+    Register {
+        /// The path, which has a connection.
+        path: PathId,
+    },
+    /// Send a PREEMPT AND ABORT, unless others use persistent reservations there by now; report by
+    /// `handle_preempted`, after `handle_nexus` for `dead`.
+    Preempt {
+        /// To be reported.
+        step: FenceStepId,
+        /// Whose commands are to be aborted.
+        dead: PathId,
+        /// Through which path.
+        via: PathId,
+        /// The key of `via`.
+        own: u64,
+        /// The key of `dead`.
+        victim: u64,
+    },
     /// Send a LOGICAL UNIT RESET; report by `handle_fence_step` whether the target said that it is
     /// complete.
     ResetUnit {
@@ -279,8 +299,8 @@ pub enum Action {
         /// Through which path.
         via: PathId,
     },
-    /// The path was removed and nothing is in flight on it: close it, then report
-    /// `handle_path_down`.
+    /// The path was removed and nothing is in flight on it: unregister its [key](super::Multipath::registered_key)
+    /// if it has one and a connection, close it, then report `handle_path_down`.
     Close {
         /// The path.
         path: PathId,

@@ -6,7 +6,7 @@ use iscsi_proto::planted::Planted;
 
 use super::{
     config_error::ConfigError,
-    fence_config::{FenceConfig, FormerLife, WriterMode},
+    fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
     profile::{Reinstatement, TargetProfile},
 };
 
@@ -241,6 +241,12 @@ impl ConfigBuilder {
     /// See [`FenceConfig::sibling_reinstatement`].
     pub const fn sibling_reinstatement(mut self, allowed: bool) -> Self {
         self.0.fence.sibling_reinstatement = allowed;
+        self
+    }
+
+    /// See [`FenceConfig::preempt`].
+    pub const fn preempt_and_abort(mut self, terms: Option<PreemptAndAbort>) -> Self {
+        self.0.fence.preempt = terms;
         self
     }
 

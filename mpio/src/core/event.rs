@@ -4,6 +4,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::{
     arena::{IoId, PathId},
+    path_keys::KeyRefusal,
     rung::{FenceRung, RungStep},
 };
 
@@ -33,6 +34,8 @@ pub enum DownReason {
     Disconnected,
     /// The checker got no answer within its timeout.
     CheckerTimeout,
+    /// It is back, and what it had under way before is being preempted.
+    Preempting,
     /// It is being removed.
     Removed,
 }
@@ -51,6 +54,7 @@ impl fmt::Display for DownReason {
             Self::Ghost => "standby",
             Self::Disconnected => "no such logical unit",
             Self::CheckerTimeout => "checker timeout",
+            Self::Preempting => "its lost writes are being preempted",
             Self::Removed => "being removed",
         })
     }
@@ -76,6 +80,8 @@ pub enum FencedBy {
     Reinstated,
     /// The nexus was reinstated through another portal of its group, where that is a barrier.
     SiblingReinstated,
+    /// The commands of its nexus were aborted by PREEMPT AND ABORT, after the drain time.
+    Preempted,
     /// The logical unit was reset, after the drain time.
     UnitReset,
     /// The quiet time passed since the abortive close.
@@ -188,6 +194,14 @@ pub enum Event {
         /// What became of it.
         step: RungStep,
     },
+    /// A path takes I/O without a key, though keys are configured: its lost writes cannot be preempted. Once,
+    /// until it has one.
+    KeyRefused {
+        /// Which path.
+        path: PathId,
+        /// Why.
+        why: KeyRefusal,
+    },
     /// The first path is up, and writes wait until those of a former process are proven dead.
     FormerLifeFenceStarted,
     /// No write of a former process can land any more.
@@ -203,6 +217,7 @@ impl fmt::Display for FencedBy {
             Self::Confirmed => "the target confirmed it",
             Self::Reinstated => "its session was reinstated",
             Self::SiblingReinstated => "its session was reinstated through a sibling",
+            Self::Preempted => "its commands were aborted by its key",
             Self::UnitReset => "the logical unit was reset",
             Self::QuietTime => "the quiet time has passed",
             Self::Unfenced => "nothing proves it, and the callers were told",
@@ -265,6 +280,9 @@ impl fmt::Display for Event {
                 rung,
                 step,
             } => write!(f, "fence: {rung} {step}"),
+            Self::KeyRefused { path, why } => {
+                write!(f, "{path} has no reservation key: {why}")
+            }
             Self::FormerLifeFenceStarted => {
                 f.write_str("writes of a former process are being proven dead")
             }

@@ -54,7 +54,16 @@ pub(crate) enum Turn {
 }
 
 impl Effort {
-    fn turn(&self, now: Instant) -> Turn {
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The path of the last try.
+    pub(crate) const fn via(&self) -> Option<PathId> {
+        self.via
+    }
+
+    pub(crate) fn turn(&self, now: Instant) -> Turn {
         if self.running.is_some() {
             return Turn::Running;
         }
@@ -64,14 +73,14 @@ impl Effort {
         }
     }
 
-    fn begin(&mut self, now: Instant, step: FenceStepId, via: PathId) {
+    pub(crate) fn begin(&mut self, now: Instant, step: FenceStepId, via: PathId) {
         self.running = Some(step);
         self.begun = Some(now);
         self.via = Some(via);
     }
 
     /// Whether `step` is this one, which is over then; and when it was begun.
-    fn end(&mut self, now: Instant, step: FenceStepId, done: bool) -> Option<Instant> {
+    pub(crate) fn end(&mut self, now: Instant, step: FenceStepId, done: bool) -> Option<Instant> {
         if self.running != Some(step) {
             return None;
         }
@@ -90,9 +99,10 @@ impl Effort {
 /// The proof for one lost path.
 #[derive(Debug)]
 pub(crate) struct Ladder {
-    path: PathId,
+    pub(crate) path: PathId,
     told: Told,
     sibling: Effort,
+    pub(crate) preemption: Effort,
     look_again: Option<Instant>,
 }
 
@@ -121,6 +131,7 @@ impl Multipath {
                 path: ended.path,
                 told: Told::default(),
                 sibling: Effort::default(),
+                preemption: Effort::default(),
                 look_again: None,
             });
         }
@@ -364,6 +375,9 @@ impl Multipath {
             let step = RungStep::Skipped(NotBarrier);
             self.tell_once(index, FenceRung::Reinstatement, step);
         }
+        if self.climb_preemption(now, index, path, closed) {
+            return;
+        }
         if let Some(drain) = self.drain_time() {
             match self.climb_reset(now, closed + drain) {
                 Turn::Running | Turn::Now => return,
@@ -464,13 +478,13 @@ impl Multipath {
         Turn::Now
     }
 
-    fn look_again(&mut self, index: usize, at: Option<Instant>) {
+    pub(super) fn look_again(&mut self, index: usize, at: Option<Instant>) {
         if let Some(ladder) = self.ladders.get_mut(index) {
             ladder.look_again = earlier(ladder.look_again, at);
         }
     }
 
-    fn tell_once(&mut self, index: usize, rung: FenceRung, step: RungStep) {
+    pub(super) fn tell_once(&mut self, index: usize, rung: FenceRung, step: RungStep) {
         if let Some(ladder) = self.ladders.get_mut(index) {
             let path = ladder.path;
             if ladder.told.first(rung) {
@@ -494,7 +508,7 @@ impl Multipath {
             return;
         };
         if entry.is_open() {
-            entry.fencing = true;
+            entry.set_fencing(true);
             self.restless = true;
             self.actions.push_back(Action::Fence { path });
         }

@@ -20,6 +20,8 @@ mod ladder;
 mod latency;
 mod no_path;
 mod path;
+mod path_keys;
+mod preempt;
 mod profile;
 mod retry;
 mod rung;
@@ -45,8 +47,9 @@ pub use config::{
 };
 pub use config_error::ConfigError;
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
-pub use fence_config::{FenceConfig, FormerLife, WriterMode};
+pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
+pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
@@ -158,7 +161,8 @@ struct Attempt {
 /// 3. [`handle_path_up`](Self::handle_path_up) is reported after each login, after the identity was
 ///    read through the new session and before anything else is sent there.
 ///    Before it, and before a fence step that is done, [`handle_nexus`](Self::handle_nexus) tells whom the
-///    session is with, if that is ever another portal group.
+///    session is with, if that is ever another portal group. With [`FenceConfig::preempt`] the nexus is
+///    registered before it is up, and [`handle_registered`](Self::handle_registered) tells what came of it.
 /// 4. Before `handle_timeout`, and after the answer to a probe, it reports by
 ///    [`handle_activity`](Self::handle_activity) when each connection last received something.
 ///    (A success of an attempt counts by itself.)

@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     Attempt,
-    action::{IoClass, IoKind, Outcome, Scope},
+    action::{FenceStepId, IoClass, IoKind, Outcome, Scope},
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
     latency::Latency,
+    path_keys::KeyRefusal,
     suspicion::Suspicion,
     throughput::Throughput,
 };
@@ -127,7 +128,22 @@ pub(crate) struct Path {
     /// There is a connection, wherever it leads.
     pub(crate) open: bool,
     /// Asked to be closed abortively; not reported closed yet.
-    pub(crate) fencing: bool,
+    fencing: bool,
+    /// The order that is under way against it.
+    pub(crate) preempted_by: Option<FenceStepId>,
+    /// Back, and held until its lost writes are preempted.
+    pub(crate) awaits_preemption: bool,
+    /// Has to be registered before it takes I/O.
+    pub(crate) is_unregistered: bool,
+    /// Any of the three: one question for every I/O.
+    is_barred: bool,
+    /// Has taken no I/O since its login.
+    pub(crate) is_fresh: bool,
+    /// What its present nexus is registered with.
+    pub(crate) key: Option<u64>,
+    pub(crate) key_refused: Option<KeyRefusal>,
+    /// Preempted while it had no connection, or none that was told of.
+    pub(crate) preempted_meanwhile: bool,
     pub(crate) removing: bool,
     /// `Close` was asked for.
     pub(crate) closing: bool,
@@ -160,6 +176,14 @@ impl Path {
             suspicion: Suspicion::new(now),
             open: false,
             fencing: false,
+            preempted_by: None,
+            awaits_preemption: false,
+            is_unregistered: false,
+            is_barred: false,
+            is_fresh: false,
+            key: None,
+            key_refused: None,
+            preempted_meanwhile: false,
             removing: false,
             closing: false,
             epoch: 0,
@@ -181,8 +205,12 @@ impl Path {
         if self.removing {
             return Standing::Out(DownReason::Removed);
         }
-        if self.fencing {
-            return Standing::Out(DownReason::Fenced);
+        if self.is_barred {
+            return Standing::Out(if self.fencing {
+                DownReason::Fenced
+            } else {
+                DownReason::Preempting
+            });
         }
         if let Some(reason) = self.checker.fault() {
             return Standing::Out(reason);
@@ -194,6 +222,21 @@ impl Path {
             return Standing::Doubtful(SuspectCause::PathError);
         }
         Standing::Usable
+    }
+
+    pub(crate) const fn set_fencing(&mut self, is: bool) {
+        self.fencing = is;
+        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
+    }
+
+    pub(crate) const fn set_awaiting(&mut self, is: bool) {
+        self.awaits_preemption = is;
+        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
+    }
+
+    pub(crate) const fn set_unregistered(&mut self, is: bool) {
+        self.is_unregistered = is;
+        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
     }
 
     pub(crate) const fn is_usable(&self) -> bool {

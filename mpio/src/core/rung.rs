@@ -15,6 +15,8 @@ pub enum FenceRung {
     Reinstatement,
     /// The same through another portal of the portal group, while the lost path stays away.
     SiblingReinstatement,
+    /// PREEMPT AND ABORT through another path, with the key of the lost one.
+    PreemptAndAbort,
     /// LOGICAL UNIT RESET through another path.
     UnitReset,
     /// The target's quiesce time passes.
@@ -25,11 +27,12 @@ pub enum FenceRung {
 
 impl FenceRung {
     /// All of them, in the order of the ladder.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AbortiveClose,
         Self::Accounting,
         Self::Reinstatement,
         Self::SiblingReinstatement,
+        Self::PreemptAndAbort,
         Self::UnitReset,
         Self::TimedWait,
         Self::OutcomeUnknown,
@@ -47,6 +50,7 @@ impl fmt::Display for FenceRung {
             Self::Accounting => "accounting",
             Self::Reinstatement => "reinstatement",
             Self::SiblingReinstatement => "reinstatement through a sibling",
+            Self::PreemptAndAbort => "preempt and abort",
             Self::UnitReset => "logical unit reset",
             Self::TimedWait => "timed wait",
             Self::OutcomeUnknown => "outcome unknown",
@@ -68,6 +72,12 @@ pub enum SkipReason {
     NoPath,
     /// The path's logins have led to another portal group since: what they reinstate is another nexus.
     OtherNexus,
+    /// The path is in use again, or its nexus is: to preempt it would abort what is under way.
+    InUse,
+    /// The path was not registered; [`Event::KeyRefused`](super::Event::KeyRefused) has told why.
+    NotRegistered,
+    /// Others use persistent reservations there.
+    OthersReserve,
 }
 
 impl fmt::Display for SkipReason {
@@ -78,6 +88,9 @@ impl fmt::Display for SkipReason {
             Self::NoSibling => "no usable path to the same portal group",
             Self::NoPath => "no usable path",
             Self::OtherNexus => "the path has been with another portal group since",
+            Self::InUse => "the path is in use again",
+            Self::NotRegistered => "the path has no key",
+            Self::OthersReserve => "others use persistent reservations",
         })
     }
 }

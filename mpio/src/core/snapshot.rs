@@ -106,9 +106,12 @@ impl PathSnapshot {
     pub fn state_words(&self) -> String {
         let device = match self.down {
             None => "running",
-            Some(DownReason::Ghost | DownReason::NotReady | DownReason::CheckerTimeout) => {
-                "running"
-            }
+            Some(
+                DownReason::Ghost
+                | DownReason::NotReady
+                | DownReason::CheckerTimeout
+                | DownReason::Preempting,
+            ) => "running",
             Some(_) => "offline",
         };
         format!("{} {} {device}", self.dm_state(), self.checker)

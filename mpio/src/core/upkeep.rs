@@ -18,6 +18,10 @@ impl Multipath {
     /// told for sure, so that one does not count either.
     pub fn handle_nexus(&mut self, path: PathId, group: Option<PortalGroup>, changes: u64) {
         if let Some(entry) = self.paths.get_mut(path.0) {
+            if entry.nexus != changes {
+                // What is registered there is the nexus of before.
+                entry.key = None;
+            }
             entry.nexus = changes;
             if group.is_some() {
                 entry.portal_group = group;
@@ -34,7 +38,7 @@ impl Multipath {
         };
         if !entry.is_open() {
             entry.open = true;
-            entry.fencing = false;
+            entry.set_fencing(false);
             entry.epoch = entry.epoch.wrapping_add(1);
         }
         match identity {
@@ -43,6 +47,7 @@ impl Multipath {
                     return;
                 }
                 entry.link = Link::Up;
+                entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
                 entry.suspicion.reset(now);
                 let (epoch, nexus) = (entry.epoch, entry.nexus);
@@ -82,7 +87,8 @@ impl Multipath {
         };
         entry.link = Link::Down(reason);
         entry.open = false;
-        entry.fencing = false;
+        entry.set_fencing(false);
+        entry.set_unregistered(false);
         entry.checker.stop();
         entry.suspicion.reset(now);
         let removed = entry.closing;
@@ -188,7 +194,7 @@ impl Multipath {
                 }),
                 Step::Suspect => self.restless = true,
                 Step::Condemn => {
-                    path.fencing = true;
+                    path.set_fencing(true);
                     self.actions.push_back(Action::Fence { path: id });
                     self.restless = true;
                 }
@@ -200,6 +206,9 @@ impl Multipath {
     pub(super) fn settle(&mut self, now: Instant) {
         if !self.ghosts.is_empty() {
             self.lay_ghosts(now);
+        }
+        if self.config.fence.preempt.is_some() {
+            self.weigh_preemptions();
         }
         if self.former.is_some() {
             self.lay_former(now);
@@ -245,6 +254,7 @@ impl Multipath {
             let event = match (was, is) {
                 (_, Standing::Usable) => {
                     path.failing_over = false;
+                    path.is_fresh = false;
                     path.throughput.restart(now);
                     match was {
                         Standing::Out(_) => Event::PathUp { path: id },

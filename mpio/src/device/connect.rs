@@ -10,7 +10,7 @@ use iscsi_client::{
     isid::SessionSlot,
     logical_unit::{LogicalUnit, LogicalUnitOptions},
 };
-use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+use iscsi_proto::{name::IscsiName, planted::Bug, portal::Portal, scsi::Lun};
 
 use super::{
     JoinError, MultipathDevice, MultipathDriver,
@@ -18,7 +18,7 @@ use super::{
     join::{Candidate, Opening},
 };
 use crate::{
-    core::{Config, PathAttributes},
+    core::{Config, PathAttributes, PathKeys},
     path::Path,
 };
 
@@ -310,9 +310,17 @@ impl MultipathBuilder {
             let name: Arc<str> = name.into();
             let (initiator, lun, called) = (initiator.clone(), self.lun, Arc::clone(&name));
             let unit = self.unit.clone().fail_fast();
+            let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
+            let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
             Opening::new(name, move || {
                 let called = Arc::clone(&called);
-                open(initiator.clone(), to.clone(), lun, unit.clone(), called)
+                open(
+                    initiator.clone(),
+                    to.clone(),
+                    (lun, keys),
+                    unit.clone(),
+                    called,
+                )
             })
         })
         .collect()
@@ -322,7 +330,7 @@ impl MultipathBuilder {
 fn open(
     initiator: Initiator,
     to: SessionTarget,
-    lun: Lun,
+    (lun, keys): (Lun, Option<PathKeys>),
     options: LogicalUnitOptions,
     name: Arc<str>,
 ) -> BoxFuture<'static, Result<Candidate<LogicalUnit>, Error>> {
@@ -333,7 +341,13 @@ fn open(
         let mut status = path.status();
         status.generation = generation;
         let attributes = PathAttributes::new(name);
+        // What cannot be found out now is tried again by the device, which does not use the path before.
+        let registered = match keys {
+            Some(keys) => Path::register(&path, keys).await.ok(),
+            None => None,
+        };
         Ok(Candidate {
+            registered,
             local_end: path.local_end(),
             attributes,
             path,

@@ -24,13 +24,17 @@ use iscsi_client::{
 
 use super::{
     info,
-    job::Job,
+    job::{Job, Preempt},
     join::{Candidate, Opening},
+    keys,
     outcome::outcome_of,
     shared::{Member, Shared, State},
 };
 use crate::{
-    core::{AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, ProbeReport},
+    core::{
+        AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, PathKeys, Preempted,
+        ProbeReport, Registered,
+    },
     path::{Path, PathLink, PathStatus},
 };
 
@@ -40,14 +44,19 @@ enum Report<P> {
     Ended(AttemptId, Outcome),
     Status(PathId, PathStatus),
     /// With the number of the verification.
-    Verified(PathId, u64, Result<IdentityCheck, Error>),
+    Verified(PathId, u64, Result<Verified, Error>),
     Info(PathId, Result<Arc<DeviceInfo>, Error>),
     /// Whether a rung of the fencing ladder did what it is for.
     /// With the path whose nexus it was about, if it was about one.
     Fenced(FenceStepId, Option<PathId>, bool),
+    Preempted(Preempt, Preempted),
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
 }
+
+/// Whose unit a connection leads to; and, where keys are configured and it is the right one, what became of
+/// the registration.
+type Verified = (IdentityCheck, Option<Registered>);
 
 /// Before the identity is asked for again when it could not be read though the connection is up.
 const VERIFY_PAUSE: Duration = Duration::from_secs(1);
@@ -115,6 +124,18 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Fenced(step, Some(id), reinstate(&*dead, &*via).await)
                 }));
             }
+            Job::Register(id) => self.verify(id, Duration::ZERO),
+            Job::Preempt(order) => {
+                let via = self.path(order.via);
+                let (keys, planted) = (self.keys(), self.shared.planted);
+                self.jobs.push(Box::pin(async move {
+                    let (Some(via), Some(keys)) = (via, keys) else {
+                        return Report::Preempted(order, Preempted::Failed);
+                    };
+                    let result = via.preempt_and_abort(keys, order.own, order.victim).await;
+                    Report::Preempted(order, keys::preempted(planted, &result))
+                }));
+            }
             Job::ResetUnit(step, via) => {
                 let via = self.path(via);
                 self.jobs.push(Box::pin(async move {
@@ -126,8 +147,10 @@ impl<P: Path> MultipathDriver<P> {
             }
             Job::Close(id) => {
                 let path = self.path(id);
+                let key = self.shared.look(|state| state.core.registered_key(id));
                 self.jobs.push(Box::pin(async move {
                     if let Some(path) = path {
+                        keys::unregister(&*path, key).await;
                         path.close().await;
                     }
                     Report::Closed(id)
@@ -170,6 +193,11 @@ impl<P: Path> MultipathDriver<P> {
             .look(|state| state.member(id).map(|member| Arc::clone(&member.path)))
     }
 
+    /// What paths are registered with.
+    fn keys(&self) -> Option<PathKeys> {
+        self.shared.look(|state| state.keys())
+    }
+
     fn watch(&self, id: PathId, path: Arc<P>, seen: u64) {
         self.jobs.push(Box::pin(async move {
             Report::Status(id, path.changed(seen).await)
@@ -192,9 +220,10 @@ impl<P: Path> MultipathDriver<P> {
         });
         let Some((path, number)) = begun else { return };
         let runtime = Arc::clone(&self.shared.runtime);
+        let (keys, planted) = (self.keys(), self.shared.planted);
         self.jobs.push(Box::pin(async move {
             sleep(&*runtime, delay).await;
-            Report::Verified(id, number, path.verify().await)
+            Report::Verified(id, number, keys::verify(&*path, keys, planted).await)
         }));
     }
 
@@ -212,6 +241,10 @@ impl<P: Path> MultipathDriver<P> {
                     state.core.handle_fence_step(now, step, done);
                 });
             }
+            Report::Preempted(order, result) => self.act(|state, now| {
+                state.tell_nexus(order.dead);
+                state.core.handle_preempted(now, order.step, result);
+            }),
             Report::Status(path, status) => self.status(path, status),
             Report::Verified(path, number, result) => self.verified(path, number, result),
             Report::Info(id, result) => {
@@ -296,7 +329,7 @@ impl<P: Path> MultipathDriver<P> {
         }
     }
 
-    fn verified(&mut self, id: PathId, number: u64, result: Result<IdentityCheck, Error>) {
+    fn verified(&mut self, id: PathId, number: u64, result: Result<Verified, Error>) {
         let again = self.act(|state, now| {
             // One that was overtaken by a loss was about another connection.
             let member = state.member_mut(id).filter(|m| m.verification == number)?;
@@ -307,12 +340,15 @@ impl<P: Path> MultipathDriver<P> {
                 member.verified = false;
                 return None;
             }
-            let Ok(identity) = result else {
+            let Ok((identity, registered)) = result else {
                 return Some(VERIFY_PAUSE);
             };
             member.verified = identity == IdentityCheck::Verified;
             let again = (!member.verified).then_some(MISMATCH_PAUSE);
             state.tell_nexus(id);
+            if let Some(registered) = registered {
+                state.core.handle_registered(now, id, registered);
+            }
             state.core.handle_path_up(now, id, identity);
             info::update(state);
             again

@@ -5,12 +5,25 @@ use std::fmt;
 use super::{join::Opening, vessel::Vessel};
 use crate::core::{AttemptId, FenceStepId, PathId, ProbeKind};
 
+/// A PREEMPT AND ABORT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preempt {
+    pub(super) step: FenceStepId,
+    pub(super) dead: PathId,
+    pub(super) via: PathId,
+    pub(super) own: u64,
+    pub(super) victim: u64,
+}
+
 /// Something for the driver to do.
 pub(super) enum Job<P> {
     Probe(PathId, ProbeKind),
     Fence(PathId),
     /// The nexus of the first path, through the second.
     Reinstate(FenceStepId, PathId, PathId),
+    /// The nexus of a path is to be registered, whatever is known of it.
+    Register(PathId),
+    Preempt(Preempt),
     ResetUnit(FenceStepId, PathId),
     Close(PathId),
     /// A write whose caller is gone, to be seen to its end.
@@ -29,6 +42,8 @@ impl<P> fmt::Debug for Job<P> {
             Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
             Self::Fence(path) => write!(f, "Fence({path})"),
             Self::Reinstate(_, dead, via) => write!(f, "Reinstate({dead}, {via})"),
+            Self::Register(path) => write!(f, "Register({path})"),
+            Self::Preempt(Preempt { dead, via, .. }) => write!(f, "Preempt({dead}, {via})"),
             Self::ResetUnit(_, via) => write!(f, "ResetUnit({via})"),
             Self::Close(path) => write!(f, "Close({path})"),
             Self::Finish(attempt, _) => write!(f, "Finish({attempt})"),

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
 
 use crate::{
-    core::PathAttributes,
+    core::{PathAttributes, Registered},
     path::{LocalEnd, Path, PathStatus},
 };
 
@@ -60,6 +60,8 @@ pub(super) struct Candidate<P> {
     pub(super) attributes: PathAttributes,
     pub(super) path: P,
     pub(super) status: PathStatus,
+    /// What became of its registration, if one was tried.
+    pub(super) registered: Option<Registered>,
     /// Looked up before the device's lock is taken: it asks the operating system.
     pub(super) local_end: Option<LocalEnd>,
 }

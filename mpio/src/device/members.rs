@@ -31,28 +31,38 @@ impl<P: Path> State<P> {
             attributes,
             path,
             status,
+            registered,
             local_end,
         } = candidate;
         let sharing = self.shares_cable(local_end.as_ref());
         let id = self.core.add_path(now, attributes);
         let up = status.link == PathLink::Up;
+        // Of this very nexus, if nothing has happened since.
+        let registered = registered.filter(|_| path.status().generation == status.generation);
+        let verified = up && (registered.is_some() || self.keys().is_none());
         self.insert(Member {
             id,
             path: Arc::new(path),
             local_end,
             generation: status.generation,
             up,
-            verified: up,
+            verified,
             verifying: false,
             verification: 0,
         });
         self.tell_nexus(id);
-        if up {
+        if verified {
+            if let Some(registered) = registered {
+                self.core.handle_registered(now, id, registered);
+            }
             // Its identity was read through this very connection; if that was lost meanwhile, the
             // generation tells the watch at once.
             self.core.handle_path_up(now, id, IdentityCheck::Verified);
         }
         self.jobs.push(Job::Watch(id));
+        if up && !verified {
+            self.jobs.push(Job::Verify(id));
+        }
         if let Some(with) = sharing {
             self.log.push(now, Event::SharedDevice { path: id, with });
             self.news = true;

@@ -7,6 +7,7 @@ mod info;
 mod io;
 mod job;
 mod join;
+mod keys;
 mod log;
 mod members;
 mod outcome;
@@ -86,6 +87,7 @@ impl<P: Path> MultipathDevice<P> {
         let candidates = paths.into_iter().map(|(attributes, path)| Candidate {
             attributes,
             status: path.status(),
+            registered: None,
             local_end: path.local_end(),
             path,
         });
@@ -132,6 +134,7 @@ impl<P: Path> MultipathDevice<P> {
         let candidate = Candidate {
             attributes,
             status: path.status(),
+            registered: None,
             local_end: path.local_end(),
             path,
         };

@@ -27,7 +27,11 @@ use iscsi_client::{device::DeviceInfo, logical_unit::Recall, runtime::Runtime};
 use iscsi_proto::planted::Planted;
 use smallvec::SmallVec;
 
-use super::{job::Job, log::EventLog, vessel::Vessel};
+use super::{
+    job::{Job, Preempt},
+    log::EventLog,
+    vessel::Vessel,
+};
 use crate::{
     core::{
         Action, AttemptId, IoId, Multipath, PathId, Verdict,
@@ -355,6 +359,20 @@ impl<P: Path> State<P> {
             Action::Reinstate { step, dead, via } => {
                 self.jobs.push(Job::Reinstate(step, dead, via));
             }
+            Action::Register { path } => self.jobs.push(Job::Register(path)),
+            Action::Preempt {
+                step,
+                dead,
+                via,
+                own,
+                victim,
+            } => self.jobs.push(Job::Preempt(Preempt {
+                step,
+                dead,
+                via,
+                own,
+                victim,
+            })),
             Action::ResetUnit { step, via } => self.jobs.push(Job::ResetUnit(step, via)),
             Action::Close { path } => self.jobs.push(Job::Close(path)),
         }

@@ -14,6 +14,15 @@ use mpio::core::{
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const S: Duration = Duration::from_secs(1);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Preemption {
+    pub(crate) step: FenceStepId,
+    pub(crate) dead: PathId,
+    pub(crate) via: PathId,
+    pub(crate) own: u64,
+    pub(crate) victim: u64,
+}
+
 pub(crate) struct Harness {
     pub(crate) core: Multipath,
     pub(crate) now: Instant,
@@ -28,6 +37,10 @@ pub(crate) struct Harness {
     pub(crate) fences: Vec<PathId>,
     /// Rungs to be carried out: whose nexus through which path.
     pub(crate) reinstatements: Vec<(FenceStepId, PathId, PathId)>,
+    /// Preemptions: whose commands through which path, and with which keys.
+    pub(crate) preemptions: Vec<Preemption>,
+    /// Paths that are to be registered.
+    pub(crate) to_register: Vec<PathId>,
     /// And resets, through which path.
     pub(crate) resets: Vec<(FenceStepId, PathId)>,
     /// When each was asked for, and after how many ends of attempts.
@@ -85,6 +98,8 @@ impl Harness {
             probes: Vec::new(),
             fences: Vec::new(),
             reinstatements: Vec::new(),
+            preemptions: Vec::new(),
+            to_register: Vec::new(),
             resets: Vec::new(),
             asked: HashMap::new(),
             ends: 0,
@@ -280,6 +295,23 @@ impl Harness {
                 Action::Reinstate { step, dead, via } => {
                     self.asked.insert(step, (self.now, self.ends));
                     self.reinstatements.push((step, dead, via));
+                }
+                Action::Register { path } => self.to_register.push(path),
+                Action::Preempt {
+                    step,
+                    dead,
+                    via,
+                    own,
+                    victim,
+                } => {
+                    self.asked.insert(step, (self.now, self.ends));
+                    self.preemptions.push(Preemption {
+                        step,
+                        dead,
+                        via,
+                        own,
+                        victim,
+                    });
                 }
                 Action::ResetUnit { step, via } => {
                     self.asked.insert(step, (self.now, self.ends));

@@ -14,6 +14,7 @@ mod identity;
 mod no_path;
 mod overlap;
 mod path_error;
+mod preempt;
 mod random_walk;
 mod selectors;
 mod service_time;

@@ -7,11 +7,16 @@ use std::{
 
 use mpio::core::{
     AttemptId, Config, DownReason, Execution, FenceConfig, FenceResult, FenceRung, FormerLife,
-    IdentityCheck, IoClass, IoId, NoPathRetry, Outcome, PathAttributes, PathGroupingPolicy, PathId,
-    PortalGroup, ProbeReport, ProbeResult, Retry, Scope, Verdict, WriterMode,
+    IdentityCheck, IoClass, IoId, KeyRefusal, NoPathRetry, Outcome, PathAttributes,
+    PathGroupingPolicy, PathId, PathKeys, PortalGroup, PreemptAndAbort, Preempted, ProbeReport,
+    ProbeResult, Registered, Retry, Scope, Verdict, WriterMode,
 };
 
 use super::harness::{Harness, LOST, MS, S, TAKEN_BACK, UNSENT, failed};
+
+fn keys() -> PathKeys {
+    PathKeys::new(0x4d50, 1).unwrap()
+}
 
 struct XorShift(u64);
 
@@ -54,6 +59,10 @@ struct Walk {
     connected: Vec<PathId>,
     classes: HashMap<IoId, IoClass>,
     ghosts: Vec<LivingGhost>,
+    /// Who is registered at the target; the key of path n is its key.
+    registered: HashSet<PathId>,
+    /// The target refuses to register.
+    without_keys: bool,
     /// Writes of a former process may land, for so long after the first login.
     former: bool,
     first_login: Option<Instant>,
@@ -74,6 +83,7 @@ impl Walk {
         let modes = [WriterMode::Single, WriterMode::Shared];
         let mut coin = || random.below(2) == 0;
         let (barrier, quiet, reset) = (coin(), coin(), coin());
+        let (preempt, without_keys) = (coin(), random.below(5) == 0);
         let former = random.below(4) == 0 && (barrier || quiet || reset);
         let config = Config::builder()
             .no_path_retry(random.pick(&policies).unwrap())
@@ -81,6 +91,10 @@ impl Walk {
             .writer_mode(random.pick(&modes).unwrap())
             .reinstatement_is_barrier(barrier)
             .quiet_time(quiet.then_some(10 * S))
+            .preempt_and_abort(preempt.then_some(PreemptAndAbort {
+                keys: keys(),
+                drain: 2 * S,
+            }))
             .unit_reset(reset.then_some(2 * S))
             .fence_limit(LIMIT)
             .former_life(if former {
@@ -109,6 +123,8 @@ impl Walk {
             connected: Vec::new(),
             classes: HashMap::new(),
             ghosts: Vec::new(),
+            registered: HashSet::new(),
+            without_keys,
             former,
             first_login: None,
             logged_in: HashSet::new(),
@@ -121,6 +137,7 @@ impl Walk {
         match self.random.below(16) {
             0..=4 => self.submit(),
             5..=8 => self.end_something(),
+            9 if self.random.below(12) == 0 => self.forget(),
             9 => self.cut(),
             10 | 11 => self.connect(),
             12 => self.cancel(),
@@ -227,6 +244,7 @@ impl Walk {
     fn connect_to(&mut self, path: PathId, identity: IdentityCheck) {
         self.connected.push(path);
         if identity == IdentityCheck::Verified {
+            self.register(path);
             self.reinstated(path);
         }
         self.h.core.handle_path_up(self.h.now, path, identity);
@@ -235,6 +253,34 @@ impl Walk {
             self.h.core.handle_former_reinstated(self.h.now);
             self.h.drain();
         }
+    }
+
+    /// As a shell does it: before the path is up.
+    fn register(&mut self, path: PathId) {
+        if self.fence.preempt.is_none() {
+            return;
+        }
+        let registered = if self.without_keys {
+            Registered::Not(KeyRefusal::Unsupported)
+        } else {
+            self.registered.insert(path);
+            Registered::With(self.key(path))
+        };
+        self.h.core.handle_registered(self.h.now, path, registered);
+        self.h.drain();
+    }
+
+    fn key(&self, path: PathId) -> u64 {
+        let at = self.paths.iter().position(|&other| other == path).unwrap();
+        keys().key(at as u32)
+    }
+
+    /// The target loses its registrations, as without APTPL.
+    fn forget(&mut self) {
+        for path in self.connected.clone() {
+            self.disconnect(path, DownReason::ConnectionLost);
+        }
+        self.registered.clear();
     }
 
     /// The target has taken a login of the path itself.
@@ -310,6 +356,43 @@ impl Walk {
             self.h.core.handle_fence_step(self.h.now, step, done);
             self.h.drain();
         }
+        for path in std::mem::take(&mut self.h.to_register) {
+            if self.random.below(patience) > 0 {
+                self.h.to_register.push(path);
+            } else if self.connected.contains(&path) {
+                self.register(path);
+            }
+        }
+        for order in std::mem::take(&mut self.h.preemptions) {
+            assert!(self.fence.preempt.is_some() && !self.without_keys);
+            assert_eq!(order.victim, self.key(order.dead));
+            assert_eq!(order.own, self.key(order.via));
+            if self.random.below(patience) > 0 {
+                self.h.preemptions.push(order);
+                continue;
+            }
+            let knows = |path| self.registered.contains(&path);
+            let ways = self.connected.contains(&order.via) && knows(order.via);
+            let done = ways && knows(order.dead);
+            if done {
+                let (at, ends) = self.h.asked[&order.step];
+                let arrived =
+                    |since: Option<Instant>| since.is_some_and(|since| since + ARRIVAL <= at);
+                self.ghosts
+                    .retain(|g| g.path != order.dead || g.born > ends || !arrived(g.closed));
+                self.registered.remove(&order.dead);
+                let under_way = self.h.on(order.dead);
+                assert_eq!(under_way, [], "its own commands are aborted");
+            }
+            // The answer may be lost.
+            let result = if done && self.random.below(patience) == 0 {
+                Preempted::Done
+            } else {
+                Preempted::Failed
+            };
+            self.h.core.handle_preempted(self.h.now, order.step, result);
+            self.h.drain();
+        }
         for (step, via) in std::mem::take(&mut self.h.resets) {
             assert!(self.fence.unit_reset.is_some());
             if self.random.below(patience) > 0 {
@@ -366,6 +449,11 @@ impl Walk {
             self.checked += 1;
             assert!(self.connected.contains(&path), "{io} flies on a cut path");
             assert!(!self.former, "{io} flies over a former life");
+            let keyless = self.fence.preempt.is_none() || self.without_keys;
+            assert!(
+                keyless || self.registered.contains(&path),
+                "{io} without a key"
+            );
             for ghost in &self.ghosts {
                 let apart = ghost.range.end <= range.start || range.end <= ghost.range.start;
                 // The same bytes to the same place do no harm, where nobody else writes there.

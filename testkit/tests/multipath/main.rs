@@ -8,6 +8,7 @@ mod hostile;
 mod joining;
 mod lifecycle;
 mod no_path;
+mod preempt;
 mod scripted;
 mod shared_sessions;
 mod speed;

@@ -22,8 +22,8 @@ use iscsi_testkit::sim::{SimHandle, SimRuntime};
 use mpio::{
     LocalEnd, MultipathDevice, Path, PathLink, PathStatus,
     core::{
-        Config, DownReason, Event, IdentityCheck, PathAttributes, PathSnapshot, PortalGroup,
-        ProbeKind, ProbeResult,
+        Config, DownReason, Event, IdentityCheck, KeyRefusal, PathAttributes, PathKeys,
+        PathSnapshot, PortalGroup, Preempted, ProbeKind, ProbeResult, Registered,
     },
 };
 
@@ -197,6 +197,18 @@ impl Path for Scripted {
 
     async fn reinstate(&self, _: &Self) -> Result<(), Error> {
         Err(Error::not_executed(ErrorKind::Transport))
+    }
+
+    async fn register(&self, _: PathKeys) -> Result<Registered, Error> {
+        Ok(Registered::Not(KeyRefusal::Unsupported))
+    }
+
+    async fn unregister(&self, _: u64) -> Result<(), Error> {
+        Err(Error::not_executed(ErrorKind::Unsupported))
+    }
+
+    async fn preempt_and_abort(&self, _: PathKeys, _: u64, _: u64) -> Result<Preempted, Error> {
+        Err(Error::not_executed(ErrorKind::Unsupported))
     }
 
     async fn reset_unit(&self) -> Result<(), Error> {
