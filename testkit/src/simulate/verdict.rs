@@ -111,14 +111,17 @@ fn attentions(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation
 }
 
 /// I6, Time2Wait. Not where a login of the same name may be another's (a sibling reinstates the session of
-/// a lost path, a device that is opened again has sessions of the same names), or an old one that was held
+/// a lost path, a device that is opened again, or a host that has died, has sessions of the same names), or an old one that was held
 /// up, nor where the target asks for another time.
 fn losses(plan: &Plan, attempts: &[LoginAttempt], state: &State) -> Result<(), Violation> {
     let time2wait = u64::from(plan.session.time2wait) * 1_000_000_000;
     let asks = |fault: &Fault| {
         matches!(
             fault.what,
-            What::Notice { .. } | What::Reopen { .. } | What::RemovePath { .. }
+            What::Notice { .. }
+                | What::Reopen { .. }
+                | What::RemovePath { .. }
+                | What::CrashHost { .. }
         )
     };
     let has_siblings = plan.device.fence.barrier && plan.device.fence.sibling;

@@ -74,5 +74,10 @@ found! {
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;
-    flush_failure_ignored: FlushFailureIgnored by 871;
+    flush_failure_ignored: FlushFailureIgnored by 1397;
+    former_life_forgotten: FormerLifeForgotten by 1;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
+    former_time_skipped: FormerTimeSkipped by 1;
+    shared_repeats_at_once: SharedRepeatsAtOnce by 352;
+    name_not_asked_again: NameNotAskedAgain by 24;
 }
