@@ -70,7 +70,7 @@ found! {
     attention_swallowed: AttentionSwallowed by 0;
     attention_told_twice: AttentionToldTwice by 0;
     conflict_is_busy: ConflictIsBusy by 2;
-    dropped_means_not_executed: DroppedMeansNotExecuted by 46;
+    dropped_means_not_executed: DroppedMeansNotExecuted by 69;
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;
