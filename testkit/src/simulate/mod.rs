@@ -29,11 +29,14 @@ mod lives;
 mod locking;
 mod locks;
 mod memory;
+mod observe;
+mod others;
 mod plan;
 mod run;
 mod shrink;
 mod tally;
 mod trace;
+mod verdict;
 mod wire;
 mod world;
 

@@ -445,6 +445,13 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// Another initiator reserves a unit for a while.
+    Reserve {
+        /// The logical unit.
+        unit: u16,
+        /// Whether it keeps others from reading, too.
+        exclusive: bool,
+    },
     /// Another unit is there for a while.
     Remap {
         /// The logical unit.
@@ -488,6 +495,7 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Remap { .. } => "remap",
+            Self::Reserve { .. } => "reservation",
             Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
                 Death::Reset => "host killed",
@@ -541,7 +549,7 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } => is_unit(unit),
+            What::Remap { unit } | What::Reserve { unit, .. } => is_unit(unit),
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
@@ -591,6 +599,7 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames
             | What::CrashHost { .. } => false,
