@@ -9,7 +9,7 @@ use super::plan::{
     Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
-use super::wire::Wire;
+use super::{preempt, wire::Wire};
 use crate::{
     sim::Rng,
     target::{PortState, Reinstatement, WriteHold},
@@ -83,6 +83,7 @@ impl Plan {
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
+        preempt::draw(&mut plan);
         plan
     }
 
@@ -385,6 +386,7 @@ fn fence(rng: &mut Rng, hosts: u8) -> Fence {
         barrier,
         quiesce: by_time.then(|| time(rng, MS, 500, 10_000)),
         sibling: rng.chance(700),
+        preempt: None,
         // It would end the commands of another host as well.
         unit_reset: (hosts == 1 && rng.chance(300)).then(|| time(rng, MS, 100, 2000)),
         limit: time(rng, S, 2, 60),

@@ -25,6 +25,7 @@ mod faults;
 mod finding;
 mod memory;
 mod plan;
+mod preempt;
 mod run;
 mod shrink;
 mod tally;

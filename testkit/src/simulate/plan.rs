@@ -7,7 +7,7 @@ use mpio::core::{
     Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode,
 };
 
-use super::{check::invariants::Bound, wire::Wire};
+use super::{check::invariants::Bound, preempt, wire::Wire};
 use crate::target::{PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -128,6 +128,8 @@ pub struct Fence {
     pub quiesce: Option<Duration>,
     /// Whether a session may be reinstated through another portal of its group.
     pub sibling: bool,
+    /// Whether the commands of a lost path are aborted by its reservation key, and how long after the loss.
+    pub preempt: Option<Duration>,
     /// Whether units may be reset, and how long after the loss.
     pub unit_reset: Option<Duration>,
     /// How long a proof may take.
@@ -143,6 +145,7 @@ impl Fence {
             barrier: false,
             quiesce: Some(time),
             sibling: false,
+            preempt: None,
             unit_reset: None,
             limit: Duration::from_secs(60),
         }
@@ -215,6 +218,7 @@ impl DeviceTerms {
             .reinstatement_is_barrier(fence.barrier)
             .quiet_time(fence.quiesce)
             .sibling_reinstatement(fence.sibling)
+            .preempt_and_abort(fence.preempt.and_then(preempt::terms))
             .unit_reset(fence.unit_reset)
             .fence_limit(fence.limit);
         builder.build().unwrap_or_default()

@@ -116,6 +116,10 @@ impl Reservations {
         nexuses.collect()
     }
 
+    pub(super) fn is_registered(&self, nexus: &Nexus) -> bool {
+        self.key_of(nexus).is_some()
+    }
+
     fn key_of(&self, nexus: &Nexus) -> Option<u64> {
         let found = self.registrations.iter().find(|one| one.nexus == *nexus);
         found.map(|one| one.key)
