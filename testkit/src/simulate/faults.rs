@@ -77,7 +77,9 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
-        What::Resize { unit, .. } | What::Remap { unit } => usize::from(unit) < plan.units.len(),
+        What::Resize { unit, .. } | What::Remap { unit } | What::Clear { unit } => {
+            usize::from(unit) < plan.units.len()
+        }
         _ => true,
     }
 }
@@ -115,6 +117,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
+        What::Clear { unit } => core.clear_registrations(unit),
         What::Attention { unit, code } => core.raise_attention(unit, code.0, code.1),
         What::PortState { group, state } => core.set_port_state(group, state),
         What::RefuseLogins { portal, status } => {
@@ -233,6 +236,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             let own = LunConfig::new(unit, 512);
             core.remap(unit, own.naa, &own.serial);
         }
+        What::Clear { .. } => {}
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }
 }

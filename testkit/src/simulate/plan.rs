@@ -432,6 +432,11 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// Somebody ends all registrations of a unit, by a CLEAR.
+    Clear {
+        /// The logical unit.
+        unit: u16,
+    },
     /// Another unit is there for a while.
     Remap {
         /// The logical unit.
@@ -464,6 +469,7 @@ impl What {
             Self::Flip { .. } => "flip",
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
+            Self::Clear { .. } => "clear",
             Self::Remap { .. } => "remap",
         }
     }
@@ -512,7 +518,7 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } => is_unit(unit),
+            What::Remap { unit } | What::Clear { unit } => is_unit(unit),
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
@@ -562,6 +568,7 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Clear { .. }
             | What::Remap { .. } => false,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpio::core::{PathKeys, PreemptAndAbort};
 
-use super::plan::Plan;
+use super::plan::{Fault, Plan, What};
 use crate::sim::Rng;
 
 /// Which hosts use the units in this way.
@@ -22,6 +22,17 @@ pub(super) fn draw(plan: &mut Plan) {
     }
     let millis = 100 + rng.below(400);
     fence.preempt = Some(Duration::from_millis(millis));
+    // An order against a key that is gone is a conflict, and proves nothing.
+    for _ in 0..rng.below(4) {
+        let unit = u16::try_from(rng.below(plan.units.len() as u64)).unwrap_or_default();
+        let latest = plan.calm.saturating_sub(Duration::from_secs(5)).as_micros();
+        let latest = u64::try_from(latest).unwrap_or(1);
+        let at = Duration::from_micros(500_000 + rng.below(latest));
+        let what = What::Clear { unit };
+        let lasts = Duration::from_millis(1);
+        plan.faults.push(Fault { at, lasts, what });
+    }
+    plan.faults.sort_by_key(|fault| fault.at);
 }
 
 /// As a configuration has it. All hosts say that they are the same one: their names tell them apart.

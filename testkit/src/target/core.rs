@@ -24,7 +24,7 @@ use super::{
     hardship::Hardship,
     lun::LogicalUnit,
     on_demand::OnDemand,
-    reservations::{Refusal, Reservations},
+    reservations::{Notice, Refusal, Reservations},
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -478,6 +478,27 @@ impl TargetCore {
         }
     }
 
+    /// Ends all registrations of LUN `number`, and its reservation, as a CLEAR does that another host sends:
+    /// every nexus that was registered finds a unit attention (2A/03, RESERVATIONS PREEMPTED).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN.
+    pub fn clear_registrations(&self, number: u16) {
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        let notices = lun.reservations(Reservations::clear_all);
+        self.notify(number, notices);
+    }
+
+    fn notify(&self, number: u16, notices: Vec<Notice>) {
+        let sessions = lock(&self.sessions);
+        for (nexus, asc, ascq) in notices {
+            if let Some(session) = sessions.get(&nexus) {
+                session.add_attention(number, asc, ascq);
+            }
+        }
+    }
+
     /// Writes that came from an I_T nexus that had not been registered (SPC-4 section 5.12.7) at any time since
     /// its login. Nobody has to be, unless all are meant to be.
     #[must_use]
@@ -552,12 +573,7 @@ impl TargetCore {
             registered.push(number);
         }
         drop(registered);
-        let sessions = lock(&self.sessions);
-        for (nexus, asc, ascq) in notices {
-            if let Some(session) = sessions.get(&nexus) {
-                session.add_attention(lun.config.number, asc, ascq);
-            }
-        }
+        self.notify(number, notices);
         Some(End::Good)
     }
 

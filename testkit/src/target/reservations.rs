@@ -259,6 +259,17 @@ impl Reservations {
         })
     }
 
+    /// As by somebody who is registered for that alone.
+    pub(super) fn clear_all(&mut self) -> Vec<Notice> {
+        let (asc, ascq) = RESERVATIONS_PREEMPTED;
+        let nexuses = self.registrants().into_iter();
+        let notices = nexuses.map(|nexus| (nexus, asc, ascq)).collect();
+        self.registrations.clear();
+        self.holder = None;
+        self.generation = self.generation.wrapping_add(1);
+        notices
+    }
+
     fn clear(&mut self, nexus: &Nexus) -> Vec<Notice> {
         let notices = self.tell_others(nexus, RESERVATIONS_PREEMPTED);
         self.registrations.clear();
