@@ -131,6 +131,8 @@ bugs! {
 
     /// A session is reinstated under the ISID that it had (section 6.3.5).
     ReconnectsAsAnother = "reconnects-as-another", "L1";
+    /// A name that cannot be resolved now may be later.
+    NameNotAskedAgain = "name-not-asked-again", "L2";
     /// Whoever leaves a slot wakes the next in the line.
     LineNotWoken = "line-not-woken", "L1";
     /// Guest memory is not touched after a request was dropped.
@@ -154,6 +156,14 @@ bugs! {
     EveryLoginIsBarrier = "every-login-is-barrier", "I16";
     /// A login that another portal group takes reinstates nothing (section 4.4.2).
     AnotherNexusCounts = "another-nexus-counts", "I16";
+    /// Nothing that modifies is sent while the writes of a former life may land.
+    FormerLifeForgotten = "former-life-forgotten", "I16";
+    /// The writes of a former life are dead when each nexus that it had was reinstated, not one of them.
+    FirstLoginReinstatesAll = "first-login-reinstates-all", "I16";
+    /// The quiesce time after a former life runs from the first login to its end.
+    FormerTimeSkipped = "former-time-skipped", "I16";
+    /// Where others write too, a lost write is not tried again while its ghost may land.
+    SharedRepeatsAtOnce = "shared-repeats-at-once", "I1";
     /// What is preempted is the key of the lost path, and of no other (SPC-4 section 5.12.11.2).
     HealthyPathPreempted = "healthy-path-preempted", "I16";
     /// RESERVATION CONFLICT says that nothing was preempted (SPC-4 section 5.12.11.2.4).

@@ -2,6 +2,7 @@
 //!
 //! * [`conformance`]: what every `BlockDevice` owes its callers.
 //! * [`simulate`]: the real client and multipath device in such a world, under a seed, with faults, and judged.
+//! * [`scripted`]: a target that says what a test tells it to say, PDU by PDU.
 //! * [`sim`]: a runtime with virtual time, seeded scheduling and a network that can be cut.
 //! * [`target`]: a target of its own state machines, over TCP or over that network, with faults.
 //! * [`pair`]: the two protocol cores face to face in virtual time, without any runtime.
@@ -10,6 +11,7 @@
 pub mod conformance;
 pub mod pair;
 pub mod pattern;
+pub mod scripted;
 pub mod sim;
 pub mod simulate;
 pub mod target;

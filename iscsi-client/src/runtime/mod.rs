@@ -66,6 +66,11 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>>;
 
     /// Opens a connection as `dial` says. Dropping the future abandons the attempt.
+    ///
+    /// A process that is killed should not go on sending: with `SO_LINGER` of 0 its kernel resets the
+    /// connection and forgets what it has not sent, which else may reach the target when a link heals,
+    /// long after the next process has written. Both adapters set it, and take it back for a close in good
+    /// order.
     fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>>;
 }
 

@@ -122,6 +122,7 @@ impl Runtime for SmolRuntime {
             if let Some(error) = stream.get_ref().take_error()? {
                 return Err(error);
             }
+            socket::reset_on_death(&SockRef::from(stream.get_ref()))?;
             Ok(Box::new(SmolTransport {
                 stream: Some(stream),
                 bind_warning,
@@ -161,6 +162,15 @@ impl AsyncTimer for SmolTimer {
 struct SmolTransport {
     stream: Option<Async<TcpStream>>,
     bind_warning: Option<Arc<str>>,
+}
+
+/// No destructor runs in a process that is killed.
+impl Drop for SmolTransport {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream {
+            socket::close_in_order(&SockRef::from(stream.get_ref()));
+        }
+    }
 }
 
 impl Transport for SmolTransport {

@@ -210,6 +210,18 @@ pub(super) fn reset_on_close(socket: &Socket) {
     drop(socket.set_linger(Some(Duration::ZERO)));
 }
 
+/// Makes the kernel of a process that is killed do the same. Whoever closes in good order takes it back with
+/// [`close_in_order`].
+pub(super) fn reset_on_death(socket: &Socket) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))
+}
+
+/// Makes the close that follows send what is unsent, and then FIN.
+pub(super) fn close_in_order(socket: &Socket) {
+    // As above.
+    drop(socket.set_linger(None));
+}
+
 /// The connection was not up in time.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no TCP connection to {portal} within {limit:?}")]

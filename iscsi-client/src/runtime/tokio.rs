@@ -145,6 +145,7 @@ impl Runtime for TokioRuntime {
             let stream = timeout(dial.timeout, connecting)
                 .await
                 .map_err(|_| socket::timed_out(&dial))??;
+            socket::reset_on_death(&SockRef::from(&stream))?;
             Ok(Box::new(TokioTransport {
                 stream: Some(stream),
                 bind_warning,
@@ -202,6 +203,15 @@ fn try_io(
         Ok(count)
     });
     moved.map_or(outcome, Ok)
+}
+
+/// No destructor runs in a process that is killed.
+impl Drop for TokioTransport {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream {
+            socket::close_in_order(&SockRef::from(stream));
+        }
+    }
 }
 
 impl Transport for TokioTransport {

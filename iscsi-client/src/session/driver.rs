@@ -13,7 +13,7 @@ use std::{
 };
 
 use iscsi_proto::{
-    Error as CoreError, error::TimedOut, pdu::LogoutReason, session::Session as Core,
+    Error as CoreError, error::TimedOut, pdu::LogoutReason, planted::Bug, session::Session as Core,
 };
 
 use super::{
@@ -382,7 +382,12 @@ impl Driver {
         self.connector.failed(&error);
         // Even what a second attempt with this configuration will not cure is tried again: the
         // target's access list is somebody else's configuration, and somebody may be correcting it.
-        self.retry(DownReason::Login(error), Duration::ZERO)
+        let is_name = matches!(error.failure(), LoginFailure::Resolve(_));
+        let at_least = match is_name && self.options.core.planted.has(Bug::NameNotAskedAgain) {
+            true => Duration::from_secs(3600),
+            false => Duration::ZERO,
+        };
+        self.retry(DownReason::Login(error), at_least)
     }
 
     fn retry(&mut self, reason: DownReason, at_least: Duration) -> Step {

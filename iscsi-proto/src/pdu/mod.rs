@@ -161,6 +161,18 @@ macro_rules! pdus {
                     Self::$name(pdu)
                 }
             }
+
+            impl TryFrom<Pdu> for $name {
+                /// The other PDU that it is.
+                type Error = Pdu;
+
+                fn try_from(pdu: Pdu) -> Result<Self, Pdu> {
+                    match pdu {
+                        Pdu::$name(pdu) => Ok(pdu),
+                        other => Err(other),
+                    }
+                }
+            }
         )+
     };
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use iscsi_proto::planted::Bug;
+
 use super::{
     Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
     IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
@@ -23,9 +25,10 @@ impl Multipath {
             }
             Disposition::Fence => {
                 io.steer = Steer::Avoid(ended.path);
+                let at_once = self.config.planted.has(Bug::SharedRepeatsAtOnce);
                 match self.config.fence.mode {
-                    WriterMode::Shared => io.state = IoState::Fencing,
-                    WriterMode::Single => {
+                    WriterMode::Shared if !at_once => io.state = IoState::Fencing,
+                    _ => {
                         io.state = IoState::Pending;
                         self.pending.push_back(ended.io);
                     }

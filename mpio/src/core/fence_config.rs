@@ -35,7 +35,8 @@ pub enum FormerLife {
     /// way, or has closed its device while one of them was not proven dead. Everything that modifies waits until they are proven dead: by this device's own logins,
     /// which reinstate all the nexuses that the former process had, on a target where that is a
     /// barrier; by a [unit reset](FenceConfig::unit_reset) after its drain time, or by the target's
-    /// quiesce time, both since the first login. Reads do not wait.
+    /// quiesce time, both since the first login. The two count on a runtime whose connections are reset when
+    /// their process is killed, as those of `iscsi-client`'s adapters are. Reads do not wait.
     Fence,
 }
 

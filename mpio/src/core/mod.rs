@@ -224,7 +224,8 @@ impl Multipath {
     pub fn new(now: Instant, config: Config, seed: u64) -> Self {
         let mut writes = WriteRanges::default();
         writes.planted = config.planted;
-        let fences_former = config.fence.former_life == FormerLife::Fence;
+        let fences_former = config.fence.former_life == FormerLife::Fence
+            && !config.planted.has(Bug::FormerLifeForgotten);
         Self {
             former: fences_former.then(|| Former::new(&mut writes)),
             selector: selector::new(config.path_selector),

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use iscsi_proto::planted::Bug;
+
 use super::{
     info,
     job::Job,
@@ -82,7 +84,7 @@ impl<P: Path> State<P> {
 
     /// Once every path of the configuration has logged in, each nexus of a former process was reinstated.
     pub(super) fn notice_all_open(&mut self, now: Instant) {
-        if self.missing.is_empty() {
+        if self.missing.is_empty() || self.core.config().planted.has(Bug::FirstLoginReinstatesAll) {
             self.core.handle_former_reinstated(now);
         }
     }

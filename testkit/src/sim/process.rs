@@ -82,6 +82,19 @@ impl SimProcess {
         self.end(World::close_as_kernel);
     }
 
+    /// Ends the program as SIGKILL does where the connections that it has made linger for no time
+    /// (`SO_LINGER` with 0, as those of the client's adapters): each is reset, and what its kernel has not
+    /// sent never is. What else it has ends as with [`kill`](Self::kill).
+    pub fn kill_with_reset(&self) {
+        self.end(|world, id, side| match side {
+            Side::Initiator => {
+                world.abort(id, side);
+                world.forget_end(id, side);
+            }
+            Side::Target => world.close_as_kernel(id, side),
+        });
+    }
+
     /// Ends the program and its host at once: its connections fall silent, and what it has not sent yet
     /// is lost. A program that is dead stays as it is.
     pub fn lose_power(&self) {

@@ -7,21 +7,41 @@ use std::{
     task::{Poll, Waker},
 };
 
+use iscsi_client::initiator::Initiator;
 use mpio::MultipathDevice;
 
 use super::{
     check::{End, History, Op, OpId, Row, Violation},
     finding::Finding,
+    locks::Locks,
     memory::Guest,
     tally::Tallies,
     trace::{Note, Ring},
 };
 
+use crate::sim::SimProcess;
+
 /// More than anybody reads.
 const MOST_FINDINGS: usize = 20;
 
+/// A host's present life.
+#[derive(Clone)]
+pub(super) struct Host {
+    pub(super) process: SimProcess,
+    pub(super) initiator: Initiator,
+    /// It has not died, or was started again.
+    pub(super) is_up: bool,
+    /// Counts from 1.
+    pub(super) life: u32,
+}
+
 #[derive(Default)]
 pub(super) struct State {
+    pub(super) hosts: Vec<Host>,
+    /// Who may write where, if the hosts share their units.
+    pub(super) locks: Locks,
+    /// When a host was started again.
+    pub(super) restarts: Vec<u64>,
     pub(super) history: History,
     pub(super) tallies: Tallies,
     pub(super) ring: Ring,
@@ -30,6 +50,8 @@ pub(super) struct State {
     pub(super) devices: Vec<Option<MultipathDevice>>,
     /// Counts how often each was opened.
     pub(super) openings: Vec<u32>,
+    /// Whether each waits for the proof that a former life's writes are dead.
+    pub(super) fencing: Vec<bool>,
     /// Paths that a fault has taken out of their devices: device, opening and path.
     pub(super) removed: BTreeSet<(usize, u32, u8)>,
     /// Since when each device has had no path.
@@ -40,6 +62,8 @@ pub(super) struct State {
     pub(super) unearned: Option<(OpId, String)>,
     /// Programs that are not done.
     pub(super) clients: usize,
+    /// Requests that each of them has still to make.
+    pub(super) left: Vec<u32>,
     /// Faults whose undoing is still under way.
     pub(super) jobs: usize,
     /// Of the last write, over all programs.

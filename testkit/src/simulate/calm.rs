@@ -130,11 +130,13 @@ pub(super) async fn audit(world: &Arc<World>) {
 
 /// Closes everything, in good order.
 pub(super) async fn close(world: &Arc<World>) {
-    let devices = world.board.with(|state| std::mem::take(&mut state.devices));
+    let (devices, hosts) = world
+        .board
+        .with(|state| (std::mem::take(&mut state.devices), state.hosts.clone()));
     let closes = devices.iter().flatten().map(MultipathDevice::close);
     let close = async {
         join_all(closes).await;
-        join_all(world.hosts.iter().map(|host| host.close())).await;
+        join_all(hosts.iter().map(|host| host.initiator.close())).await;
     };
     let patience = world.handle.sleep(world.plan.patience());
     if let Either::Right(_) = select(pin!(close), pin!(patience)).await {

@@ -35,12 +35,14 @@ pub(super) struct Client {
     /// Its device.
     pub(super) device: usize,
     pub(super) requests: u32,
+    /// When its host was started, if that was not before everything.
+    pub(super) since: u64,
     pub(super) rng: Rng,
 }
 
 /// What one request is to be like.
-struct Intent {
-    blocks: Range<u64>,
+pub(super) struct Intent {
+    pub(super) blocks: Range<u64>,
     region: bool,
     /// Where the memory is cut into segments.
     cut: Option<usize>,
@@ -48,7 +50,45 @@ struct Intent {
     dropped: Option<Duration>,
     timeout: Option<Duration>,
     /// When it is decided on, which is when it is made.
-    begun: u64,
+    pub(super) begun: u64,
+}
+
+impl Intent {
+    /// A request that waits as long as it takes, with memory of the simplest kind.
+    pub(super) const fn plain(blocks: Range<u64>, begun: u64) -> Self {
+        Self {
+            blocks,
+            region: false,
+            cut: None,
+            dropped: None,
+            timeout: None,
+            begun,
+        }
+    }
+}
+
+/// What its caller knows of a write that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is done.
+    Acknowledged,
+    /// It may have been done, and will not be any more.
+    Over,
+    /// It may be done at any time.
+    MayLand,
+}
+
+impl Settled {
+    fn of(end: &Result<End, Error>) -> Self {
+        match end {
+            Ok(End::Wrote) => Self::Acknowledged,
+            Ok(_) => Self::MayLand,
+            Err(error) => match ExecutionKnowledge::from(error) {
+                ExecutionKnowledge::Unknown => Self::MayLand,
+                _ => Self::Over,
+            },
+        }
+    }
 }
 
 impl Client {
@@ -63,8 +103,9 @@ impl Client {
             let device = world.board.until(|state| state.devices.get(index)?.clone());
             let device = device.await;
             self.request(&world, &device).await;
+            let id = usize::from(self.id);
+            world.board.with(|state| state.left[id] -= 1);
         }
-        world.board.change(|state| state.clients -= 1);
     }
 
     /// When each request is made at the earliest: some at any time, the others around the faults.
@@ -84,6 +125,16 @@ impl Client {
                 }
             })
             .collect();
+        // What the life before this one did not get to, and what had not been due yet.
+        for at in &mut times {
+            if *at < self.since {
+                let span = match self.rng.chance(world.plan.work.rush) {
+                    true => TRAIL,
+                    false => calm.saturating_sub(self.since).max(1),
+                };
+                *at = self.since + self.rng.below(span);
+            }
+        }
         times.sort_unstable();
         times
     }
@@ -92,7 +143,9 @@ impl Client {
         let work = &world.plan.work;
         let drawn = self.rng.below(1000);
         let writes = u64::from(work.writes);
-        if drawn < writes {
+        if drawn < writes && work.locked {
+            self.write_locked(world, device).await;
+        } else if drawn < writes {
             let intent = self.intent(world, self.own_blocks(world));
             self.write(world, device, intent).await;
         } else {
@@ -115,7 +168,7 @@ impl Client {
         host * share..(host + 1) * share
     }
 
-    fn intent(&mut self, world: &World, within: Range<u64>) -> Intent {
+    pub(super) fn intent(&mut self, world: &World, within: Range<u64>) -> Intent {
         let work = &world.plan.work;
         let rng = &mut self.rng;
         let room = within.end - within.start;
@@ -209,7 +262,12 @@ impl Client {
         }
     }
 
-    async fn write(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+    pub(super) async fn write(
+        &self,
+        world: &World,
+        device: &MultipathDevice,
+        intent: Intent,
+    ) -> Settled {
         let sequence = world.board.with(|state| {
             state.sequence += 1;
             state.sequence
@@ -257,11 +315,13 @@ impl Client {
             }
             None => Ok(End::Dropped),
         };
+        let settled = Settled::of(&end);
         self.end(world, id, &intent, end);
         keep(world, id, guest);
+        settled
     }
 
-    async fn read(&self, world: &World, device: &MultipathDevice, intent: Intent) {
+    pub(super) async fn read(&self, world: &World, device: &MultipathDevice, intent: Intent) {
         let len = (intent.blocks.end - intent.blocks.start) as usize * BLOCK;
         let mut guest = None;
         let buf = if intent.region {

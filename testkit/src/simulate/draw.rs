@@ -9,7 +9,11 @@ use super::plan::{
     Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
     What, Work,
 };
-use super::{preempt, wire::Wire};
+use super::{
+    dice::{between, pick, small, time},
+    lives, preempt,
+    wire::Wire,
+};
 use crate::{
     sim::Rng,
     target::{PortState, Reinstatement, WriteHold},
@@ -18,24 +22,6 @@ use crate::{
 const US: Duration = Duration::from_micros(1);
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
-
-/// A number in `from..=to`.
-const fn between(rng: &mut Rng, from: u64, to: u64) -> u64 {
-    from + rng.below(to - from + 1)
-}
-
-fn small(rng: &mut Rng, from: u8, to: u8) -> u8 {
-    u8::try_from(between(rng, from.into(), to.into())).unwrap_or(from)
-}
-
-fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
-    of[usize::try_from(rng.below(of.len() as u64)).unwrap_or_default()]
-}
-
-/// In units of `unit`, `from..=to`.
-fn time(rng: &mut Rng, unit: Duration, from: u64, to: u64) -> Duration {
-    unit * u32::try_from(between(rng, from, to)).unwrap_or(u32::MAX)
-}
 
 impl Plan {
     /// The world of `seed`: 60 simulated seconds, at least 3 faults and 2000 requests.
@@ -70,6 +56,7 @@ impl Plan {
                 .map(|at: u64| u16::try_from(at % controllers + 1).unwrap_or(1))
                 .collect(),
             nics,
+            names: false,
             paired,
             hosts,
             units,
@@ -83,6 +70,7 @@ impl Plan {
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
+        lives::add(&mut plan);
         preempt::draw(&mut plan);
         plan
     }
@@ -491,5 +479,6 @@ fn work(rng: &mut Rng) -> Work {
         timed: pick(rng, &[0, 0, 20, 100]),
         regions: pick(rng, &[0, 100, 300]),
         rush: pick(rng, &[200, 600, 900]),
+        locked: false,
     }
 }

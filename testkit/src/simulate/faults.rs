@@ -1,12 +1,12 @@
 //! Carries the faults of a plan out.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use iscsi_client::runtime::Runtime;
 use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
 use mpio::MultipathDevice;
 
 use super::{
+    host::{self, Job},
     plan::{Answered, Fault, Place, Said, What},
     trace::Note,
     world::{World, flip, nic_address, portal_address},
@@ -80,6 +80,7 @@ fn fits(world: &World, what: &What) -> bool {
         What::Resize { unit, .. } | What::Remap { unit } | What::Clear { unit } => {
             usize::from(unit) < plan.units.len()
         }
+        What::CrashHost { host, .. } => host < plan.hosts,
         _ => true,
     }
 }
@@ -160,6 +161,8 @@ fn begin(world: &Arc<World>, fault: &Fault) {
                 .with(|state| state.remapped[usize::from(unit)] = Some(now));
             core.remap(unit, OTHER_NAA, "another unit");
         }
+        What::BreakNames => net.break_resolver(Some(io::ErrorKind::NotFound)),
+        What::CrashHost { host, death } => host::crash(world, host, death),
     }
 }
 
@@ -237,6 +240,8 @@ fn end(world: &Arc<World>, fault: &Fault) {
             core.remap(unit, own.naa, &own.serial);
         }
         What::Clear { .. } => {}
+        What::BreakNames => net.break_resolver(None),
+        What::CrashHost { host, .. } => host::restart(world, host),
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
     }
 }
@@ -276,14 +281,14 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
     let opening = world.board.with(|state| {
         let opening = state.openings[index];
         let is_missing = state.removed.remove(&(index, opening, path));
-        state.jobs += usize::from(is_missing);
         is_missing.then_some(opening)
     });
     let Some(opening) = opening else { return };
     let name = world.path_name(host, path);
-    let world = Arc::clone(world);
-    let handle = world.handle.clone();
-    handle.spawn(Box::pin(async move {
+    let job = Job::new(world);
+    let task = Arc::clone(world);
+    world.spawn_on(host, async move {
+        let world = task;
         loop {
             if world.missing_from(index, opening, &name).is_none() {
                 break;
@@ -296,8 +301,8 @@ fn put_back(world: &Arc<World>, host: u8, unit: u16, path: u8) {
             }
             world.handle.sleep(RETRY).await;
         }
-        world.board.change(|state| state.jobs -= 1);
-    }));
+        drop(job);
+    });
 }
 
 impl World {
@@ -315,18 +320,14 @@ impl World {
 
 /// Closes a device and opens it again, while its programs wait, or see it closed.
 fn reopen(world: &Arc<World>, index: usize) {
-    let device = world.board.change(|state| {
-        let device = state.devices[index].take();
-        state.jobs += usize::from(device.is_some());
-        device
-    });
+    let device = world.board.with(|state| state.devices[index].take());
     let Some(device) = device else { return };
-    let world = Arc::clone(world);
-    let handle = world.handle.clone();
-    handle.spawn(Box::pin(async move {
+    let job = Job::new(world);
+    let task = Arc::clone(world);
+    world.spawn_on(world.host_of(index), async move {
         device.close().await;
         drop(device);
-        world.reopen(index).await;
-        world.board.change(|state| state.jobs -= 1);
-    }));
+        task.reopen(index).await;
+        drop(job);
+    });
 }

@@ -20,9 +20,14 @@ pub mod check;
 mod board;
 mod calm;
 mod client;
+mod dice;
 mod draw;
 mod faults;
 mod finding;
+mod host;
+mod lives;
+mod locking;
+mod locks;
 mod memory;
 mod plan;
 mod preempt;
@@ -35,8 +40,8 @@ mod world;
 
 pub use finding::Finding;
 pub use plan::{
-    Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
-    What, Work,
+    Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
+    TargetTerms, What, Work,
 };
 pub use run::{Run, run};
 pub use shrink::{Edits, NoSuchEdit, Shrunk, shrink};

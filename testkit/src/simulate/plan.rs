@@ -20,6 +20,8 @@ pub struct Plan {
     pub portals: Vec<u16>,
     /// Network devices of each host.
     pub nics: u8,
+    /// The portals are known to the hosts by names.
+    pub names: bool,
     /// The first NIC reaches the first portal only, and so on; else each reaches each.
     pub paired: bool,
     /// Hosts, each with an initiator name of its own.
@@ -251,6 +253,8 @@ pub struct Work {
     pub regions: u16,
     /// Share of requests that are made when a fault begins, instead of at any time.
     pub rush: u16,
+    /// All hosts write to the same blocks, under locks. Else each has its own.
+    pub locked: bool,
 }
 
 /// Something that goes wrong, for a while.
@@ -315,6 +319,19 @@ pub enum Said {
     DropAll(u16),
     /// The initiator is to negotiate within so many seconds.
     Negotiate(u16),
+}
+
+/// How a host's program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Death {
+    /// It is killed, and its kernel resets its connections: what was not sent never is. So it is with sockets
+    /// that have a linger time of 0, as those of the client's adapters.
+    Reset,
+    /// It is killed, and its kernel goes on sending what it has, then FIN.
+    Finish,
+    /// Its host loses power, and nobody is told.
+    Power,
 }
 
 /// A kind of fault, and where it happens.
@@ -442,6 +459,16 @@ pub enum What {
         /// The logical unit.
         unit: u16,
     },
+    /// Names cannot be resolved.
+    BreakNames,
+    /// A host's program dies, with all that it had under way, and is started again at the end: with the
+    /// same names, and devices that know that there was a life before.
+    CrashHost {
+        /// The host.
+        host: u8,
+        /// How it dies.
+        death: Death,
+    },
 }
 
 impl What {
@@ -471,6 +498,12 @@ impl What {
             Self::Resize { .. } => "resize",
             Self::Clear { .. } => "clear",
             Self::Remap { .. } => "remap",
+            Self::BreakNames => "broken names",
+            Self::CrashHost { death, .. } => match death {
+                Death::Reset => "host killed",
+                Death::Finish => "host killed (FIN)",
+                Death::Power => "host power loss",
+            },
         }
     }
 }
@@ -569,7 +602,9 @@ impl Plan {
             | What::Hold { .. }
             | What::Resize { .. }
             | What::Clear { .. }
-            | What::Remap { .. } => false,
+            | What::Remap { .. }
+            | What::BreakNames
+            | What::CrashHost { .. } => false,
         }
     }
 
@@ -623,10 +658,11 @@ impl fmt::Display for Plan {
         } else {
             "each with each"
         };
+        let names = if self.names { " by name" } else { "" };
         writeln!(f, "seed {}", self.seed)?;
         writeln!(
             f,
-            "{hosts} hosts of {nics} NICs, portals of groups {:?}, {shape}: {} paths; units of {:?} blocks",
+            "{hosts} hosts of {nics} NICs, portals{names} of groups {:?}, {shape}: {} paths; units of {:?} blocks",
             self.portals,
             self.paths().len(),
             self.units

@@ -9,24 +9,20 @@ use std::{
     time::Duration,
 };
 
-use iscsi_client::runtime::Runtime;
 use iscsi_proto::ids::Isid;
 use mpio::core::WriterMode;
 
 use super::{
     calm,
     check::{Ghosts, Row, Rules, Violation, check, invariants},
-    client::Client,
     faults,
     finding::Finding,
+    host,
     plan::Plan,
     tally::Tallies,
     world::{World, runtime},
 };
-use crate::{
-    sim::Rng,
-    target::{TargetCore, Violation as Broken},
-};
+use crate::target::{TargetCore, Violation as Broken};
 
 /// One session's login attempts in a second: one at once, then after 100 ms, 200 ms and 400 ms at least,
 /// jitter and a second session of the same slot (a device that was opened again) included. An attempt
@@ -122,12 +118,7 @@ async fn live(world: &Arc<World>) {
             return;
         }
     }
-    let clients = clients(world);
-    world.board.with(|state| state.clients = clients.len());
-    for client in clients {
-        let task = client.run(Arc::clone(world));
-        world.handle.spawn(Box::pin(task));
-    }
+    host::begin(world);
     faults::storm(world).await;
     faults::heal(world);
     calm::requests_end(world).await;
@@ -137,25 +128,6 @@ async fn live(world: &Arc<World>) {
     calm::quiet_comes(world).await;
     calm::audit(world).await;
     calm::close(world).await;
-}
-
-fn clients(world: &World) -> Vec<Client> {
-    let plan = &world.plan;
-    let devices = world.board.with(|state| state.devices.len());
-    let count = devices * usize::from(plan.work.clients);
-    let mut rng = Rng::new(plan.seed.rotate_left(17) ^ 0xc11e_9700);
-    let each = plan
-        .work
-        .requests
-        .div_ceil(u32::try_from(count).unwrap_or(1).max(1));
-    (0..count)
-        .map(|at| Client {
-            id: u16::try_from(at).unwrap_or(u16::MAX - 1),
-            device: at % devices,
-            requests: each,
-            rng: Rng::new(rng.next_u64()),
-        })
-        .collect()
 }
 
 /// Looks at the history, at the target's list and at the memory.
@@ -186,7 +158,7 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
             let account = format!("{unregistered} writes by nexuses that had not been registered");
             state.violate(Row::I16, account);
         }
-        if let Err(violation) = logins_keep_their_pace(plan, core) {
+        if let Err(violation) = logins_keep_their_pace(plan, core, &state.restarts) {
             state.find(Finding::Rule(violation));
         }
         let unearned = state.unearned.take();
@@ -226,8 +198,13 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
     })
 }
 
-/// L4, for each session by itself: the first two attempts follow a loss at once, then they back off.
-fn logins_keep_their_pace(plan: &Plan, core: &TargetCore) -> Result<(), Violation> {
+/// L4, for each session by itself: the first two attempts follow a loss at once, then they back off. A host
+/// that starts again knows of no attempt of its former life.
+fn logins_keep_their_pace(
+    plan: &Plan,
+    core: &TargetCore,
+    restarts: &[u64],
+) -> Result<(), Violation> {
     const SECOND: u64 = 1_000_000_000;
     let each = if plan.session.chap { 2 } else { 1 };
     let mut attempts: BTreeMap<(usize, Isid), Vec<u64>> = BTreeMap::new();
@@ -238,16 +215,20 @@ fn logins_keep_their_pace(plan: &Plan, core: &TargetCore) -> Result<(), Violatio
     }
     attempts.iter().try_for_each(|((portal, isid), times)| {
         let whose = format!("portal {portal}, ISID {isid}");
-        invariants::no_login_storm(&whose, times, SECOND, each * LOGINS_A_SECOND)
+        let life = |at: u64| restarts.partition_point(|restart| *restart <= at);
+        let most = each * LOGINS_A_SECOND;
+        times
+            .chunk_by(|a, b| life(*a) == life(*b))
+            .try_for_each(|of_a_life| invariants::no_login_storm(&whose, of_a_life, SECOND, most))
     })
 }
 
 /// A device with a fence holds back what overlaps a write that may still land. One that shares its unit, and
-/// whose fence may find no proof, does so until it has told the caller, who is to take care from then on; the
-/// programs here take none.
+/// whose fence may find no proof, does so until it has told the caller, who is to take care from then on. Programs
+/// take care that lock what they write; the others here take none.
 fn rules(plan: &Plan) -> Rules {
     let fence = &plan.device.fence;
-    let gives_up = fence.mode == WriterMode::Shared && fence.quiesce.is_none();
+    let gives_up = fence.mode == WriterMode::Shared && fence.quiesce.is_none() && !plan.work.locked;
     let ghosts = if !fence.proves() {
         Ghosts::MayLandAnyTime
     } else if gives_up {

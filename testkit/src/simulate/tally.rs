@@ -4,6 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mpio::core::{Event, FencedBy};
 
+/// What became of hosts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Life {
+    DiedRunning,
+    DiedStarting,
+    DiedFencing,
+    Restarted,
+}
+
 /// What one run did, or many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,6 +29,9 @@ pub struct Tallies {
     pub faults: BTreeMap<&'static str, u64>,
     /// What the faults of the network met, by what it was.
     pub met: BTreeMap<&'static str, u64>,
+    /// Deaths of hosts, by what they were doing, their restarts, and by what it was proven that nothing of a
+    /// former life can land any more.
+    pub lives: BTreeMap<&'static str, u64>,
     /// Losses of a path after which its I/O went elsewhere.
     pub failovers: u64,
     /// Writes of lost paths that were proven dead, by the proof.
@@ -52,13 +64,35 @@ impl Tallies {
         for (what, count) in &other.met {
             *self.met.entry(what).or_default() += count;
         }
+        for (what, count) in &other.lives {
+            *self.lives.entry(what).or_default() += count;
+        }
         for (by, count) in &other.fences {
             *self.fences.entry(by).or_default() += count;
         }
     }
 
+    pub(super) fn live(&mut self, life: Life) {
+        let what = match life {
+            Life::DiedRunning => "died running",
+            Life::DiedStarting => "died starting",
+            Life::DiedFencing => "died fencing",
+            Life::Restarted => "restarted",
+        };
+        *self.lives.entry(what).or_default() += 1;
+    }
+
     pub(super) fn note(&mut self, event: &Event) {
         match event {
+            Event::FormerLifeFenced { by } => {
+                let by = match by {
+                    FencedBy::Reinstated => "fenced by logins",
+                    FencedBy::UnitReset => "fenced by reset",
+                    FencedBy::QuietTime => "fenced by time",
+                    _ => "fenced otherwise",
+                };
+                *self.lives.entry(by).or_default() += 1;
+            }
             Event::Failover { .. } => self.failovers += 1,
             Event::WriteHeld { .. } => self.held += 1,
             Event::FenceDone { by, .. } => {

@@ -2,6 +2,7 @@
 //! them.
 
 use std::{
+    future::Future,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -20,6 +21,7 @@ use iscsi_client::{
 use iscsi_proto::{
     login::{ChapCredentials, Secret},
     name::{IscsiName, NameError},
+    portal::Portal,
     scsi::Lun,
     text::{DigestOffer, OfferError, OperationalOffer},
 };
@@ -29,7 +31,7 @@ use mpio::{
 };
 
 use super::{
-    board::Board,
+    board::{Board, Host},
     check::Row,
     plan::{Fault, Plan, What},
     trace::Note,
@@ -51,7 +53,6 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) handle: SimHandle,
     pub(super) target: SimTarget,
-    pub(super) hosts: Vec<Initiator>,
     pub(super) board: Board,
 }
 
@@ -70,6 +71,10 @@ pub(super) enum BuildError {
 
 pub(super) fn portal_address(portal: u8) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(10, 0, portal, 1).into(), 3260)
+}
+
+fn portal_name(portal: usize) -> String {
+    format!("portal{portal}.example")
 }
 
 pub(super) fn nic_address(host: u8, nic: u8) -> IpAddr {
@@ -98,6 +103,10 @@ impl World {
                 sim.net().add_device(&name, address);
             }
         }
+        for portal in 0..plan.portals.len() {
+            let address = portal_address(u8::try_from(portal).unwrap_or_default());
+            sim.net().add_host(&portal_name(portal), &[address.ip()]);
+        }
         let target = SimTarget::start(&sim.handle(), target(plan))?;
         for portal in 0..plan.portals.len() {
             target.core().set_delay(portal, plan.session.service_time);
@@ -111,22 +120,22 @@ impl World {
                 flip(&sim.net(), portal, 0);
             }
         }
-        let runtime: Arc<dyn Runtime> = Arc::new(sim.handle());
-        let hosts = (0..plan.hosts).map(|host| initiator(plan, host, &runtime));
+        let hosts = (0..plan.hosts).map(|host| start(plan, host, &sim.handle(), 1));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
         let board = Board::default();
         board.with(|state| {
             let count = hosts.len() * plan.units.len();
             state.devices.resize(count, None);
             state.openings.resize(count, 0);
+            state.fencing.resize(count, false);
             state.pathless.resize(count, None);
             state.remapped.resize(plan.units.len(), None);
+            state.hosts = hosts;
         });
         Ok(Arc::new(Self {
             plan: plan.clone(),
             handle: sim.handle(),
             target,
-            hosts,
             board,
         }))
     }
@@ -144,19 +153,34 @@ impl World {
         usize::from(host) * self.plan.units.len() + usize::from(unit)
     }
 
+    pub(super) fn host(&self, host: u8) -> Host {
+        self.board
+            .with(|state| state.hosts[usize::from(host)].clone())
+    }
+
+    /// Runs a task of a host: it dies with it.
+    pub(super) fn spawn_on(&self, host: u8, task: impl Future<Output = ()> + Send + 'static) {
+        self.host(host).process.handle().spawn(Box::pin(task));
+    }
+
+    pub(super) fn host_of(&self, device: usize) -> u8 {
+        u8::try_from(device / self.plan.units.len()).unwrap_or_default()
+    }
+
     pub(super) fn unit_seed(unit: u16) -> u64 {
         u64::from(unit) + 1
     }
 
     /// Opens a device, and puts it where the programs find it.
     pub(super) async fn open(self: &Arc<Self>, index: usize) -> Result<(), ConnectError> {
-        let units = self.plan.units.len();
-        let host = u8::try_from(index / units).unwrap_or_default();
-        let unit = u16::try_from(index % units).unwrap_or_default();
-        let builder = self.builder(host, unit);
-        let device = builder
-            .connect_spawned(&self.hosts[usize::from(host)])
-            .await?;
+        let host = self.host_of(index);
+        let unit = u16::try_from(index % self.plan.units.len()).unwrap_or_default();
+        let opened_again = self.board.with(|state| state.openings[index] > 0);
+        let builder = self.builder(host, unit, opened_again);
+        let initiator = self.host(host).initiator;
+        let device = builder.connect_spawned(&initiator).await?;
+        let fences = opened_again && self.plan.device.fence.proves();
+        self.board.with(|state| state.fencing[index] = fences);
         self.watch(index, &device);
         self.note(Note::Opened(index));
         self.board.change(|state| {
@@ -207,7 +231,7 @@ impl World {
     fn watch(self: &Arc<Self>, index: usize, device: &MultipathDevice) {
         let mut events = device.events();
         let world = Arc::clone(self);
-        self.handle.spawn(Box::pin(async move {
+        self.spawn_on(self.host_of(index), async move {
             while let Some(event) = events.next().await {
                 let now = world.now();
                 world.board.with(|state| {
@@ -215,26 +239,26 @@ impl World {
                     match event.event {
                         Event::AllPathsDown => state.pathless[index] = Some(now),
                         Event::Restored => state.pathless[index] = None,
+                        Event::FormerLifeFenced { .. } => state.fencing[index] = false,
                         _ => {}
                     }
                     state.ring.push(now, Note::Device(index, event.event));
                 });
             }
             world.note(Note::Closed(index));
-        }));
+        });
     }
 
-    fn builder(&self, host: u8, unit: u16) -> MultipathBuilder {
+    /// How a device is opened.
+    fn builder(&self, host: u8, unit: u16, opened_again: bool) -> MultipathBuilder {
         let plan = &self.plan;
-        let index = self.device_index(host, unit);
-        let opened_again = self.board.with(|state| state.openings[index] > 0);
         let target = self.target_name();
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
             .config(plan.device.with(plan.planted, opened_again))
             .unit_options(self.unit_options());
         for portal in 0..plan.portals.len() {
-            builder = builder.portal(self.target.portal(portal).into());
+            builder = builder.portal(self.portal(portal));
         }
         for nic in 0..plan.nics {
             builder = builder.bind(Bind::Device(nic_name(host, nic).into()));
@@ -250,6 +274,16 @@ impl World {
         TARGET.parse().expect("a constant that is a name")
     }
 
+    /// A portal as the hosts know it.
+    fn portal(&self, portal: usize) -> Portal {
+        let address = self.target.portal(portal);
+        let name = format!("{}:{}", portal_name(portal), address.port());
+        match name.parse() {
+            Ok(named) if self.plan.names => named,
+            _ => address.into(),
+        }
+    }
+
     fn unit_options(&self) -> LogicalUnitOptions {
         let mut options = LogicalUnitOptions::default();
         options.timeout = self.plan.session.command_timeout;
@@ -260,7 +294,7 @@ impl World {
     pub(super) fn path_name(&self, host: u8, path: u8) -> String {
         let (nic, portal) = self.plan.paths()[usize::from(path)];
         let bind = Bind::Device(nic_name(host, nic).into());
-        let portal = iscsi_proto::portal::Portal::from(portal_address(portal));
+        let portal = self.portal(portal.into());
         format!("{bind} -> {portal}")
     }
 
@@ -277,10 +311,10 @@ impl World {
             portal: portal.into(),
             number: 0,
         };
-        let to = SessionTarget::new(self.target_name(), portal_address(portal).into())
+        let to = SessionTarget::new(self.target_name(), self.portal(portal.into()))
             .with_bind(Bind::Device(nic_name(host, nic).into()))
             .with_slot(slot);
-        let session = self.hosts[usize::from(host)].session(&to).await?;
+        let session = self.host(host).initiator.session(&to).await?;
         let options = self.unit_options();
         let unit = LogicalUnit::open_with(session, Lun::new(unit), options).await?;
         Ok((PathAttributes::new(self.path_name(host, path)), unit))
@@ -341,6 +375,23 @@ fn target(plan: &Plan) -> TargetConfig {
     config
         .with_digests(digest(session.header_digest), digest(session.data_digest))
         .with_limits(limits)
+}
+
+/// A host's program, which has no devices yet.
+pub(super) fn start(
+    plan: &Plan,
+    host: u8,
+    world: &SimHandle,
+    life: u32,
+) -> Result<Host, BuildError> {
+    let process = world.process();
+    let runtime: Arc<dyn Runtime> = Arc::new(process.handle());
+    Ok(Host {
+        initiator: initiator(plan, host, &runtime)?,
+        process,
+        is_up: true,
+        life,
+    })
 }
 
 fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initiator, BuildError> {

@@ -58,10 +58,18 @@ found! {
     quiet_time_skipped: QuietTimeSkipped by 109;
     every_login_is_barrier: EveryLoginIsBarrier by 40;
     another_nexus_counts: AnotherNexusCounts by 561;
+    healthy_path_preempted: HealthyPathPreempted by 676;
+    conflict_is_proof: ConflictIsProof by 2386;
+    writes_before_registered: WritesBeforeRegistered by 23;
     partial_overlap_ignored: PartialOverlapIgnored by 0;
     held_not_released: HeldNotReleased by 2;
     last_outcome_counts: LastOutcomeCounts by 2;
     region_loaded_per_attempt: RegionLoadedPerAttempt by 0;
     recalled_read_is_success: RecalledReadIsSuccess by 0;
-    flush_failure_ignored: FlushFailureIgnored by 871;
+    flush_failure_ignored: FlushFailureIgnored by 1397;
+    former_life_forgotten: FormerLifeForgotten by 1;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
+    former_time_skipped: FormerTimeSkipped by 1;
+    shared_repeats_at_once: SharedRepeatsAtOnce by 352;
+    name_not_asked_again: NameNotAskedAgain by 24;
 }

@@ -34,6 +34,7 @@ pub(crate) fn table(
     line("fences", counts(&tallies.fences));
     line("late writes", tallies.late_writes.to_string());
     line("writes held", tallies.held.to_string());
+    line("lives", each(&tallies.lives));
     line("faults", counts(&tallies.faults));
     line("which met", counts(&tallies.met));
     line(
@@ -58,13 +59,18 @@ fn checked(tallies: &Tallies, cpu: Option<Duration>) -> String {
 
 fn counts(of: &BTreeMap<&'static str, u64>) -> String {
     let total: u64 = of.values().sum();
-    let each = of.iter().map(|(kind, count)| format!("{kind} {count}"));
-    let each = each.collect::<Vec<_>>().join(", ");
     if total == 0 {
         "none".into()
     } else {
-        format!("{total}: {each}")
+        format!("{total}: {}", each(of))
     }
+}
+
+/// Counts that have no sum.
+fn each(of: &BTreeMap<&'static str, u64>) -> String {
+    let each = of.iter().map(|(kind, count)| format!("{kind} {count}"));
+    let each = each.collect::<Vec<_>>().join(", ");
+    if each.is_empty() { "none".into() } else { each }
 }
 
 pub(crate) fn json(
@@ -87,7 +93,7 @@ pub(crate) fn json(
     format!(
         "{{\"seeds\":{seeds},\"broken\":{broken},\"checked\":{},\"failed\":{},\"dropped\":{},\
          \"simulated_s\":{:.3},\"wall_s\":{},\"cpu_s\":{},\"logins\":{},\"commands\":{},\
-         \"failovers\":{},\"held\":{},\"late_writes\":{},\"fences\":{},\"faults\":{}}}",
+         \"failovers\":{},\"held\":{},\"late_writes\":{},\"lives\":{},\"fences\":{},\"faults\":{}}}",
         tallies.checked,
         tallies.failed,
         tallies.dropped,
@@ -99,6 +105,7 @@ pub(crate) fn json(
         tallies.failovers,
         tallies.held,
         tallies.late_writes,
+        object(&tallies.lives),
         object(&tallies.fences),
         object(&tallies.faults),
     )
