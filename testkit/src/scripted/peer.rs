@@ -100,6 +100,11 @@ impl Peer {
         }
     }
 
+    /// These bytes came before everything else: whoever accepted the connection has read them.
+    pub fn heard_already(&mut self, bytes: &[u8]) {
+        self.input.splice(..0, bytes.iter().copied());
+    }
+
     /// The digests in use: from the first PDU of the full feature phase on, those that the login agreed on.
     #[must_use]
     pub const fn digests(&self) -> Digests {

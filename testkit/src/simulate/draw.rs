@@ -71,6 +71,7 @@ impl Plan {
         };
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
+        plan.add_others();
         preempt::draw(&mut plan);
         plan
     }

@@ -77,9 +77,10 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
-        What::Resize { unit, .. } | What::Remap { unit } | What::Clear { unit } => {
-            usize::from(unit) < plan.units.len()
-        }
+        What::Resize { unit, .. }
+        | What::Remap { unit }
+        | What::Clear { unit }
+        | What::Reserve { unit, .. } => usize::from(unit) < plan.units.len(),
         What::CrashHost { host, .. } => host < plan.hosts,
         _ => true,
     }
@@ -152,6 +153,10 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         } => flip(&net, portal, per_million),
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
+        }
+        What::Reserve { unit, exclusive } => {
+            // Two at a time are one.
+            core.reserve_elsewhere(unit, exclusive);
         }
         What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
         What::Remap { unit } => {
@@ -229,6 +234,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::Pause => world.target.resume(),
         What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Reserve { unit, .. } => core.release_elsewhere(unit),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);
         }
@@ -262,6 +268,7 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let index = world.device_index(host, unit);
     let device = world.board.with(|state| state.devices[index].clone());
     let Some(device) = device else { return };
+    world.observe(index);
     let name = world.path_name(host, path);
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
@@ -320,6 +327,7 @@ impl World {
 
 /// Closes a device and opens it again, while its programs wait, or see it closed.
 fn reopen(world: &Arc<World>, index: usize) {
+    world.observe(index);
     let device = world.board.with(|state| state.devices[index].take());
     let Some(device) = device else { return };
     let job = Job::new(world);

@@ -454,6 +454,13 @@ pub enum What {
         /// The logical unit.
         unit: u16,
     },
+    /// Another initiator reserves a unit for a while.
+    Reserve {
+        /// The logical unit.
+        unit: u16,
+        /// Whether it keeps others from reading, too.
+        exclusive: bool,
+    },
     /// Another unit is there for a while.
     Remap {
         /// The logical unit.
@@ -498,6 +505,7 @@ impl What {
             Self::Resize { .. } => "resize",
             Self::Clear { .. } => "clear",
             Self::Remap { .. } => "remap",
+            Self::Reserve { .. } => "reservation",
             Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
                 Death::Reset => "host killed",
@@ -551,7 +559,9 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } | What::Clear { unit } => is_unit(unit),
+            What::Remap { unit } | What::Clear { unit } | What::Reserve { unit, .. } => {
+                is_unit(unit)
+            }
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
@@ -602,6 +612,7 @@ impl Plan {
             | What::Hold { .. }
             | What::Resize { .. }
             | What::Clear { .. }
+            | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames
             | What::CrashHost { .. } => false,

@@ -15,6 +15,11 @@ const FAMILY: u16 = 0x5331;
 /// is what it was without this.
 pub(super) fn draw(plan: &mut Plan) {
     let rng = &mut Rng::new(plan.seed ^ 0x0e7a_b047_5f05_0005);
+    // Of a unit that others reserve its paths are not registered.
+    let reserves = |fault: &Fault| matches!(fault.what, What::Reserve { .. });
+    if plan.faults.iter().any(reserves) {
+        return;
+    }
     let fence = &mut plan.device.fence;
     let by_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
     if fence.barrier || !by_time || !rng.chance(450) {

@@ -22,6 +22,7 @@ use super::{
     back_end::{BackEnd, Crash, Reinstatement, WriteHold},
     config::{Redirect, TargetConfig},
     hardship::Hardship,
+    ledger::Ledger,
     lun::LogicalUnit,
     on_demand::OnDemand,
     reservations::{Notice, Refusal, Reservations},
@@ -238,6 +239,7 @@ pub struct TargetCore {
     pub(super) hardship: Hardship,
     /// Writes of nexuses that were not registered since their login.
     unregistered_writes: AtomicU64,
+    pub(super) ledger: Ledger,
     writes: AtomicU64,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
@@ -280,6 +282,7 @@ impl TargetCore {
             back_end: BackEnd::default(),
             hardship: Hardship::default(),
             unregistered_writes: AtomicU64::new(0),
+            ledger: Ledger::default(),
             writes: AtomicU64::new(0),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),

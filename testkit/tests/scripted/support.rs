@@ -1,7 +1,16 @@
 //! The two worlds in which a script meets the real client: virtual time, and real TCP.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::IoSliceMut,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::future::{Either, select};
 use iscsi_client::{
     buf::{ReadBuf, WriteBuf},
     initiator::{Initiator, InitiatorBuilder, SessionTarget},
@@ -71,20 +80,39 @@ impl World {
         self.sim.is_some()
     }
 
-    /// The next connection, which the row answers by itself.
+    /// The next connection on which something is said; the row answers it by itself. (A client that has lost a
+    /// session also opens connections on which it says nothing, to find out whether its nexus was taken.)
     pub(crate) async fn accept(&self) -> Peer {
-        let transport = self.transport().await;
-        Peer::new(transport, Arc::clone(&self.runtime), &self.complaints)
-    }
-
-    /// The next connection, with a strict target behind it: see [`Self::core`].
-    pub(crate) async fn accept_before(&self, core: &Arc<TargetCore>) -> Peer {
-        let transport = self.transport().await;
+        let (transport, said) = self.that_speaks().await;
         let runtime = Arc::clone(&self.runtime);
-        Peer::before(core, 0, transport, runtime, &self.complaints)
+        let mut peer = Peer::new(transport, runtime, &self.complaints);
+        peer.heard_already(&said);
+        peer
     }
 
-    async fn transport(&self) -> Box<dyn Transport> {
+    /// The same, with a strict target behind it: see [`Self::core`].
+    pub(crate) async fn accept_before(&self, core: &Arc<TargetCore>) -> Peer {
+        let (transport, said) = self.that_speaks().await;
+        let runtime = Arc::clone(&self.runtime);
+        let mut peer = Peer::before(core, 0, transport, runtime, &self.complaints);
+        peer.heard_already(&said);
+        peer
+    }
+
+    async fn that_speaks(&self) -> (Box<dyn Transport>, Vec<u8>) {
+        let mut silent: Vec<Box<dyn Transport>> = Vec::new();
+        loop {
+            let accept = pin!(self.accept_any());
+            let speaks = poll_fn(|cx| poll_any(&mut silent, cx));
+            match select(accept, speaks).await {
+                Either::Left((transport, _)) => silent.push(transport),
+                Either::Right((spoken, _)) => return spoken,
+            }
+        }
+    }
+
+    /// The next connection, whether or not something is said.
+    pub(crate) async fn accept_any(&self) -> Box<dyn Transport> {
         match &self.listener {
             Listener::Simulated(listener) => Box::new(listener.accept().await),
             Listener::Tcp(listener) => {
@@ -140,6 +168,26 @@ impl World {
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.complaints.take()
     }
+}
+
+/// The first of these that brings bytes; those that end are dropped.
+fn poll_any(
+    transports: &mut Vec<Box<dyn Transport>>,
+    cx: &mut Context<'_>,
+) -> Poll<(Box<dyn Transport>, Vec<u8>)> {
+    let mut room = [0; 16 * 1024];
+    let mut at = 0;
+    while at < transports.len() {
+        let bufs = &mut [IoSliceMut::new(&mut room)];
+        match transports[at].poll_read_vectored(cx, bufs) {
+            Poll::Pending => at += 1,
+            Poll::Ready(Ok(0) | Err(_)) => drop(transports.remove(at)),
+            Poll::Ready(Ok(len)) => {
+                return Poll::Ready((transports.remove(at), room[..len].to_vec()));
+            }
+        }
+    }
+    Poll::Pending
 }
 
 /// Runs a row in virtual time.

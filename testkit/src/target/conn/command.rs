@@ -41,6 +41,7 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
+        self.note_command(unit.as_deref(), &command.cdb);
         let attention = self.take_attention(command, unit.as_deref());
         let (action, qualifier) = match attention {
             Some((asc, ascq)) => (Action::Fail(Sense(0x06, asc, ascq)), 0),
@@ -73,6 +74,7 @@ impl FullFeature {
         self.active += u32::from(!immediate);
         let place = self.tasks.len();
         self.tasks.push_back(Task {
+            cdb: command.cdb,
             itt,
             lun,
             unit,
