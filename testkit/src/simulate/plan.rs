@@ -4,10 +4,11 @@ use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode,
+    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathKeys, PathSelector,
+    PreemptAndAbort, WriterMode,
 };
 
-use super::{check::invariants::Bound, preempt, wire::Wire};
+use super::{check::invariants::Bound, wire::Wire};
 use crate::target::{PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -220,11 +221,18 @@ impl DeviceTerms {
             .reinstatement_is_barrier(fence.barrier)
             .quiet_time(fence.quiesce)
             .sibling_reinstatement(fence.sibling)
-            .preempt_and_abort(fence.preempt.and_then(preempt::terms))
+            .preempt_and_abort(fence.preempt.and_then(preempt_terms))
             .unit_reset(fence.unit_reset)
             .fence_limit(fence.limit);
         builder.build().unwrap_or_default()
     }
+}
+
+/// All hosts say that they are the same one: their names tell their keys apart.
+fn preempt_terms(drain: Duration) -> Option<PreemptAndAbort> {
+    const FAMILY: u16 = 0x5331;
+    let keys = PathKeys::new(FAMILY, 1)?;
+    Some(PreemptAndAbort { keys, drain })
 }
 
 /// What the programs do. Shares are of 1000.

@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-use mpio::core::{PathKeys, PreemptAndAbort};
-
 use super::plan::{Fault, Plan, What};
 use crate::sim::Rng;
-
-/// Which hosts use the units in this way.
-const FAMILY: u16 = 0x5331;
 
 /// Decides whether the devices of a world do it. Where a login proves nothing, and something else does if
 /// this fails; drawn after everything else, and from numbers of its own, so that a world that does not do it
@@ -38,10 +33,4 @@ pub(super) fn draw(plan: &mut Plan) {
         plan.faults.push(Fault { at, lasts, what });
     }
     plan.faults.sort_by_key(|fault| fault.at);
-}
-
-/// As a configuration has it. All hosts say that they are the same one: their names tell them apart.
-pub(super) fn terms(drain: Duration) -> Option<PreemptAndAbort> {
-    let keys = PathKeys::new(FAMILY, 1)?;
-    Some(PreemptAndAbort { keys, drain })
 }
