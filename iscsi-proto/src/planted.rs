@@ -126,11 +126,27 @@ bugs! {
     MemoryBackTooEarly = "memory-back-too-early", "I6";
     /// A command that is not answered in time is aborted, and its connection ended if need be.
     TimeoutsNeverFire = "timeouts-never-fire", "L1";
+    /// A closed command window opens with whatever PDU says so (section 4.2.2.1).
+    WindowNewsLost = "window-news-lost", "L1";
+    /// The answer to an ABORT TASK ends a command, and does not say what it has done (section 11.6.1).
+    AbortMeansNotExecuted = "abort-means-not-executed", "I2";
 
     // --- sessions and logical units ---
 
     /// A session is reinstated under the ISID that it had (section 6.3.5).
     ReconnectsAsAnother = "reconnects-as-another", "L1";
+    /// Logins that fail follow each other at growing intervals.
+    ReconnectsWithoutPause = "reconnects-without-pause", "L4";
+    /// After a connection was lost, no login before Time2Wait is over (section 13.15).
+    Time2WaitIgnored = "time2wait-ignored", "I6";
+    /// After a login, and when the unit says that it has changed, its identity is compared.
+    IdentityUnchecked = "identity-unchecked", "I7";
+    /// A unit attention is told to all who use the unit; the target tells it once.
+    AttentionSwallowed = "attention-swallowed", "I12";
+    /// And told once.
+    AttentionToldTwice = "attention-told-twice", "I12";
+    /// RESERVATION CONFLICT is the answer that the caller gets (SAM-5 section 5.3.1).
+    ConflictIsBusy = "conflict-is-busy", "I9";
     /// A name that cannot be resolved now may be later.
     NameNotAskedAgain = "name-not-asked-again", "L2";
     /// Whoever leaves a slot wakes the next in the line.
@@ -180,6 +196,22 @@ bugs! {
     RegionLoadedPerAttempt = "region-loaded-per-attempt", "I3";
     /// A read that was taken back has no data.
     RecalledReadIsSuccess = "recalled-read-is-success", "I3";
+    /// A write of which several attempts were lost is dead when all of them are.
+    SecondGhostForgotten = "second-ghost-forgotten", "I16";
+    /// A rung of the fencing ladder that failed has proven nothing.
+    FailedRungProves = "failed-rung-proves", "I16";
+    /// A reset of the unit ends what is a task by then: so it comes a drain time after the loss.
+    DrainTimeSkipped = "drain-time-skipped", "I16";
+    /// A reset says nothing of a write that was lost after the reset had been sent.
+    EarlierResetCounts = "earlier-reset-counts", "I16";
+    /// A write that its caller has dropped goes on until its end is known.
+    DroppedMeansNotExecuted = "dropped-means-not-executed", "I1";
+    /// A path whose unit answers that it stands by is given no I/O (SPC-4 section 5.15.2).
+    StandbyUsed = "standby-used", "I8";
+    /// The best group is used again when it works again, if that is configured.
+    BestGroupForgotten = "best-group-forgotten", "L5";
+    /// Paths are checked at intervals.
+    ChecksWithoutPause = "checks-without-pause", "L4";
     /// A flush that failed on one path has flushed nothing.
     FlushFailureIgnored = "flush-failure-ignored", "I14";
 }

@@ -22,7 +22,7 @@ use iscsi_proto::{
 use super::{
     classify::{Budget, CommandClass, Disposition, Failure, Verdict, classify},
     options::LogicalUnitOptions,
-    planted::misread,
+    planted::{self, misread},
     recall::{self, Recall},
 };
 use crate::{
@@ -301,7 +301,9 @@ impl Commander {
     /// of date.
     pub(super) fn report(&self, sense: &SenseData, notice: Notice) -> bool {
         let noted = self.note(notice);
-        self.unit.push(self.now(), sense);
+        for _ in 0..planted::tellings(&self.session) {
+            self.unit.push(self.now(), sense);
+        }
         noted
     }
 

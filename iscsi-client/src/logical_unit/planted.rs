@@ -6,7 +6,27 @@ use iscsi_proto::{
     session::Response,
 };
 
-use super::classify::{Disposition, Verdict};
+use super::classify::{CommandClass, Disposition, Verdict, classify};
+use crate::session::Session;
+
+/// What is switched on in a session.
+pub(super) fn planted(session: &Session) -> Planted {
+    session.options().core.planted
+}
+
+/// How often a unit attention is told: once, unless a bug is switched on.
+#[inline]
+pub(super) fn tellings(session: &Session) -> usize {
+    let planted = planted(session);
+    match (
+        planted.has(Bug::AttentionSwallowed),
+        planted.has(Bug::AttentionToldTwice),
+    ) {
+        (true, _) => 0,
+        (_, true) => 2,
+        _ => 1,
+    }
+}
 
 /// The verdict as it is, unless a bug is switched on.
 #[inline]
@@ -20,6 +40,9 @@ pub(super) fn misread(planted: Planted, mut verdict: Verdict, response: &Respons
         || planted.has(Bug::AttentionIsSuccess) && is_attention()
     {
         verdict.disposition = Disposition::Complete;
+    }
+    if planted.has(Bug::ConflictIsBusy) && response.status == ScsiStatus::ReservationConflict {
+        return classify(ScsiStatus::Busy, None, CommandClass::Query, false);
     }
     verdict
 }

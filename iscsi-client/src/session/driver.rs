@@ -338,7 +338,9 @@ impl Driver {
         };
         // Section 13.15: so long to wait before an implicit logout after an *unexpected* end. One
         // that we bring about ourselves is for a reinstatement, now.
+        let planted = self.options.core.planted;
         let time2wait = match (&loss, &requested) {
+            _ if planted.has(Bug::Time2WaitIgnored) => Duration::ZERO,
             (_, Some(_)) => Duration::ZERO,
             (Loss::Core(CoreError::DropRequested { wait, .. }), _) => *wait,
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
@@ -394,6 +396,9 @@ impl Driver {
         let now = self.now();
         let random = self.random();
         let mut retry_in = self.backoff.next(now, random).max(at_least);
+        if self.options.core.planted.has(Bug::ReconnectsWithoutPause) {
+            retry_in = at_least;
+        }
         if self.nexus.is_taken() {
             retry_in = retry_in.max(NexusWatch::delay(random));
         }

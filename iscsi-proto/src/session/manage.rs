@@ -459,6 +459,9 @@ impl Session {
             return self.tasks.note_aborted(itt);
         };
         let error = match task.rejected {
+            None if self.config.planted.has(Bug::AbortMeansNotExecuted) => {
+                TaskError::not_executed(TaskErrorKind::Terminated(function))
+            }
             Some(reason) => TaskError::not_executed(TaskErrorKind::Rejected(reason)),
             None if task.abandoned => TaskError::unknown(TaskErrorKind::Abandoned, true),
             None if task.timed_out => TaskError::unknown(TaskErrorKind::TimedOut, true),

@@ -74,6 +74,9 @@ impl CommandWindow {
         if self.exp.precedes(exp) {
             self.exp = exp;
         }
+        if self.open() == 0 && self.planted.has(Bug::WindowNewsLost) {
+            return Ok(());
+        }
         let is_newer = match self.planted.has(Bug::MaxCmdSnPlain) {
             true => self.max.0 < max.0,
             false => self.max.precedes(max),

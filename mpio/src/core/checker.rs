@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use iscsi_proto::planted::Bug;
+
 use super::{action::ProbeResult, config::Config, event::DownReason};
 
 /// What the checker last found, in multipath-tools' words.
@@ -145,6 +147,7 @@ impl Checker {
         }
         let (state, fault) = match result {
             ProbeResult::Ready => (PathState::Up, None),
+            ProbeResult::Ghost if config.planted.has(Bug::StandbyUsed) => (PathState::Up, None),
             ProbeResult::Ghost => (PathState::Ghost, Some(DownReason::Ghost)),
             ProbeResult::NotReady => (PathState::Down, Some(DownReason::NotReady)),
             ProbeResult::Disconnected => (PathState::Down, Some(DownReason::Disconnected)),
@@ -161,6 +164,9 @@ impl Checker {
         };
         self.state = state;
         self.fault = fault;
-        self.next = Some(now + self.interval);
+        self.next = match config.planted.has(Bug::ChecksWithoutPause) {
+            true => Some(now),
+            false => Some(now + self.interval),
+        };
     }
 }

@@ -170,6 +170,7 @@ impl Multipath {
 
     /// What became of a rung that an action asked for; one that is over is ignored.
     pub fn handle_fence_step(&mut self, now: Instant, step: FenceStepId, done: bool) {
+        let done = done || self.config.planted.has(Bug::FailedRungProves);
         let result = if done {
             RungStep::Done
         } else {
@@ -189,17 +190,25 @@ impl Multipath {
             }
         } else if let Some(begun) = self.reset.end(now, step, done) {
             self.tell_step(None, FenceRung::UnitReset, result);
-            if let (true, Some(drain)) = (done, self.config.fence.unit_reset) {
+            if let (true, Some(drain)) = (done, self.drain_time()) {
                 self.unit_was_reset(step, begun, drain);
             }
         }
         self.settle(now);
     }
 
+    /// How long after a loss the unit is reset, if it is to be.
+    fn drain_time(&self) -> Option<Duration> {
+        let drain = self.config.fence.unit_reset?;
+        let skipped = self.config.planted.has(Bug::DrainTimeSkipped);
+        Some(if skipped { Duration::ZERO } else { drain })
+    }
+
     fn unit_was_reset(&mut self, step: FenceStepId, begun: Instant, drain: Duration) {
         let drained = |since: Option<Instant>| since.is_some_and(|since| since + drain <= begun);
+        let any = self.config.planted.has(Bug::EarlierResetCounts);
         for ghost in &mut self.ghosts {
-            if ghost.number < step.0 && drained(ghost.closed) {
+            if ghost.number < step.0 && drained(ghost.closed) || any {
                 _ = ghost.proof.get_or_insert(FencedBy::UnitReset);
             }
         }
@@ -289,7 +298,8 @@ impl Multipath {
         match ghost.io {
             Some(io) if by == FencedBy::Unfenced => self.give_up(io, FailReason::Unfenced),
             Some(io) => {
-                let haunted = self.ghosts.iter().any(|g| g.io == Some(io));
+                let forgotten = self.config.planted.has(Bug::SecondGhostForgotten);
+                let haunted = self.ghosts.iter().any(|g| g.io == Some(io)) && !forgotten;
                 if let Some(entry) = self.ios.get_mut(io.0) {
                     if entry.state == IoState::Fencing && !haunted {
                         entry.state = IoState::Pending;
@@ -299,7 +309,8 @@ impl Multipath {
             }
             None => {
                 // All ghosts of one write have to go.
-                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim);
+                let forgotten = self.config.planted.has(Bug::SecondGhostForgotten);
+                let haunted = self.ghosts.iter().any(|g| g.claim == ghost.claim) && !forgotten;
                 if let (Some(claim), false) = (ghost.claim, haunted) {
                     self.writes.release(claim);
                     self.released = !self.config.planted.has(Bug::HeldNotReleased);
@@ -367,7 +378,7 @@ impl Multipath {
         if self.climb_preemption(now, index, path, closed) {
             return;
         }
-        if let Some(drain) = self.config.fence.unit_reset {
+        if let Some(drain) = self.drain_time() {
             match self.climb_reset(now, closed + drain) {
                 Turn::Running | Turn::Now => return,
                 Turn::Later(at) => self.look_again(index, at),

@@ -316,6 +316,7 @@ impl Multipath {
             self.switch_to_best();
         } else if best < active {
             match self.config.failback {
+                _ if self.config.planted.has(Bug::BestGroupForgotten) => {}
                 Failback::Manual => {}
                 Failback::Immediate => self.switch_to_best(),
                 Failback::After(delay) => {

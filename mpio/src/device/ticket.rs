@@ -12,6 +12,8 @@ use iscsi_client::{
     runtime::{AsyncTimer, Runtime},
 };
 
+use iscsi_proto::planted::Bug;
+
 use super::{
     job::Job,
     outcome::{DROPPED, UNREAD, failure_of, refused},
@@ -238,6 +240,9 @@ impl<P: Path> Drop for Ticket<'_, P> {
                 // The driver will report it. With no driver left nobody would poll it, and it would keep
                 // its session open.
                 (Some((attempt, _)), true) => {
+                    if self.shared.planted.has(Bug::DroppedMeansNotExecuted) {
+                        state.core.handle_outcome(now, attempt, UNREAD);
+                    }
                     if let Some(vessel) = vessel.take_if(|_| !state.ended) {
                         state.jobs.push(Job::Finish(attempt, vessel));
                     }

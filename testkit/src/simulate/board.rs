@@ -11,10 +11,11 @@ use iscsi_client::initiator::Initiator;
 use mpio::MultipathDevice;
 
 use super::{
-    check::{End, History, Op, OpId, Row, Violation},
+    check::{End, History, Op, OpId, Row, Violation, conflict::Reasons},
     finding::Finding,
     locks::Locks,
     memory::Guest,
+    observe::Watched,
     tally::Tallies,
     trace::{Note, Ring},
 };
@@ -68,6 +69,14 @@ pub(super) struct State {
     pub(super) jobs: usize,
     /// Of the last write, over all programs.
     pub(super) sequence: u64,
+    /// What callers were told besides.
+    pub(super) reasons: Reasons,
+    /// The paths of all devices, also of those that are closed.
+    pub(super) watched: Vec<Watched>,
+    /// Requests that have ended since paths were last looked at.
+    pub(super) since_observed: usize,
+    /// In which second each event of a device came.
+    pub(super) reported: Vec<u64>,
     /// The memory of requests that are over, to see at the end that nobody has touched it.
     pub(super) guests: Vec<(OpId, Arc<Guest>)>,
 }

@@ -4,11 +4,15 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join_all, select};
 use iscsi_client::{buf::ReadBuf, device::ReadOptions};
-use mpio::{MultipathDevice, core::PathSnapshot};
+use mpio::{
+    MultipathDevice,
+    core::{Failback, GroupStatus, PathSnapshot},
+};
 
 use super::{
-    check::{Kind, Op, Row, stamp::BLOCK},
+    check::{Kind, Op, Row, invariants, stamp::BLOCK},
     client::{decode_buf, finish},
+    finding::Finding,
     plan::{Fault, What},
     trace::Note,
     world::World,
@@ -65,6 +69,44 @@ pub(super) async fn paths_return(world: &Arc<World>) {
     }
 }
 
+/// The preferred group of each device is in use again, if the configuration wants that.
+pub(super) async fn preferred_returns(world: &Arc<World>) {
+    let delay = match world.plan.device.failback {
+        Failback::Immediate => Duration::ZERO,
+        Failback::After(delay) => delay,
+        _ => return,
+    };
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let (calm, bound) = (nanos(world.plan.calm), world.plan.bound());
+    // From when all was well; programs may have been busy until long after that.
+    let healed = calm.max(world.now().saturating_sub(bound.total_ns()));
+    for (index, device) in devices(world).into_iter().enumerate() {
+        loop {
+            let snapshot = device.snapshot();
+            let best = snapshot.groups.first().map(|group| group.status);
+            let regained = (best == Some(GroupStatus::Active)).then(|| world.now());
+            let due = healed + bound.total_ns() + nanos(delay);
+            if regained.is_some() || world.now() > due {
+                let group = format!("the first group of device {index}");
+                let judged = invariants::preferred_is_regained(
+                    &group,
+                    healed,
+                    regained,
+                    nanos(delay),
+                    &bound,
+                );
+                if let Err(violation) = judged {
+                    world
+                        .board
+                        .with(|state| state.find(Finding::Rule(violation)));
+                }
+                break;
+            }
+            world.handle.sleep(LOOK).await;
+        }
+    }
+}
+
 /// Nothing is under way any more, nor may it still land.
 pub(super) async fn quiet_comes(world: &Arc<World>) {
     let until = world.handle.elapsed() + world.plan.patience();
@@ -92,6 +134,9 @@ pub(super) async fn quiet_comes(world: &Arc<World>) {
 /// Reads all blocks over every path.
 pub(super) async fn audit(world: &Arc<World>) {
     world.note(Note::Text("final look at the disk"));
+    for index in 0..world.board.with(|state| state.devices.len()) {
+        world.observe(index);
+    }
     let units = world.plan.units.len();
     let devices = devices(world).into_iter().enumerate();
     let audits = devices.map(|(index, device)| async move {

@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 use iscsi_client::{
     buf::{ReadBuf, ReadSeg, WriteBuf, WriteSeg},
     device::{FlushOptions, ReadOptions, WriteOptions},
-    error::Error,
+    error::{Error, ErrorKind},
 };
 use mpio::{MultipathDevice, core::NoPathRetry};
 
@@ -383,7 +383,11 @@ impl Client {
             Ok(End::Wrote | End::Read(_)) => self.unit_was_ours(world, id, intent.begun),
             Ok(_) => {}
         }
+        if intent.timeout.is_some() {
+            world.board.with(|state| state.reasons.limited.insert(id));
+        }
         finish(world, id, end);
+        world.observe_now_and_then(self.device);
     }
 
     fn begin(&self, world: &World, kind: Kind, blocks: Range<u64>) -> OpId {
@@ -428,6 +432,9 @@ pub(super) fn finish(world: &World, id: OpId, end: Result<End, Error>) {
     world.board.with(|state| {
         let end = end.unwrap_or_else(|error| {
             state.tallies.failed += 1;
+            if error.kind() == ErrorKind::ReservationConflict {
+                state.reasons.conflicts.insert(id);
+            }
             let end = End::Failed(ExecutionKnowledge::from(&error));
             state.ring.push(now, Note::Failed(id, error));
             end

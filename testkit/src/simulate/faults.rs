@@ -77,7 +77,10 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
-        What::Resize { unit, .. } | What::Remap { unit } => usize::from(unit) < plan.units.len(),
+        What::Resize { unit, .. }
+        | What::Remap { unit }
+        | What::Clear { unit }
+        | What::Reserve { unit, .. } => usize::from(unit) < plan.units.len(),
         What::CrashHost { host, .. } => host < plan.hosts,
         _ => true,
     }
@@ -116,6 +119,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
+        What::Clear { unit } => core.clear_registrations(unit),
         What::Attention { unit, code } => core.raise_attention(unit, code.0, code.1),
         What::PortState { group, state } => core.set_port_state(group, state),
         What::RefuseLogins { portal, status } => {
@@ -149,6 +153,10 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         } => flip(&net, portal, per_million),
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
+        }
+        What::Reserve { unit, exclusive } => {
+            // Two at a time are one.
+            core.reserve_elsewhere(unit, exclusive);
         }
         What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
         What::Remap { unit } => {
@@ -226,6 +234,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::Pause => world.target.resume(),
         What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Reserve { unit, .. } => core.release_elsewhere(unit),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);
         }
@@ -236,6 +245,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             let own = LunConfig::new(unit, 512);
             core.remap(unit, own.naa, &own.serial);
         }
+        What::Clear { .. } => {}
         What::BreakNames => net.break_resolver(None),
         What::CrashHost { host, .. } => host::restart(world, host),
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
@@ -258,6 +268,7 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let index = world.device_index(host, unit);
     let device = world.board.with(|state| state.devices[index].clone());
     let Some(device) = device else { return };
+    world.observe(index);
     let name = world.path_name(host, path);
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
@@ -316,6 +327,7 @@ impl World {
 
 /// Closes a device and opens it again, while its programs wait, or see it closed.
 fn reopen(world: &Arc<World>, index: usize) {
+    world.observe(index);
     let device = world.board.with(|state| state.devices[index].take());
     let Some(device) = device else { return };
     let job = Job::new(world);

@@ -29,11 +29,15 @@ mod lives;
 mod locking;
 mod locks;
 mod memory;
+mod observe;
+mod others;
 mod plan;
+mod preempt;
 mod run;
 mod shrink;
 mod tally;
 mod trace;
+mod verdict;
 mod wire;
 mod world;
 

@@ -20,6 +20,7 @@ use super::{
     host,
     plan::Plan,
     tally::Tallies,
+    verdict,
     world::{World, runtime},
 };
 use crate::target::{TargetCore, Violation as Broken};
@@ -123,6 +124,7 @@ async fn live(world: &Arc<World>) {
     faults::heal(world);
     calm::requests_end(world).await;
     calm::paths_return(world).await;
+    calm::preferred_returns(world).await;
     let left = LEAST.saturating_sub(world.handle.elapsed());
     world.handle.sleep(left).await;
     calm::quiet_comes(world).await;
@@ -153,7 +155,15 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
                 state.violate(Row::I6, format!("portal {portal}: {violation}"));
             }
         }
+        let unregistered = core.unregistered_writes();
+        if plan.device.fence.preempt.is_some() && unregistered > 0 {
+            let account = format!("{unregistered} writes by nexuses that had not been registered");
+            state.violate(Row::I16, account);
+        }
         if let Err(violation) = logins_keep_their_pace(plan, core, &state.restarts) {
+            state.find(Finding::Rule(violation));
+        }
+        for violation in verdict::judge(plan, core, state) {
             state.find(Finding::Rule(violation));
         }
         let unearned = state.unearned.take();

@@ -81,6 +81,10 @@ pub(super) fn nic_address(host: u8, nic: u8) -> IpAddr {
     Ipv4Addr::new(10, 1 + host, nic, 1).into()
 }
 
+pub(super) fn host_name(host: u8) -> String {
+    format!("iqn.2026-01.example:host{host}")
+}
+
 fn nic_name(host: u8, nic: u8) -> String {
     format!("h{host}e{nic}")
 }
@@ -108,6 +112,7 @@ impl World {
             sim.net().add_host(&portal_name(portal), &[address.ip()]);
         }
         let target = SimTarget::start(&sim.handle(), target(plan))?;
+        target.core().keep_ledger();
         for portal in 0..plan.portals.len() {
             target.core().set_delay(portal, plan.session.service_time);
         }
@@ -188,6 +193,7 @@ impl World {
             state.openings[index] += 1;
             state.devices[index].replace(device)
         });
+        self.observe(index);
         Ok(())
     }
 
@@ -234,7 +240,9 @@ impl World {
         self.spawn_on(self.host_of(index), async move {
             while let Some(event) = events.next().await {
                 let now = world.now();
+                world.observe(index);
                 world.board.with(|state| {
+                    state.reported.push(now / 1_000_000_000);
                     state.tallies.note(&event.event);
                     match event.event {
                         Event::AllPathsDown => state.pathless[index] = Some(now),
@@ -414,7 +422,7 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
         .with_header_digest(offer(session.header_digest))
         .with_data_digest(offer(session.data_digest))
         .with_max_recv_data_segment_length(session.segment)?;
-    let name = format!("iqn.2026-01.example:host{host}").parse()?;
+    let name = host_name(host).parse()?;
     let builder = Initiator::builder(name, Arc::clone(runtime)).options(options);
     if !session.chap {
         return Ok(builder.build());

@@ -2,10 +2,28 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use iscsi_proto::ids::Isid;
+
 use super::{
     Violation,
-    core::{TargetCore, lock},
+    core::{Nexus, TargetCore, lock},
 };
+
+/// The reservation key of the other initiator.
+const FOREIGN_KEY: u64 = 0x666f_7265_6967_6e00;
+
+/// The other initiator.
+fn foreign() -> Nexus {
+    ("iqn.2026-01.example:foreign".into(), Isid([0x80; 6]), 1)
+}
+
+/// A parameter list of PERSISTENT RESERVE OUT.
+fn keys(own: u64, new: u64) -> [u8; 24] {
+    let mut list = [0; 24];
+    list[..8].copy_from_slice(&own.to_be_bytes());
+    list[8..16].copy_from_slice(&new.to_be_bytes());
+    list
+}
 
 /// What is set now.
 #[derive(Debug)]
@@ -78,6 +96,39 @@ impl TargetCore {
     #[must_use]
     pub fn digest_errors(&self) -> u64 {
         self.hardship.digest_errors.load(Ordering::Relaxed)
+    }
+
+    /// Another initiator, which has no session here, registers with LUN `number` and reserves it:
+    /// EXCLUSIVE ACCESS if `exclusive`, else WRITE EXCLUSIVE (SPC-4 section 5.13). Without effect where
+    /// there is a reservation already; `false` then.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN.
+    pub fn reserve_elsewhere(&self, number: u16, exclusive: bool) -> bool {
+        let kind = if exclusive { 3 } else { 1 };
+        let foreign = foreign();
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        lun.reservations(|reservations| {
+            // REGISTER, RESERVE.
+            let registered = reservations.change(&foreign, 0x00, 0, &keys(0, FOREIGN_KEY));
+            let reserved = reservations.change(&foreign, 0x01, kind, &keys(FOREIGN_KEY, 0));
+            registered.is_ok() && reserved.is_ok()
+        })
+    }
+
+    /// It withdraws its registration, and its reservation with that.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN.
+    pub fn release_elsewhere(&self, number: u16) {
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        lun.reservations(|reservations| {
+            // Nobody has to be told: neither type is for registrants. And a target that has crashed has
+            // forgotten it.
+            let _refused = reservations.change(&foreign(), 0x00, 0, &keys(FOREIGN_KEY, 0));
+        });
     }
 
     /// The controller with the portals of target portal group `tpgt` dies: its sessions end, their

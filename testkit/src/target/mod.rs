@@ -28,6 +28,7 @@ mod core;
 mod extents;
 mod gate;
 mod hardship;
+mod ledger;
 mod lun;
 mod medium;
 mod on_demand;
@@ -45,6 +46,7 @@ pub use config::{
     TargetConfig,
 };
 pub use conn::TargetConnection;
+pub use ledger::{DeafAccess, Extent, Notes, Port, Telling, Told};
 pub use on_demand::Notice;
 pub use scsi::alua::{AluaConfig, PortState};
 pub use sim::SimTarget;

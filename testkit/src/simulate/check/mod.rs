@@ -9,6 +9,10 @@
 //! | I1 linearizable per block, I2 and I3 as far as values show it, I16 | [`check`] (zones) |
 //! | I4 exactly once | [`check`]: second ends; [`invariants::all_ended`] |
 //! | I5 buffers untouched after completion | [`invariants::Poison`] |
+//! | I6 Time2Wait, L4 work without end | [`pace`] (the target judges the rest of I6, and I11) |
+//! | I8 paths that stand by | [`port_state`] |
+//! | I9 reservation conflicts | [`conflict`] |
+//! | I12 unit attentions | [`attention`] |
 //! | I14 flushes | [`check`] (durability), for units that lose power |
 //! | I15 determinism | [`invariants::same_run`] |
 //! | L1 to L6 | [`invariants`] |
@@ -29,12 +33,16 @@
 
 mod access;
 mod account;
+pub mod attention;
 #[cfg(test)]
 mod brute;
+pub mod conflict;
 mod durability;
 mod history;
 pub mod invariants;
 mod judge;
+pub mod pace;
+pub mod port_state;
 pub mod stamp;
 mod violation;
 mod zones;

@@ -41,12 +41,18 @@ impl FullFeature {
             return Err(RejectReason::ProtocolError);
         }
         let unit = self.unit(command.lun);
+        self.note_command(unit.as_deref(), &command.cdb);
         let attention = self.take_attention(command, unit.as_deref());
         let (action, qualifier) = match attention {
             Some((asc, ascq)) => (Action::Fail(Sense(0x06, asc, ascq)), 0),
             None => self.decide(wire, command, unit.as_deref()),
         };
         self.judge_direction(wire, command, &action);
+        if let (Action::Take(_, purpose), Some(unit), Some(by)) = (&action, &unit, &self.session) {
+            if purpose.is_of_medium() {
+                self.core.note_write(by, unit);
+            }
+        }
         let never = action == Action::Never;
         let number = unit.as_ref().map(|unit| unit.config.number);
         let answers = &self.core.answers;
@@ -68,6 +74,7 @@ impl FullFeature {
         self.active += u32::from(!immediate);
         let place = self.tasks.len();
         self.tasks.push_back(Task {
+            cdb: command.cdb,
             itt,
             lun,
             unit,

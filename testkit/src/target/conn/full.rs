@@ -18,8 +18,9 @@ use super::{
     super::{
         Violation,
         core::{Session, TargetCore},
+        ledger::{Account, Occasion},
         lun::LogicalUnit,
-        scsi::Sense,
+        scsi::{End, Sense},
     },
     Next,
     negotiate::Negotiated,
@@ -42,6 +43,9 @@ pub(super) struct FullFeature {
     /// Tasks that occupy the CmdSN window.
     pub(super) active: u32,
     pub(super) commands: u32,
+    /// When the last PDU came, or the last answer was due.
+    pub(super) clock: Instant,
+    account: Account,
     exp_cmd_sn: CmdSn,
     /// The greatest MaxCmdSN so far.
     pub(super) granted: Cell<CmdSn>,
@@ -76,6 +80,8 @@ impl FullFeature {
             discarded: VecDeque::new(),
             active: 0,
             commands: 0,
+            clock: Instant::ZERO,
+            account: Account::default(),
             exp_cmd_sn: cmd_sn,
             // As the last login response said.
             granted: Cell::new(cmd_sn.plus(depth.saturating_sub(1))),
@@ -138,6 +144,7 @@ impl FullFeature {
         pdu: &Pdu,
         frame: &Frame<'_>,
     ) -> Next {
+        self.clock = now;
         let sequence = match pdu {
             Pdu::NopOut(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
             Pdu::ScsiCommand(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
@@ -261,6 +268,8 @@ impl FullFeature {
         let forward = self.acknowledged.precedes_or_equals(exp_stat_sn);
         if forward && exp_stat_sn.precedes_or_equals(wire.stat_sn) {
             self.acknowledged = exp_stat_sn;
+            self.account
+                .acknowledged(&self.core, exp_stat_sn, self.clock);
             if let Some((at, max_recv)) = self.max_recv_from {
                 if at.precedes(exp_stat_sn) {
                     wire.max_recv = max_recv;
@@ -356,6 +365,36 @@ impl FullFeature {
             self.end_task(0);
         }
         Next::Close
+    }
+
+    /// Notes that a command came, and whether its port lets it pass.
+    pub(super) fn note_command(&mut self, unit: Option<&LogicalUnit>, cdb: &[u8; 16]) {
+        if let (Some(session), Some(unit)) = (&self.session, unit) {
+            let on = Occasion {
+                core: &self.core,
+                nexus: &session.nexus,
+                lun: unit.config.number,
+                now: self.clock,
+            };
+            let allowed = self.core.alua.gate(session.nexus.2, cdb).is_none();
+            self.account.received(on, cdb, allowed);
+        }
+    }
+
+    /// Notes how a command is answered.
+    pub(super) fn note_answer(&mut self, index: usize, end: End, stat_sn: StatSn) {
+        let Some(task) = self.tasks.get(index) else {
+            return;
+        };
+        if let (Some(session), Some(unit)) = (&self.session, &task.unit) {
+            let on = Occasion {
+                core: &self.core,
+                nexus: &session.nexus,
+                lun: unit.config.number,
+                now: self.clock,
+            };
+            self.account.answered(on, &task.cdb, end, stat_sn);
+        }
     }
 
     /// Takes a task out of the task set and its place out of the window.

@@ -28,6 +28,7 @@ const BATCH: usize = 1024 * 1024;
 pub(super) const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Task {
+    pub(super) cdb: [u8; 16],
     pub(super) itt: InitiatorTaskTag,
     pub(super) lun: Lun,
     pub(super) unit: Option<Arc<LogicalUnit>>,
@@ -164,6 +165,7 @@ impl FullFeature {
 
     /// Queues output until a batch is full or nothing is ready.
     pub(super) fn fill(&mut self, wire: &mut Wire, now: Instant) {
+        self.clock = now;
         while wire.out.bytes().len() < BATCH {
             let Some(index) = self.tasks.iter().position(|task| task.is_ready(now)) else {
                 break;
@@ -292,6 +294,8 @@ impl FullFeature {
     fn respond(&mut self, wire: &mut Wire, index: usize, end: End, data_sn: u32) {
         let (itt, residual) = (self.tasks[index].itt, self.tasks[index].residual);
         let qualifier = self.tasks[index].qualifier;
+        let stat_sn = wire.next_stat_sn();
+        self.note_answer(index, end, stat_sn);
         self.end_task(index);
         let mut data = Vec::new();
         if let End::Check(sense) = end {
@@ -316,7 +320,7 @@ impl FullFeature {
             residual,
             itt,
             snack_tag: 0,
-            stat_sn: wire.next_stat_sn(),
+            stat_sn,
             exp_cmd_sn,
             max_cmd_sn,
             exp_data_sn: DataSn(data_sn),

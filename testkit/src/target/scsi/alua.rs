@@ -68,6 +68,8 @@ struct Group {
     ports: Vec<u16>,
     state: PortState,
     status: u8,
+    /// How often the state was changed.
+    changes: u64,
 }
 
 /// The groups of a target, and how they are told.
@@ -89,6 +91,7 @@ impl Alua {
                     ports: vec![port],
                     state: PortState::Optimized,
                     status: 0,
+                    changes: 0,
                 }),
             }
         }
@@ -126,6 +129,13 @@ impl Alua {
         group.map(|group| group.state)
     }
 
+    /// How often the state of a group was changed, to another one or not.
+    pub(in crate::target) fn changes(&self, number: u16) -> u64 {
+        let groups = lock(&self.groups);
+        let group = groups.iter().find(|group| group.number == number);
+        group.map_or(0, |group| group.changes)
+    }
+
     /// Changes the state of a group; false if there is none, or no asymmetric access.
     pub(in crate::target) fn set(&self, number: u16, state: PortState) -> bool {
         self.is_on() && self.change(number, state, 2)
@@ -136,6 +146,7 @@ impl Alua {
         let group = groups.iter_mut().find(|group| group.number == number);
         group.is_some_and(|group| {
             (group.state, group.status) = (state, status);
+            group.changes += 1;
             true
         })
     }

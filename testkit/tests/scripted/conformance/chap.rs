@@ -188,7 +188,15 @@ async fn c77_keys_out_of_order_end_the_login(world: &World) {
     let skipped = Error::from(PeerIncompatible::AuthenticationSkipped);
     let unproven = Error::from(PeerIncompatible::TargetProofMissing);
     let twice = Error::from(PeerMisbehaved::DuplicateKey);
-    let cases: &[(bool, At, &[(&str, &str)], bool, Error)] = &[
+    // Whether it is mutual, where, what, with T or without, and what the initiator makes of it.
+    type Case = (
+        bool,
+        At,
+        &'static [(&'static str, &'static str)],
+        bool,
+        Error,
+    );
+    let cases: &[Case] = &[
         (false, At::Method, &[GROUP, METHOD, A, I, C], false, CHAP),
         (false, At::Method, &[GROUP, METHOD, N, R], false, CHAP),
         (false, At::Method, &[GROUP, METHOD], true, skipped),

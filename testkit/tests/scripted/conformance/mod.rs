@@ -1,14 +1,29 @@
 //! What RFC 7143 asks of an initiator: rows C-01 to C-90.
 
+mod asynchronous;
 mod attention;
+mod bursts;
 mod chap;
 mod chap_values;
+mod commands;
+mod data_in;
+mod data_out;
 mod declared;
+mod digests;
 mod discovery;
 mod login;
+mod logout;
+mod management;
 mod names;
 mod negotiation;
+mod nop;
+mod r2t;
+mod recovery;
 mod redirect;
+mod reject;
+mod repeated;
+mod responses;
 mod serials;
 mod steps;
+mod talk;
 mod text;

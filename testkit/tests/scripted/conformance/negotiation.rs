@@ -1,19 +1,14 @@
 //! Offers and answers (RFC 7143 section 6.2), and the keys whose result is a function of both (section 13).
 
-use std::collections::BTreeSet;
-
 use iscsi_proto::{
     Error, PeerIncompatible,
     text::{DigestOffer, OperationalOffer, Parameters, TaskReportingOffer},
 };
 
-use super::steps::{
-    BAD_VALUE, DUPLICATE, GROUP, answered, fails, hear_offers, held, is_ended, offering,
-};
+use super::steps::{BAD_VALUE, GROUP, answered, fails, hear_offers, is_ended, offering};
 use crate::support::{World, rows};
 
 rows! {
-    c07_a_key_is_said_once;
     c09_of_a_list_one_offered_value_is_accepted;
     c10_numbers_follow_their_function_and_stay_in_range;
     c11_booleans_follow_their_function;
@@ -21,82 +16,6 @@ rows! {
     c21_first_burst_is_not_longer_than_max_burst;
     c22_time2wait_is_the_longer_and_time2retain_the_shorter;
     c24_error_recovery_level_is_the_lower;
-}
-
-/// Section 6.3: no key is declared or negotiated twice in a login; an initiator that detects it drops the
-/// connection. TargetAddress alone may be repeated.
-async fn c07_a_key_is_said_once(world: &World) {
-    // In one response.
-    let twice = [
-        [("ImmediateData", "Yes"), ("ImmediateData", "Yes")],
-        [("MaxBurstLength", "65536"), ("MaxBurstLength", "512")],
-        [("HeaderDigest", "None"), ("HeaderDigest", "NotUnderstood")],
-        [
-            ("MaxRecvDataSegmentLength", "512"),
-            ("MaxRecvDataSegmentLength", "513"),
-        ],
-        [("TargetPortalGroupTag", "1"), ("MaxConnections", "1")],
-    ];
-    for (number, twice) in twice.into_iter().enumerate() {
-        let world = world.case(number).await;
-        let script = async {
-            let mut peer = world.accept().await;
-            let offers = hear_offers(&mut peer).await;
-            let answers = offers.answers(&twice);
-            peer.say_login(offers.agreed(), &answers).await.unwrap();
-            is_ended(&mut peer).await;
-        };
-        let error = fails(&world.initiator(), &world.to(), script).await;
-        assert_eq!(error, DUPLICATE, "{twice:?}");
-    }
-    // In two, and in the security stage.
-    let later = world.case(10).await;
-    let script = async {
-        let mut peer = later.accept().await;
-        let offers = hear_offers(&mut peer).await;
-        let answers = offers.answers(&[]);
-        peer.say_login(held(&offers), &answers).await.unwrap();
-        let again = peer.hear_login().await.unwrap();
-        let repeated = [("ImmediateData", "Yes")];
-        peer.say_login(again.agreed(), &repeated).await.unwrap();
-        is_ended(&mut peer).await;
-    };
-    assert_eq!(
-        fails(&later.initiator(), &later.to(), script).await,
-        DUPLICATE
-    );
-    let method = world.case(11).await;
-    let script = async {
-        let mut peer = method.accept().await;
-        let first = peer.hear_login().await.unwrap();
-        let twice = [GROUP, ("AuthMethod", "None"), ("AuthMethod", "None")];
-        peer.say_login(first.agreed(), &twice).await.unwrap();
-        is_ended(&mut peer).await;
-    };
-    assert_eq!(
-        fails(&method.initiator(), &method.to(), script).await,
-        DUPLICATE
-    );
-    // What may be repeated; and nothing that the initiator says is.
-    let addresses = [
-        ("TargetAddress", "10.0.0.1:3260,1"),
-        ("TargetAddress", "10.0.0.2:3260,1"),
-    ];
-    let script = async {
-        let mut peer = world.accept().await;
-        let exchanges = peer.log_in(&addresses).await.unwrap();
-        let mut said = BTreeSet::new();
-        for (key, value) in exchanges.iter().flat_map(|exchange| &exchange.keys) {
-            assert!(said.insert(key.clone()), "{key}={value}");
-        }
-        peer.hear_the_end().await;
-    };
-    let initiator = world.initiator();
-    let client = async {
-        let session = initiator.connect_spawned(&world.to()).await.unwrap();
-        session.close().await;
-    };
-    futures_util::future::join(script, client).await;
 }
 
 /// Section 6.2.1: the answer to a list is one of its values, written as it was offered.
@@ -226,8 +145,7 @@ async fn c11_booleans_follow_their_function(world: &World) {
         "DataPDUInOrder" => p.data_pdu_in_order,
         _ => p.data_sequence_in_order,
     };
-    let mut number = 0;
-    for (key, ours, answer, expected) in [
+    let cases = [
         ("InitialR2T", false, "No", Some(false)),
         ("InitialR2T", false, "Yes", Some(true)),
         ("InitialR2T", true, "Yes", Some(true)),
@@ -246,9 +164,9 @@ async fn c11_booleans_follow_their_function(world: &World) {
         ("ImmediateData", true, "1", None),
         ("InitialR2T", false, "", None),
         ("InitialR2T", false, "Yes,No", None),
-    ] {
+    ];
+    for (number, (key, ours, answer, expected)) in cases.into_iter().enumerate() {
         let world = world.case(number).await;
-        number += 1;
         let options = offering(|offer| match key {
             "InitialR2T" => offer.with_initial_r2t(ours),
             "ImmediateData" => offer.with_immediate_data(ours),
