@@ -334,6 +334,7 @@ fn session(rng: &mut Rng) -> SessionTerms {
         header_digest: rng.chance(300),
         data_digest: rng.chance(300),
         chap: rng.chance(200),
+        mutual: false,
         initial_r2t: rng.chance(300),
         immediate_data: rng.chance(700),
         segment,

@@ -69,6 +69,8 @@ pub struct SessionTerms {
     pub data_digest: bool,
     /// Whether the hosts authenticate themselves.
     pub chap: bool,
+    /// And want the target to do so.
+    pub mutual: bool,
     /// InitialR2T.
     pub initial_r2t: bool,
     /// ImmediateData.
@@ -445,6 +447,11 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// Whoever answers logins does not know the target's secret.
+    Impersonate {
+        /// Whether the proof is missing instead of wrong.
+        skips: bool,
+    },
     /// Another initiator reserves a unit for a while.
     Reserve {
         /// The logical unit.
@@ -495,6 +502,7 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Remap { .. } => "remap",
+            Self::Impersonate { .. } => "false target",
             Self::Reserve { .. } => "reservation",
             Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
@@ -599,6 +607,7 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Impersonate { .. }
             | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames
