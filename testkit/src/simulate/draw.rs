@@ -72,6 +72,7 @@ impl Plan {
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
         plan.add_others();
+        plan.add_struggles();
         plan
     }
 

@@ -59,6 +59,17 @@ impl Plan {
                 more.push(self.sometime(rng, 25_000, What::PortState { group, state }));
             }
         }
+        self.faults.extend(more);
+        self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    /// Targets that do not prove themselves, writes that are lost twice, and writes that are not answered.
+    pub(super) fn add_struggles(&mut self) {
+        let rng = &mut Rng::new(self.seed ^ 0x57a6_61e5_01d9);
+        if rng.below(ONE_IN) != 0 {
+            return;
+        }
+        let mut more = Vec::new();
         if rng.chance(400) {
             (self.session.chap, self.session.mutual) = (true, true);
             for _ in 0..1 + rng.below(3) {
