@@ -37,6 +37,7 @@ mod shrink;
 mod tally;
 mod trace;
 mod verdict;
+mod watched;
 mod wire;
 mod world;
 
