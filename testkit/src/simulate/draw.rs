@@ -11,7 +11,7 @@ use super::plan::{
 };
 use super::{
     dice::{between, pick, small, time},
-    lives,
+    lives, preempt,
     wire::Wire,
 };
 use crate::{
@@ -72,6 +72,7 @@ impl Plan {
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
         plan.add_others();
+        preempt::draw(&mut plan);
         plan.add_struggles();
         plan
     }
@@ -376,6 +377,7 @@ fn fence(rng: &mut Rng, hosts: u8) -> Fence {
         barrier,
         quiesce: by_time.then(|| time(rng, MS, 500, 10_000)),
         sibling: rng.chance(700),
+        preempt: None,
         // It would end the commands of another host as well.
         unit_reset: (hosts == 1 && rng.chance(300)).then(|| time(rng, MS, 100, 2000)),
         limit: time(rng, S, 2, 60),

@@ -32,6 +32,7 @@ mod memory;
 mod observe;
 mod others;
 mod plan;
+mod preempt;
 mod run;
 mod shrink;
 mod tally;

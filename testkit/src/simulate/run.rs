@@ -159,6 +159,11 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
                 state.violate(row, format!("portal {portal}: {violation}"));
             }
         }
+        let unregistered = core.unregistered_writes();
+        if plan.device.fence.preempt.is_some() && unregistered > 0 {
+            let account = format!("{unregistered} writes by nexuses that had not been registered");
+            state.violate(Row::I16, account);
+        }
         if let Err(violation) = logins_keep_their_pace(plan, core, &state.restarts) {
             state.find(Finding::Rule(violation));
         }
