@@ -18,6 +18,7 @@ use crate::support::{World, read, rows, test_unit_ready};
 rows! {
     c50_a_logout_that_is_asked_for_comes_in_time;
     c50_commands_under_way_get_their_time;
+    c50_an_idle_session_logs_out_at_once;
 }
 
 /// Section 11.9.1, event 1: a Logout Request on that connection, within Parameter3 seconds, although a command is
@@ -106,4 +107,25 @@ async fn c50_commands_under_way_get_their_time(world: &World) {
     let (logout, _) = peer.hear_pdu::<LogoutRequest>().await.unwrap();
     assert_eq!(logout.exp_stat_sn, peer.stat_sn());
     expect_good(execute, 512).await;
+}
+
+/// Section 11.9.1, event 1: where nothing is under way nothing is waited for, however long the target would wait.
+async fn c50_an_idle_session_logs_out_at_once(world: &World) {
+    for (number, seconds) in [0, 1, 3600].into_iter().enumerate() {
+        let world = world.case(number).await;
+        let (mut peer, session) = logged_in(&world, quiet(), &[]).await;
+        let asked = world.runtime.now();
+        let asks = Say::asynchronous(AsyncEvent::LogoutRequested, [0, 0, seconds]);
+        peer.say(asks, []).await.unwrap();
+        let (logout, _) = peer.hear_pdu::<LogoutRequest>().await.unwrap();
+        if world.is_simulated() {
+            assert!(world.runtime.now() - asked < Duration::from_millis(100));
+        }
+        let granted = Say::logout(logout.itt, LogoutResponseCode::Closed);
+        peer.say(granted, []).await.unwrap();
+        let mut peer = world.accept().await;
+        peer.log_in(&[]).await.unwrap();
+        session.wait_up().await.unwrap();
+        fence(&session, &mut peer).await;
+    }
 }
