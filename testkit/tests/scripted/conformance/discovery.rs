@@ -9,7 +9,7 @@ use iscsi_proto::{
 };
 use iscsi_testkit::scripted::{End, Peer, Say};
 
-use super::steps::text;
+use super::steps::{NONE, held, text};
 use crate::support::{INITIATOR, TARGET, World, rows};
 
 rows! {
@@ -48,11 +48,22 @@ async fn c25_a_discovery_session_is_for_text_only(world: &World) {
     ];
     let script = async {
         let mut peer = world.accept().await;
-        let exchanges = peer.log_in(&[]).await.unwrap();
-        let first = &exchanges[0];
+        let first = peer.hear_login().await.unwrap();
         assert_eq!(first.value("InitiatorName"), Some(INITIATOR));
         assert_eq!(first.value("SessionType"), Some("Discovery"));
-        for exchange in &exchanges {
+        peer.say_login(first.agreed(), &first.answers(&[]))
+            .await
+            .unwrap();
+        let offers = peer.hear_login().await.unwrap();
+        // What the target offers of it is irrelevant.
+        let mut answers = offers.answers(&[]);
+        answers.extend(IRRELEVANT.map(|key| (key.into(), "1".into())));
+        peer.say_login(held(&offers), &answers).await.unwrap();
+        let replies = peer.hear_login().await.unwrap();
+        let expected = IRRELEVANT.map(|key| (key.to_owned(), "Irrelevant".to_owned()));
+        assert_eq!(replies.keys, expected);
+        peer.say_login(replies.agreed(), &NONE).await.unwrap();
+        for exchange in [&first, &offers] {
             assert_eq!(exchange.value("TargetName"), None);
             for key in IRRELEVANT {
                 assert_eq!(exchange.value(key), None, "{key}");

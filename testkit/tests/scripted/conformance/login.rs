@@ -171,7 +171,7 @@ async fn c04_the_target_may_take_its_time_to_go_on(world: &World) {
     join(script, client).await;
 }
 
-/// Sections 11.12.7 and 4.2.2.2: each request acknowledges the response before it; a response out of sequence ends
+/// Sections 11.12.9 and 4.2.2.2: each request acknowledges the response before it; a response out of sequence ends
 /// the login.
 async fn c06_login_requests_acknowledge_the_responses(world: &World) {
     for (number, first) in [0, 1, 0x7fff_ffff, u32::MAX].into_iter().enumerate() {
@@ -273,8 +273,7 @@ async fn c17_names_are_in_the_first_request_of_each_connection(world: &World) {
     join(script, client).await;
 }
 
-/// Section 11.13.5: of a response with a Status-Class other than 0, the status is to be looked at, and none of the
-/// numbers.
+/// Sections 11.13.4 and 11.13.5: the numbers of a response are only valid if its Status-Class is 0.
 async fn c29_the_numbers_of_a_refusal_count_for_nothing(world: &World) {
     let junk = [0, 0x7fff_ffff, 0xdead_beef];
     let statuses = [(3, 1), (2, 1), (2, 0xb)];

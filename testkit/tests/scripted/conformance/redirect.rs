@@ -6,9 +6,12 @@ use iscsi_client::{
     session::{DownReason, SessionOptions, SessionState},
 };
 use iscsi_proto::{Error, LoginStatus, PeerIncompatible, Portal, TargetPortalGroupTag};
-use iscsi_testkit::scripted::Peer;
+use iscsi_testkit::scripted::{Frame, LoginExchange, Peer};
 
-use super::steps::{fails, is_ended, logged_in, say_good};
+use super::{
+    chap,
+    steps::{fails, is_ended, logged_in, say_good, text},
+};
 use crate::support::{World, rows, test_unit_ready};
 
 rows! {
@@ -16,6 +19,7 @@ rows! {
     c75_a_temporary_redirection_is_followed_once;
     c75_a_permanent_redirection_is_remembered;
     c75_the_portal_group_of_a_redirection_counts;
+    c75_a_redirection_may_come_at_any_time;
     c76_a_refused_login_is_not_tried_at_once_again;
 }
 
@@ -31,8 +35,21 @@ const PERMANENTLY: LoginStatus = LoginStatus {
 
 async fn refuse(peer: &mut Peer, status: LoginStatus, keys: &[(&str, &str)]) {
     let exchange = peer.hear_login().await.unwrap();
-    let refused = exchange.refused(status);
-    peer.say_login(refused, keys).await.unwrap();
+    refuse_it(peer, &exchange, status, keys).await;
+}
+
+/// With numbers that count for nothing (section 11.13.5).
+async fn refuse_it(
+    peer: &mut Peer,
+    exchange: &LoginExchange,
+    status: LoginStatus,
+    keys: &[(&str, &str)],
+) {
+    let mut frame = Frame::new(exchange.refused(status), text(keys));
+    for at in [24, 28, 32] {
+        frame.set_field(at, 0xdead_beef);
+    }
+    peer.say_as_it_is(&frame).await.unwrap();
     is_ended(peer).await;
 }
 
@@ -188,6 +205,40 @@ async fn c75_the_portal_group_of_a_redirection_counts(world: &World) {
         found: Some(TargetPortalGroupTag(8)),
     };
     assert_eq!(error, expected.into());
+}
+
+/// Section 11.13.5: before the target has proven itself, and after; of several addresses the first is as good as any.
+async fn c75_a_redirection_may_come_at_any_time(world: &World) {
+    for number in 0..4 {
+        let world = world.case(2 * number).await;
+        let elsewhere = world.case(2 * number + 1).await;
+        let first = format!("{},1", elsewhere.portal());
+        let keys = [
+            ("TargetAddress", first.as_str()),
+            ("TargetAddress", "192.0.2.1:3260,2"),
+        ];
+        let script = async {
+            let mut peer = world.accept().await;
+            let exchange = match number {
+                0 => peer.hear_login().await.unwrap(),
+                1 => chap::hear_algorithms(&mut peer).await,
+                2 => chap::challenge(&mut peer, &chap::ASK).await,
+                _ => {
+                    let answer = chap::challenge(&mut peer, &chap::ASK).await;
+                    let nothing: [(&str, &str); 0] = [];
+                    peer.say_login(answer.agreed(), &nothing).await.unwrap();
+                    peer.hear_login().await.unwrap()
+                }
+            };
+            refuse_it(&mut peer, &exchange, TEMPORARILY, &keys).await;
+            // The target there is the same one, and is answered the same way.
+            let mut peer = elsewhere.accept().await;
+            let answer = chap::challenge(&mut peer, &chap::ASK).await;
+            chap::let_in(&mut peer, &answer, &[]).await;
+        };
+        let to = chap::to(&world, &chap::one_way());
+        chap::works(&world.initiator(), &to, script).await;
+    }
 }
 
 /// A first login that is refused is an error, after one try; it says whether another may succeed. (So may one that was

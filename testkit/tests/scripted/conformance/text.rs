@@ -1,5 +1,5 @@
 //! Texts of a login: names of keys, keys that nobody knows, and texts that need several PDUs (RFC 7143 sections 6.1,
-//! 6.2, 11.12.2 and 11.13.2).
+//! 6.2, 11.12.2 and 11.13.7).
 
 use futures_util::future::join;
 use iscsi_proto::{
@@ -66,7 +66,7 @@ async fn c08_names_of_keys_are_case_sensitive_and_short(world: &World) {
         let expected = strange.map(|(key, _)| (key, "NotUnderstood"));
         assert_eq!(replies.keys, owned(&expected));
         peer.say_login(replies.agreed(), &NONE).await.unwrap();
-        // Nothing came of them: without digests, all of it in one burst.
+        // Nothing came of them: there is no digest in what follows.
         say_good(&mut peer).await;
     };
     works(world, script).await;
@@ -221,7 +221,7 @@ async fn say_in_pieces(peer: &mut Peer, exchange: LoginExchange, text: &[u8]) ->
     peer.hear_login().await.unwrap()
 }
 
-/// Sections 6.2 and 11.12.2: a text with the C bit goes on, even inside a word; each piece is answered with an empty
+/// Sections 6.2 and 11.13.7: a text with the C bit goes on, even inside a word; each piece is answered with an empty
 /// text without T.
 async fn c28_a_text_of_the_target_in_pieces_is_put_together(world: &World) {
     let script = async {
