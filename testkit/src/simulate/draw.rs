@@ -73,6 +73,7 @@ impl Plan {
         lives::add(&mut plan);
         plan.add_others();
         preempt::draw(&mut plan);
+        plan.add_struggles();
         plan
     }
 
@@ -335,6 +336,7 @@ fn session(rng: &mut Rng) -> SessionTerms {
         header_digest: rng.chance(300),
         data_digest: rng.chance(300),
         chap: rng.chance(200),
+        mutual: false,
         initial_r2t: rng.chance(300),
         immediate_data: rng.chance(700),
         segment,

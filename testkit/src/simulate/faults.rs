@@ -154,6 +154,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
         }
+        What::Impersonate { skips } => core.impersonate(Some(skips)),
         What::Reserve { unit, exclusive } => {
             // Two at a time are one.
             core.reserve_elsewhere(unit, exclusive);
@@ -234,6 +235,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::Pause => world.target.resume(),
         What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Impersonate { .. } => core.impersonate(None),
         What::Reserve { unit, .. } => core.release_elsewhere(unit),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);

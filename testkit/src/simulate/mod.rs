@@ -38,6 +38,7 @@ mod shrink;
 mod tally;
 mod trace;
 mod verdict;
+mod watched;
 mod wire;
 mod world;
 

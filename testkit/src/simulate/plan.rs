@@ -70,6 +70,8 @@ pub struct SessionTerms {
     pub data_digest: bool,
     /// Whether the hosts authenticate themselves.
     pub chap: bool,
+    /// And want the target to do so.
+    pub mutual: bool,
     /// InitialR2T.
     pub initial_r2t: bool,
     /// ImmediateData.
@@ -457,6 +459,11 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// Whoever answers logins does not know the target's secret.
+    Impersonate {
+        /// Whether the proof is missing instead of wrong.
+        skips: bool,
+    },
     /// Somebody ends all registrations of a unit, by a CLEAR.
     Clear {
         /// The logical unit.
@@ -513,6 +520,7 @@ impl What {
             Self::Resize { .. } => "resize",
             Self::Clear { .. } => "clear",
             Self::Remap { .. } => "remap",
+            Self::Impersonate { .. } => "false target",
             Self::Reserve { .. } => "reservation",
             Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
@@ -619,6 +627,7 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Impersonate { .. }
             | What::Clear { .. }
             | What::Reserve { .. }
             | What::Remap { .. }

@@ -77,6 +77,9 @@ found! {
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;
+    target_proof_ignored: TargetProofIgnored by 25;
+    second_ghost_forgotten: SecondGhostForgotten by 320;
+    failed_rung_proves: FailedRungProves by 1125;
     flush_failure_ignored: FlushFailureIgnored by 1397;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 776;
