@@ -10,6 +10,7 @@ use iscsi_proto::{
         TaskManagementFunction, TaskManagementRequest, TaskManagementResponseCode, TextRequest,
     },
     scsi::{AdditionalSenseCode, Lun, ScsiStatus, SenseData, SenseKey},
+    serial::CmdSn,
     session::TaskManagement,
 };
 use iscsi_testkit::scripted::{End, Frame, Peer, Say};
@@ -25,6 +26,7 @@ rows! {
     c67_waiting_for_logout_gets_one;
     c67_the_hole_in_cmd_sn_is_closed_by_an_abort;
     c67_the_hole_in_cmd_sn_is_closed_by_a_nop_out;
+    c67_the_hole_of_a_text_request_is_closed;
     c67_a_function_that_was_one_too_many_is_sent_again;
     c67_other_requests_end_alone;
     c67_a_rejected_data_out_leaves_the_end_to_the_target;
@@ -152,6 +154,18 @@ async fn c67_the_hole_in_cmd_sn_is_closed_by_an_abort(world: &World) {
     }
 }
 
+/// A NOP-Out takes the place of what was rejected.
+async fn hear_the_plug(world: &World, peer: &mut Peer, missing: CmdSn) {
+    let (plug, _) = peer.hear_pdu::<NopOut>().await.unwrap();
+    assert_eq!((plug.cmd_sn, plug.immediate), (missing, false));
+    // For the judge the number comes for the second time, which is what was wanted.
+    let [complaint] = &world.complaints()[..] else {
+        panic!("one complaint");
+    };
+    assert!(complaint.contains("was to come"), "{complaint}");
+    peer.say(Say::pong(plug.itt), []).await.unwrap();
+}
+
 /// Section 7.3: where the abort has not closed the hole, since the target knows nothing of the task, a NOP-Out with
 /// that number does.
 async fn c67_the_hole_in_cmd_sn_is_closed_by_a_nop_out(world: &World) {
@@ -163,16 +177,26 @@ async fn c67_the_hole_in_cmd_sn_is_closed_by_a_nop_out(world: &World) {
     peer.number(&mut answer);
     answer.set_field(28, function.ref_cmd_sn.0);
     peer.say_as_it_is(&answer).await.unwrap();
-    let (plug, _) = peer.hear_pdu::<NopOut>().await.unwrap();
-    assert_eq!((plug.cmd_sn, plug.immediate), (function.ref_cmd_sn, false));
-    // For the judge the number comes for the second time, which is what was wanted.
-    let [complaint] = &world.complaints()[..] else {
-        panic!("one complaint");
-    };
-    assert!(complaint.contains("was to come"), "{complaint}");
-    peer.say(Say::pong(plug.itt), []).await.unwrap();
+    hear_the_plug(world, &mut peer, function.ref_cmd_sn).await;
     assert_unexecuted(&expect_error(execute).await, Reason::InvalidPduField);
     fence(&session, &mut peer).await;
+}
+
+/// Section 7.3: a text request is numbered like a command and cannot be aborted; so a NOP-Out closes its hole.
+async fn c67_the_hole_of_a_text_request_is_closed(world: &World) {
+    let (mut peer, session) = logged_in(world, quiet(), &[]).await;
+    for reason in REFUSED {
+        let renegotiating = session.renegotiate(4096);
+        let frame = request_of::<TextRequest>(&mut peer).await;
+        let missing = frame.field(24);
+        let mut reject = Frame::new(Say::reject(reason), *frame.bhs.as_bytes());
+        peer.number(&mut reject);
+        reject.set_field(28, missing);
+        peer.say_as_it_is(&reject).await.unwrap();
+        assert_unexecuted(&renegotiating.await.unwrap_err(), reason);
+        hear_the_plug(world, &mut peer, CmdSn(missing)).await;
+        nothing_else_ended(&session, &mut peer).await;
+    }
 }
 
 /// Section 11.17.1: "too many immediate commands" may be sent again, which is done; with the same tag, since the
