@@ -21,6 +21,11 @@ use crate::{error::Error, session::Payload};
 
 /// What is asked for first: a hundred keys, or a dozen nexuses.
 const LENGTH: u16 = 1024;
+/// A key of READ KEYS in bytes.
+const KEY: u32 = 8;
+/// A descriptor of READ FULL STATUS: 24 bytes and a TransportID, the longest of which (iSCSI's) has 228 and an
+/// ISID.
+const DESCRIPTOR: u32 = 24 + 256;
 
 /// Persistent reservations.
 ///
@@ -56,7 +61,8 @@ const LENGTH: u16 = 1024;
 /// What asks is cancel safe. An order that is dropped is aborted at the target; whether it was carried out is
 /// unknown.
 impl LogicalUnit {
-    /// Asks for the keys of all registrations (READ KEYS, SPC-4 section 6.15.2). Any nexus may ask.
+    /// Asks for the keys of all registrations (READ KEYS, SPC-4 section 6.15.2). Any nexus may ask. A list that
+    /// fills 65535 bytes counts as [truncated](ReservationKeys::truncated).
     ///
     /// # Errors
     ///
@@ -67,10 +73,15 @@ impl LogicalUnit {
         timeout: Option<Duration>,
     ) -> Result<ReservationKeys, Error> {
         let parse = ReservationKeys::parse;
-        self.report(ReserveReport::Keys, timeout, parse, |keys| {
-            keys.truncated.then(|| keys.needed_length())
-        })
-        .await
+        // A key more would not have had room.
+        let is_full = |keys: &ReservationKeys, length: u16| {
+            keys.truncated || keys.needed_length().saturating_add(KEY) > length.into()
+        };
+        let (mut keys, length) = self
+            .report(ReserveReport::Keys, timeout, parse, is_full)
+            .await?;
+        keys.truncated |= is_full(&keys, length);
+        Ok(keys)
     }
 
     /// Asks for the reservation (READ RESERVATION, SPC-4 section 6.15.3).
@@ -83,8 +94,8 @@ impl LogicalUnit {
         timeout: Option<Duration>,
     ) -> Result<CurrentReservation, Error> {
         let parse = CurrentReservation::parse;
-        self.report(ReserveReport::Reservation, timeout, parse, |_| None)
-            .await
+        let report = self.report(ReserveReport::Reservation, timeout, parse, |_, _| false);
+        Ok(report.await?.0)
     }
 
     /// Asks what the unit does about persistent reservations (REPORT CAPABILITIES, SPC-4 section 6.15.4).
@@ -97,8 +108,8 @@ impl LogicalUnit {
         timeout: Option<Duration>,
     ) -> Result<ReservationCapabilities, Error> {
         let parse = ReservationCapabilities::parse;
-        self.report(ReserveReport::Capabilities, timeout, parse, |_| None)
-            .await
+        let report = self.report(ReserveReport::Capabilities, timeout, parse, |_, _| false);
+        Ok(report.await?.0)
     }
 
     /// Asks for all registrations and whose they are (READ FULL STATUS, SPC-4 section 6.15.5).
@@ -108,10 +119,11 @@ impl LogicalUnit {
     /// As [`reservation_keys`](Self::reservation_keys).
     pub async fn registrations(&self, timeout: Option<Duration>) -> Result<FullStatus, Error> {
         let parse = FullStatus::parse;
-        self.report(ReserveReport::FullStatus, timeout, parse, |status| {
-            status.truncated.then(|| status.needed_length())
-        })
-        .await
+        let is_full = |status: &FullStatus, length: u16| {
+            status.truncated || status.needed_length().saturating_add(DESCRIPTOR) > length.into()
+        };
+        let report = self.report(ReserveReport::FullStatus, timeout, parse, is_full);
+        Ok(report.await?.0)
     }
 
     /// Registers this nexus with `new`, where it has the key `old` so far (REGISTER, SPC-4 section 5.12.7):
@@ -270,24 +282,27 @@ impl LogicalUnit {
         }
     }
 
-    /// Asks, and asks again where the answer is longer than expected, with `needed` bytes.
+    /// Asks, and where the answer may go on, asks once more for as much as there can be. A target that
+    /// cuts it off may report the length of what it has sent (LIO did), so one that fills its room is
+    /// taken for one that goes on. With the length that was asked for last.
     async fn report<T>(
         &self,
         what: ReserveReport,
         timeout: Option<Duration>,
         parse: impl Fn(&[u8]) -> Result<T, DecodeError>,
-        needed: impl Fn(&T) -> Option<u32>,
-    ) -> Result<T, Error> {
+        is_full: impl Fn(&T, u16) -> bool,
+    ) -> Result<(T, u16), Error> {
         self.inner.info.with(|_| Ok(()))?;
         let deadline = self.inner.commander.deadline(timeout);
-        let data = self.reserve_in(what, LENGTH, deadline).await?;
-        let answer = parse(&data).map_err(malformed)?;
-        let Some(needed) = needed(&answer).filter(|&needed| needed > LENGTH.into()) else {
-            return Ok(answer);
-        };
-        let length = u16::try_from(needed).unwrap_or(u16::MAX);
-        let data = self.reserve_in(what, length, deadline).await?;
-        parse(&data).map_err(malformed)
+        let mut length = LENGTH;
+        loop {
+            let data = self.reserve_in(what, length, deadline).await?;
+            let answer = parse(&data).map_err(malformed)?;
+            if length == u16::MAX || !is_full(&answer, length) {
+                return Ok((answer, length));
+            }
+            length = u16::MAX;
+        }
     }
 
     async fn reserve_in(

@@ -239,6 +239,15 @@ impl Path {
         self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
     }
 
+    /// It has a connection that works, and will take I/O as soon as its key is in order.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.is_barred
+            && !self.fencing
+            && !self.removing
+            && matches!(self.link, Link::Up)
+            && self.checker.fault().is_none()
+    }
+
     pub(crate) const fn is_usable(&self) -> bool {
         matches!(self.standing(), Standing::Usable)
     }

@@ -74,6 +74,8 @@ pub enum KeyRefusal {
     OthersRegistered,
     /// The unit is reserved. A key of ours might let past what the reservation is to keep out.
     Reserved,
+    /// Nobody can tell whether it is registered: the orders failed again and again.
+    Unknown,
 }
 
 impl fmt::Display for KeyRefusal {
@@ -82,12 +84,14 @@ impl fmt::Display for KeyRefusal {
             Self::Unsupported => "the unit does not register it",
             Self::OthersRegistered => "others have registered keys there",
             Self::Reserved => "the unit is reserved",
+            Self::Unknown => "whether the unit registers it cannot be found out",
         })
     }
 }
 
 /// What became of the registration of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Registered {
     /// It has this key.
     With(u64),
@@ -97,11 +101,15 @@ pub enum Registered {
 
 /// What became of a PREEMPT AND ABORT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Preempted {
     /// It ended in GOOD: the commands of the nexus are aborted.
     Done,
     /// It did not, or nobody knows.
     Failed,
+    /// Nothing was aborted: the keys at the target are not those of the order. It was not sent, or ended in
+    /// RESERVATION CONFLICT. Somebody has sent a CLEAR, or the target has forgotten them.
+    Unregistered,
     /// It was not sent, since others use persistent reservations there.
     Others(KeyRefusal),
 }

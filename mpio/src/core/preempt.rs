@@ -49,6 +49,31 @@ impl Multipath {
         self.settle(now);
     }
 
+    /// Whether the path's nexus is registered cannot be told for now. Before `handle_path_up`: then it takes no
+    /// I/O until `handle_registered`. One that is up already goes on with the key that it has.
+    pub fn handle_unregistered(&mut self, path: PathId) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        if !entry.is_connected() {
+            entry.set_unregistered(true);
+        }
+    }
+
+    /// The target has ended registrations (CLEAR, PREEMPT by somebody else): all are made again. Meanwhile the
+    /// paths take I/O. Without effect where no keys are configured.
+    pub fn handle_registrations_lost(&mut self) {
+        if self.config.fence.preempt.is_none() {
+            return;
+        }
+        for (key, entry) in self.paths.iter() {
+            if entry.is_connected() && !entry.is_unregistered {
+                let path = PathId(key);
+                self.actions.push_back(Action::Register { path });
+            }
+        }
+    }
+
     /// The key that a path is registered with, as far as is known.
     #[must_use]
     pub fn registered_key(&self, path: PathId) -> Option<u64> {
@@ -68,7 +93,7 @@ impl Multipath {
         }
         let told = match result {
             Preempted::Done => RungStep::Done,
-            Preempted::Failed => RungStep::Failed,
+            Preempted::Failed | Preempted::Unregistered => RungStep::Failed,
             Preempted::Others(_) => RungStep::Skipped(SkipReason::OthersReserve),
         };
         self.tell_step(Some(path), RUNG, told);
@@ -83,8 +108,17 @@ impl Multipath {
                 }
             }
         }
+        if done {
+            // Nobody has it any more: to preempt it once more would be a conflict.
+            if let Some(entry) = self.paths.get_mut(path.0) {
+                entry.key = None;
+            }
+        }
         if !matches!(result, Preempted::Others(_)) {
             self.register_again(path);
+        }
+        if result == Preempted::Unregistered {
+            self.handle_registrations_lost();
         }
         self.restless = true;
         self.settle(now);

@@ -279,10 +279,11 @@ impl Multipath {
     }
 
     fn notice_no_path(&mut self, now: Instant) {
+        // One whose key is still to be put in order is there: I/O waits for it rather than fails.
         let any = self
             .paths
             .iter()
-            .any(|(_, path)| !matches!(path.standing(), Standing::Out(_)));
+            .any(|(_, path)| !matches!(path.standing(), Standing::Out(_)) || path.is_held());
         match (any, self.no_path.is_down()) {
             (true, true) => {
                 self.no_path.restored();

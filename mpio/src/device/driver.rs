@@ -26,14 +26,14 @@ use super::{
     info,
     job::{Job, Preempt},
     join::{Candidate, Opening},
-    keys,
-    outcome::outcome_of,
+    keys::{self, Verified},
+    outcome::{keyed_failure, outcome_of},
     shared::{Member, Shared, State},
 };
 use crate::{
     core::{
         AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, PathKeys, Preempted,
-        ProbeReport, Registered,
+        ProbeReport,
     },
     path::{Path, PathLink, PathStatus},
 };
@@ -41,7 +41,8 @@ use crate::{
 /// How a job ended.
 enum Report<P> {
     Probed(PathId, ProbeReport),
-    Ended(AttemptId, Outcome),
+    /// And whether registrations were found to be lost.
+    Ended(AttemptId, Outcome, bool),
     Status(PathId, PathStatus),
     /// With the number of the verification.
     Verified(PathId, u64, Result<Verified, Error>),
@@ -53,10 +54,6 @@ enum Report<P> {
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
 }
-
-/// Whose unit a connection leads to; and, where keys are configured and it is the right one, what became of
-/// the registration.
-type Verified = (IdentityCheck, Option<Registered>);
 
 /// Before the identity is asked for again when it could not be read though the connection is up.
 const VERIFY_PAUSE: Duration = Duration::from_secs(1);
@@ -156,10 +153,17 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Closed(id)
                 }));
             }
-            Job::Finish(attempt, mut write) => self.jobs.push(Box::pin(async move {
-                let result = poll_fn(|cx| write.poll(cx)).await;
-                Report::Ended(attempt, outcome_of(&result))
-            })),
+            Job::Finish(attempt, mut write) => {
+                let keyed = self.keys().is_some();
+                self.jobs.push(Box::pin(async move {
+                    let result = poll_fn(|cx| write.poll(cx)).await;
+                    let (outcome, lost) = match (&result, keyed) {
+                        (Err(error), true) => (keyed_failure(error), keys::is_loss(error)),
+                        _ => (outcome_of(&result), false),
+                    };
+                    Report::Ended(attempt, outcome, lost)
+                }));
+            }
             Job::Watch(id) => {
                 let seen = self.shared.look(|s| s.member(id).map(|m| m.generation));
                 if let (Some(path), Some(seen)) = (self.path(id), seen) {
@@ -232,9 +236,12 @@ impl<P: Path> MultipathDriver<P> {
             Report::Probed(path, report) => {
                 self.act(|s, now| s.core.handle_probe(now, path, report))
             }
-            Report::Ended(attempt, outcome) => {
-                self.act(|s, now| s.core.handle_outcome(now, attempt, outcome));
-            }
+            Report::Ended(attempt, outcome, lost) => self.act(|s, now| {
+                s.core.handle_outcome(now, attempt, outcome);
+                if lost {
+                    s.core.handle_registrations_lost();
+                }
+            }),
             Report::Fenced(step, dead, done) => {
                 self.act(|state, now| {
                     dead.into_iter().for_each(|dead| state.tell_nexus(dead));
@@ -302,6 +309,7 @@ impl<P: Path> MultipathDriver<P> {
                 member.verified = false;
                 member.verifying = false;
                 member.verification += 1;
+                member.key_failures = 0;
             }
             // Other events than a loss leave a verification as it is, unless it was ended by one
             // that had not been told here.
@@ -344,10 +352,17 @@ impl<P: Path> MultipathDriver<P> {
                 return Some(VERIFY_PAUSE);
             };
             member.verified = identity == IdentityCheck::Verified;
-            let again = (!member.verified).then_some(MISMATCH_PAUSE);
+            let mut again = (!member.verified).then_some(MISMATCH_PAUSE);
+            let failures = &mut member.key_failures;
+            let registered = registered.map(|result| keys::registered(result, failures));
             state.tell_nexus(id);
-            if let Some(registered) = registered {
-                state.core.handle_registered(now, id, registered);
+            match registered {
+                Some(Some(registered)) => state.core.handle_registered(now, id, registered),
+                Some(None) => {
+                    state.core.handle_unregistered(id);
+                    again = Some(VERIFY_PAUSE);
+                }
+                None => {}
             }
             state.core.handle_path_up(now, id, identity);
             info::update(state);

@@ -1,11 +1,14 @@
 //! Reservation keys of paths, as the driver deals with them.
 
 use iscsi_client::error::{Error, ErrorKind};
-use iscsi_proto::planted::{Bug, Planted};
+use iscsi_proto::{
+    planted::{Bug, Planted},
+    scsi::{AdditionalSenseCode, SenseData, SenseKey},
+};
 
 use super::shared::State;
 use crate::{
-    core::{IdentityCheck, PathKeys, Preempted, Registered},
+    core::{IdentityCheck, KeyRefusal, PathKeys, Preempted, Registered},
     path::Path,
 };
 
@@ -17,16 +20,53 @@ impl<P> State<P> {
     }
 }
 
+/// How often a registration is tried before the path is used without one.
+const TRIES: u32 = 3;
+
+/// Whose unit a connection leads to; and, where keys are configured and it is the right one, what became of
+/// the registration. That the one is known does not depend on the other.
+pub(super) type Verified = (IdentityCheck, Option<Result<Registered, Error>>);
+
+/// What a registration came to that was tried `failures` times before; `None`: it is to be tried again. An answer
+/// that cannot be understood will be none the next time either.
+pub(super) fn registered(
+    result: Result<Registered, Error>,
+    failures: &mut u32,
+) -> Option<Registered> {
+    let error = match result {
+        Ok(registered) => {
+            *failures = 0;
+            return Some(registered);
+        }
+        Err(error) => error,
+    };
+    *failures += 1;
+    let is_final = *failures >= TRIES || error.kind() == ErrorKind::Protocol;
+    is_final.then_some(Registered::Not(KeyRefusal::Unknown))
+}
+
+/// Whether an error says that somebody has ended registrations of this nexus (REGISTRATIONS PREEMPTED and
+/// RESERVATIONS PREEMPTED). The command was not executed.
+pub(super) fn is_loss(error: &Error) -> bool {
+    let codes = [
+        AdditionalSenseCode(0x2a, 0x03),
+        AdditionalSenseCode(0x2a, 0x05),
+    ];
+    let attention =
+        |sense: &SenseData| sense.key() == SenseKey::UnitAttention && codes.contains(&sense.code());
+    error.kind() == ErrorKind::ReservationConflict && error.sense().is_some_and(attention)
+}
+
 /// Whose unit the present connection leads to; if it is the right one, it is registered.
 pub(super) async fn verify<P: Path>(
     path: &P,
     keys: Option<PathKeys>,
     planted: Planted,
-) -> Result<(IdentityCheck, Option<Registered>), Error> {
+) -> Result<Verified, Error> {
     let identity = path.verify().await?;
     let keys = keys.filter(|_| !planted.has(Bug::WritesBeforeRegistered));
     let registered = match keys {
-        Some(keys) if identity == IdentityCheck::Verified => Some(path.register(keys).await?),
+        Some(keys) if identity == IdentityCheck::Verified => Some(path.register(keys).await),
         _ => None,
     };
     Ok((identity, registered))
@@ -43,13 +83,8 @@ pub(super) async fn unregister<P: Path>(path: &P, key: Option<u64>) {
 /// What an order came to. A conflict says that nobody has the key: nothing was aborted.
 pub(super) fn preempted(planted: Planted, result: &Result<Preempted, Error>) -> Preempted {
     match result {
+        Ok(Preempted::Unregistered) if planted.has(Bug::ConflictIsProof) => Preempted::Done,
         Ok(preempted) => *preempted,
-        Err(error)
-            if planted.has(Bug::ConflictIsProof)
-                && error.kind() == ErrorKind::ReservationConflict =>
-        {
-            Preempted::Done
-        }
         Err(_) => Preempted::Failed,
     }
 }

@@ -51,6 +51,7 @@ impl<P: Path> State<P> {
             verified,
             verifying: false,
             verification: 0,
+            key_failures: 0,
         });
         self.tell_nexus(id);
         if verified {

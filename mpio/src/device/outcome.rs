@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iscsi_client::error::{Error, ErrorKind, Outcome as ErrorOutcome, Retry as ErrorRetry};
 
+use super::keys;
 use crate::core::{Execution, FailReason, Failure, Outcome, Retry, Scope, SubmitError, Verdict};
 
 /// What the core is told about the end of an attempt.
@@ -12,6 +13,21 @@ pub(super) fn outcome_of(result: &Result<(), Error>) -> Outcome {
         Ok(()) => Outcome::Success,
         Err(error) => Outcome::Failed(failure_of(error)),
     }
+}
+
+/// The same of an error of a path that has a key. That somebody has ended the registration is nothing to the
+/// caller: there is no reservation of the device's that this could be about, and the command was not executed. Where one
+/// of others stands, the repetition is told.
+pub(super) fn keyed_failure(error: &Error) -> Outcome {
+    let failure = failure_of(error);
+    Outcome::Failed(if keys::is_loss(error) {
+        Failure {
+            retry: Retry::SamePath,
+            ..failure
+        }
+    } else {
+        failure
+    })
 }
 
 pub(super) fn failure_of(error: &Error) -> Failure {

@@ -86,6 +86,8 @@ pub(super) struct Member<P> {
     pub(super) verifying: bool,
     /// Its number.
     pub(super) verification: u64,
+    /// How often its registration has failed on this connection.
+    pub(super) key_failures: u32,
 }
 
 /// Carried out after the lock is released: wakers may run anything.

@@ -16,7 +16,8 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     job::Job,
-    outcome::{DROPPED, UNREAD, failure_of, refused},
+    keys,
+    outcome::{DROPPED, UNREAD, failure_of, keyed_failure, refused},
     shared::{Deferred, Go, Order, Shared, State},
     vessel::{Vessel, vessel},
 };
@@ -183,8 +184,15 @@ impl<P: Path> Ticket<'_, P> {
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
         let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
-        let outcome = Outcome::Failed(failure_of(error));
+        let keyed = state.keys().is_some();
+        let outcome = match keyed {
+            true => keyed_failure(error),
+            false => Outcome::Failed(failure_of(error)),
+        };
         state.core.handle_outcome(now, attempt, outcome);
+        if keyed && keys::is_loss(error) {
+            state.core.handle_registrations_lost();
+        }
         if error.kind() == ErrorKind::WrongUnit {
             // The unit answers, so no checker would find anything wrong with this path.
             state.jobs.push(Job::Verify(path));

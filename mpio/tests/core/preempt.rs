@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mpio::core::{
     Config, ConfigBuilder, DownReason, Event, FenceRung, FencedBy, IdentityCheck, KeyRefusal,
-    PathId, PathKeys, PreemptAndAbort, Preempted, Registered, RungStep, SkipReason, WriterMode,
+    NoPathRetry, PathId, PathKeys, PreemptAndAbort, Preempted, Registered, RungStep, SkipReason,
+    WriterMode,
 };
 
 use super::harness::{Harness, LOST, MS, Preemption, S};
@@ -349,4 +350,98 @@ fn a_mismatch_is_not_registered_and_changes_nothing() {
     assert_eq!(h.preemptions, []);
     h.pass(10 * S, &[]);
     assert_eq!(h.path_of(write), Some(b));
+}
+
+/// Its I/O waits for the order rather than fails: a moment later the path takes it.
+#[test]
+fn the_only_other_path_is_lost_while_an_order_is_under_way() {
+    let (mut h, [a, b]) = with_paths(config().no_path_retry(NoPathRetry::Fail));
+    h.write(0..8);
+    h.down(a, LOST);
+    register(&mut h, a, 0);
+    h.up(a);
+    h.pass(DRAIN, &[]);
+    let order = h.preemptions.remove(0);
+    assert_eq!((order.dead, order.via), (a, b));
+    h.down(b, LOST);
+    let later = h.write(100..108);
+    assert_eq!(h.saw(|e| *e == Event::AllPathsDown), 0);
+    assert_eq!(h.verdict(later), None);
+    end(&mut h, order, Preempted::Failed);
+    assert_eq!(h.verdict(later), None);
+    assert_eq!(h.to_register, [a]);
+    register(&mut h, a, 0);
+    assert_eq!(h.path_of(later), Some(a));
+    // One that is down is not there, whatever its key.
+    h.down(a, LOST);
+    assert_eq!(h.saw(|e| *e == Event::AllPathsDown), 1);
+}
+
+#[test]
+fn keys_that_are_not_at_the_target_are_registered_again_and_no_path_stays_out_for_it() {
+    let (mut h, [a, b, c]) = with_paths(config());
+    let write = h.write(0..8);
+    h.down(a, LOST);
+    h.pass(DRAIN, &[]);
+    let order = h.preemptions.remove(0);
+    end(&mut h, order, Preempted::Unregistered);
+    assert_eq!(h.path_of(write), None, "no proof");
+    assert_eq!(h.to_register, [b, c]);
+    assert_eq!((down(&h, b), down(&h, c)), (None, None));
+    let counters = h.core.snapshot(h.now).counters.fence.of(RUNG);
+    assert_eq!((counters.done, counters.failed), (0, 1));
+}
+
+#[test]
+fn registrations_that_somebody_has_ended_are_made_again() {
+    let (mut h, [a, b]) = with_paths(config());
+    h.down(b, LOST);
+    h.core.handle_registrations_lost();
+    h.drain();
+    assert_eq!(
+        h.to_register,
+        [a],
+        "the other one is registered by its login"
+    );
+    assert_eq!(down(&h, a), None);
+    let (mut h, _) = Harness::with_paths::<2>(Config::default());
+    h.core.handle_registrations_lost();
+    h.drain();
+    assert_eq!(h.to_register, []);
+}
+
+/// A ghost that comes after the order is not preempted again by a key that nobody has any more.
+#[test]
+fn a_key_that_was_preempted_is_gone() {
+    let (mut h, [a, _]) = with_paths(config());
+    h.write(0..8);
+    h.down(a, LOST);
+    h.pass(DRAIN, &[]);
+    let order = h.preemptions.remove(0);
+    end(&mut h, order, Preempted::Done);
+    assert_eq!(h.core.registered_key(a), None);
+    register(&mut h, a, 0);
+    assert_eq!(h.core.registered_key(a), Some(key(0)));
+}
+
+/// What the login proves, and the checks of the path, do not wait for the key.
+#[test]
+fn a_path_whose_registration_is_not_known_is_up_and_takes_no_io() {
+    let (mut h, [a, b]) = with_paths(config().reinstatement_is_barrier(true));
+    let write = h.write(0..8);
+    h.down(a, LOST);
+    h.core.handle_unregistered(a);
+    h.up(a);
+    let by = FencedBy::Reinstated;
+    assert_eq!(h.saw(|e| *e == Event::FenceDone { path: a, by }), 1);
+    assert_eq!(h.path_of(write), Some(b));
+    assert!(down(&h, a).is_some());
+    let why = KeyRefusal::Unknown;
+    h.core.handle_registered(h.now, a, Registered::Not(why));
+    h.drain();
+    assert_eq!(down(&h, a), None);
+    assert_eq!(h.saw(|e| *e == Event::KeyRefused { path: a, why }), 1);
+    // One that takes I/O goes on.
+    h.core.handle_unregistered(a);
+    assert_eq!(down(&h, a), None);
 }

@@ -30,6 +30,8 @@ const DRAIN: Duration = Duration::from_millis(200);
 const FAMILY: u16 = 0x4d50;
 /// PERSISTENT RESERVE OUT, PREEMPT AND ABORT.
 const ORDER: [u8; 2] = [0x5f, 0x05];
+/// PERSISTENT RESERVE IN, READ KEYS.
+const READ_KEYS: [u8; 2] = [0x5e, 0x00];
 const FOREIGN: ReservationKey = ReservationKey(0x1234);
 
 fn config() -> ConfigBuilder {
@@ -354,6 +356,16 @@ fn a_reservation_of_others_keeps_the_device_out() {
         let error = held.expect_err("the reservation keeps us out, and no key of ours lets us in");
         let conflict = iscsi_client::error::ErrorKind::ReservationConflict;
         assert_eq!(error.kind(), conflict);
+        // A login that finds the reservation takes the key of the one before back: it would let us past.
+        assert_eq!(other.reservation_keys(None).await.unwrap().keys.len(), 3);
+        for link in 0..2 {
+            world.sim.net().reset(World::link(link));
+        }
+        world.sim.sleep(SECOND).await;
+        assert!(world.all_usable(&device).await);
+        assert_eq!(other.reservation_keys(None).await.unwrap().keys, [FOREIGN]);
+        let kept_out = device.write_bytes(0, Bytes::from(stamp(1, 1))).await;
+        assert_eq!(kept_out.expect_err("it stands").kind(), conflict);
         other.release(FOREIGN, kind, None).await.unwrap();
         device
     });
@@ -461,8 +473,15 @@ fn why_a_path_has_no_key_is_an_event() {
         let none = ReservationKey::NONE;
         story.other.register(none, FOREIGN, None).await.unwrap();
         story.world.sim.net().reset(World::link(0));
+        let before = story.keys().await;
         story.world.sim.sleep(SECOND).await;
         assert!(story.world.all_usable(&story.device).await);
+        let left = story.keys().await;
+        assert_eq!(
+            (before.len(), left.len()),
+            (3, 2),
+            "its own key is taken back"
+        );
     });
     let path = paths(&story.device)[0].id;
     let refused = Event::KeyRefused { path, why };
@@ -470,4 +489,76 @@ fn why_a_path_has_no_key_is_an_event() {
     let told = events.iter().filter(|event| **event == refused).count();
     assert_eq!(told, 1, "{events:?}");
     story.world.end(story.device);
+}
+
+/// Nobody has the key, and the target says GOOD all the same: nothing was aborted.
+#[test]
+fn a_target_that_says_good_to_an_unknown_key_has_proven_nothing() {
+    let mut story = Story::new(18, config(), None);
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        core.answer(0, &ORDER, Answer::Status(0x00), u32::MAX);
+        story.lose_a_write(true).await;
+        core.clear_registrations(0);
+        let took = story.write_again().await;
+        assert!(took > QUIET - SECOND, "{took:?}");
+        assert_eq!(story.late(), 1, "it was right to wait");
+        story.stands().await;
+    });
+    let (done, failed, _) = story.counted();
+    assert!(done == 0 && failed > 0);
+    let events = story.events();
+    assert_eq!(by(&story.device, &events), Some(FencedBy::QuietTime));
+    story.world.end(story.device);
+}
+
+/// There is no reservation that it could be about, so no caller hears of it; and the keys are there again.
+#[test]
+fn somebody_who_ends_all_registrations_is_no_error_and_they_are_made_again() {
+    let story = Story::new(19, config(), None);
+    story.world.sim.block_on(async {
+        let before = story.keys().await.len();
+        story.world.target.core().clear_registrations(0);
+        assert_eq!(story.keys().await, []);
+        let write = story.device.write_bytes(0, Bytes::from(stamp(1, 1)));
+        write.await.expect("nothing is reserved");
+        story.world.sim.sleep(SECOND).await;
+        assert_eq!(story.keys().await.len(), before);
+        // So the rung works for what is lost from now on.
+        story.lose_a_write(true).await;
+        let took = story.write_again().await;
+        assert!(took < SECOND, "{took:?}");
+        story.stands().await;
+    });
+    assert_eq!((story.counted().0, story.late()), (1, 0));
+    story.world.end(story.device);
+}
+
+#[test]
+fn a_unit_that_does_not_say_who_is_registered_is_used_without_a_key() {
+    let answers = [
+        (20, Answer::Sense(0x04, 0x44, 0x00)),
+        (21, Answer::Sense(0x0b, 0x00, 0x00)),
+    ];
+    for (seed, answer) in answers {
+        let why = KeyRefusal::Unknown;
+        let mut story = Story::new(seed, config(), None);
+        story.world.sim.block_on(async {
+            let core = story.world.target.core();
+            core.answer(0, &READ_KEYS, answer, u32::MAX);
+            story.world.sim.net().reset(World::link(0));
+            let begin = story.world.sim.elapsed();
+            story.world.sim.sleep(SECOND / 10).await;
+            assert!(story.world.all_usable(&story.device).await);
+            let took = story.world.sim.elapsed() - begin;
+            assert!(took < 10 * SECOND, "{took:?}");
+        });
+        let path = paths(&story.device)[0].id;
+        let events = story.events();
+        assert!(
+            events.contains(&Event::KeyRefused { path, why }),
+            "{events:?}"
+        );
+        story.world.end(story.device);
+    }
 }
