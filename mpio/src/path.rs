@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, ready},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,8 @@ use iscsi_client::{
 };
 
 use crate::core::{
-    DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult, Registered,
+    DownReason, IdentityCheck, KeyRefusal, PathKeys, PortalGroup, Preempted, ProbeKind,
+    ProbeResult, Registered,
 };
 
 /// Whether a path has a connection.
@@ -137,10 +138,18 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Where it cannot be found out now whether it is registered; it will be tried again.
-    fn register(&self, keys: PathKeys) -> impl Future<Output = Result<Registered, Error>> + Send;
+    ///
+    /// As it is here it registers nothing.
+    fn register(&self, keys: PathKeys) -> impl Future<Output = Result<Registered, Error>> + Send {
+        _ = keys;
+        ready(Ok(Registered::Not(KeyRefusal::Unsupported)))
+    }
 
     /// Takes the registration back, where it has this key. Ends within seconds.
-    fn unregister(&self, key: u64) -> impl Future<Output = Result<(), Error>> + Send;
+    fn unregister(&self, key: u64) -> impl Future<Output = Result<(), Error>> + Send {
+        _ = key;
+        ready(Ok(()))
+    }
 
     /// Has the commands of whoever is registered with `victim` aborted, by PREEMPT AND ABORT; this path is
     /// registered with `own`. Ready when the target has called it complete. Not where others use persistent
@@ -150,7 +159,10 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
         keys: PathKeys,
         own: u64,
         victim: u64,
-    ) -> impl Future<Output = Result<Preempted, Error>> + Send;
+    ) -> impl Future<Output = Result<Preempted, Error>> + Send {
+        _ = (keys, own, victim);
+        ready(Ok(Preempted::Failed))
+    }
 
     /// Resets the logical unit, by a LOGICAL UNIT RESET. Ready when the target has called it complete.
     fn reset_unit(&self) -> impl Future<Output = Result<(), Error>> + Send;

@@ -223,6 +223,29 @@ fn a_long_list_is_asked_for_again() {
     });
 }
 
+/// As older versions of LIO do: the length is that of what was sent, and nothing says that there is more.
+#[test]
+fn a_list_that_fills_its_room_is_asked_for_again() {
+    let list = |keys: u32| {
+        let mut data = vec![0, 0, 0, 1];
+        data.extend_from_slice(&(keys * 8).to_be_bytes());
+        (0..u64::from(keys)).for_each(|key| data.extend_from_slice(&key.to_be_bytes()));
+        Answer::Data(data)
+    };
+    let world = World::with_disk();
+    world.run(async {
+        let unit = world.open().await;
+        world.core().answer(0, &[0x5e], list(127), 1);
+        world.core().answer(0, &[0x5e], list(300), 1);
+        assert_eq!(keys(&unit).await.len(), 300);
+        world.core().answer(0, &[0x5e], list(126), 1);
+        assert_eq!(keys(&unit).await.len(), 126);
+        // More than can be asked for.
+        world.core().answer(0, &[0x5e], list(8190), 2);
+        assert!(unit.reservation_keys(None).await.unwrap().truncated);
+    });
+}
+
 #[test]
 fn capabilities_are_told_and_options_that_are_not_there_refused() {
     let world = World::with_disk();

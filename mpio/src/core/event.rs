@@ -36,6 +36,8 @@ pub enum DownReason {
     CheckerTimeout,
     /// It is back, and what it had under way before is being preempted.
     Preempting,
+    /// It is connected, and its reservation key is being registered.
+    Registering,
     /// It is being removed.
     Removed,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for DownReason {
             Self::Disconnected => "no such logical unit",
             Self::CheckerTimeout => "checker timeout",
             Self::Preempting => "its lost writes are being preempted",
+            Self::Registering => "its key is being registered",
             Self::Removed => "being removed",
         })
     }

@@ -46,7 +46,7 @@ pub struct PreemptAndAbort {
     /// The keys that the paths are registered with.
     pub keys: PathKeys,
     /// How long after the abortive close it is sent: what is on its way to the target then is to arrive, as with
-    /// [`FenceConfig::unit_reset`]. Range 100 ms to 1 h.
+    /// [`FenceConfig::unit_reset`]. Range 100 ms to 10 s: a path that is back stays out for as long.
     pub drain: Duration,
 }
 
@@ -76,9 +76,10 @@ pub struct FenceConfig {
     /// somebody has registered a key of another [family](PathKeys), paths are used without a key, and nothing is
     /// preempted. A path that is back before it was preempted stays out until that is done, if there is another one.
     ///
-    /// A target that ends the order in GOOD and goes on with the commands is silent corruption; LIO before
-    /// Linux 6.1 did not abort them for all registrations (kernel commit 49790e6a5820). So this is for targets that are known to keep to the
-    /// standard. Default `None`: not used, and nothing is registered.
+    /// A target that ends the order in GOOD and goes on with the commands is silent corruption, and LIO does so. So this is
+    /// for targets that are known to keep to the standard, and refused for those that
+    /// [do not](TargetProfile::preempt_aborts). There has to be another proof too (a barrier, a quiesce time or a
+    /// unit reset): a path that was used again, or has no key, has no proof here. Default `None`: not used, and nothing is registered.
     pub preempt: Option<PreemptAndAbort>,
     /// Whether a LOGICAL UNIT RESET through another path may be used, and how long after the abortive
     /// close. It ends the commands of *all* initiators in the logical unit, so it is for a device that
@@ -112,14 +113,9 @@ impl FenceConfig {
         former_life: FormerLife::None,
     };
 
-    /// Whether anything but the target's own word can prove a write dead.
+    /// Whether anything but the target's own word can prove a write dead, whatever its path does meanwhile.
     #[must_use]
     pub const fn can_fence(&self) -> bool {
-        self.can_fence_former() || self.preempt.is_some()
-    }
-
-    /// The same of the writes of a former process, whose keys nobody preempts.
-    const fn can_fence_former(&self) -> bool {
         self.target.is_barrier() || self.target.quiesce.is_some() || self.unit_reset.is_some()
     }
 
@@ -136,15 +132,34 @@ impl FenceConfig {
         };
         time(self.target.quiesce, "quiet_time")?;
         time(self.unit_reset, "unit_reset")?;
-        time(self.preempt.map(|p| p.drain), "preempt_and_abort")?;
         time(Some(self.limit), "fence_limit")?;
         time(Some(self.abort_grace), "abort_grace")?;
-        if self.former_life == FormerLife::Fence && !self.can_fence_former() {
+        if self.former_life == FormerLife::Fence && !self.can_fence() {
             return Err(ConfigError {
                 field: "former_life",
                 range: "Fence only with a barrier, a quiesce time or a unit reset",
             });
         }
-        Ok(())
+        self.check_preempt()
+    }
+
+    fn check_preempt(&self) -> Result<(), ConfigError> {
+        let Some(terms) = self.preempt else {
+            return Ok(());
+        };
+        let drains = Duration::from_millis(100)..=Duration::from_secs(10);
+        let range = if self.target.preempt_aborts == Some(false) {
+            "not with a target that does not abort what it preempts"
+        } else if !drains.contains(&terms.drain) {
+            "100 ms to 10 s"
+        } else if !self.can_fence() {
+            "only with a barrier, a quiesce time or a unit reset as well"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError {
+            field: "preempt_and_abort",
+            range,
+        })
     }
 }

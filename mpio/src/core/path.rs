@@ -208,8 +208,10 @@ impl Path {
         if self.is_barred {
             return Standing::Out(if self.fencing {
                 DownReason::Fenced
-            } else {
+            } else if self.awaits_preemption {
                 DownReason::Preempting
+            } else {
+                DownReason::Registering
             });
         }
         if let Some(reason) = self.checker.fault() {

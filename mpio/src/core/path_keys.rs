@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The keys that the paths of a device are registered with: 16 bits of family, 16 bits of host, and 32 bits
-/// that are a function of the path's I_T nexus (initiator name, ISID, target portal group).
+/// that are a function of the path's I_T nexus (initiator name, ISID, target name, portal group).
 ///
 /// * The *family* is what all hosts agree on that use the unit in this way. A key of another family is
 ///   somebody else's: where there is one, the device neither registers nor preempts.

@@ -140,9 +140,16 @@ impl Multipath {
 
     /// Holds back the paths that are to be preempted first, and lets go the others.
     pub(super) fn weigh_preemptions(&mut self) {
-        // There are few paths, and this is no steady state.
-        let paths: Vec<PathId> = self.paths.iter().map(|(key, _)| PathId(key)).collect();
-        for path in paths {
+        // Nothing is lost, as almost always.
+        let is_held = |path: &Path| path.awaits_preemption || path.preempted_by.is_some();
+        if self.ladders.is_empty() && !self.paths.iter().any(|(_, path)| is_held(path)) {
+            return;
+        }
+        for index in 0.. {
+            // By position: a verdict looks at the other paths. There are few.
+            let Some(path) = self.paths.iter().nth(index).map(|(key, _)| PathId(key)) else {
+                break;
+            };
             let waits = self.waits_for_preemption(path);
             if let Some(entry) = self.paths.get_mut(path.0) {
                 if entry.awaits_preemption != waits {

@@ -39,6 +39,10 @@ pub struct TargetProfile {
     /// After this long since the abortive close of a connection no command of it is executed any more.
     /// `None`: time proves nothing. Range 100 ms to 1 h.
     pub quiesce: Option<Duration>,
+    /// Whether PREEMPT AND ABORT aborts the commands of a nexus that is merely registered (SPC-4 section
+    /// 5.12.11.2.6). `Some(false)`: it does not, and [`FenceConfig::preempt`](super::FenceConfig::preempt) is refused.
+    /// `None`: whoever sets that option has to know.
+    pub preempt_aborts: Option<bool>,
 }
 
 /// See [`TargetProfile::UNKNOWN`].
@@ -54,16 +58,20 @@ impl TargetProfile {
         name: "unknown",
         reinstatement: Reinstatement::Unknown,
         quiesce: Some(QUIESCE),
+        preempt_aborts: None,
     };
 
     /// The Linux kernel's target (LIO). It answers a login only when the session that it replaces is
     /// closed, for which it waits until the commands of its connections are done or aborted
     /// (`iscsi_check_for_session_reinstatement` and `iscsit_free_session`; kernel commit 197b806ae5db
-    /// is about logins that are blocked by that wait).
+    /// is about logins that are blocked by that wait). PREEMPT AND ABORT ends in GOOD and aborts nothing of a nexus
+    /// that is merely registered: what it aborts is chosen by the key of the reservation's holder
+    /// (`target_check_cdb_and_preempt` compares `pr_res_key` of the command, which is set where there is one).
     pub const LIO: Self = Self {
         name: "lio",
         reinstatement: Reinstatement::Barrier,
         quiesce: Some(QUIESCE),
+        preempt_aborts: Some(false),
     };
 
     /// The Linux SCSI target framework (tgtd). It closes the connection of the old session and goes on
@@ -73,6 +81,7 @@ impl TargetProfile {
         name: "tgt",
         reinstatement: Reinstatement::NotBarrier,
         quiesce: Some(QUIESCE),
+        preempt_aborts: None,
     };
 
     /// SPDK's target. It has the old session's connections closed by a message to their threads, and
@@ -81,6 +90,7 @@ impl TargetProfile {
         name: "spdk",
         reinstatement: Reinstatement::NotBarrier,
         quiesce: Some(QUIESCE),
+        preempt_aborts: None,
     };
 
     /// All of the above, as far as they name a target.
@@ -97,6 +107,7 @@ impl TargetProfile {
             name,
             reinstatement,
             quiesce,
+            preempt_aborts: None,
         }
     }
 

@@ -27,7 +27,7 @@ pub enum FenceRung {
 
 impl FenceRung {
     /// All of them, in the order of the ladder.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &[
         Self::AbortiveClose,
         Self::Accounting,
         Self::Reinstatement,

@@ -110,7 +110,8 @@ impl PathSnapshot {
                 DownReason::Ghost
                 | DownReason::NotReady
                 | DownReason::CheckerTimeout
-                | DownReason::Preempting,
+                | DownReason::Preempting
+                | DownReason::Registering,
             ) => "running",
             Some(_) => "offline",
         };

@@ -118,7 +118,7 @@ fn a_path_that_is_back_waits_until_it_was_preempted_and_is_registered_again() {
     end(&mut h, order, Preempted::Done);
     assert_eq!(h.path_of(write), Some(b));
     assert_eq!(h.to_register, [a]);
-    assert_eq!(down(&h, a), Some(DownReason::Preempting));
+    assert_eq!(down(&h, a), Some(DownReason::Registering));
     register(&mut h, a, 0);
     assert_eq!(down(&h, a), None);
     assert_eq!(h.saw(|e| *e == Event::PathUp { path: a }), 1);
@@ -136,7 +136,7 @@ fn a_login_that_was_registered_before_the_order_is_registered_once_more() {
     register(&mut h, a, 0);
     h.up(a);
     assert_eq!(h.to_register, [a]);
-    assert_eq!(down(&h, a), Some(DownReason::Preempting));
+    assert_eq!(down(&h, a), Some(DownReason::Registering));
     register(&mut h, a, 0);
     assert_eq!(down(&h, a), None);
     assert_eq!(h.to_register, [a], "once");
@@ -328,6 +328,11 @@ fn its_times_have_a_range() {
     assert!(build(100 * MS).is_ok());
     let error = build(99 * MS).unwrap_err();
     assert_eq!(error.field, "preempt_and_abort");
+    assert!(build(10 * S).is_ok());
+    assert!(
+        build(10 * S + MS).is_err(),
+        "a path that is back stays out for as long"
+    );
     // Nobody preempts the keys of a former process.
     let former = Config::builder()
         .preempt_and_abort(Some(terms(S)))
@@ -435,7 +440,7 @@ fn a_path_whose_registration_is_not_known_is_up_and_takes_no_io() {
     let by = FencedBy::Reinstated;
     assert_eq!(h.saw(|e| *e == Event::FenceDone { path: a, by }), 1);
     assert_eq!(h.path_of(write), Some(b));
-    assert!(down(&h, a).is_some());
+    assert_eq!(down(&h, a), Some(DownReason::Registering));
     let why = KeyRefusal::Unknown;
     h.core.handle_registered(h.now, a, Registered::Not(why));
     h.drain();
@@ -444,4 +449,23 @@ fn a_path_whose_registration_is_not_known_is_up_and_takes_no_io() {
     // One that takes I/O goes on.
     h.core.handle_unregistered(a);
     assert_eq!(down(&h, a), None);
+}
+
+/// It says GOOD and aborts nothing of a nexus that is merely registered.
+#[test]
+fn it_is_refused_for_a_target_that_is_known_not_to_abort() {
+    let build = |profile| config().target_profile(profile).build();
+    let error = build(TargetProfile::LIO).unwrap_err();
+    assert_eq!(error.field, "preempt_and_abort");
+    assert!(build(TargetProfile::UNKNOWN).is_ok());
+}
+
+/// A path that is used again before it was preempted has no other hope.
+#[test]
+fn it_is_no_proof_that_can_be_the_only_one() {
+    let alone = config().quiet_time(None);
+    assert_eq!(alone.build().unwrap_err().field, "preempt_and_abort");
+    let with = |more: fn(ConfigBuilder) -> ConfigBuilder| more(config().quiet_time(None)).build();
+    assert!(with(|c| c.unit_reset(Some(S))).is_ok());
+    assert!(with(|c| c.reinstatement_is_barrier(true)).is_ok());
 }

@@ -91,10 +91,12 @@ impl Walk {
             .writer_mode(random.pick(&modes).unwrap())
             .reinstatement_is_barrier(barrier)
             .quiet_time(quiet.then_some(10 * S))
-            .preempt_and_abort(preempt.then_some(PreemptAndAbort {
-                keys: keys(),
-                drain: 2 * S,
-            }))
+            .preempt_and_abort((preempt && (barrier || quiet || reset)).then_some(
+                PreemptAndAbort {
+                    keys: keys(),
+                    drain: 2 * S,
+                },
+            ))
             .unit_reset(reset.then_some(2 * S))
             .fence_limit(LIMIT)
             .former_life(if former {
@@ -497,7 +499,7 @@ impl Walk {
 #[test]
 fn every_io_ends_once_and_no_write_flies_over_a_ghost() {
     let (mut checked, mut ghosts) = (0, 0);
-    let mut rungs = FenceRung::ALL.map(|rung| (rung, 0));
+    let mut rungs = Vec::from_iter(FenceRung::ALL.iter().map(|&rung| (rung, 0)));
     for seed in 1..=400 {
         let mut walk = Walk::new(seed);
         for _ in 0..400 {

@@ -71,6 +71,11 @@ fn port_states(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violatio
 /// I9.
 fn conflicts(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation> {
     let patience = nanos(plan.session.command_timeout);
+    // Without keys of its own a device tells whoever has registered the unit what became of that.
+    let mut tellings = notes.tellings.iter();
+    let is_reserved = plan.device.fence.preempt.is_none()
+        || tellings.any(|telling| matches!(telling.told, Told::Conflict(_)));
+    conflict::has_a_reason(&state.reasons, is_reserved)?;
     notes.tellings.iter().try_for_each(|telling| {
         let (Told::Conflict(extent), Some(heard)) = (telling.told, telling.heard) else {
             return Ok(());

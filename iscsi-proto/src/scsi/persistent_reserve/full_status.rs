@@ -39,7 +39,8 @@ pub struct FullStatus {
     pub registrations: Vec<Registration>,
     /// ADDITIONAL LENGTH in bytes, which counts registrations beyond the allocation length too.
     pub list_length: u32,
-    /// The list goes on past the data: ask again with [`needed_length`](Self::needed_length).
+    /// The list goes on past the data: ask again with [`needed_length`](Self::needed_length), once. A descriptor
+    /// that lies about its length is cut off again.
     pub truncated: bool,
 }
 

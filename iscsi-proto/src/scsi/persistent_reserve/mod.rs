@@ -102,6 +102,7 @@ impl fmt::Display for ReservationType {
 
 /// What PERSISTENT RESERVE IN is to report: its service action (SPC-4 table 199).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReserveReport {
     /// READ KEYS: [`ReservationKeys`].
     Keys,

@@ -16,6 +16,7 @@ const APTPL: u8 = 0x01;
 
 /// What PERSISTENT RESERVE OUT is to do: its service action (SPC-4 table 205).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReserveAction {
     /// REGISTER: this nexus has the new key from now on, if it had the old one; with no new key it is
     /// unregistered.

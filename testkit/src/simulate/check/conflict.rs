@@ -33,6 +33,24 @@ pub struct Reasons {
     pub limited: BTreeSet<OpId>,
 }
 
+/// I9, the other way round: where nobody reserves anything, and no command was answered with a conflict, no caller is
+/// told of one. That somebody has ended registrations is a matter of the paths.
+///
+/// # Errors
+///
+/// Somebody was told.
+pub fn has_a_reason(reasons: &Reasons, is_reserved: bool) -> Result<(), Violation> {
+    if is_reserved || reasons.conflicts.is_empty() {
+        return Ok(());
+    }
+    let told = reasons.conflicts.iter().map(ToString::to_string).collect();
+    Err(Violation {
+        row: Row::I9,
+        what: "a caller was told of a reservation conflict where there is no reservation".into(),
+        account: told,
+    })
+}
+
 /// I9: somebody was told. `patience_ns`: how long a command may take before it is given up.
 ///
 /// # Errors
@@ -87,6 +105,18 @@ pub fn reaches_the_caller(
 mod tests {
     use super::*;
     use crate::simulate::check::{ExecutionKnowledge, Op, Stamp};
+
+    #[test]
+    fn a_conflict_needs_a_reservation() {
+        let told = Reasons {
+            conflicts: BTreeSet::from([OpId(3)]),
+            ..Reasons::default()
+        };
+        assert_eq!(has_a_reason(&told, true), Ok(()));
+        assert_eq!(has_a_reason(&Reasons::default(), false), Ok(()));
+        let violation = has_a_reason(&told, false).unwrap_err();
+        assert_eq!(violation.row, Row::I9);
+    }
 
     const FAILED: End = End::Failed(ExecutionKnowledge::NotExecuted);
 
