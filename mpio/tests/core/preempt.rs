@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpio::core::{
     Config, ConfigBuilder, DownReason, Event, FenceRung, FencedBy, IdentityCheck, KeyRefusal,
     NoPathRetry, PathId, PathKeys, PreemptAndAbort, Preempted, Registered, RungStep, SkipReason,
-    WriterMode,
+    TargetProfile, WriterMode,
 };
 
 use super::harness::{Harness, LOST, MS, Preemption, S};
