@@ -59,7 +59,7 @@ found! {
     every_login_is_barrier: EveryLoginIsBarrier by 40;
     another_nexus_counts: AnotherNexusCounts by 561;
     healthy_path_preempted: HealthyPathPreempted by 676;
-    conflict_is_proof: ConflictIsProof by 2386;
+    conflict_is_proof: ConflictIsProof by 845;
     writes_before_registered: WritesBeforeRegistered by 23;
     partial_overlap_ignored: PartialOverlapIgnored by 0;
     held_not_released: HeldNotReleased by 7;
