@@ -1,3 +1,5 @@
+//! How a connection ends whose owner does not close it.
+//!
 //! A process that is killed in the midst of a write sends nothing any more: what its kernel has not sent yet
 //! must not reach the target when a link heals minutes later, after the next process has written.
 
@@ -72,5 +74,22 @@ fn what_a_killed_process_has_not_sent_never_is() {
     on_each_runtime(async |_| {
         let which = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(killed(which).kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+/// A destructor runs: that is no crash.
+#[test]
+fn what_a_dropped_transport_has_written_arrives() {
+    on_each_runtime(async |runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dial = Dial::new(listener.local_addr().unwrap());
+        let mut transport = runtime.connect(&dial).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let write = poll_fn(|cx| transport.poll_write_vectored(cx, &[IoSlice::new(b"all of it")]));
+        assert_eq!(write.await.unwrap(), 9);
+        drop(transport);
+        let mut data = Vec::new();
+        peer.read_to_end(&mut data).unwrap();
+        assert_eq!(data, b"all of it");
     });
 }

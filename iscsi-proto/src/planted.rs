@@ -131,6 +131,9 @@ bugs! {
     /// The answer to an ABORT TASK ends a command, and does not say what it has done (section 11.6.1).
     AbortMeansNotExecuted = "abort-means-not-executed", "I2";
 
+    /// Where the target has to prove itself, a wrong proof is the end of the login (section 12.1.3).
+    TargetProofIgnored = "target-proof-ignored", "I13";
+
     // --- sessions and logical units ---
 
     /// A session is reinstated under the ISID that it had (section 6.3.5).

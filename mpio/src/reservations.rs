@@ -82,6 +82,13 @@ pub(crate) async fn preempt_and_abort(
     }
     let (own, victim) = (ReservationKey(own), ReservationKey(victim));
     // What it aborts may have to be waited for, so it has the time of any other command.
-    let order = unit.preempt_and_abort(own, victim, TYPE, None);
-    order.await.map(|()| Preempted::Done)
+    unit.preempt_and_abort(own, victim, TYPE, None).await?;
+    // istgt ends the order in GOOD, and unregisters somebody else. (A victim that has registered again already is
+    // taken for one that was not preempted; then the order is given again, or time passes.)
+    let left = unit.reservation_keys(Some(TIMEOUT)).await?;
+    Ok(if left.keys.contains(&victim) {
+        Preempted::Failed
+    } else {
+        Preempted::Done
+    })
 }

@@ -148,6 +148,7 @@ impl Connector {
         let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
         let mut login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
         let planted = spec.options.core.planted;
+        login = login.with_planted(planted);
         if planted.has(Bug::ReconnectsAsAnother) && pace == Pace::Again {
             let mut isid = login.isid();
             isid.0[5] ^= 0x80;

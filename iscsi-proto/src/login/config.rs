@@ -8,6 +8,7 @@ use crate::{
     ids::{Cid, Isid, TargetPortalGroupTag, Tsih},
     login::credentials::{Authentication, ChapAlgorithm},
     name::IscsiName,
+    planted::Planted,
     text::{OperationalOffer, SessionType},
 };
 
@@ -66,6 +67,7 @@ pub struct LoginConfig {
     pub(super) portal_group: Option<TargetPortalGroupTag>,
     pub(super) offer: OperationalOffer,
     pub(super) limits: LoginLimits,
+    pub(super) planted: Planted,
 }
 
 impl LoginConfig {
@@ -97,6 +99,7 @@ impl LoginConfig {
             portal_group: None,
             offer: OperationalOffer::default(),
             limits: LoginLimits::default(),
+            planted: Planted::NONE,
         }
     }
 
@@ -242,6 +245,14 @@ impl LoginConfig {
     #[must_use]
     pub const fn isid(&self) -> Isid {
         self.isid
+    }
+
+    /// Not part of the API: see [`crate::planted`].
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn with_planted(mut self, planted: Planted) -> Self {
+        self.planted = planted;
+        self
     }
 
     /// Not part of the API: for a planted bug.

@@ -187,7 +187,7 @@ impl Security {
                 return Ok(Verdict::Send { transit: true });
             }
             (Step::Proof(algorithm, expected), _) => {
-                let proof = expected.check(&said.proof)?;
+                let proof = expected.check(&said.proof, config.planted)?;
                 let done = SecurityDone::mutual(algorithm, &proof);
                 (Step::Proven(algorithm, proof), done)
             }

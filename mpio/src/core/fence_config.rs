@@ -77,7 +77,7 @@ pub struct FenceConfig {
     /// preempted. A path that is back before it was preempted stays out until that is done, if there is another one.
     ///
     /// A target that ends the order in GOOD and goes on with the commands is silent corruption; LIO before
-    /// Linux 6.1 does so, where there is no reservation. So this is for targets that are known to keep to the
+    /// Linux 6.1 did not abort them for all registrations (kernel commit 49790e6a5820). So this is for targets that are known to keep to the
     /// standard. Default `None`: not used, and nothing is registered.
     pub preempt: Option<PreemptAndAbort>,
     /// Whether a LOGICAL UNIT RESET through another path may be used, and how long after the abortive

@@ -2,53 +2,12 @@
 
 use iscsi_proto::{
     LoginStatus, Tsih,
-    pdu::{LoginRequest, LoginResponse, Pdu, Stage},
+    pdu::{LoginRequest, LoginResponse, Stage},
     serial::{CmdSn, StatSn},
     text::codec::{Pairs, TextBuf},
 };
 
-use super::{
-    frame::{Digests, Frame},
-    peer::{End, Peer},
-};
-
-/// What the answers of a login have agreed on so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LoginTerms {
-    /// MaxRecvDataSegmentLength of the target.
-    pub(super) max_segment: u32,
-    digests: Digests,
-}
-
-impl Default for LoginTerms {
-    fn default() -> Self {
-        Self {
-            max_segment: 8192,
-            digests: Digests::default(),
-        }
-    }
-}
-
-impl LoginTerms {
-    /// A PDU of the target; the digests if they are in use from the next one on.
-    pub(super) fn note(&mut self, frame: &Frame) -> Option<Digests> {
-        let Ok(Pdu::LoginResponse(response)) = frame.pdu() else {
-            return None;
-        };
-        for (key, value) in Pairs::new(&frame.data).map_while(Result::ok) {
-            match key {
-                "HeaderDigest" => self.digests.header = value == "CRC32C",
-                "DataDigest" => self.digests.data = value == "CRC32C",
-                "MaxRecvDataSegmentLength" => {
-                    self.max_segment = value.parse().unwrap_or(self.max_segment);
-                }
-                _ => {}
-            }
-        }
-        let is_over = response.transit && response.nsg == Stage::FullFeature;
-        (is_over && response.status == LoginStatus::SUCCESS).then_some(self.digests)
-    }
-}
+use super::{end::End, peer::Peer};
 
 /// A login request, and its text.
 #[derive(Clone, Debug)]

@@ -15,16 +15,21 @@
 //! A peer works over any [`Transport`](iscsi_client::runtime::Transport), so the same script runs in virtual
 //! time over [`sim`](crate::sim) and over real TCP.
 
+mod behind;
+mod end;
 mod frame;
 mod judge;
 mod login;
+mod numbers;
 mod peer;
 mod relay;
 mod say;
+mod terms;
 
+pub use end::End;
 pub use frame::{Digests, Frame, Malformed};
 pub use judge::Complaints;
 pub use login::LoginExchange;
-pub use peer::{End, Peer};
+pub use peer::Peer;
 pub use relay::Held;
 pub use say::Say;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::poll_fn,
-    io::{self, IoSlice, IoSliceMut},
+    io::{IoSlice, IoSliceMut},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -11,50 +11,19 @@ use std::{
 
 use iscsi_client::runtime::{Runtime, Transport};
 use iscsi_proto::{
-    InitiatorTaskTag,
     pdu::{LogoutResponseCode, Pdu},
     serial::{CmdSn, StatSn},
 };
 
 use super::{
-    frame::{Digests, Frame, Malformed},
+    behind::Behind,
+    end::End,
+    frame::{Digests, Frame},
     judge::{Complaints, Judge},
-    login::LoginTerms,
-    relay::Behind,
+    numbers::{Numbers, consumes_stat_sn, field, is_plain_data},
     say::Say,
+    terms::LoginTerms,
 };
-
-/// Where the header of what targets send has its numbers.
-pub(super) mod field {
-    pub(in super::super) const STAT_SN: usize = 24;
-    pub(in super::super) const EXP_CMD_SN: usize = 28;
-    pub(in super::super) const MAX_CMD_SN: usize = 32;
-    /// In what initiators send.
-    pub(in super::super) const EXP_STAT_SN: usize = 28;
-}
-
-/// Why nothing more can be heard.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum End {
-    /// The initiator closed its direction in good order.
-    #[error("the initiator has closed the connection")]
-    Closed,
-    /// The connection failed.
-    #[error("the connection failed")]
-    Failed(#[from] io::Error),
-    /// What came is no PDU.
-    #[error("no PDU")]
-    Malformed(#[from] Malformed),
-}
-
-/// The numbers of the last PDU that went out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Numbers {
-    pub(super) stat_sn: StatSn,
-    pub(super) exp_cmd_sn: CmdSn,
-    pub(super) max_cmd_sn: CmdSn,
-}
 
 /// The target's end of a connection.
 ///
@@ -328,21 +297,6 @@ impl Peer {
     /// Resets the connection.
     pub fn reset(mut self) {
         self.transport.abort();
-    }
-}
-
-/// Whether it is Data-In without status, whose StatSN is reserved.
-fn is_plain_data(frame: &Frame) -> bool {
-    matches!(frame.pdu(), Ok(Pdu::DataIn(pdu)) if pdu.status.is_none())
-}
-
-/// Whether the next StatSN is another one after it (section 4.2.2.2).
-pub(super) fn consumes_stat_sn(frame: &Frame) -> bool {
-    match frame.pdu() {
-        Ok(Pdu::DataIn(pdu)) => pdu.status.is_some(),
-        Ok(Pdu::NopIn(pdu)) => pdu.itt != InitiatorTaskTag::RESERVED,
-        Ok(Pdu::R2t(_)) | Err(_) => false,
-        Ok(_) => true,
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use iscsi_client::runtime::{AsyncTimer, Runtime, Transport};
+use iscsi_client::runtime::{Runtime, Transport};
 use iscsi_proto::serial::{CmdSn, StatSn};
 
 use super::{
+    behind::Behind,
+    end::End,
     frame::Frame,
     judge::Complaints,
-    peer::{End, Peer, consumes_stat_sn, field},
+    numbers::{consumes_stat_sn, field},
+    peer::Peer,
 };
 use crate::target::{TargetConnection, TargetCore};
 
@@ -25,22 +27,6 @@ pub struct Held {
     pub said: bool,
     /// The PDU, with the numbers of the connection.
     pub frame: Frame,
-}
-
-pub(super) struct Behind {
-    target: TargetConnection,
-    /// What the target has said and nobody has looked at.
-    said: Vec<u8>,
-    /// How many statuses the test has put in between, or taken out: what the target's StatSN is behind.
-    inserted: u32,
-    epoch: Instant,
-    timer: Pin<Box<dyn AsyncTimer>>,
-}
-
-impl Behind {
-    pub(super) const fn inserted(&mut self, count: u32) {
-        self.inserted = self.inserted.wrapping_add(count);
-    }
 }
 
 impl Peer {

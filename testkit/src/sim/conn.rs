@@ -4,28 +4,11 @@ use std::{collections::VecDeque, io, net::SocketAddr, task::Waker, time::Duratio
 
 use bytes::Bytes;
 
-use super::{frames::Frames, process::ProcessId, slab::Key, traps::Trap};
-
-/// A connection's number.
-pub(super) type ConnId = Key;
-
-/// Which end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Initiator = 0,
-    Target = 1,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Initiator, Self::Target];
-
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Initiator => Self::Target,
-            Self::Target => Self::Initiator,
-        }
-    }
-}
+use super::{
+    frames::Frames,
+    ids::{ProcessId, Side},
+    trap::Trap,
+};
 
 pub(super) struct Chunk {
     pub(super) at: u64,

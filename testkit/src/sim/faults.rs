@@ -3,11 +3,11 @@
 use std::{io, time::Duration};
 
 use super::{
-    conn::{ConnId, Side},
-    flips::BitFlips,
+    bit_flips::BitFlips,
+    ids::{ConnId, Side},
     net::SimNet,
     state::{Direction, Fault, Limit, Link, is_stalled},
-    traps::{Sprung, Trap},
+    trap::{Sprung, Trap},
     world::{Event, World},
 };
 
@@ -288,6 +288,14 @@ impl World {
             for side in Side::BOTH {
                 self.finish(id, side);
             }
+        }
+    }
+
+    pub(super) fn spring(&mut self, id: ConnId, then: Sprung) {
+        match then {
+            Sprung::Reset => self.reset(id),
+            Sprung::Finish => self.end(id),
+            Sprung::Cut => self.lose(id, [true; 2]),
         }
     }
 }

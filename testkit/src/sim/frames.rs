@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use iscsi_proto::pdu::Bhs;
 
-use super::conn::Side;
+use super::ids::Side;
 
 const LOGIN_RESPONSE: u8 = 0x23;
 

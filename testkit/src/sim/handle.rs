@@ -13,15 +13,14 @@ use std::{
 use iscsi_client::runtime::{AsyncTimer, BoxFuture, Dial, Runtime, Transport};
 
 use super::{
-    executor::SimRuntime,
+    ids::ProcessId,
     net::{SimConnect, SimNet},
-    process::ProcessId,
     task::Task,
     timer::SimTimer,
     world::Shared,
 };
 
-/// A [`Runtime`] in the world of a [`SimRuntime`], for the program of that owner or for one
+/// A [`Runtime`] in the world of a [`SimRuntime`](super::SimRuntime), for the program of that owner or for one
 /// [of its own](Self::process).
 ///
 /// In a program that is dead nothing happens: what is spawned is dropped, timers are never due, and
@@ -111,31 +110,5 @@ impl Runtime for SimHandle {
     fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>> {
         let attempt = SimConnect::new(&self.shared, self.process, dial);
         Box::pin(async move { Ok(Box::new(attempt.await?) as Box<dyn Transport>) })
-    }
-}
-
-impl Runtime for SimRuntime {
-    fn now(&self) -> Instant {
-        self.handle().now()
-    }
-
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        self.handle().new_timer(at)
-    }
-
-    fn spawn(&self, task: BoxFuture<()>) {
-        self.handle().spawn(task);
-    }
-
-    fn fill_random(&self, bytes: &mut [u8]) {
-        self.handle().fill_random(bytes);
-    }
-
-    fn resolve(&self, host: &str) -> BoxFuture<io::Result<Vec<IpAddr>>> {
-        self.handle().resolve(host)
-    }
-
-    fn connect(&self, dial: &Dial) -> BoxFuture<io::Result<Box<dyn Transport>>> {
-        self.handle().connect(dial)
     }
 }

@@ -21,13 +21,18 @@
 //! drop(listener);
 //! ```
 
+mod bit_flips;
+mod config;
 mod conn;
 mod counts;
+mod deadline;
 mod executor;
 mod faults;
 mod flips;
 mod frames;
 mod handle;
+mod ids;
+mod life;
 mod net;
 mod pipe;
 mod process;
@@ -37,16 +42,17 @@ mod state;
 mod stream;
 mod task;
 mod timer;
-mod traps;
+mod trap;
 mod world;
 
+pub use bit_flips::BitFlips;
+pub use config::SimConfig;
 pub use counts::FaultCounts;
-pub use executor::{SimConfig, SimRuntime};
-pub use flips::BitFlips;
+pub use executor::SimRuntime;
 pub use handle::SimHandle;
 pub use net::SimNet;
 pub use process::SimProcess;
 pub use rng::Rng;
 pub use state::{Direction, Link};
 pub use stream::{SimListener, SimStream};
-pub use traps::Sprung;
+pub use trap::Sprung;

@@ -14,9 +14,9 @@ use std::{
 use iscsi_client::runtime::Dial;
 
 use super::{
-    conn::{Conn, ConnId, Side},
+    conn::Conn,
     counts::FaultCounts,
-    process::ProcessId,
+    ids::{ConnId, ProcessId, Side},
     slab::Key,
     state::{Dialing, Fault, Listener},
     stream::{SimListener, SimStream},

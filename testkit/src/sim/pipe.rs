@@ -10,9 +10,10 @@ use bytes::{Buf, BytesMut};
 use iscsi_client::runtime::Progress;
 
 use super::{
-    conn::{Chunk, Conn, ConnId, End, Side},
+    conn::{Chunk, Conn, End},
     faults::HELD,
     flips::flip,
+    ids::{ConnId, Side},
     state::{Net, is_stalled, segment, sent_at},
     world::{Event, World},
 };

@@ -3,26 +3,12 @@
 use std::{fmt, io, time::Duration};
 
 use super::{
-    conn::{ConnId, Side},
     handle::SimHandle,
-    slab::Key,
+    ids::{ConnId, ProcessId, Side},
+    life::Process,
     task::Task,
     world::{Event, World},
 };
-
-/// A process's number; 0 is what the world's owner runs, which cannot die.
-pub(super) type ProcessId = u32;
-
-/// The state of a process.
-#[derive(Debug, Default)]
-pub(super) struct Process {
-    pub(super) is_dead: bool,
-    pub(super) is_suspended: bool,
-    /// Which suspension it is, so that the end of an earlier one does not end it.
-    suspension: u64,
-    /// Tasks that would run.
-    pub(super) waiting: Vec<Key>,
-}
 
 /// A program of a simulated world: what runs on its [`handle`](Self::handle), with all tasks, timers,
 /// listeners and connections, dies or stands still together. To start it again, start another one.

@@ -11,10 +11,10 @@ use std::{
 use iscsi_client::bind::Bind;
 
 use super::{
-    conn::{Conn, ConnId, Side},
+    bit_flips::BitFlips,
+    conn::Conn,
     counts::FaultCounts,
-    flips::BitFlips,
-    process::ProcessId,
+    ids::{ConnId, ProcessId, Side},
     slab::Slab,
 };
 

@@ -12,8 +12,7 @@ use std::{
 use iscsi_client::runtime::{Progress, Transport};
 
 use super::{
-    conn::{ConnId, Side},
-    process::ProcessId,
+    ids::{ConnId, ProcessId, Side},
     world::Shared,
 };
 

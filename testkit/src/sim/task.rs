@@ -10,7 +10,7 @@ use std::{
 
 use iscsi_client::runtime::BoxFuture;
 
-use super::{process::ProcessId, slab::Key};
+use super::{ids::ProcessId, slab::Key};
 
 /// A spawned future, and the waker that it is always polled with.
 pub(super) struct Task {

@@ -11,23 +11,11 @@ use std::{
 use iscsi_client::runtime::AsyncTimer;
 
 use super::{
-    process::ProcessId,
+    deadline::Timer,
+    ids::ProcessId,
     slab::Key,
     world::{Event, Shared, World},
 };
-
-/// A timer's state.
-///
-/// A deadline that moves away leaves its event on the agenda, which then looks at the timer again:
-/// most deadlines are moved before they come.
-pub(super) struct Timer {
-    process: ProcessId,
-    at: u64,
-    is_armed: bool,
-    waker: Option<Waker>,
-    /// The event on the agenda, and when it is; 0 is none.
-    event: (u64, u64),
-}
 
 impl World {
     /// Whether this event of a timer is the one that counts, and the timer is due by it.

@@ -9,15 +9,15 @@ use std::{
 };
 
 use super::{
-    SimConfig,
-    conn::{ConnId, Side},
-    process::{Process, ProcessId},
+    config::SimConfig,
+    deadline::Timer,
+    ids::{ConnId, ProcessId, Side},
+    life::Process,
     rng::{Rng, Trace},
     slab::{Key, Slab},
     state::Net,
     task::{ReadyQueue, Task},
-    timer::Timer,
-    traps::Sprung,
+    trap::Sprung,
 };
 
 /// What happens at a moment.

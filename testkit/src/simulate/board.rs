@@ -15,9 +15,9 @@ use super::{
     finding::Finding,
     locks::Locks,
     memory::Guest,
-    observe::Watched,
     tally::Tallies,
     trace::{Note, Ring},
+    watched::Watched,
 };
 
 use crate::sim::SimProcess;

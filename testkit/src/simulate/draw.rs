@@ -11,7 +11,7 @@ use super::plan::{
 };
 use super::{
     dice::{between, pick, small, time},
-    lives,
+    lives, preempt,
     wire::Wire,
 };
 use crate::{
@@ -72,6 +72,8 @@ impl Plan {
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
         plan.add_others();
+        preempt::draw(&mut plan);
+        plan.add_struggles();
         plan
     }
 
@@ -334,6 +336,7 @@ fn session(rng: &mut Rng) -> SessionTerms {
         header_digest: rng.chance(300),
         data_digest: rng.chance(300),
         chap: rng.chance(200),
+        mutual: false,
         initial_r2t: rng.chance(300),
         immediate_data: rng.chance(700),
         segment,
@@ -374,6 +377,7 @@ fn fence(rng: &mut Rng, hosts: u8) -> Fence {
         barrier,
         quiesce: by_time.then(|| time(rng, MS, 500, 10_000)),
         sibling: rng.chance(700),
+        preempt: None,
         // It would end the commands of another host as well.
         unit_reset: (hosts == 1 && rng.chance(300)).then(|| time(rng, MS, 100, 2000)),
         limit: time(rng, S, 2, 60),

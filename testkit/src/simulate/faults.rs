@@ -77,9 +77,10 @@ fn fits(world: &World, what: &What) -> bool {
         What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
             host < plan.hosts && usize::from(unit) < plan.units.len()
         }
-        What::Resize { unit, .. } | What::Remap { unit } | What::Reserve { unit, .. } => {
-            usize::from(unit) < plan.units.len()
-        }
+        What::Resize { unit, .. }
+        | What::Remap { unit }
+        | What::Clear { unit }
+        | What::Reserve { unit, .. } => usize::from(unit) < plan.units.len(),
         What::CrashHost { host, .. } => host < plan.hosts,
         _ => true,
     }
@@ -118,6 +119,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             };
             core.answer(unit, &[opcode], answer, times.into());
         }
+        What::Clear { unit } => core.clear_registrations(unit),
         What::Attention { unit, code } => core.raise_attention(unit, code.0, code.1),
         What::PortState { group, state } => core.set_port_state(group, state),
         What::RefuseLogins { portal, status } => {
@@ -152,6 +154,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         What::Hold { per_mille, most } => {
             core.hold_writes(WriteHold::new(per_mille, Duration::ZERO, most));
         }
+        What::Impersonate { skips } => core.impersonate(Some(skips)),
         What::Reserve { unit, exclusive } => {
             // Two at a time are one.
             core.reserve_elsewhere(unit, exclusive);
@@ -232,6 +235,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
         What::Pause => world.target.resume(),
         What::Flip { portal, .. } => flip(&net, portal, 0),
         What::Hold { .. } => core.hold_writes(world.plan.target.hold.clone()),
+        What::Impersonate { .. } => core.impersonate(None),
         What::Reserve { unit, .. } => core.release_elsewhere(unit),
         What::Resize { unit, .. } => {
             core.resize(unit, world.plan.units[usize::from(unit)] * 512);
@@ -243,6 +247,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             let own = LunConfig::new(unit, 512);
             core.remap(unit, own.naa, &own.serial);
         }
+        What::Clear { .. } => {}
         What::BreakNames => net.break_resolver(None),
         What::CrashHost { host, .. } => host::restart(world, host),
         What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}

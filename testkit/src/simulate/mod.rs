@@ -32,11 +32,13 @@ mod memory;
 mod observe;
 mod others;
 mod plan;
+mod preempt;
 mod run;
 mod shrink;
 mod tally;
 mod trace;
 mod verdict;
+mod watched;
 mod wire;
 mod world;
 

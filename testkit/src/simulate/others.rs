@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Fault, Plan, What};
+use super::plan::{Answered, Fault, Place, Plan, Said, What};
 use crate::{sim::Rng, target::PortState};
 
 const MS: Duration = Duration::from_millis(1);
@@ -13,6 +13,19 @@ const ONE_IN: u64 = 6;
 
 fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[usize::try_from(rng.below(of.len() as u64)).unwrap_or_default()]
+}
+
+fn small(rng: &mut Rng, below: u8) -> u8 {
+    u8::try_from(rng.below(below.into())).unwrap_or_default()
+}
+
+/// The connections through a portal end, abruptly, or because the target says so.
+fn loss(rng: &mut Rng, portal: u8) -> What {
+    let said = Said::DropAll(0);
+    match rng.below(3) {
+        0 => What::Notice { portal, said },
+        _ => What::Reset(Place::Portal(portal)),
+    }
 }
 
 impl Plan {
@@ -48,6 +61,100 @@ impl Plan {
         }
         self.faults.extend(more);
         self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    /// Targets that do not prove themselves, writes that are lost twice, and writes that are not answered.
+    pub(super) fn add_struggles(&mut self) {
+        let rng = &mut Rng::new(self.seed ^ 0x57a6_61e5_01d9);
+        if rng.below(ONE_IN) != 0 {
+            return;
+        }
+        let mut more = Vec::new();
+        if rng.chance(400) {
+            (self.session.chap, self.session.mutual) = (true, true);
+            for _ in 0..1 + rng.below(3) {
+                let skips = rng.chance(500);
+                let fault = self.sometime(rng, 3000, What::Impersonate { skips });
+                // Whoever has a connection asks for no proof.
+                let portal = small(rng, u8::try_from(self.portals.len()).unwrap_or(1));
+                let what = What::Reset(Place::Portal(portal));
+                let at = fault.at + fault.lasts / 2;
+                more.push(Fault {
+                    at,
+                    lasts: MS,
+                    what,
+                });
+                more.push(fault);
+            }
+        }
+        if rng.chance(500) {
+            self.lose_twice(rng, &mut more);
+        }
+        if rng.chance(400) {
+            self.leave_unanswered(rng, &mut more);
+        }
+        self.faults.extend(more);
+        self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    /// Writes that the back end holds are lost with their connection; and so, some milliseconds later, is what
+    /// repeats them, or whoever was to prove them dead. The range is small, so that others overlap them.
+    fn lose_twice(&mut self, rng: &mut Rng, more: &mut Vec<Fault>) {
+        let longest = match self.device.fence.quiesce {
+            Some(time) => time / 4,
+            None => Duration::from_secs(8),
+        };
+        let portals = u8::try_from(self.portals.len()).unwrap_or(1);
+        for _ in 0..3 + rng.below(5) {
+            let hold = What::Hold {
+                per_mille: 900,
+                most: longest,
+            };
+            let mut begun = self.sometime(rng, 1, hold);
+            begun.lasts = (MS * 2000).min(self.calm.saturating_sub(begun.at));
+            let rest = begun.lasts / 2;
+            let mut at = begun.at + MS * u32::try_from(rng.below(900)).unwrap_or_default();
+            let a = small(rng, portals);
+            let b = (a + 1 + small(rng, portals.saturating_sub(1).max(1))) % portals;
+            let mut also = |at: Duration, lasts: Duration, what| {
+                let left = self.calm.saturating_sub(at);
+                let (at, lasts) = (at.min(self.calm), lasts.min(left));
+                more.push(Fault { at, lasts, what });
+            };
+            also(at, MS, loss(rng, a));
+            if rng.chance(500) {
+                also(at, rest, What::Refuse(Place::Portal(a)));
+            }
+            if rng.chance(400) {
+                let status = (3, 1);
+                also(at, rest, What::RefuseLogins { portal: b, status });
+            }
+            if rng.chance(600) {
+                at += MS * u32::try_from(1 + rng.below(20)).unwrap_or_default();
+                also(at, MS, loss(rng, b));
+                if rng.chance(500) {
+                    also(at, rest, What::Refuse(Place::Portal(b)));
+                }
+            }
+            more.push(begun);
+        }
+        self.work.span = 16;
+        self.work.writes = 700;
+        self.work.rush = 900;
+    }
+
+    /// Writes are carried out and not answered, so that they are aborted; and many have little time.
+    fn leave_unanswered(&mut self, rng: &mut Rng, more: &mut Vec<Fault>) {
+        for _ in 0..4 + rng.below(8) {
+            let what = What::Answer {
+                unit: u16::try_from(rng.below(self.units.len() as u64)).unwrap_or_default(),
+                opcode: pick(rng, &[0x2a, 0x8a]),
+                answer: Answered::Unanswered,
+                times: 1 + small(rng, 3),
+            };
+            more.push(self.sometime(rng, 300, what));
+        }
+        self.work.timed = 200;
     }
 
     fn sometime(&self, rng: &mut Rng, longest: u64, what: What) -> Fault {

@@ -4,7 +4,8 @@ use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode,
+    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathKeys, PathSelector,
+    PreemptAndAbort, WriterMode,
 };
 
 use super::{check::invariants::Bound, wire::Wire};
@@ -69,6 +70,8 @@ pub struct SessionTerms {
     pub data_digest: bool,
     /// Whether the hosts authenticate themselves.
     pub chap: bool,
+    /// And want the target to do so.
+    pub mutual: bool,
     /// InitialR2T.
     pub initial_r2t: bool,
     /// ImmediateData.
@@ -130,6 +133,8 @@ pub struct Fence {
     pub quiesce: Option<Duration>,
     /// Whether a session may be reinstated through another portal of its group.
     pub sibling: bool,
+    /// Whether the commands of a lost path are aborted by its reservation key, and how long after the loss.
+    pub preempt: Option<Duration>,
     /// Whether units may be reset, and how long after the loss.
     pub unit_reset: Option<Duration>,
     /// How long a proof may take.
@@ -145,6 +150,7 @@ impl Fence {
             barrier: false,
             quiesce: Some(time),
             sibling: false,
+            preempt: None,
             unit_reset: None,
             limit: Duration::from_secs(60),
         }
@@ -217,10 +223,18 @@ impl DeviceTerms {
             .reinstatement_is_barrier(fence.barrier)
             .quiet_time(fence.quiesce)
             .sibling_reinstatement(fence.sibling)
+            .preempt_and_abort(fence.preempt.and_then(preempt_terms))
             .unit_reset(fence.unit_reset)
             .fence_limit(fence.limit);
         builder.build().unwrap_or_default()
     }
+}
+
+/// All hosts say that they are the same one: their names tell their keys apart.
+fn preempt_terms(drain: Duration) -> Option<PreemptAndAbort> {
+    const FAMILY: u16 = 0x5331;
+    let keys = PathKeys::new(FAMILY, 1)?;
+    Some(PreemptAndAbort { keys, drain })
 }
 
 /// What the programs do. Shares are of 1000.
@@ -445,6 +459,16 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// Whoever answers logins does not know the target's secret.
+    Impersonate {
+        /// Whether the proof is missing instead of wrong.
+        skips: bool,
+    },
+    /// Somebody ends all registrations of a unit, by a CLEAR.
+    Clear {
+        /// The logical unit.
+        unit: u16,
+    },
     /// Another initiator reserves a unit for a while.
     Reserve {
         /// The logical unit.
@@ -494,7 +518,9 @@ impl What {
             Self::Flip { .. } => "flip",
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
+            Self::Clear { .. } => "clear",
             Self::Remap { .. } => "remap",
+            Self::Impersonate { .. } => "false target",
             Self::Reserve { .. } => "reservation",
             Self::BreakNames => "broken names",
             Self::CrashHost { death, .. } => match death {
@@ -549,7 +575,9 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } | What::Reserve { unit, .. } => is_unit(unit),
+            What::Remap { unit } | What::Clear { unit } | What::Reserve { unit, .. } => {
+                is_unit(unit)
+            }
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
@@ -599,6 +627,8 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Impersonate { .. }
+            | What::Clear { .. }
             | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames

@@ -14,14 +14,14 @@ use mpio::core::WriterMode;
 
 use super::{
     calm,
-    check::{Ghosts, Row, Rules, Violation, check, invariants},
+    check::{Ghosts, Row, Rules, Violation, check, invariants, secrets},
     faults,
     finding::Finding,
     host,
     plan::Plan,
     tally::Tallies,
     verdict,
-    world::{World, runtime},
+    world::{SECRET, TARGET_SECRET, World, runtime},
 };
 use crate::target::{TargetCore, Violation as Broken};
 
@@ -151,9 +151,18 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
         for (portal, violation) in core.violations() {
             // Over a network that holds things up nobody can be in time.
             let is_excused = plan.holds_up() && matches!(violation, Broken::Late(_));
+            let row = match violation {
+                Broken::Unproven => Row::I13,
+                _ => Row::I6,
+            };
             if !is_excused {
-                state.violate(Row::I6, format!("portal {portal}: {violation}"));
+                state.violate(row, format!("portal {portal}: {violation}"));
             }
+        }
+        let unregistered = core.unregistered_writes();
+        if plan.device.fence.preempt.is_some() && unregistered > 0 {
+            let account = format!("{unregistered} writes by nexuses that had not been registered");
+            state.violate(Row::I16, account);
         }
         if let Err(violation) = logins_keep_their_pace(plan, core, &state.restarts) {
             state.find(Finding::Rule(violation));
@@ -185,6 +194,17 @@ fn judge(world: &World, hash: u64, elapsed: Duration, traced: bool) -> Run {
         };
         for violation in [linear, ended].into_iter().filter_map(Result::err) {
             state.find(Finding::Rule(violation));
+        }
+        if plan.session.chap {
+            let secrets = [SECRET, TARGET_SECRET];
+            let mut said = state.ring.lines(plan, &state.history);
+            said.push(state.hosts.iter().fold(String::new(), |text, host| {
+                let initiator = &host.initiator;
+                text + &format!("{initiator:?} {:?}", initiator.sessions())
+            }));
+            if let Err(violation) = secrets::are_kept(&secrets, &said) {
+                state.find(Finding::Rule(violation));
+            }
         }
         let told = traced || !state.findings.is_empty();
         let lines = || state.ring.lines(plan, &state.history);

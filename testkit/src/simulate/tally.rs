@@ -100,6 +100,7 @@ impl Tallies {
                     FencedBy::Confirmed => "confirmed",
                     FencedBy::Reinstated => "reinstated",
                     FencedBy::SiblingReinstated => "sibling",
+                    FencedBy::Preempted => "preempted",
                     FencedBy::UnitReset => "unit reset",
                     FencedBy::QuietTime => "quiet time",
                     FencedBy::Unfenced => "unfenced",

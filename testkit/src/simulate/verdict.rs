@@ -13,8 +13,8 @@ use super::{
         pace,
         port_state::{self, DeafAccess},
     },
-    observe::Watched,
     plan::{Fault, Plan, What},
+    watched::Watched,
     world::host_name,
 };
 use crate::target::{Extent, LoginAttempt, Notes, Port, TargetCore, Told};

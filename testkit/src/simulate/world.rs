@@ -19,7 +19,7 @@ use iscsi_client::{
     session::SessionOptions,
 };
 use iscsi_proto::{
-    login::{ChapCredentials, Secret},
+    login::{ChapCredentials, Secret, TargetCredentials},
     name::{IscsiName, NameError},
     portal::Portal,
     scsi::Lun,
@@ -342,7 +342,9 @@ fn chap_name(host: u8) -> String {
     format!("host-{host}")
 }
 
-const SECRET: &[u8] = b"sixteen bytes and more";
+/// Nowhere but in secrets.
+pub(super) const SECRET: &[u8] = b"sixteen bytes and more";
+pub(super) const TARGET_SECRET: &[u8] = b"the target has its own";
 
 fn target(plan: &Plan) -> TargetConfig {
     let session = &plan.session;
@@ -356,7 +358,11 @@ fn target(plan: &Plan) -> TargetConfig {
         config = config.with_lun(unit);
     }
     if session.chap {
-        config = config.with_chap(ChapConfig::new(&chap_name(0), SECRET));
+        let mut chap = ChapConfig::new(&chap_name(0), SECRET);
+        if session.mutual {
+            chap = chap.with_mutual("target", TARGET_SECRET);
+        }
+        config = config.with_chap(chap);
     }
     let digest = |on| {
         if on {
@@ -429,6 +435,14 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
     }
     let credentials = ChapCredentials::new(&chap_name(0), Secret::new(SECRET))
         .map_err(|error| BuildError::Credentials(error.to_string()))?;
+    let credentials = if session.mutual {
+        let target = TargetCredentials::new(Secret::new(TARGET_SECRET));
+        target
+            .and_then(|target| credentials.with_target(target))
+            .map_err(|error| BuildError::Credentials(error.to_string()))?
+    } else {
+        credentials
+    };
     Ok(builder.credentials(credentials).build())
 }
 

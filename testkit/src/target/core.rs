@@ -25,7 +25,7 @@ use super::{
     ledger::Ledger,
     lun::LogicalUnit,
     on_demand::OnDemand,
-    reservations::{Refusal, Reservations},
+    reservations::{Notice, Refusal, Reservations},
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -148,6 +148,8 @@ pub(super) struct Session {
     /// waits for that write and no later one lands.
     alive: Mutex<bool>,
     closer: Closer,
+    /// Units where its nexus was registered while it was there.
+    registered: Mutex<Vec<u16>>,
     attentions: Mutex<Vec<(u16, u8, u8)>>,
     has_attention: AtomicBool,
 }
@@ -235,6 +237,8 @@ pub struct TargetCore {
     pub(super) alua: Alua,
     pub(super) back_end: BackEnd,
     pub(super) hardship: Hardship,
+    /// Writes of nexuses that were not registered since their login.
+    unregistered_writes: AtomicU64,
     pub(super) ledger: Ledger,
     writes: AtomicU64,
     next_tsih: AtomicU16,
@@ -277,6 +281,7 @@ impl TargetCore {
             alua: Alua::new(config.alua.as_ref(), &config.portals),
             back_end: BackEnd::default(),
             hardship: Hardship::default(),
+            unregistered_writes: AtomicU64::new(0),
             ledger: Ledger::default(),
             writes: AtomicU64::new(0),
             next_tsih: AtomicU16::new(1),
@@ -476,6 +481,48 @@ impl TargetCore {
         }
     }
 
+    /// Ends all registrations of LUN `number`, and its reservation, as a CLEAR does that another host sends:
+    /// every nexus that was registered finds a unit attention (2A/03, RESERVATIONS PREEMPTED).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such LUN.
+    pub fn clear_registrations(&self, number: u16) {
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        let notices = lun.reservations(Reservations::clear_all);
+        self.notify(number, notices);
+    }
+
+    fn notify(&self, number: u16, notices: Vec<Notice>) {
+        let sessions = lock(&self.sessions);
+        for (nexus, asc, ascq) in notices {
+            if let Some(session) = sessions.get(&nexus) {
+                session.add_attention(number, asc, ascq);
+            }
+        }
+    }
+
+    /// Writes that came from an I_T nexus that had not been registered (SPC-4 section 5.12.7) at any time since
+    /// its login. Nobody has to be, unless all are meant to be.
+    #[must_use]
+    pub fn unregistered_writes(&self) -> u64 {
+        self.unregistered_writes.load(Ordering::Relaxed)
+    }
+
+    /// A write has come.
+    pub(super) fn note_write(&self, by: &Session, lun: &LogicalUnit) {
+        let number = lun.config.number;
+        let mut registered = lock(&by.registered);
+        if registered.contains(&number) {
+            return;
+        }
+        if lun.reservations(|r| r.is_registered(&by.nexus)) {
+            registered.push(number);
+        } else {
+            self.unregistered_writes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Does with `data` what its command wants; `None` if the session has ended or the unit was reset
     /// since `generation`.
     pub(super) fn carry_out(
@@ -523,12 +570,13 @@ impl TargetCore {
             Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
             Err(Refusal::Check(sense)) => return Some(End::Check(sense)),
         };
-        let sessions = lock(&self.sessions);
-        for (nexus, asc, ascq) in notices {
-            if let Some(session) = sessions.get(&nexus) {
-                session.add_attention(lun.config.number, asc, ascq);
-            }
+        let number = lun.config.number;
+        let mut registered = lock(&by.registered);
+        if !registered.contains(&number) && lun.reservations(|r| r.is_registered(&by.nexus)) {
+            registered.push(number);
         }
+        drop(registered);
+        self.notify(number, notices);
         Some(End::Good)
     }
 
@@ -608,6 +656,7 @@ impl TargetCore {
             nexus: nexus.clone(),
             alive: Mutex::new(true),
             closer,
+            registered: Mutex::default(),
             attentions: Mutex::default(),
             has_attention: AtomicBool::new(false),
         });

@@ -1,11 +1,12 @@
 //! What a target puts initiators through for a while, at a test's wish, beyond single answers.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use iscsi_proto::ids::Isid;
 
 use super::{
     Violation,
+    config::ChapFault,
     core::{Nexus, TargetCore, lock},
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Hardship {
     /// Commands that the CmdSN window has room for; more than the configuration's is that.
     window: AtomicU32,
     fails_authentication: AtomicBool,
+    /// The target's own proof: 1 is wrong, 2 missing.
+    proof: AtomicU8,
     excuses_digests: AtomicBool,
     digest_errors: AtomicU64,
 }
@@ -40,6 +43,7 @@ impl Default for Hardship {
         Self {
             window: AtomicU32::new(u32::MAX),
             fails_authentication: AtomicBool::new(false),
+            proof: AtomicU8::new(0),
             excuses_digests: AtomicBool::new(false),
             digest_errors: AtomicU64::new(0),
         }
@@ -53,6 +57,15 @@ impl Hardship {
 
     pub(super) fn fails_authentication(&self) -> bool {
         self.fails_authentication.load(Ordering::Acquire)
+    }
+
+    /// How the target's proof is to be, where that is said.
+    pub(super) fn chap_fault(&self) -> Option<ChapFault> {
+        match self.proof.load(Ordering::Acquire) {
+            1 => Some(ChapFault::WrongProof),
+            2 => Some(ChapFault::SkipsProof),
+            _ => None,
+        }
     }
 
     /// Whether a violation is not the initiator's doing.
@@ -82,6 +95,13 @@ impl TargetCore {
         self.hardship
             .fails_authentication
             .store(fails, Ordering::Release);
+    }
+
+    /// Whether somebody who does not know the target's secret answers in its place: with a wrong proof where
+    /// an initiator asks for one, or with none if it `skips`. `None` ends that.
+    pub fn impersonate(&self, skips: Option<bool>) {
+        let value = skips.map_or(0, |skips| 1 + u8::from(skips));
+        self.hardship.proof.store(value, Ordering::Release);
     }
 
     /// Whether wrong digests are the network's fault, and therefore no violations: where

@@ -116,6 +116,10 @@ impl Reservations {
         nexuses.collect()
     }
 
+    pub(super) fn is_registered(&self, nexus: &Nexus) -> bool {
+        self.key_of(nexus).is_some()
+    }
+
     fn key_of(&self, nexus: &Nexus) -> Option<u64> {
         let found = self.registrations.iter().find(|one| one.nexus == *nexus);
         found.map(|one| one.key)
@@ -253,6 +257,17 @@ impl Reservations {
         } else {
             Vec::new()
         })
+    }
+
+    /// As by somebody who is registered for that alone.
+    pub(super) fn clear_all(&mut self) -> Vec<Notice> {
+        let (asc, ascq) = RESERVATIONS_PREEMPTED;
+        let nexuses = self.registrants().into_iter();
+        let notices = nexuses.map(|nexus| (nexus, asc, ascq)).collect();
+        self.registrations.clear();
+        self.holder = None;
+        self.generation = self.generation.wrapping_add(1);
+        notices
     }
 
     fn clear(&mut self, nexus: &Nexus) -> Vec<Notice> {

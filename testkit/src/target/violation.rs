@@ -115,6 +115,9 @@ pub enum Violation {
         /// The opcode.
         opcode: u8,
     },
+    /// The initiator has asked for a proof that this is the target, got a wrong one or none, and goes on.
+    #[error("goes on with a target that has not proven itself")]
+    Unproven,
     /// A login request that breaks section 6.3; the text says how.
     #[error("login: {0}")]
     Login(&'static str),

@@ -16,6 +16,7 @@ mod ipv6;
 mod login;
 mod management;
 mod namespaces;
+mod reservations;
 mod segments;
 mod table;
 mod tasks;

@@ -238,6 +238,25 @@ fn a_target_that_refuses_has_proven_nothing() {
     }
 }
 
+/// As istgt does: it says GOOD, and the key is still there.
+#[test]
+fn a_target_that_says_good_and_has_the_key_all_the_same_has_proven_nothing() {
+    let mut story = Story::new(17, config(), None);
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        core.answer(0, &ORDER, Answer::Status(0x00), u32::MAX);
+        story.lose_a_write(true).await;
+        let took = story.write_again().await;
+        assert!(took > QUIET - SECOND, "{took:?}");
+        assert_eq!(story.late(), 1, "it was right to wait");
+        story.stands().await;
+    });
+    assert_eq!(story.counted().0, 0);
+    let events = story.events();
+    assert_eq!(by(&story.device, &events), Some(FencedBy::QuietTime));
+    story.world.end(story.device);
+}
+
 /// Its answer is lost with the path that it was sent through: nobody knows, and so it is no proof.
 #[test]
 fn an_order_whose_outcome_is_unknown_is_no_proof() {

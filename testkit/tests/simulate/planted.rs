@@ -45,7 +45,7 @@ found! {
     final_bit_lost: FinalBitLost by 0;
     slot_reused_early: SlotReusedEarly by 44;
     sent_means_not_executed: SentMeansNotExecuted by 14;
-    memory_back_too_early: MemoryBackTooEarly by 135;
+    memory_back_too_early: MemoryBackTooEarly by 7;
     timeouts_never_fire: TimeoutsNeverFire by 57;
     reconnects_as_another: ReconnectsAsAnother by 56;
     line_not_woken: LineNotWoken by 3;
@@ -58,6 +58,9 @@ found! {
     quiet_time_skipped: QuietTimeSkipped by 109;
     every_login_is_barrier: EveryLoginIsBarrier by 40;
     another_nexus_counts: AnotherNexusCounts by 561;
+    healthy_path_preempted: HealthyPathPreempted by 676;
+    conflict_is_proof: ConflictIsProof by 2386;
+    writes_before_registered: WritesBeforeRegistered by 23;
     partial_overlap_ignored: PartialOverlapIgnored by 0;
     held_not_released: HeldNotReleased by 7;
     last_outcome_counts: LastOutcomeCounts by 81;
@@ -74,6 +77,9 @@ found! {
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;
+    target_proof_ignored: TargetProofIgnored by 25;
+    second_ghost_forgotten: SecondGhostForgotten by 320;
+    failed_rung_proves: FailedRungProves by 1125;
     flush_failure_ignored: FlushFailureIgnored by 1397;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 776;

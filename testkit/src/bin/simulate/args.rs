@@ -10,6 +10,7 @@ Runs simulated worlds: the real iSCSI client and multipath device against a targ
 that fail, in virtual time, each under a seed. Exit 1 if a rule was broken, 2 for bad arguments.
 
 simulate [--seeds N] [--from S] [--jobs J] [--check-determinism PERCENT] [--shrink] [--json]
+simulate [--seeds N] [--from S] --hashes
 simulate --seed X [--faults I,J,..] [--simpler NAME,..] [--shrink] [--json]
 
   --seeds N         how many worlds [default: 100; with --planted 10000 for each bug]
@@ -20,6 +21,8 @@ simulate --seed X [--faults I,J,..] [--simpler NAME,..] [--shrink] [--json]
   --seed X          one world, with its plan and everything that happens in it
   --faults I,J,..   only these faults of its plan, counted from 0; \"none\" is none
   --simpler NAME,.. simplifications that --shrink has found
+  --hashes          nothing but each seed and the hash of what happened in its world, which is the same
+                    whatever the build
   --shrink          take away from the first world that breaks a rule what it breaks it without
   --planted NAME,.. bugs that are put in on purpose, or all: runs worlds until each is found; with
                     --seed that world with that bug
@@ -42,6 +45,7 @@ pub(crate) struct Args {
     /// With `--seed` the one that is in that world; else those that are looked for.
     #[cfg(feature = "__planted")]
     pub(crate) planted: Vec<iscsi_proto::planted::Bug>,
+    pub(crate) hashes: bool,
     pub(crate) shrink: bool,
     pub(crate) json: bool,
 }
@@ -79,6 +83,7 @@ impl Args {
             edits: Edits::default(),
             #[cfg(feature = "__planted")]
             planted: Vec::new(),
+            hashes: false,
             shrink: false,
             json: false,
         };
@@ -97,6 +102,7 @@ impl Args {
                     let names = parser.value()?.string()?;
                     args.edits.simpler = names.split(',').map(Into::into).collect();
                 }
+                Arg::Long("hashes") => args.hashes = true,
                 Arg::Long("shrink") => args.shrink = true,
                 Arg::Long("json") => args.json = true,
                 #[cfg(feature = "__planted")]

@@ -36,6 +36,10 @@ fn main() -> ExitCode {
             false => ExitCode::FAILURE,
         };
     }
+    if args.hashes {
+        many::hashes(&args);
+        return ExitCode::SUCCESS;
+    }
     let broken = match args.seed {
         Some(seed) => one::run(&args, seed),
         None => many::run(&args),

@@ -74,6 +74,17 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
     Ok(broken > 0 || !finished)
 }
 
+/// Runs all seeds, or the one, and tells their hashes.
+pub(crate) fn hashes(args: &Args) {
+    let seeds = match args.seed {
+        Some(seed) => seed..seed + 1,
+        None => args.from..args.from + args.seeds,
+    };
+    for seed in seeds {
+        println!("{seed} {:016x}", run_world(&Plan::draw(seed)).hash);
+    }
+}
+
 fn work(args: &Args, next: &AtomicU64, done: &AtomicU64, outcome: &Mutex<Outcome>) {
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);

@@ -13,6 +13,7 @@
 //! | I8 paths that stand by | [`port_state`] |
 //! | I9 reservation conflicts | [`conflict`] |
 //! | I12 unit attentions | [`attention`] |
+//! | I13 secrets | [`secrets`] (the target judges who goes on without its proof) |
 //! | I14 flushes | [`check`] (durability), for units that lose power |
 //! | I15 determinism | [`invariants::same_run`] |
 //! | L1 to L6 | [`invariants`] |
@@ -43,6 +44,7 @@ pub mod invariants;
 mod judge;
 pub mod pace;
 pub mod port_state;
+pub mod secrets;
 pub mod stamp;
 mod violation;
 mod zones;

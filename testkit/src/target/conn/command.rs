@@ -48,6 +48,11 @@ impl FullFeature {
             None => self.decide(wire, command, unit.as_deref()),
         };
         self.judge_direction(wire, command, &action);
+        if let (Action::Take(_, purpose), Some(unit), Some(by)) = (&action, &unit, &self.session) {
+            if purpose.is_of_medium() {
+                self.core.note_write(by, unit);
+            }
+        }
         let never = action == Action::Never;
         let number = unit.as_ref().map(|unit| unit.config.number);
         let answers = &self.core.answers;

@@ -43,6 +43,8 @@ pub(super) struct FullFeature {
     /// Tasks that occupy the CmdSN window.
     pub(super) active: u32,
     pub(super) commands: u32,
+    /// The initiator has asked for a proof that this is the target, and got none.
+    pub(super) unproven: bool,
     /// When the last PDU came, or the last answer was due.
     pub(super) clock: Instant,
     account: Account,
@@ -80,6 +82,7 @@ impl FullFeature {
             discarded: VecDeque::new(),
             active: 0,
             commands: 0,
+            unproven: false,
             clock: Instant::ZERO,
             account: Account::default(),
             exp_cmd_sn: cmd_sn,
@@ -145,6 +148,9 @@ impl FullFeature {
         frame: &Frame<'_>,
     ) -> Next {
         self.clock = now;
+        if std::mem::take(&mut self.unproven) {
+            wire.violation(Violation::Unproven);
+        }
         let sequence = match pdu {
             Pdu::NopOut(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),
             Pdu::ScsiCommand(p) => Some((p.immediate, p.cmd_sn, p.exp_stat_sn)),

@@ -58,6 +58,8 @@ pub(super) struct Login {
     identified: bool,
     challenge: Option<Challenge>,
     authenticated: bool,
+    /// The initiator has asked for our proof, and has none.
+    unproven: bool,
     name: String,
     response: Vec<u8>,
     /// The initiator's own challenge: identifier and bytes.
@@ -86,6 +88,7 @@ impl Login {
             identified: false,
             challenge: None,
             authenticated: false,
+            unproven: false,
             name: String::new(),
             response: Vec::new(),
             mutual: (None, Vec::new()),
@@ -99,6 +102,10 @@ impl Login {
     }
 
     pub(super) fn handle(&mut self, wire: &mut Wire, request: &LoginRequest, data: &[u8]) -> Next {
+        if self.unproven {
+            wire.violation(Violation::Unproven);
+            return refuse(wire, request, AUTHENTICATION_FAILURE);
+        }
         if self.stage.is_none() {
             if let Some(redirect) = wire.core.portals[wire.portal].redirect() {
                 return send_elsewhere(wire, request, &redirect);
@@ -374,19 +381,20 @@ impl Login {
             return Err(AUTHENTICATION_FAILURE);
         }
         self.authenticated = true;
-        self.prove(wire, chap, challenge, answer)
+        self.unproven = !self.prove(wire, chap, challenge, answer)?;
+        Ok(())
     }
 
-    /// Answers the initiator's own challenge, if there is one.
+    /// Answers the initiator's own challenge, if there is one. False for an answer that proves nothing.
     fn prove(
         &self,
         wire: &Wire,
         chap: &ChapConfig,
         challenge: &Challenge,
         answer: &mut TextBuf,
-    ) -> Result<(), LoginStatus> {
+    ) -> Result<bool, LoginStatus> {
         let (identifier, bytes) = match &self.mutual {
-            (None, bytes) if bytes.is_empty() => return Ok(()),
+            (None, bytes) if bytes.is_empty() => return Ok(true),
             (Some(identifier), bytes) if !bytes.is_empty() => (*identifier, bytes),
             _ => {
                 wire.violation(Violation::Login("one of CHAP_I and CHAP_C is missing"));
@@ -403,8 +411,9 @@ impl Login {
         }
         let (name, secret) = chap.mutual.as_ref().ok_or(AUTHENTICATION_FAILURE)?;
         let mut secret = secret.clone();
-        match chap.fault {
-            ChapFault::SkipsProof => return Ok(()),
+        let fault = wire.core.hardship.chap_fault().unwrap_or(chap.fault);
+        match fault {
+            ChapFault::SkipsProof => return Ok(false),
             ChapFault::WrongProof => secret.push(b'!'),
             ChapFault::Reflects => *lock(&wire.core.to_reflect) = Some(bytes.clone()),
             ChapFault::None | ChapFault::RefusesLists => {}
@@ -412,7 +421,7 @@ impl Login {
         answer.push("CHAP_N", name);
         let response = challenge.answer(identifier, &secret, bytes);
         answer.push("CHAP_R", challenge.encode(&response));
-        Ok(())
+        Ok(fault != ChapFault::WrongProof)
     }
 
     fn finish_request(
@@ -462,12 +471,9 @@ impl Login {
         }
         wire.digests = self.negotiated.digests;
         let negotiated = self.negotiated.settled();
-        Next::Enter(Box::new(FullFeature::new(
-            wire,
-            session,
-            negotiated,
-            self.cmd_sn,
-        )))
+        let mut full = FullFeature::new(wire, session, negotiated, self.cmd_sn);
+        full.unproven = self.unproven;
+        Next::Enter(Box::new(full))
     }
 
     fn window(&self, wire: &Wire) -> (CmdSn, CmdSn) {

@@ -1,9 +1,6 @@
 //! What befalls a connection after so many bytes.
 
-use super::{
-    conn::{ConnId, Side},
-    world::World,
-};
+use super::ids::Side;
 
 /// What befalls a connection, in the middle of what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +20,4 @@ pub(super) struct Trap {
     /// Bytes that `side` still sends.
     pub(super) left: u64,
     pub(super) then: Sprung,
-}
-
-impl World {
-    pub(super) fn spring(&mut self, id: ConnId, then: Sprung) {
-        match then {
-            Sprung::Reset => self.reset(id),
-            Sprung::Finish => self.end(id),
-            Sprung::Cut => self.lose(id, [true; 2]),
-        }
-    }
 }
