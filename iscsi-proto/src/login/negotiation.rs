@@ -162,8 +162,8 @@ impl Negotiation {
         let Some(key) = Key::from_name(name) else {
             return self.handle_unknown(name, value);
         };
-        // No key is negotiated or declared twice in one login (section 6.3).
-        if !self.seen.insert(key) {
+        // No key is negotiated or declared twice in one login, but for the one that may be (section 6.3).
+        if !self.seen.insert(key) && key != Key::TargetAddress {
             return Err(PeerMisbehaved::DuplicateKey.into());
         }
         let rule = key.rule();

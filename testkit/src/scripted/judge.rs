@@ -115,7 +115,7 @@ impl Judge {
 
     fn judge_numbers(&mut self, pdu: &Pdu) {
         if let Pdu::LoginRequest(request) = pdu {
-            // Like an immediate command: the first command carries the same number (section 11.12.6).
+            // Like an immediate command: the first command carries the same number (section 11.12.8).
             self.cmd_sn.get_or_insert(request.cmd_sn);
             if self.max_cmd_sn == CmdSn(0) {
                 self.max_cmd_sn = request.cmd_sn;

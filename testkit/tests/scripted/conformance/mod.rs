@@ -1,21 +1,33 @@
 //! What RFC 7143 asks of an initiator: rows C-01 to C-90.
 
 mod asynchronous;
+mod attention;
+mod bursts;
+mod chap;
+mod chap_values;
 mod commands;
 mod data_in;
 mod data_out;
+mod declared;
 mod digests;
+mod discovery;
 mod fast_abort;
 mod login;
 mod logout;
 mod management;
+mod names;
+mod negotiation;
 mod nop;
 mod paths;
 mod r2t;
 mod recovery;
+mod redirect;
 mod reject;
 mod renegotiation;
+mod repeated;
 mod responses;
 mod serials;
-mod talk;
+mod steps;
+pub(crate) mod talk;
+mod text;
 mod wraps;
