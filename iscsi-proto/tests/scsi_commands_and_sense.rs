@@ -71,7 +71,13 @@ fn commands_about_the_device_have_the_bytes_of_spc_4_and_decode_to_themselves() 
         padded(&[0x5e, 1]),
         &[0x5e, 1, 0, 0, 0, 0, 0, 0, 0, 0],
         Command::Other(0x5e),
-        "command 0x5e",
+        "PERSISTENT RESERVE IN, READ RESERVATION",
+    );
+    check(
+        padded(&[0xa2]),
+        &[0xa2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        Command::Other(0xa2),
+        "command 0xa2",
     );
     // Another service action of the same opcode is not READ CAPACITY (16).
     assert_eq!(

@@ -14,7 +14,9 @@ use iscsi_client::{
     logical_unit::{LogicalUnit, Recall},
     session::{DownReason as SessionDown, SessionEventKind, SessionState, SessionStatus},
 };
-use iscsi_proto::{pdu::TaskManagementResponseCode, session::TaskManagement};
+use iscsi_proto::{
+    pdu::TaskManagementResponseCode, scsi::AdditionalSenseCode, session::TaskManagement,
+};
 
 use crate::{
     core::{
@@ -195,6 +197,7 @@ fn judge(error: &Error) -> ProbeResult {
         ErrorKind::ReservationConflict | ErrorKind::Busy | ErrorKind::Medium => ProbeResult::Ready,
         ErrorKind::NoSuchUnit | ErrorKind::WrongUnit => ProbeResult::Disconnected,
         ErrorKind::NotReady if is_standby(error) => ProbeResult::Ghost,
+        ErrorKind::NotReady if is_in_transition(error) => ProbeResult::Transitioning,
         ErrorKind::Transport | ErrorKind::Closed | ErrorKind::Auth => ProbeResult::ConnectionLost,
         // The checker has a timeout of its own, and an answer that comes too late is no answer.
         ErrorKind::Timeout => ProbeResult::ConnectionLost,
@@ -208,6 +211,13 @@ fn is_standby(error: &Error) -> bool {
         let code = sense.code();
         code.0 == 0x04 && matches!(code.1, 0x0b | 0x0c)
     })
+}
+
+fn is_in_transition(error: &Error) -> bool {
+    let transition = AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_TRANSITION;
+    error
+        .sense()
+        .is_some_and(|sense| sense.code() == transition)
 }
 
 fn link(state: &SessionState) -> PathLink {

@@ -194,6 +194,9 @@ pub enum ProbeResult {
     Ready,
     /// The logical unit answers here but takes no I/O (standby, unavailable).
     Ghost,
+    /// The port group is between two states (SPC-4 section 5.15.2.6): I/O waits for a minute at most, or takes
+    /// another path.
+    Transitioning,
     /// The logical unit is not ready.
     NotReady,
     /// There is no such logical unit behind this path.

@@ -46,6 +46,10 @@ impl fmt::Display for PathState {
 /// every TUR would be asked as fast as the network allows.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a port group may be on its way from one state to another: as long as Linux allows. A target that
+/// is on its way for ever is not ready.
+const LONGEST_TRANSITION: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(crate) struct Checker {
     state: PathState,
@@ -55,6 +59,8 @@ pub(crate) struct Checker {
     /// A TUR is under way, and this is how long it may take.
     deadline: Option<Instant>,
     doubted: Option<Instant>,
+    /// Since when the port group is between two states.
+    in_transition: Option<Instant>,
 }
 
 impl Checker {
@@ -66,6 +72,7 @@ impl Checker {
             next: None,
             deadline: None,
             doubted: None,
+            in_transition: None,
         }
     }
 
@@ -75,6 +82,7 @@ impl Checker {
         self.state = PathState::Up;
         self.fault = None;
         self.deadline = None;
+        self.in_transition = None;
         self.interval = config.polling_interval;
         self.next = Some(now + self.interval / 2 + self.interval * u32::from(phase) / 512);
     }
@@ -145,7 +153,17 @@ impl Checker {
         if self.deadline.take().is_none() {
             return;
         }
+        let since = match result {
+            ProbeResult::Transitioning => Some(self.in_transition.unwrap_or(now)),
+            _ => None,
+        };
+        self.in_transition = since;
+        let is_over_time =
+            since.is_some_and(|since| now.saturating_duration_since(since) >= LONGEST_TRANSITION);
         let (state, fault) = match result {
+            // I/O waits, or takes another path.
+            ProbeResult::Transitioning if !is_over_time => (PathState::Shaky, None),
+            ProbeResult::Transitioning => (PathState::Down, Some(DownReason::NotReady)),
             ProbeResult::Ready => (PathState::Up, None),
             ProbeResult::Ghost if config.planted.has(Bug::StandbyUsed) => (PathState::Up, None),
             ProbeResult::Ghost => (PathState::Ghost, Some(DownReason::Ghost)),
@@ -159,6 +177,8 @@ impl Checker {
         };
         self.interval = if state == PathState::Up && self.state == PathState::Up {
             (self.interval * 2).min(config.max_polling_interval)
+        } else if state == PathState::Shaky {
+            config.polling_interval.min(DOUBT_PAUSE)
         } else {
             config.polling_interval
         };

@@ -21,7 +21,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     MultipathDevice,
-    outcome::result_of,
+    outcome::{Attempts, result_of},
     shared::{Order, State},
     ticket::Deadline,
 };
@@ -57,7 +57,7 @@ impl<P: Path> MultipathDevice<P> {
             Ok(ticket) => ticket,
             Err(error) => return Completion::err(error, buf),
         };
-        let mut last = None;
+        let mut attempts = Attempts::default();
         loop {
             let order = match ticket.ready_order() {
                 Some(order) => order,
@@ -66,7 +66,7 @@ impl<P: Path> MultipathDevice<P> {
             let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
-                    let result = result_of(verdict, last, deadline.is_expired());
+                    let result = result_of(verdict, attempts, deadline.is_expired());
                     return Completion { result, buf };
                 }
             };
@@ -89,7 +89,7 @@ impl<P: Path> MultipathDevice<P> {
                     buf,
                 };
             }
-            last = read.result.err().or(last);
+            attempts.note(read.result.err());
         }
     }
 
@@ -143,7 +143,7 @@ impl<P: Path> MultipathDevice<P> {
             Ok(ticket) => ticket,
             Err(error) => return Completion::err(error, buf),
         };
-        let mut last = None;
+        let mut attempts = Attempts::default();
         loop {
             let order = match ticket.ready_order() {
                 Some(order) => order,
@@ -152,7 +152,7 @@ impl<P: Path> MultipathDevice<P> {
             let go = match order {
                 Order::Go(go) => go,
                 Order::Done(verdict) => {
-                    let result = result_of(verdict, last, deadline.is_expired());
+                    let result = result_of(verdict, attempts, deadline.is_expired());
                     return Completion { result, buf };
                 }
             };
@@ -183,7 +183,7 @@ impl<P: Path> MultipathDevice<P> {
             if ticket.end(go, &result) {
                 return Completion { result, buf };
             }
-            last = result.err().or(last);
+            attempts.note(result.err());
         }
     }
 
@@ -201,7 +201,7 @@ impl<P: Path> MultipathDevice<P> {
         let shared = &**self.shared();
         let mut deadline = Deadline::new(&*shared.runtime, options.timeout);
         let mut ticket = shared.submit(IoClass::flush(), |state| state.check(0, 0, false))?;
-        let mut last = None;
+        let mut attempts = Attempts::default();
         loop {
             let order = match ticket.ready_order() {
                 Some(order) => order,
@@ -209,7 +209,7 @@ impl<P: Path> MultipathDevice<P> {
             };
             let go = match order {
                 Order::Go(go) => go,
-                Order::Done(verdict) => return result_of(verdict, last, deadline.is_expired()),
+                Order::Done(verdict) => return result_of(verdict, attempts, deadline.is_expired()),
             };
             let Ok(left) = deadline.left(&*shared.runtime) else {
                 ticket.end_late(go);
@@ -230,7 +230,7 @@ impl<P: Path> MultipathDevice<P> {
             if ticket.end(go, &result) {
                 return result;
             }
-            last = result.err().or(last);
+            attempts.note(result.err());
         }
     }
 }

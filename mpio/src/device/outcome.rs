@@ -94,12 +94,29 @@ pub(super) const DROPPED: Outcome = Outcome::Failed(Failure {
     retry: Retry::Never,
 });
 
-/// What the caller gets. `last` is the error of the last attempt.
+/// How the attempts of a request have ended so far.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    last: Option<Error>,
+    /// One of them may still be executed, whatever is known of the last.
+    may_land: bool,
+}
+
+impl Attempts {
+    pub(super) fn note(&mut self, error: Option<Error>) {
+        let Some(error) = error else { return };
+        self.may_land |= error.outcome() == ErrorOutcome::Unknown && !error.is_dead();
+        self.last = Some(error);
+    }
+}
+
+/// What the caller gets.
 pub(super) fn result_of(
     verdict: Verdict,
-    last: Option<Error>,
+    attempts: Attempts,
     timed_out: bool,
 ) -> Result<(), Error> {
+    let Attempts { last, may_land } = attempts;
     let (reason, execution) = match verdict {
         Verdict::Success => return Ok(()),
         Verdict::Failed { reason, execution } => (reason, execution),
@@ -117,10 +134,15 @@ pub(super) fn result_of(
         FailReason::Error | FailReason::RetriesExhausted | FailReason::Unfenced => {
             // The path's own words, with the whole story's outcome.
             let error = last.unwrap_or_else(|| Error::new(ErrorKind::Timeout, outcome));
-            return Err(error.with_outcome(outcome));
+            let dead = error.is_dead() && !may_land;
+            return Err(error.with_outcome(outcome).with_dead(dead));
         }
     };
     let error = Error::new(kind, outcome);
+    let error = match may_land {
+        true => error.with_dead(false),
+        false => error,
+    };
     let error = match kind {
         ErrorKind::NoPath => error.with_retry(ErrorRetry::After(Duration::from_secs(1))),
         // Another path is what was tried already.
@@ -138,5 +160,41 @@ pub(super) fn refused(error: SubmitError) -> Error {
     match error {
         SubmitError::QueueFull => Error::not_executed(ErrorKind::Busy),
         SubmitError::Closed => Error::not_executed(ErrorKind::Closed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNKNOWN: Verdict = Verdict::Failed {
+        reason: FailReason::Error,
+        execution: Execution::Unknown,
+    };
+
+    fn told(errors: impl IntoIterator<Item = Error>) -> Error {
+        let mut attempts = Attempts::default();
+        for error in errors {
+            attempts.note(Some(error));
+            attempts.note(None);
+        }
+        result_of(UNKNOWN, attempts, false).unwrap_err()
+    }
+
+    /// Else the caller would write something else there, and the first attempt would land over it.
+    #[test]
+    fn a_request_is_dead_only_if_each_of_its_attempts_is() {
+        let lost = || Error::new(ErrorKind::Transport, ErrorOutcome::Unknown);
+        let aborted = || lost().with_dead(true);
+        let refused = || Error::not_executed(ErrorKind::ReservationConflict);
+        let error = told([lost(), refused()]);
+        assert_eq!(error.kind(), ErrorKind::ReservationConflict);
+        assert_eq!(
+            (error.outcome(), error.is_dead()),
+            (ErrorOutcome::Unknown, false)
+        );
+        assert!(!told([lost(), aborted()]).is_dead());
+        assert!(!told([lost()]).is_dead());
+        assert!(told([aborted(), refused()]).is_dead());
     }
 }

@@ -1,4 +1,4 @@
-use mpio::core::{Config, DownReason, Event, PathId, ProbeKind, ProbeResult};
+use mpio::core::{Config, DownReason, Event, NoPathRetry, Outcome, PathId, ProbeKind, ProbeResult};
 
 use super::harness::{Harness, S};
 
@@ -54,6 +54,38 @@ fn the_checker_takes_a_path_out_and_brings_it_back() {
         h.answer(a, ProbeKind::Tur, ProbeResult::Ready);
         assert_eq!(h.saw(|e| *e == Event::PathUp { path: a }), 1);
     }
+}
+
+/// Between two states a path is not dead: with no other, I/O waits, and goes on at once.
+#[test]
+fn a_port_group_between_two_states_is_asked_again_for_a_minute() {
+    let config = Config::builder()
+        .no_path_retry(NoPathRetry::Fail)
+        .polling_interval(5 * S, 5 * S);
+    let (mut h, [a]) = Harness::with_paths(config.build().unwrap());
+    next_tur(&mut h, a);
+    h.answer(a, ProbeKind::Tur, ProbeResult::Transitioning);
+    let io = h.read(0..1);
+    assert_eq!(h.path_of(io), None, "it waits");
+    assert_eq!(next_tur(&mut h, a), 1, "asked soon");
+    h.answer(a, ProbeKind::Tur, ProbeResult::Transitioning);
+    assert_eq!(h.saw(|e| matches!(e, Event::PathDown { .. })), 0);
+    assert_eq!(next_tur(&mut h, a), 1);
+    h.answer(a, ProbeKind::Tur, ProbeResult::Ready);
+    assert_eq!(h.path_of(io), Some(a));
+    h.end_io(io, Outcome::Success);
+    next_tur(&mut h, a);
+    let begun = h.now;
+    for _ in 0..100 {
+        h.answer(a, ProbeKind::Tur, ProbeResult::Transitioning);
+        if h.saw(|e| matches!(e, Event::PathDown { .. })) > 0 {
+            break;
+        }
+        next_tur(&mut h, a);
+    }
+    let reason = DownReason::NotReady;
+    assert_eq!(h.saw(|e| *e == Event::PathDown { path: a, reason }), 1);
+    assert_eq!((h.now - begun).as_secs(), 60);
 }
 
 #[test]

@@ -268,6 +268,11 @@ impl Peer {
         Ok(())
     }
 
+    /// This PDU has gone out as [bytes](Self::bytes), whole and right: it counts for what follows.
+    pub fn wrote(&mut self, frame: &Frame) {
+        self.note(frame);
+    }
+
     /// Waits, in the world's time.
     pub async fn sleep(&self, time: Duration) {
         let mut timer = self.runtime.new_timer(self.runtime.now() + time);

@@ -77,10 +77,10 @@ pub fn reaches_the_caller(
         let is_late = conflict.heard_ns - record.invoked.ns >= patience_ns;
         match &record.ended {
             // Goes on without anybody to be told.
-            Some((_, End::Dropped)) => return Ok(()),
-            Some((ended, _)) if ended.ns < conflict.told_ns => continue,
-            None => return Ok(()),
+            Some((_, End::Dropped)) | None => return Ok(()),
+            // Its command may have been answered before the abort of it arrived.
             Some(_) if is_late || reasons.limited.contains(&id) => return Ok(()),
+            Some((ended, _)) if ended.ns < conflict.told_ns => continue,
             Some(_) if reasons.conflicts.contains(&id) => return Ok(()),
             Some((ended, end)) => {
                 whose.push(format!("{id} ended at {}: {end:?}", seconds(ended.ns)))
@@ -163,6 +163,9 @@ mod tests {
         assert_eq!(row(&failed, &[0], &[]), None);
         assert_eq!(row(&failed, &[], &[]), Some(Row::I9));
         assert_eq!(row(&failed, &[], &[0]), None, "its time was over");
+        let early = history(&[(10, 40, FAILED), (10, 70, End::Wrote)]);
+        assert_eq!(row(&early, &[], &[]), Some(Row::I9));
+        assert_eq!(row(&early, &[], &[0]), None, "aborted when it was refused");
         let wrote = history(&[(10, 70, End::Wrote)]);
         assert_eq!(row(&wrote, &[], &[]), Some(Row::I9));
         let dropped = history(&[(10, 20, End::Dropped)]);

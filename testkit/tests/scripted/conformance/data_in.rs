@@ -13,6 +13,7 @@ use crate::support::{World, read, rows};
 rows! {
     c35_data_sn_is_counted_for_each_command;
     c39_status_in_data_in_or_in_a_response;
+    c39_a_status_that_data_in_must_not_carry;
     c40_acknowledge_asks_for_what_this_level_has_not;
     c42_data_in_as_long_as_we_declared_and_no_longer;
 }
@@ -75,6 +76,31 @@ async fn c39_status_in_data_in_or_in_a_response(world: &World) {
         assert_eq!(bytes_of(&executed.payload), pattern(2048));
         let after = fence(&session, &mut peer).await;
         assert_eq!(after.exp_stat_sn, before.plus(2));
+    }
+}
+
+/// Section 11.7.3: S comes with F only; and CHECK CONDITION, whose sense data Data-In has no room for, does not
+/// come with it at all. Neither is taken for an answer: the connection ends, and the outcome is unknown.
+async fn c39_a_status_that_data_in_must_not_carry(world: &World) {
+    let cases = [
+        (false, ScsiStatus::Good),
+        (false, ScsiStatus::Busy),
+        (true, ScsiStatus::CheckCondition),
+    ];
+    for (number, (is_final, status)) in cases.into_iter().enumerate() {
+        let world = world.case(number).await;
+        let (mut peer, session) = logged_in(&world, quiet(), &[]).await;
+        let execute = start(&session, read(0, 1));
+        let command = hear_command(&mut peer).await;
+        let mut data = Say::last_data_in(&command, 0, 0);
+        data.is_final = is_final;
+        data.status = Some(status);
+        peer.say(data, pattern(512)).await.unwrap();
+        let error = expect_error(execute).await;
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{status}");
+        assert_eq!(error.outcome(), Outcome::Unknown, "{status}");
+        let end = peer.hear().await.unwrap_err();
+        assert!(matches!(end, End::Closed | End::Failed(_)), "{end}");
     }
 }
 

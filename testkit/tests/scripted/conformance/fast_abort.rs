@@ -30,7 +30,7 @@ rows! {
     c64_fast_abort_by_others_is_acknowledged;
 }
 
-/// RFC 7144 section 4.1: QUERY TASK names its task as ABORT TASK does, and ends nothing; it needs
+/// RFC 7144: QUERY TASK names its task as ABORT TASK does, and ends nothing; it needs
 /// iSCSIProtocolLevel 2, without which it is refused here.
 async fn c63_a_task_is_asked_after(world: &World) {
     for (number, level) in ["1", "2"].into_iter().enumerate() {

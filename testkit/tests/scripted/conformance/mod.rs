@@ -28,6 +28,6 @@ mod repeated;
 mod responses;
 mod serials;
 mod steps;
-mod talk;
+pub(crate) mod talk;
 mod text;
 mod wraps;

@@ -6,8 +6,8 @@ use futures_util::future::join;
 use iscsi_client::error::{ErrorKind, Outcome};
 use iscsi_proto::{
     pdu::{
-        DataOut, LogoutRequest, ScsiCommand, TaskManagementFunction, TaskManagementRequest,
-        TextRequest,
+        AsyncEvent, DataOut, LogoutRequest, RejectReason, ScsiCommand, TaskManagementFunction,
+        TaskManagementRequest, TaskManagementResponseCode, TextRequest,
     },
     scsi::{Lun, ScsiStatus},
     serial::StatSn,
@@ -27,6 +27,7 @@ rows! {
     c31_immediate_requests_carry_cmd_sn_and_do_not_count;
     c32_nothing_past_max_cmd_sn;
     c32_exactly_the_window_is_used;
+    c32_any_pdu_opens_the_window;
     c33_only_what_has_arrived_is_acknowledged;
     c33_every_kind_of_request_acknowledges;
     c34_no_command_is_sent_twice;
@@ -186,6 +187,63 @@ async fn c32_exactly_the_window_is_used(world: &World) {
         for execute in all {
             expect_good(execute, 0).await;
         }
+    }
+}
+
+/// Section 4.2.2.1: MaxCmdSN counts in whatever PDU it comes, with data and without status too.
+async fn c32_any_pdu_opens_the_window(world: &World) {
+    let kinds = ["data", "R2T", "function", "message", "reject", "pong"];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        let world = world.case(number).await;
+        let script = async {
+            let mut peer = world.accept().await;
+            peer.window = 2;
+            peer.log_in(&[("ImmediateData", "No")]).await.unwrap();
+            peer
+        };
+        let initiator = world.initiator();
+        let to = world.to_with(quiet());
+        let (mut peer, session) = join(script, initiator.connect_spawned(&to)).await;
+        let session = session.unwrap();
+        let _reading = start(&session, read(0, 2));
+        let reading = hear_command(&mut peer).await;
+        let _writing = start(&session, write(0, pattern(512)));
+        let writing = hear_command(&mut peer).await;
+        let clearing = session.task_management(TaskManagement::ClearAca(Lun::new(9)), None);
+        let function = hear_function(&mut peer).await;
+        let ping = session.ping();
+        let ping_frame = peer.hear().await.unwrap();
+        let waits = start(&session, test_unit_ready());
+        peer.window = 0;
+        fence(&session, &mut peer).await;
+        peer.window = 1;
+        let mut said = match kind {
+            "data" => Frame::new(Say::data_in(&reading, 0, 0), pattern(512)),
+            "R2T" => Frame::new(Say::r2t(&writing, 1, 0, 0, 512), []),
+            "function" => {
+                let complete = TaskManagementResponseCode::FunctionComplete;
+                Frame::new(Say::function(function.itt, complete), [])
+            }
+            "message" => {
+                let event = AsyncEvent::VendorSpecific;
+                Frame::new(Say::asynchronous(event, [0; 3]), [])
+            }
+            "reject" => {
+                let reject = Say::reject(RejectReason::CommandNotSupported);
+                Frame::new(reject, *ping_frame.bhs.as_bytes())
+            }
+            _ => Frame::new(Say::pong(ping_frame.bhs.initiator_task_tag()), []),
+        };
+        peer.number(&mut said);
+        peer.say_as_it_is(&said).await.unwrap();
+        if kind == "R2T" {
+            peer.hear_pdu::<DataOut>().await.unwrap();
+        }
+        let command = hear_command(&mut peer).await;
+        assert_eq!(command.cmd_sn, writing.cmd_sn.next(), "{kind}");
+        say_good(&mut peer, command.itt).await;
+        expect_good(waits, 0).await;
+        drop((clearing, ping));
     }
 }
 

@@ -17,7 +17,7 @@ use iscsi_testkit::scripted::{Peer, Say};
 use crate::support::World;
 
 /// Options of a session that says nothing on its own account.
-pub(super) fn quiet() -> SessionOptions {
+pub(crate) fn quiet() -> SessionOptions {
     let mut options = SessionOptions::default();
     options.core.nop_interval = None;
     options.core.acknowledge_after = None;
@@ -25,7 +25,7 @@ pub(super) fn quiet() -> SessionOptions {
 }
 
 /// Logs in, with the usual answers but for `keys`.
-pub(super) async fn logged_in(
+pub(crate) async fn logged_in(
     world: &World,
     options: SessionOptions,
     keys: &[(&str, &str)],
@@ -42,34 +42,34 @@ pub(super) async fn logged_in(
 }
 
 /// Sends a command.
-pub(super) fn start(session: &Session, request: ScsiRequest) -> Execute {
+pub(crate) fn start(session: &Session, request: ScsiRequest) -> Execute {
     session.try_execute(request).unwrap()
 }
 
 /// The next PDU, which is a command.
-pub(super) async fn hear_command(peer: &mut Peer) -> ScsiCommand {
+pub(crate) async fn hear_command(peer: &mut Peer) -> ScsiCommand {
     peer.hear_pdu::<ScsiCommand>().await.unwrap().0
 }
 
 /// The next PDU, which is a task management function.
-pub(super) async fn hear_function(peer: &mut Peer) -> TaskManagementRequest {
+pub(crate) async fn hear_function(peer: &mut Peer) -> TaskManagementRequest {
     peer.hear_pdu::<TaskManagementRequest>().await.unwrap().0
 }
 
 /// GOOD.
-pub(super) async fn say_good(peer: &mut Peer, itt: InitiatorTaskTag) {
+pub(crate) async fn say_good(peer: &mut Peer, itt: InitiatorTaskTag) {
     let answer = Say::response(itt, ScsiStatus::Good, 0);
     peer.say(answer, []).await.unwrap();
 }
 
 /// "Function complete".
-pub(super) async fn say_complete(peer: &mut Peer, itt: InitiatorTaskTag) {
+pub(crate) async fn say_complete(peer: &mut Peer, itt: InitiatorTaskTag) {
     let answer = Say::function(itt, TaskManagementResponseCode::FunctionComplete);
     peer.say(answer, []).await.unwrap();
 }
 
 /// Nothing is on its way but this ping, which is answered: whatever the initiator sent before it was heard.
-pub(super) async fn fence(session: &Session, peer: &mut Peer) -> NopOut {
+pub(crate) async fn fence(session: &Session, peer: &mut Peer) -> NopOut {
     let ping = session.ping();
     let (heard, _) = peer.hear_pdu::<NopOut>().await.unwrap();
     assert_ne!(heard.itt, InitiatorTaskTag::RESERVED, "{heard}");
@@ -79,7 +79,7 @@ pub(super) async fn fence(session: &Session, peer: &mut Peer) -> NopOut {
 }
 
 /// It went well, with this much data.
-pub(super) async fn expect_good(execute: Execute, transferred: u32) -> Payload {
+pub(crate) async fn expect_good(execute: Execute, transferred: u32) -> Payload {
     let executed = execute.await;
     let response = executed.result.unwrap();
     assert_eq!(response.status, ScsiStatus::Good);
@@ -88,12 +88,12 @@ pub(super) async fn expect_good(execute: Execute, transferred: u32) -> Payload {
 }
 
 /// It went wrong.
-pub(super) async fn expect_error(execute: Execute) -> Error {
+pub(crate) async fn expect_error(execute: Execute) -> Error {
     execute.await.result.unwrap_err()
 }
 
 /// What was read.
-pub(super) fn bytes_of(payload: &Payload) -> &[u8] {
+pub(crate) fn bytes_of(payload: &Payload) -> &[u8] {
     match payload {
         Payload::In(buf) => buf.as_slice().expect("one piece"),
         other => panic!("{other:?} is nothing that was read into"),
@@ -101,14 +101,14 @@ pub(super) fn bytes_of(payload: &Payload) -> &[u8] {
 }
 
 /// Bytes that differ from place to place.
-pub(super) fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at % 251) as u8 ^ (at >> 9) as u8)
         .collect()
 }
 
 /// A time that passes at once in virtual time, and is short over TCP.
-pub(super) const fn patience(world: &World, virtual_time: Duration) -> Duration {
+pub(crate) const fn patience(world: &World, virtual_time: Duration) -> Duration {
     match world.is_simulated() {
         true => virtual_time,
         false => Duration::from_millis(50),

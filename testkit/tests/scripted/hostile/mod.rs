@@ -1,4 +1,21 @@
 //! What a target may do to an initiator: rows H01 to H118.
 
+mod chap;
 mod data_in;
+mod data_in_range;
+mod data_in_task;
 mod data_out;
+mod digests;
+mod discovery;
+mod framing;
+mod login;
+mod metamorphic;
+mod mutual_chap;
+mod negotiation;
+mod r2t;
+mod reaction;
+mod redirect;
+mod scene;
+mod serials;
+mod text;
+mod windows;
