@@ -235,7 +235,7 @@ fn a_list_that_fills_its_room_is_asked_for_again() {
     let world = World::with_disk();
     world.run(async {
         let unit = world.open().await;
-        world.core().answer(0, &[0x5e], list(127), 1);
+        world.core().answer(0, &[0x5e, 0x00], list(127), 1);
         world.core().answer(0, &[0x5e], list(300), 1);
         assert_eq!(keys(&unit).await.len(), 300);
         world.core().answer(0, &[0x5e], list(126), 1);
