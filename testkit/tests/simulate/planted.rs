@@ -46,6 +46,7 @@ found! {
     slot_reused_early: SlotReusedEarly by 44;
     sent_means_not_executed: SentMeansNotExecuted by 14;
     memory_back_too_early: MemoryBackTooEarly by 7;
+    abort_means_not_executed: AbortMeansNotExecuted by 545;
     timeouts_never_fire: TimeoutsNeverFire by 57;
     reconnects_as_another: ReconnectsAsAnother by 56;
     line_not_woken: LineNotWoken by 3;
