@@ -59,9 +59,9 @@ const DESCRIPTOR: u32 = 24 + 256;
 /// # APTPL
 ///
 /// All orders here but [`persistent_reserve_out`](Self::persistent_reserve_out) have APTPL = 0, and the last
-/// REGISTER decides for the whole unit (SPC-4 section 5.12.5): `register` and `register_and_ignore_existing_key` on a unit
-/// whose registrations are to outlive a loss of power, those of others included, end that. Where a cluster has set
-/// APTPL, give the order with it.
+/// REGISTER decides for the whole unit (SPC-4 section 5.12.5): `register` and
+/// `register_and_ignore_existing_key` on a unit whose registrations are to outlive a loss of power, those of
+/// others included, end that. Where a cluster has set APTPL, give the order with it.
 ///
 /// # Cancel safety
 ///

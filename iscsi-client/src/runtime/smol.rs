@@ -122,7 +122,7 @@ impl Runtime for SmolRuntime {
             if let Some(error) = stream.get_ref().take_error()? {
                 return Err(error);
             }
-            socket::reset_on_death(&SockRef::from(stream.get_ref()))?;
+            socket::reset_on_close(&SockRef::from(stream.get_ref()))?;
             Ok(Box::new(SmolTransport {
                 stream: Some(stream),
                 bind_warning,
@@ -229,9 +229,8 @@ impl Transport for SmolTransport {
 
     /// Takes effect before it returns: dropping the stream closes the socket.
     fn abort(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            socket::reset_on_close(&SockRef::from(stream.get_ref()));
-        }
+        // Without a word to `close_in_order`, so it is a reset.
+        drop(self.stream.take());
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

@@ -203,22 +203,15 @@ pub(super) fn send(socket: &Socket, bufs: &[io::IoSlice<'_>]) -> io::Result<Move
     Ok(Moved::new(count, bufs.iter().map(|buf| buf.len())))
 }
 
-/// Makes the close that follows throw away what is unsent, and send RST instead of FIN.
-pub(super) fn reset_on_close(socket: &Socket) {
-    // It fails only on a socket that is none. The close follows either way, and there is nobody to
-    // tell: `abort` is what one calls when all else has failed.
-    drop(socket.set_linger(Some(Duration::ZERO)));
-}
-
-/// Makes the kernel of a process that is killed do the same. Whoever closes in good order takes it back with
-/// [`close_in_order`].
-pub(super) fn reset_on_death(socket: &Socket) -> io::Result<()> {
+/// Makes every close throw away what is unsent, and send RST instead of FIN: `abort`'s, and that of the kernel of
+/// a process that is killed. Whoever closes in good order takes it back with [`close_in_order`].
+pub(super) fn reset_on_close(socket: &Socket) -> io::Result<()> {
     socket.set_linger(Some(Duration::ZERO))
 }
 
 /// Makes the close that follows send what is unsent, and then FIN.
 pub(super) fn close_in_order(socket: &Socket) {
-    // As above.
+    // It fails only on a socket that is none, and there is nobody to tell.
     drop(socket.set_linger(None));
 }
 

@@ -145,7 +145,7 @@ impl Runtime for TokioRuntime {
             let stream = timeout(dial.timeout, connecting)
                 .await
                 .map_err(|_| socket::timed_out(&dial))??;
-            socket::reset_on_death(&SockRef::from(&stream))?;
+            socket::reset_on_close(&SockRef::from(&stream))?;
             Ok(Box::new(TokioTransport {
                 stream: Some(stream),
                 bind_warning,
@@ -280,9 +280,8 @@ impl Transport for TokioTransport {
 
     /// Takes effect before it returns, and needs no runtime: dropping the stream closes the socket.
     fn abort(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            socket::reset_on_close(&SockRef::from(&stream));
-        }
+        // Without a word to `close_in_order`, so it is a reset.
+        drop(self.stream.take());
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

@@ -19,7 +19,8 @@ pub enum PathState {
     Up,
     /// Answers, but takes no I/O (standby).
     Ghost,
-    /// An I/O failed here; not known yet whether the path is to blame.
+    /// An I/O failed here, and it is not known yet whether the path is to blame; or its port group is between two
+    /// states.
     Shaky,
     /// Not ready, or no logical unit.
     Down,
@@ -104,6 +105,10 @@ impl Checker {
         self.fault
     }
 
+    pub(crate) const fn is_in_transition(&self) -> bool {
+        self.in_transition.is_some()
+    }
+
     pub(crate) const fn is_asking(&self) -> bool {
         self.deadline.is_some()
     }
@@ -153,17 +158,17 @@ impl Checker {
         if self.deadline.take().is_none() {
             return;
         }
-        let since = match result {
-            ProbeResult::Transitioning => Some(self.in_transition.unwrap_or(now)),
-            _ => None,
-        };
-        self.in_transition = since;
-        let is_over_time =
-            since.is_some_and(|since| now.saturating_duration_since(since) >= LONGEST_TRANSITION);
+        let since = self.in_transition.take().unwrap_or(now);
         let (state, fault) = match result {
-            // I/O waits, or takes another path.
-            ProbeResult::Transitioning if !is_over_time => (PathState::Shaky, None),
-            ProbeResult::Transitioning => (PathState::Down, Some(DownReason::NotReady)),
+            ProbeResult::Transitioning => {
+                self.in_transition = Some(since);
+                if now.saturating_duration_since(since) < LONGEST_TRANSITION {
+                    // I/O waits, or takes another path.
+                    (PathState::Shaky, None)
+                } else {
+                    (PathState::Down, Some(DownReason::NotReady))
+                }
+            }
             ProbeResult::Ready => (PathState::Up, None),
             ProbeResult::Ghost if config.planted.has(Bug::StandbyUsed) => (PathState::Up, None),
             ProbeResult::Ghost => (PathState::Ghost, Some(DownReason::Ghost)),

@@ -71,6 +71,8 @@ pub enum SuspectCause {
     Silence,
     /// An I/O failed with an error of the path; a TUR is under way.
     PathError,
+    /// Its port group is between two states (SPC-4 section 5.15.2.6); a TUR is sent each second.
+    Transition,
 }
 
 /// What ended the wait for the writes of a lost path.
@@ -243,6 +245,10 @@ impl fmt::Display for Event {
                 path,
                 cause: SuspectCause::PathError,
             } => write!(f, "{path} is suspected: an I/O failed there"),
+            Self::Suspect {
+                path,
+                cause: SuspectCause::Transition,
+            } => write!(f, "{path} waits: its port group is between two states"),
             Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
             Self::PathRemoved { path } => write!(f, "{path} removed"),
             Self::IdentityMismatch { path } => {

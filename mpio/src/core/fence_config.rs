@@ -27,16 +27,18 @@ pub enum WriterMode {
 /// Whether writes of an earlier process may still land when this one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FormerLife {
-    /// None can: the process before this one closed its device when that had [no ghost](super::Snapshot) left,
-    /// or never was, or ended long ago. The caller knows, and the device does not, so this is the default: to assume the worst would
-    /// hold back the first write of every start for the quiesce time, with most targets.
+    /// None can: the process before this one closed its device when that had
+    /// [no ghost](super::Snapshot) left, or never was, or ended long ago. The caller knows, and the device
+    /// does not, so this is the default: to assume the worst would hold back the first write of every start
+    /// for the quiesce time, with most targets.
     None,
     /// A process with the same initiator name, portals and local ends may have died with writes under
-    /// way, or has closed its device while one of them was not proven dead. Everything that modifies waits until they are proven dead: by this device's own logins,
-    /// which reinstate all the nexuses that the former process had, on a target where that is a
-    /// barrier; by a [unit reset](FenceConfig::unit_reset) after its drain time, or by the target's
-    /// quiesce time, both since the first login. The two count on a runtime whose connections are reset when
-    /// their process is killed, as those of `iscsi-client`'s adapters are. Reads do not wait.
+    /// way, or has closed its device while one of them was not proven dead. Everything that modifies waits
+    /// until they are proven dead: by this device's own logins, which reinstate all the nexuses that the
+    /// former process had, on a target where that is a barrier; by a
+    /// [unit reset](FenceConfig::unit_reset) after its drain time, or by the target's quiesce time, both since
+    /// the first login. The two count on a runtime whose connections are reset when their process is killed,
+    /// as those of `iscsi-client`'s adapters are. Reads do not wait.
     Fence,
 }
 
@@ -53,7 +55,7 @@ pub struct PreemptAndAbort {
 /// When and how the writes of a lost path are proven dead. What is not allowed here is not done, and what
 /// is [not known](super::Reinstatement::Unknown) does not count.
 ///
-/// If nothing here can prove anything (no barrier, no quiesce time, no keys, no reset), a lost write ends as
+/// If nothing here can prove anything (no barrier, no quiesce time, no reset), a lost write ends as
 /// `Unknown` at once, in both modes: were it repeated and completed, its range would have to be held for
 /// ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,12 +76,14 @@ pub struct FenceConfig {
     /// Each path registers a key of its own when it joins, and again after each login, before it takes I/O;
     /// it unregisters when it is closed. The device makes no reservation. Where the unit is reserved, or
     /// somebody has registered a key of another [family](PathKeys), paths are used without a key, and nothing is
-    /// preempted. A path that is back before it was preempted stays out until that is done, if there is another one.
+    /// preempted. A path that is back before it was preempted stays out until that is done, if there is
+    /// another one.
     ///
-    /// A target that ends the order in GOOD and goes on with the commands is silent corruption, and LIO does so. So this is
-    /// for targets that are known to keep to the standard, and refused for those that
-    /// [do not](TargetProfile::preempt_aborts). There has to be another proof too (a barrier, a quiesce time or a
-    /// unit reset): a path that was used again, or has no key, has no proof here. Default `None`: not used, and nothing is registered.
+    /// A target that ends the order in GOOD and goes on with the commands is silent corruption, and LIO does
+    /// so. So this is for targets that are known to keep to the standard, and refused for those that
+    /// [do not](TargetProfile::preempt_aborts). There has to be another proof too (a barrier, a quiesce time
+    /// or a unit reset): a path that was used again, or has no key, has no proof here. Default `None`: not
+    /// used, and nothing is registered.
     pub preempt: Option<PreemptAndAbort>,
     /// Whether a LOGICAL UNIT RESET through another path may be used, and how long after the abortive
     /// close. It ends the commands of *all* initiators in the logical unit, so it is for a device that

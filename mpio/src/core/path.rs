@@ -221,23 +221,31 @@ impl Path {
             return Standing::Doubtful(SuspectCause::Silence);
         }
         if matches!(self.checker.state(), super::checker::PathState::Shaky) {
-            return Standing::Doubtful(SuspectCause::PathError);
+            let is_moving = self.checker.is_in_transition();
+            return Standing::Doubtful(match is_moving {
+                true => SuspectCause::Transition,
+                false => SuspectCause::PathError,
+            });
         }
         Standing::Usable
     }
 
     pub(crate) const fn set_fencing(&mut self, is: bool) {
         self.fencing = is;
-        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
+        self.bar();
     }
 
     pub(crate) const fn set_awaiting(&mut self, is: bool) {
         self.awaits_preemption = is;
-        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
+        self.bar();
     }
 
     pub(crate) const fn set_unregistered(&mut self, is: bool) {
         self.is_unregistered = is;
+        self.bar();
+    }
+
+    const fn bar(&mut self) {
         self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
     }
 

@@ -27,7 +27,7 @@ use super::{
     job::{Job, Preempt},
     join::{Candidate, Opening},
     keys::{self, Verified},
-    outcome::{keyed_failure, outcome_of},
+    outcome::outcome_with_keys,
     shared::{Member, Shared, State},
 };
 use crate::{
@@ -157,9 +157,9 @@ impl<P: Path> MultipathDriver<P> {
                 let keyed = self.keys().is_some();
                 self.jobs.push(Box::pin(async move {
                     let result = poll_fn(|cx| write.poll(cx)).await;
-                    let (outcome, lost) = match (&result, keyed) {
-                        (Err(error), true) => (keyed_failure(error), keys::is_loss(error)),
-                        _ => (outcome_of(&result), false),
+                    let (outcome, lost) = match &result {
+                        Ok(()) => (Outcome::Success, false),
+                        Err(error) => outcome_with_keys(error, keyed),
                     };
                     Report::Ended(attempt, outcome, lost)
                 }));

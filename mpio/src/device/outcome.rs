@@ -7,30 +7,20 @@ use iscsi_client::error::{Error, ErrorKind, Outcome as ErrorOutcome, Retry as Er
 use super::keys;
 use crate::core::{Execution, FailReason, Failure, Outcome, Retry, Scope, SubmitError, Verdict};
 
-/// What the core is told about the end of an attempt.
-pub(super) fn outcome_of(result: &Result<(), Error>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Success,
-        Err(error) => Outcome::Failed(failure_of(error)),
+/// What the core is told about an attempt that failed, and whether the error says that registrations are lost
+/// which the device has made (`keyed`).
+/// That is nothing to the caller: there is no reservation of the device's that it could be about, and the
+/// command was not executed. Where one of others stands, the repetition is told.
+pub(super) fn outcome_with_keys(error: &Error, keyed: bool) -> (Outcome, bool) {
+    let lost = keyed && keys::is_loss(error);
+    let mut failure = failure_of(error);
+    if lost {
+        failure.retry = Retry::SamePath;
     }
+    (Outcome::Failed(failure), lost)
 }
 
-/// The same of an error of a path that has a key. That somebody has ended the registration is nothing to the
-/// caller: there is no reservation of the device's that this could be about, and the command was not executed. Where one
-/// of others stands, the repetition is told.
-pub(super) fn keyed_failure(error: &Error) -> Outcome {
-    let failure = failure_of(error);
-    Outcome::Failed(if keys::is_loss(error) {
-        Failure {
-            retry: Retry::SamePath,
-            ..failure
-        }
-    } else {
-        failure
-    })
-}
-
-pub(super) fn failure_of(error: &Error) -> Failure {
+fn failure_of(error: &Error) -> Failure {
     let scope = scope_of(error.kind());
     let retry = match error.retry() {
         // For the path it is the end; for the device it is one path less.

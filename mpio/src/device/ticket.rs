@@ -16,13 +16,12 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     job::Job,
-    keys,
-    outcome::{DROPPED, UNREAD, failure_of, keyed_failure, refused},
+    outcome::{DROPPED, UNREAD, outcome_with_keys, refused},
     shared::{Deferred, Go, Order, Shared, State},
     vessel::{Vessel, vessel},
 };
 use crate::{
-    core::{Admission, AttemptId, IoClass, IoId, IoKind, Outcome, PathId, arena::Key},
+    core::{Admission, AttemptId, IoClass, IoId, IoKind, PathId, arena::Key},
     path::Path,
 };
 
@@ -184,13 +183,9 @@ impl<P: Path> Ticket<'_, P> {
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
         let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
-        let keyed = state.keys().is_some();
-        let outcome = match keyed {
-            true => keyed_failure(error),
-            false => Outcome::Failed(failure_of(error)),
-        };
+        let (outcome, lost) = outcome_with_keys(error, state.keys().is_some());
         state.core.handle_outcome(now, attempt, outcome);
-        if keyed && keys::is_loss(error) {
+        if lost {
             state.core.handle_registrations_lost();
         }
         if error.kind() == ErrorKind::WrongUnit {

@@ -1,4 +1,6 @@
-use mpio::core::{Config, DownReason, Event, NoPathRetry, Outcome, PathId, ProbeKind, ProbeResult};
+use mpio::core::{
+    Config, DownReason, Event, NoPathRetry, Outcome, PathId, ProbeKind, ProbeResult, SuspectCause,
+};
 
 use super::harness::{Harness, S};
 
@@ -65,6 +67,8 @@ fn a_port_group_between_two_states_is_asked_again_for_a_minute() {
     let (mut h, [a]) = Harness::with_paths(config.build().unwrap());
     next_tur(&mut h, a);
     h.answer(a, ProbeKind::Tur, ProbeResult::Transitioning);
+    let cause = SuspectCause::Transition;
+    assert_eq!(h.saw(|e| *e == Event::Suspect { path: a, cause }), 1);
     let io = h.read(0..1);
     assert_eq!(h.path_of(io), None, "it waits");
     assert_eq!(next_tur(&mut h, a), 1, "asked soon");

@@ -3,21 +3,16 @@
 
 use std::time::Duration;
 
-use super::plan::{Answered, Fault, Place, Plan, Said, What};
+use super::{
+    dice::{pick, small, time},
+    plan::{Answered, Fault, Place, Plan, Said, What},
+};
 use crate::{sim::Rng, target::PortState};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// One world in so many.
 const ONE_IN: u64 = 6;
-
-fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
-    of[usize::try_from(rng.below(of.len() as u64)).unwrap_or_default()]
-}
-
-fn small(rng: &mut Rng, below: u8) -> u8 {
-    u8::try_from(rng.below(below.into())).unwrap_or_default()
-}
 
 /// The connections through a portal end, abruptly, or because the target says so.
 fn loss(rng: &mut Rng, portal: u8) -> What {
@@ -76,7 +71,7 @@ impl Plan {
                 let skips = rng.chance(500);
                 let fault = self.sometime(rng, 3000, What::Impersonate { skips });
                 // Whoever has a connection asks for no proof.
-                let portal = small(rng, u8::try_from(self.portals.len()).unwrap_or(1));
+                let portal = small(rng, 0, u8::try_from(self.portals.len()).unwrap_or(1) - 1);
                 let what = What::Reset(Place::Portal(portal));
                 let at = fault.at + fault.lasts / 2;
                 more.push(Fault {
@@ -113,9 +108,9 @@ impl Plan {
             let mut begun = self.sometime(rng, 1, hold);
             begun.lasts = (MS * 2000).min(self.calm.saturating_sub(begun.at));
             let rest = begun.lasts / 2;
-            let mut at = begun.at + MS * u32::try_from(rng.below(900)).unwrap_or_default();
-            let a = small(rng, portals);
-            let b = (a + 1 + small(rng, portals.saturating_sub(1).max(1))) % portals;
+            let mut at = begun.at + time(rng, MS, 0, 899);
+            let a = small(rng, 0, portals - 1);
+            let b = (a + 1 + small(rng, 0, portals.saturating_sub(2))) % portals;
             let mut also = |at: Duration, lasts: Duration, what| {
                 let left = self.calm.saturating_sub(at);
                 let (at, lasts) = (at.min(self.calm), lasts.min(left));
@@ -130,7 +125,7 @@ impl Plan {
                 also(at, rest, What::RefuseLogins { portal: b, status });
             }
             if rng.chance(600) {
-                at += MS * u32::try_from(1 + rng.below(20)).unwrap_or_default();
+                at += time(rng, MS, 1, 20);
                 also(at, MS, loss(rng, b));
                 if rng.chance(500) {
                     also(at, rest, What::Refuse(Place::Portal(b)));
@@ -150,7 +145,7 @@ impl Plan {
                 unit: u16::try_from(rng.below(self.units.len() as u64)).unwrap_or_default(),
                 opcode: pick(rng, &[0x2a, 0x8a]),
                 answer: Answered::Unanswered,
-                times: 1 + small(rng, 3),
+                times: small(rng, 1, 3),
             };
             more.push(self.sometime(rng, 300, what));
         }
@@ -160,9 +155,8 @@ impl Plan {
     fn sometime(&self, rng: &mut Rng, longest: u64, what: What) -> Fault {
         let latest = self.calm.saturating_sub(Duration::from_secs(5));
         let latest = u64::try_from(latest.as_millis()).unwrap_or(u64::MAX);
-        let at = MS * u32::try_from(500 + rng.below(latest)).unwrap_or(u32::MAX);
-        let lasts = MS * u32::try_from(1 + rng.below(longest)).unwrap_or(u32::MAX);
-        let lasts = lasts.min(self.calm.saturating_sub(at));
+        let at = time(rng, MS, 500, 499 + latest);
+        let lasts = time(rng, MS, 1, longest).min(self.calm.saturating_sub(at));
         Fault { at, lasts, what }
     }
 }

@@ -227,20 +227,24 @@ fn logins_keep_their_pace(
 ) -> Result<(), Violation> {
     const SECOND: u64 = 1_000_000_000;
     let each = if plan.session.chap { 2 } else { 1 };
-    let mut attempts: BTreeMap<(usize, Isid), Vec<u64>> = BTreeMap::new();
+    let mut attempts: BTreeMap<(usize, String, Isid), Vec<u64>> = BTreeMap::new();
     for attempt in core.login_attempts() {
         let at = u64::try_from(attempt.at.as_nanos()).unwrap_or(u64::MAX);
-        let session = (attempt.portal, attempt.isid);
+        let session = (attempt.portal, attempt.initiator, attempt.isid);
         attempts.entry(session).or_default().push(at);
     }
-    attempts.iter().try_for_each(|((portal, isid), times)| {
-        let whose = format!("portal {portal}, ISID {isid}");
-        let life = |at: u64| restarts.partition_point(|restart| *restart <= at);
-        let most = each * LOGINS_A_SECOND;
-        times
-            .chunk_by(|a, b| life(*a) == life(*b))
-            .try_for_each(|of_a_life| invariants::no_login_storm(&whose, of_a_life, SECOND, most))
-    })
+    attempts
+        .iter()
+        .try_for_each(|((portal, initiator, isid), times)| {
+            let whose = format!("portal {portal}, {initiator}, ISID {isid}");
+            let life = |at: u64| restarts.partition_point(|restart| *restart <= at);
+            let most = each * LOGINS_A_SECOND;
+            times
+                .chunk_by(|a, b| life(*a) == life(*b))
+                .try_for_each(|of_a_life| {
+                    invariants::no_login_storm(&whose, of_a_life, SECOND, most)
+                })
+        })
 }
 
 /// A device with a fence holds back what overlaps a write that may still land. One that shares its unit, and

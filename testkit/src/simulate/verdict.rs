@@ -116,8 +116,8 @@ fn attentions(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation
 }
 
 /// I6, Time2Wait. Not where a login of the same name may be another's (a sibling reinstates the session of
-/// a lost path, a device that is opened again, or a host that has died, has sessions of the same names), or an old one that was held
-/// up, nor where the target asks for another time.
+/// a lost path, a device that is opened again, or a host that has died, has sessions of the same names), or an
+/// old one that was held up, nor where the target asks for another time.
 fn losses(plan: &Plan, attempts: &[LoginAttempt], state: &State) -> Result<(), Violation> {
     let time2wait = u64::from(plan.session.time2wait) * 1_000_000_000;
     let asks = |fault: &Fault| {
@@ -134,7 +134,10 @@ fn losses(plan: &Plan, attempts: &[LoginAttempt], state: &State) -> Result<(), V
         return Ok(());
     }
     state.watched.iter().try_for_each(|watched| {
-        let own = attempts.iter().filter(|at| at.isid == watched.isid);
+        let host = u8::try_from(watched.device / plan.units.len()).unwrap_or_default();
+        let (name, isid) = (host_name(host), watched.isid);
+        let own = attempts.iter();
+        let own = own.filter(|at| at.isid == isid && at.initiator == name);
         let own: Vec<u64> = own.map(|attempt| nanos(attempt.at)).collect();
         let mut losses = watched.losses.iter();
         losses.try_for_each(|loss| pace::waits_after_a_loss(loss, &own, time2wait))

@@ -14,6 +14,7 @@ use std::{
 use iscsi_proto::{
     Instant,
     ids::{Isid, LoginStatus},
+    text::codec::Pairs,
 };
 
 use super::{
@@ -78,14 +79,16 @@ pub struct Counters {
 }
 
 /// A login as it began: the first Login Request of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginAttempt {
     /// When it was received: in a simulation since the world began, over TCP since the target did.
     pub at: Duration,
     /// The portal's index.
     pub portal: usize,
-    /// The session that it is for.
+    /// The name in the request; empty if there is none.
+    pub initiator: String,
+    /// The session of that initiator that it is for.
     pub isid: Isid,
 }
 
@@ -634,11 +637,18 @@ impl TargetCore {
         }
     }
 
-    pub(super) fn login_began(&self, portal: usize, now: Instant, isid: Isid) {
+    pub(super) fn login_began(&self, portal: usize, now: Instant, isid: Isid, text: &[u8]) {
         let mut attempts = lock(&self.attempts);
         if attempts.len() < MAX_ATTEMPTS {
             let at = now.saturating_duration_since(Instant::ZERO);
-            attempts.push(LoginAttempt { at, portal, isid });
+            let mut pairs = Pairs::new(text).map_while(Result::ok);
+            let name = pairs.find(|(key, _)| *key == "InitiatorName");
+            attempts.push(LoginAttempt {
+                at,
+                portal,
+                initiator: name.map_or_else(String::new, |(_, name)| name.into()),
+                isid,
+            });
         }
     }
 

@@ -122,7 +122,7 @@ impl TargetConnection {
         if let (Pdu::LoginRequest(request), false) = (&pdu, self.begun) {
             self.begun = true;
             let (core, portal) = (&self.wire.core, self.wire.portal);
-            core.login_began(portal, now, request.isid);
+            core.login_began(portal, now, request.isid, frame.data);
         }
         let next = match &mut self.phase {
             Phase::Closed => Next::Close,

@@ -11,7 +11,7 @@ use iscsi_proto::{
 };
 use iscsi_testkit::scripted::{Digests, Say};
 
-use super::steps::{BAD_VALUE, answered, logged_in, offering, say_good};
+use super::steps::{BAD_VALUE, answered, offering, say_good, works_after_each_login};
 use crate::support::{World, read, rows, test_unit_ready, write};
 
 rows! {
@@ -122,15 +122,7 @@ async fn c22_a_lost_session_waits_for_time2wait(world: &World) {
         assert!(waited >= Duration::from_secs(1), "{waited:?}");
         say_good(&mut peer).await;
     };
-    let initiator = world.initiator();
-    let client = async {
-        let session = initiator.connect_spawned(&world.to()).await.unwrap();
-        for logins in 1..=2 {
-            logged_in(&session, logins).await;
-            session.execute(test_unit_ready()).await.result.unwrap();
-        }
-    };
-    join(script, client).await;
+    join(script, works_after_each_login(world, 2)).await;
 }
 
 /// RFC 7143 sections 13.23 and 13.24, RFC 7144: a target that knows neither key is one of level 1 and RFC 3720, and

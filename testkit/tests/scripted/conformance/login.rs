@@ -13,6 +13,7 @@ use iscsi_testkit::scripted::{End, Frame, LoginExchange, Peer};
 
 use super::steps::{
     GROUP, NONE, agree, fails, hear_offers, held, is_ended, logged_in, say_good, text,
+    works_after_each_login,
 };
 use crate::support::{INITIATOR, TARGET, World, rows, test_unit_ready};
 
@@ -262,15 +263,7 @@ async fn c17_names_are_in_the_first_request_of_each_connection(world: &World) {
             drop(peer);
         }
     };
-    let initiator = world.initiator();
-    let client = async {
-        let session = initiator.connect_spawned(&world.to()).await.unwrap();
-        for logins in 1..=2 {
-            logged_in(&session, logins).await;
-            session.execute(test_unit_ready()).await.result.unwrap();
-        }
-    };
-    join(script, client).await;
+    join(script, works_after_each_login(world, 2)).await;
 }
 
 /// Sections 11.13.4 and 11.13.5: the numbers of a response are only valid if its Status-Class is 0.

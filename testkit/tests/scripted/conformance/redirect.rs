@@ -10,7 +10,7 @@ use iscsi_testkit::scripted::{Frame, LoginExchange, Peer};
 
 use super::{
     chap,
-    steps::{fails, is_ended, logged_in, say_good, text},
+    steps::{fails, is_ended, logged_in, say_good, text, works_after_each_login},
 };
 use crate::support::{World, rows, test_unit_ready};
 
@@ -137,15 +137,7 @@ async fn c75_a_temporary_redirection_is_followed_once(world: &World) {
             drop(serve(&elsewhere, "7").await);
         }
     };
-    let initiator = world.initiator();
-    let client = async {
-        let session = initiator.connect_spawned(&world.to()).await.unwrap();
-        for logins in 1..=2 {
-            logged_in(&session, logins).await;
-            session.execute(test_unit_ready()).await.result.unwrap();
-        }
-    };
-    join(script, client).await;
+    join(script, works_after_each_login(world, 2)).await;
 }
 
 /// The next login begins where this one ended; and where it began once that fails.

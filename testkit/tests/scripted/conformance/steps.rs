@@ -16,7 +16,7 @@ use iscsi_proto::{
 };
 use iscsi_testkit::scripted::{End, LoginExchange, Peer, Say};
 
-use crate::support::World;
+use crate::support::{World, test_unit_ready};
 
 pub(super) const GROUP: (&str, &str) = ("TargetPortalGroupTag", "1");
 
@@ -130,6 +130,16 @@ pub(super) async fn logged_in(session: &Session, logins: u64) {
     let mut status = session.status();
     while session.logins() < logins {
         status = session.changed(status.generation).await;
+    }
+}
+
+/// A session that logs in so many times; each time a command ends well.
+pub(super) async fn works_after_each_login(world: &World, logins: u64) {
+    let initiator = world.initiator();
+    let session = initiator.connect_spawned(&world.to()).await.unwrap();
+    for logins in 1..=logins {
+        logged_in(&session, logins).await;
+        session.execute(test_unit_ready()).await.result.unwrap();
     }
 }
 
