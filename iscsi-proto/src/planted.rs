@@ -203,10 +203,6 @@ bugs! {
     SecondGhostForgotten = "second-ghost-forgotten", "I16";
     /// A rung of the fencing ladder that failed has proven nothing.
     FailedRungProves = "failed-rung-proves", "I16";
-    /// A reset of the unit ends what is a task by then: so it comes a drain time after the loss.
-    DrainTimeSkipped = "drain-time-skipped", "I16";
-    /// A reset says nothing of a write that was lost after the reset had been sent.
-    EarlierResetCounts = "earlier-reset-counts", "I16";
     /// A write that its caller has dropped goes on until its end is known.
     DroppedMeansNotExecuted = "dropped-means-not-executed", "I1";
     /// A path whose unit answers that it stands by is given no I/O (SPC-4 section 5.15.2).

@@ -190,25 +190,17 @@ impl Multipath {
             }
         } else if let Some(begun) = self.reset.end(now, step, done) {
             self.tell_step(None, FenceRung::UnitReset, result);
-            if let (true, Some(drain)) = (done, self.drain_time()) {
+            if let (true, Some(drain)) = (done, self.config.fence.unit_reset) {
                 self.unit_was_reset(step, begun, drain);
             }
         }
         self.settle(now);
     }
 
-    /// How long after a loss the unit is reset, if it is to be.
-    fn drain_time(&self) -> Option<Duration> {
-        let drain = self.config.fence.unit_reset?;
-        let skipped = self.config.planted.has(Bug::DrainTimeSkipped);
-        Some(if skipped { Duration::ZERO } else { drain })
-    }
-
     fn unit_was_reset(&mut self, step: FenceStepId, begun: Instant, drain: Duration) {
         let drained = |since: Option<Instant>| since.is_some_and(|since| since + drain <= begun);
-        let any = self.config.planted.has(Bug::EarlierResetCounts);
         for ghost in &mut self.ghosts {
-            if ghost.number < step.0 && drained(ghost.closed) || any {
+            if ghost.number < step.0 && drained(ghost.closed) {
                 _ = ghost.proof.get_or_insert(FencedBy::UnitReset);
             }
         }
@@ -378,7 +370,7 @@ impl Multipath {
         if self.climb_preemption(now, index, path, closed) {
             return;
         }
-        if let Some(drain) = self.drain_time() {
+        if let Some(drain) = self.config.fence.unit_reset {
             match self.climb_reset(now, closed + drain) {
                 Turn::Running | Turn::Now => return,
                 Turn::Later(at) => self.look_again(index, at),
