@@ -42,13 +42,19 @@ pub(crate) struct World {
     sim: Option<SimHandle>,
     pub(crate) runtime: Arc<dyn Runtime>,
     complaints: Complaints,
+    target: &'static str,
 }
 
 impl World {
-    async fn new(sim: Option<SimHandle>, number: u8, complaints: Complaints) -> Self {
+    /// In virtual time the portal is `at`, which nobody else may have; over TCP the system chooses one.
+    async fn new(
+        sim: Option<SimHandle>,
+        at: impl Into<SocketAddr>,
+        complaints: Complaints,
+    ) -> Self {
         let (listener, portal, runtime): (_, _, Arc<dyn Runtime>) = match &sim {
             Some(sim) => {
-                let portal = SocketAddr::from(([10, 0, 0, number], 3260));
+                let portal = at.into();
                 let listener = Listener::Simulated(sim.net().listen(portal).unwrap());
                 (listener, portal, Arc::new(sim.clone()))
             }
@@ -65,6 +71,7 @@ impl World {
             sim,
             runtime,
             complaints,
+            target: TARGET,
         }
     }
 
@@ -72,7 +79,18 @@ impl World {
     /// would else connect to.
     pub(crate) async fn case(&self, number: usize) -> Self {
         let number = u8::try_from(number + 2).expect("a row has less cases");
-        Self::new(self.sim.clone(), number, self.complaints.clone()).await
+        let at = ([10, 0, 0, number], 3260);
+        Self::new(self.sim.clone(), at, self.complaints.clone()).await
+    }
+
+    /// Another portal beside this one, of a target that the row is not about.
+    pub(crate) async fn beside(&self) -> Self {
+        let at = (self.portal.ip(), 3261);
+        let beside = Self::new(self.sim.clone(), at, self.complaints.clone()).await;
+        Self {
+            target: "iqn.2026-01.example:beside",
+            ..beside
+        }
     }
 
     /// Whether its time is virtual, so that long waits cost nothing.
@@ -153,7 +171,7 @@ impl World {
     }
 
     pub(crate) fn to(&self) -> SessionTarget {
-        SessionTarget::new(TARGET.parse().unwrap(), self.portal.into())
+        SessionTarget::new(self.target.parse().unwrap(), self.portal.into())
     }
 
     pub(crate) fn to_with(&self, options: SessionOptions) -> SessionTarget {
@@ -206,7 +224,7 @@ pub(crate) fn over_tcp<F: AsyncFnOnce(&World)>(row: F) {
 }
 
 async fn run<F: AsyncFnOnce(&World)>(sim: Option<SimHandle>, row: F) {
-    let world = World::new(sim, 1, Complaints::default()).await;
+    let world = World::new(sim, ([10, 0, 0, 1], 3260), Complaints::default()).await;
     row(&world).await;
     assert_eq!(world.complaints(), [""; 0], "the initiator broke a rule");
 }

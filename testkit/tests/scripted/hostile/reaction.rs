@@ -11,6 +11,7 @@ use iscsi_client::{
 use iscsi_proto::{Error as ProtoError, pdu::ScsiCommand, scsi::ScsiStatus};
 use iscsi_testkit::scripted::{End, Peer, Say};
 
+use super::bystander::Bystander;
 use crate::support::{World, read, test_unit_ready};
 
 /// What the protocol said against a login.
@@ -70,7 +71,8 @@ pub(super) async fn refused(
 }
 
 /// A session with two commands under way, whose connection `script` spoils: it gets the first of them, a read of
-/// one block. The connection ends and both commands with it; the session logs in again, and works.
+/// one block. The connection ends and both commands with it; the session logs in again, and works. Another session of
+/// the initiator, to another target, loses nothing.
 /// `keys` are what the target answers to the login. Returns what the first command came to.
 pub(super) async fn connection_fails(
     world: &World,
@@ -78,6 +80,8 @@ pub(super) async fn connection_fails(
     keys: &[(&str, &str)],
     script: impl AsyncFnOnce(&mut Peer, &ScsiCommand),
 ) -> Error {
+    let initiator = world.initiator();
+    let bystander = Bystander::new(world, &initiator).await;
     let target = async {
         let mut peer = world.accept().await;
         peer.log_in(keys).await.unwrap();
@@ -92,7 +96,6 @@ pub(super) async fn connection_fails(
         again.say(answer, []).await.unwrap();
         again
     };
-    let initiator = world.initiator();
     let client = async {
         let to = world.to_with(options);
         let session = initiator.connect_spawned(&to).await.unwrap();
@@ -107,6 +110,7 @@ pub(super) async fn connection_fails(
         first
     };
     let (_open, error) = join(target, client).await;
+    bystander.lost_nothing().await;
     error
 }
 
