@@ -92,7 +92,12 @@ async fn h66_a_window_that_stays_shut(world: &World) {
         let after = session.stats();
         assert_eq!(after.pdus_sent, before.pdus_sent);
         let polls = after.driver_polls - before.driver_polls;
-        assert!(polls <= 8, "{polls} polls in which nothing could be done");
+        // Over TCP deadlines may pass one by one.
+        let most = if world.is_simulated() { 8 } else { 2 * 64 };
+        assert!(
+            polls <= most,
+            "{polls} polls in which nothing could be done"
+        );
         fence(&session, &mut peer).await;
         for itt in heard {
             say_good(&mut peer, itt).await;
