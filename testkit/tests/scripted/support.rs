@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     io::IoSliceMut,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -46,9 +46,15 @@ pub(crate) struct World {
 
 impl World {
     async fn new(sim: Option<SimHandle>, number: u8, complaints: Complaints) -> Self {
+        let portal = SocketAddr::from(([10, 0, 0, number], 3260));
+        Self::listening(sim, portal, complaints).await
+    }
+
+    /// Over TCP the address is that of a free port, whatever was wished for.
+    async fn listening(sim: Option<SimHandle>, wished: SocketAddr, complaints: Complaints) -> Self {
         let (listener, portal, runtime): (_, _, Arc<dyn Runtime>) = match &sim {
             Some(sim) => {
-                let portal = SocketAddr::from(([10, 0, 0, number], 3260));
+                let portal = wished;
                 let listener = Listener::Simulated(sim.net().listen(portal).unwrap());
                 (listener, portal, Arc::new(sim.clone()))
             }
@@ -73,6 +79,20 @@ impl World {
     pub(crate) async fn case(&self, number: usize) -> Self {
         let number = u8::try_from(number + 2).expect("a row has less cases");
         Self::new(self.sim.clone(), number, self.complaints.clone()).await
+    }
+
+    /// The same at a certain address, in virtual time.
+    pub(crate) async fn at(&self, portal: SocketAddr) -> Self {
+        assert!(self.is_simulated(), "over TCP the address is anybody's");
+        Self::listening(self.sim.clone(), portal, self.complaints.clone()).await
+    }
+
+    /// What a host name means, in virtual time.
+    pub(crate) fn add_host(&self, name: &str, addresses: &[IpAddr]) {
+        let sim = self.sim.as_ref();
+        sim.expect("a world of its own")
+            .net()
+            .add_host(name, addresses);
     }
 
     /// Whether its time is virtual, so that long waits cost nothing.

@@ -1,6 +1,6 @@
 //! What a target may do to an initiator: rows H01 to H118.
 
-mod chap;
+pub(crate) mod chap;
 mod data_in;
 mod data_in_range;
 mod data_in_task;
@@ -10,10 +10,10 @@ mod discovery;
 mod framing;
 mod login;
 mod metamorphic;
-mod mutual_chap;
+pub(crate) mod mutual_chap;
 mod negotiation;
 mod r2t;
-mod reaction;
+pub(crate) mod reaction;
 mod redirect;
 mod scene;
 mod serials;
