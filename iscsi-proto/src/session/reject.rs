@@ -1,5 +1,10 @@
 //! Reject: the target did not accept a PDU of ours (RFC 7143 sections 7.3 and 11.17).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use core::time::Duration;
 
 use super::{

@@ -2,7 +2,7 @@
 
 mod asynchronous;
 mod bystander;
-mod chap;
+pub(crate) mod chap;
 mod data_in;
 mod data_in_range;
 mod data_in_task;
@@ -13,11 +13,11 @@ mod framing;
 mod login;
 mod management;
 mod metamorphic;
-mod mutual_chap;
+pub(crate) mod mutual_chap;
 mod negotiation;
 mod nop;
 mod r2t;
-mod reaction;
+pub(crate) mod reaction;
 mod redirect;
 mod reject;
 mod responses;
