@@ -37,12 +37,12 @@ async fn waits(world: &World, scene: Scene, since: Instant, asked: u16) {
     let mut status = session.status();
     let at = loop {
         match &status.state {
-            SessionState::Up => {}
-            SessionState::Down { next_attempt, .. } => match next_attempt {
-                Some(at) => break *at,
-                // A login is under way.
-                None => {}
-            },
+            SessionState::Down {
+                next_attempt: Some(at),
+                ..
+            } => break *at,
+            // Not yet, or a login is under way.
+            SessionState::Up | SessionState::Down { .. } => {}
             other => panic!("{other:?}"),
         }
         status = session.changed(status.generation).await;
