@@ -154,7 +154,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(itt) else {
             return true;
         };
-        if !task.is_command() || task.begin.is_none() {
+        if task.begin.is_none() || task.expected_out() == 0 {
             return false;
         }
         if !task.finished {

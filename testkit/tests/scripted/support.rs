@@ -42,6 +42,7 @@ pub(crate) struct World {
     sim: Option<SimHandle>,
     pub(crate) runtime: Arc<dyn Runtime>,
     complaints: Complaints,
+    target: &'static str,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
             sim,
             runtime,
             complaints,
+            target: TARGET,
         }
     }
 
@@ -79,6 +81,16 @@ impl World {
     pub(crate) async fn case(&self, number: usize) -> Self {
         let number = u8::try_from(number + 2).expect("a row has less cases");
         Self::new(self.sim.clone(), number, self.complaints.clone()).await
+    }
+
+    /// Another portal beside this one, of a target that the row is not about.
+    pub(crate) async fn beside(&self) -> Self {
+        let at = SocketAddr::new(self.portal.ip(), 3261);
+        let beside = Self::listening(self.sim.clone(), at, self.complaints.clone()).await;
+        Self {
+            target: "iqn.2026-01.example:beside",
+            ..beside
+        }
     }
 
     /// The same at a certain address, in virtual time.
@@ -173,7 +185,7 @@ impl World {
     }
 
     pub(crate) fn to(&self) -> SessionTarget {
-        SessionTarget::new(TARGET.parse().unwrap(), self.portal.into())
+        SessionTarget::new(self.target.parse().unwrap(), self.portal.into())
     }
 
     pub(crate) fn to_with(&self, options: SessionOptions) -> SessionTarget {

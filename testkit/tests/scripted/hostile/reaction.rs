@@ -14,6 +14,7 @@ use iscsi_testkit::{
     scripted::{End, Peer, Say},
 };
 
+use super::bystander::Bystander;
 use crate::support::{World, read, test_unit_ready};
 
 /// What the protocol said against a login.
@@ -75,7 +76,8 @@ pub(crate) async fn refused(
 }
 
 /// A session with two commands under way, whose connection `script` spoils: it gets the first of them, a read of
-/// one block. The connection ends and both commands with it; the session logs in again, and works.
+/// one block. The connection ends and both commands with it; the session logs in again, and works. Another session of
+/// the initiator, to another target, loses nothing.
 /// `keys` are what the target answers to the login. Returns what the first command came to.
 pub(crate) async fn connection_fails(
     world: &World,
@@ -83,6 +85,8 @@ pub(crate) async fn connection_fails(
     keys: &[(&str, &str)],
     script: impl AsyncFnOnce(&mut Peer, &ScsiCommand),
 ) -> Error {
+    let initiator = world.initiator();
+    let bystander = Bystander::new(world, &initiator).await;
     let target = async {
         let mut peer = world.accept().await;
         peer.log_in(keys).await.unwrap();
@@ -97,7 +101,6 @@ pub(crate) async fn connection_fails(
         again.say(answer, []).await.unwrap();
         again
     };
-    let initiator = world.initiator();
     let client = async {
         let to = world.to_with(options);
         let session = initiator.connect_spawned(&to).await.unwrap();
@@ -114,6 +117,7 @@ pub(crate) async fn connection_fails(
         first
     };
     let (_open, error) = join(target, client).await;
+    bystander.lost_nothing().await;
     error
 }
 
