@@ -31,6 +31,8 @@ use crate::{
 const PAGE_LENGTH: u16 = 512;
 /// The longest page that is believed. Identification pages of big arrays have a few KiB.
 const MAX_PAGE_LENGTH: u16 = 16 << 10;
+/// How often a unit is asked who it is that becomes another one each time.
+const MAX_PROBES: u32 = 8;
 
 /// What a unit said of itself.
 #[derive(Debug)]
@@ -66,13 +68,14 @@ impl Commander {
     /// before and after that would be the identity of no unit at all. Ends by the time for opening.
     pub(super) async fn probe(&self) -> Result<Probed, Error> {
         let deadline = self.deadline(Some(self.options.open_timeout));
-        loop {
+        for _ in 0..MAX_PROBES {
             let probed = self.probe_once(deadline).await?;
             // INQUIRY reports no unit attention (SPC-4 section 6.6.1); READ CAPACITY after it does.
             if self.stale() & stale::IDENTITY == 0 {
                 return Ok(probed);
             }
         }
+        Err(Error::not_executed(ErrorKind::WrongUnit))
     }
 
     /// INQUIRY, TEST UNIT READY, the pages, the capacity. TEST UNIT READY comes early to collect the
@@ -87,10 +90,7 @@ impl Commander {
             false => DeviceIdentification::default(),
         };
         let serial = match pages.contains(vpd::UNIT_SERIAL_NUMBER) {
-            true => {
-                let page = self.page(vpd::UNIT_SERIAL_NUMBER, deadline).await?;
-                Some(UnitSerialNumber::parse(&page).map_err(malformed)?)
-            }
+            true => Some(self.serial(deadline).await?),
             false => None,
         };
         let limits = match pages.contains(vpd::BLOCK_LIMITS) {
@@ -134,7 +134,7 @@ impl Commander {
         }
         info.identity = Identity {
             wwid: identity.as_ref().map(|name| name.to_string().into()),
-            serial: serial.map(|serial| serial.to_string().into()),
+            serial: serial.map(Into::into),
             vendor: inquiry.vendor.to_string().into(),
             product: inquiry.product.to_string().into(),
             revision: inquiry.revision.to_string().into(),
@@ -147,11 +147,18 @@ impl Commander {
         })
     }
 
-    async fn inquiry(&self, deadline: Instant) -> Result<StandardInquiry, Error> {
+    pub(super) async fn standard_inquiry(
+        &self,
+        deadline: Instant,
+    ) -> Result<StandardInquiry, Error> {
         // 36 bytes is what every version of the standard has, and more confuses the oldest devices.
         let cdb = Cdb::inquiry(StandardInquiry::LEN as u16);
         let data = self.data_in(cdb, StandardInquiry::LEN, deadline).await?;
-        let inquiry = StandardInquiry::parse(&data).map_err(malformed)?;
+        StandardInquiry::parse(&data).map_err(malformed)
+    }
+
+    async fn inquiry(&self, deadline: Instant) -> Result<StandardInquiry, Error> {
+        let inquiry = self.standard_inquiry(deadline).await?;
         if inquiry.peripheral.qualifier != PeripheralQualifier::Connected {
             return Err(Error::not_executed(ErrorKind::NoSuchUnit));
         }
@@ -187,6 +194,13 @@ impl Commander {
     ) -> Result<DeviceIdentification, Error> {
         let page = self.page(vpd::DEVICE_IDENTIFICATION, deadline).await?;
         DeviceIdentification::parse(&page).map_err(malformed)
+    }
+
+    /// The serial number, fit to be shown.
+    pub(super) async fn serial(&self, deadline: Instant) -> Result<String, Error> {
+        let page = self.page(vpd::UNIT_SERIAL_NUMBER, deadline).await?;
+        let serial = UnitSerialNumber::parse(&page).map_err(malformed)?;
+        Ok(serial.to_string())
     }
 
     /// A vital product data page, whole as far as it is not absurdly long.

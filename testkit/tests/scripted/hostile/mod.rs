@@ -1,5 +1,8 @@
 //! What a target may do to an initiator: rows H01 to H118.
 
+mod attention;
+mod block_limits;
+mod capacity;
 mod chap;
 mod data_in;
 mod data_in_range;
@@ -7,15 +10,24 @@ mod data_in_task;
 mod data_out;
 mod digests;
 mod discovery;
+mod disk;
 mod framing;
+mod identity;
 mod login;
 mod metamorphic;
+mod mode_and_keys;
+mod multipath;
 mod mutual_chap;
 mod negotiation;
+mod port_groups;
 mod r2t;
 mod reaction;
 mod redirect;
+mod report_luns;
 mod scene;
 mod serials;
+mod shrink;
 mod text;
+mod two_paths;
+mod vpd;
 mod windows;
