@@ -31,6 +31,7 @@ pub mod connection;
 pub mod digest;
 pub mod error;
 pub mod framing;
+pub mod held;
 pub mod ids;
 pub mod login;
 pub mod name;

@@ -211,6 +211,8 @@ bugs! {
     BestGroupForgotten = "best-group-forgotten", "L5";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
+    /// The place of a write that is over is used for the next one.
+    ClaimsAreKept = "claims-are-kept", "I10";
     /// A flush that failed on one path has flushed nothing.
     FlushFailureIgnored = "flush-failure-ignored", "I14";
 }

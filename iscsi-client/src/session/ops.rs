@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use iscsi_proto::{
     InitiatorTaskTag,
+    held::HeldBytes,
     pdu::LogoutResponse,
     session::{
         Command, Event, Response, Session as Core, Stats, SubmitError, TaskError, TaskManagement,
@@ -370,6 +371,11 @@ impl Ops {
         self.leaving = false;
     }
 
+    fn held_bytes(&self) -> u64 {
+        let waiting = self.waiting.held_bytes() + self.tags.held_bytes();
+        self.store.held_bytes() + self.batch.held_bytes() + waiting
+    }
+
     fn finish(&mut self, op: OpId, finished: Finished) {
         self.batch.finished.push((op, finished));
     }
@@ -377,7 +383,11 @@ impl Ops {
     /// Delivers the results; see [`Shared::settle`].
     pub(super) fn settle(&mut self, driver: Option<&Waker>) -> bool {
         let (stats, live, copied) = (&self.stats, &self.live, self.store.copied);
-        let publish = |shown: &mut SessionStats| shown.publish(stats, live, copied);
+        let held = live.held_bytes + self.held_bytes();
+        let publish = |shown: &mut SessionStats| {
+            shown.publish(stats, live, copied);
+            shown.held_bytes = held;
+        };
         self.shared
             .settle(&mut self.batch, publish, self.last_receive, driver)
     }

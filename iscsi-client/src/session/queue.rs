@@ -14,6 +14,7 @@ use std::{
 };
 
 use iscsi_proto::{
+    held::HeldBytes,
     scsi::{lun::Lun, sense::SenseData},
     session::Response,
 };
@@ -99,6 +100,14 @@ impl Batch {
             wakers: Vec::with_capacity(operations),
             trash: Vec::new(),
         }
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.submitted.held_bytes()
+            + self.revoked.held_bytes()
+            + self.finished.held_bytes()
+            + self.wakers.held_bytes()
+            + self.trash.held_bytes()
     }
 }
 
@@ -440,7 +449,10 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> SessionStats {
-        self.lock().stats.clone()
+        let inner = self.lock();
+        let mut stats = inner.stats.clone();
+        stats.held_bytes += inner.slots.held_bytes() + inner.journal.held_bytes();
+        stats
     }
 
     pub(super) fn last_receive(&self) -> Instant {

@@ -9,6 +9,7 @@ use std::{
 
 use iscsi_proto::{
     Instant,
+    held::HeldBytes,
     planted::{Bug, Planted},
     session::Response,
 };
@@ -118,6 +119,18 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    pub(super) fn held_bytes(&self) -> u64 {
+        let rings = self.rings.iter().map(|ring| ring.done.held_bytes());
+        self.slots.held_bytes()
+            + self.free.held_bytes()
+            + self.free_control.held_bytes()
+            + self.line.held_bytes()
+            + self.submitted.held_bytes()
+            + self.revoked.held_bytes()
+            + self.rings.held_bytes()
+            + rings.sum::<u64>()
+    }
+
     /// Slots of a table for `queue_depth` commands.
     pub(super) fn capacity(queue_depth: u16) -> usize {
         usize::from(queue_depth.max(1)) + CONTROL_SLOTS as usize

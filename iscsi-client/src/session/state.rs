@@ -10,6 +10,7 @@ use std::{
 
 use iscsi_proto::{
     TargetPortalGroupTag,
+    held::HeldBytes,
     pdu::AsyncMessage,
     portal::Portal,
     scsi::{lun::Lun, sense::SenseData},
@@ -170,6 +171,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.events.held_bytes() + self.watchers.held_bytes()
+    }
+
     pub(super) fn new() -> Self {
         Self {
             status: SessionStatus {

@@ -51,6 +51,10 @@ pub struct SessionStats {
     pub pdus_rejected: u64,
     /// Commands reported with an unknown outcome that the target later proved dead.
     pub tasks_proven_dead: u64,
+    /// Bytes of memory that the session holds at the moment: buffers, tables, what waits to be sent or
+    /// to be read. Not the payload of commands, which is the callers', nor what a login needs while
+    /// it is under way. Bounded by the configuration, whatever the target does.
+    pub held_bytes: u64,
     /// What ended the last lost connection.
     pub last_error: Option<Error>,
     /// What the last failed login said.

@@ -3,6 +3,7 @@
 use iscsi_proto::{
     InitiatorTaskTag,
     framing::{DataRef, DataStore},
+    held::HeldBytes,
 };
 
 use super::{
@@ -41,6 +42,10 @@ impl Store {
             self.entries.resize_with(slot + 1, || None);
         }
         self.entries[slot] = Some(Entry { itt, op, operation });
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.entries.held_bytes()
     }
 
     pub(super) fn remove(

@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::{
     error::{Error, PeerMisbehaved, TimedOut},
     framing::{Receiver, ReceiverConfig, TransmitPlan},
+    held::HeldBytes,
     login::LoggedIn,
     planted::Planted,
     serial::StatSn,
@@ -125,6 +126,11 @@ impl Connection {
             pdus_out: 0,
             planted: config.planted,
         }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.receiver.held_bytes() + self.plan.held_bytes() + self.bursts.held_bytes()
     }
 
     /// Something arrived. Called before the steps of the receiver.

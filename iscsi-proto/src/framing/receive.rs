@@ -6,6 +6,7 @@ use super::{DataRef, DataStore};
 use crate::{
     digest,
     error::{ApiMisuse, DecodeError, Error},
+    held::HeldBytes,
     ids::InitiatorTaskTag,
     pdu::{Bhs, DataIn, Pdu, ScsiResponse, pad_len},
     planted::{Bug, Planted},
@@ -258,6 +259,11 @@ impl Receiver {
     #[must_use]
     pub const fn header(&self) -> &Bhs {
         &self.bhs
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.scratch.held_bytes() + self.segment.held_bytes()
     }
 
     /// The data segment of the PDU just completed, if its destination was [`Destination::Segment`].

@@ -3,6 +3,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use super::DataRef;
+use crate::held::HeldBytes;
 
 /// One piece of the outgoing stream, in stream order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,11 @@ enum Piece {
 const ARENA_COMPACT_AT: usize = 64 * 1024;
 
 impl TransmitPlan {
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.arena.held_bytes() + self.pieces.held_bytes()
+    }
+
     /// Appends bytes that the plan shall hold itself.
     // Inlined for the sake of headers, whose length is known where they are pushed.
     #[inline]

@@ -10,6 +10,7 @@ use super::{
     text::DataSegmentLengths,
 };
 use crate::{
+    held::HeldBytes,
     ids::InitiatorTaskTag,
     pdu::{AsyncMessage, LogoutResponse, Residual},
     scsi::{lun::Lun, sense::SenseData, status::ScsiStatus},
@@ -149,6 +150,11 @@ impl Events {
             residual,
             transferred,
         });
+    }
+
+    /// Each boxed event counts as the box it is; what it holds in its turn is bounded by a PDU.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.0.held_bytes()
     }
 
     #[inline]

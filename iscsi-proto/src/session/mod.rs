@@ -51,6 +51,7 @@ use crate::{
     connection::Connection,
     error::{ApiMisuse, Error},
     framing::{DataRef, DataStore, RecvPlan, TransmitPieces},
+    held::HeldBytes,
     ids::{Cid, InitiatorTaskTag, TargetTransferTag},
     login::LoggedIn,
     pdu::{LogoutReason, TaskAttribute},
@@ -253,7 +254,39 @@ impl Session {
             resets: self.resets,
             rejects: self.rejects,
             last_ping: self.last_ping,
+            held_bytes: self.held_bytes(),
         }
+    }
+
+    // Asked after every turn of a driver, so it is a sum of sizes that are at hand.
+    fn held_bytes(&self) -> u64 {
+        let extended = self
+            .extended
+            .iter()
+            .map(|(_, headers)| headers.held_bytes());
+        let answers = self
+            .ping_replies
+            .iter()
+            .map(|reply| reply.data.held_bytes());
+        [
+            self.connection.held_bytes(),
+            self.tasks.held_bytes(),
+            self.queue.held_bytes(),
+            self.requests.held_bytes(),
+            self.text_out.held_bytes(),
+            self.aborts.held_bytes(),
+            self.functions.held_bytes(),
+            self.holds.held_bytes(),
+            self.later.held_bytes(),
+            self.extended.held_bytes(),
+            self.ping_replies.held_bytes(),
+            self.deferred.held_bytes(),
+            self.events.held_bytes(),
+        ]
+        .into_iter()
+        .chain(extended)
+        .chain(answers)
+        .sum()
     }
 
     /// Queues a SCSI command. Exactly one [`Event::CommandDone`] with the returned tag follows.

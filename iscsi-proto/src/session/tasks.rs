@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     error::PeerMisbehaved,
+    held::HeldBytes,
     ids::InitiatorTaskTag,
     pdu::{RejectReason, TaskManagementFunction},
     planted::Planted,
@@ -211,6 +212,21 @@ impl Tasks {
     pub(super) fn planted(mut self, planted: Planted) -> Self {
         self.planted = planted;
         self
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        let tables = self.slots.held_bytes() + self.free.held_bytes();
+        // Only what is no command has memory of its own, and mostly there is nothing of that kind.
+        let others = self.slots.len() - self.free.len() - usize::from(self.commands);
+        if others == 0 {
+            return tables;
+        }
+        let tasks = self.slots.iter().filter_map(|slot| slot.task.as_ref());
+        let gathered = tasks.map(|task| match &task.kind {
+            Kind::Text(exchange) => exchange.gathered.held_bytes(),
+            _ => 0,
+        });
+        tables + gathered.sum::<u64>()
     }
 
     pub(super) const fn is_full_for_commands(&self) -> bool {

@@ -1,5 +1,7 @@
 //! A slab with generations: identifiers that cannot name a later tenant of their slot.
 
+use iscsi_proto::held::HeldBytes;
+
 /// A slot and which tenant of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
@@ -31,6 +33,10 @@ impl<T> Arena<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.slots.held_bytes() + self.free.held_bytes()
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key {

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
+use iscsi_proto::held::HeldBytes;
+
 use super::{
     arena::{IoId, PathId},
     path_keys::KeyRefusal,
@@ -319,6 +321,10 @@ impl Events {
             self.lost += 1;
         }
         self.queue.push_back(event);
+    }
+
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.queue.held_bytes()
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {

@@ -21,7 +21,10 @@
 
 use std::{ops::Range, time::Instant};
 
-use iscsi_proto::planted::{Bug, Planted};
+use iscsi_proto::{
+    held::HeldBytes,
+    planted::{Bug, Planted},
+};
 
 use super::{
     arena::{AttemptId, IoId, PathId},
@@ -120,6 +123,10 @@ pub(crate) struct WriteRanges {
 }
 
 impl WriteRanges {
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.claims.held_bytes() + self.free.held_bytes()
+    }
+
     /// Enters a write; false if it has to wait for an earlier one.
     pub(crate) fn claim(&mut self, range: Range<u64>) -> (ClaimId, bool) {
         let order = self.next_order;
@@ -165,7 +172,9 @@ impl WriteRanges {
     pub(crate) fn release(&mut self, claim: ClaimId) {
         if let Some(entry) = self.claims.get_mut(claim.0 as usize) {
             entry.range = 0..0;
-            self.free.push(claim.0);
+            if !self.planted.has(Bug::ClaimsAreKept) {
+                self.free.push(claim.0);
+            }
         }
     }
 }

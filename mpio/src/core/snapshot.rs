@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use iscsi_proto::held::HeldBytes;
+
 use super::{
     DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathId, PathState,
     SuspectCause,
@@ -161,6 +163,10 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Writes that may still land.
     pub ghosts: usize,
+    /// Bytes of memory that its tables hold: of I/Os, attempts, claims, ghosts, actions and events.
+    /// Not the payload of I/Os, which is the callers', nor the sessions of its paths
+    /// (`SessionStats::held_bytes`). Bounded by [`ConfigBuilder::queue_limit`](super::ConfigBuilder::queue_limit).
+    pub held_bytes: u64,
     /// What the device did.
     pub counters: DeviceCounters,
 }
@@ -218,11 +224,29 @@ impl Multipath {
             unfinished: self.ios.len(),
             waiting: self.ios.len() - self.attempts.len(),
             ghosts: self.ghosts.len(),
+            held_bytes: self.held_bytes(),
             counters: DeviceCounters {
                 events_lost: self.events.lost(),
                 ..self.counters
             },
         }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        [
+            self.ios.held_bytes(),
+            self.attempts.held_bytes(),
+            self.pending.held_bytes(),
+            self.held.held_bytes(),
+            self.delayed.held_bytes(),
+            self.writes.held_bytes(),
+            self.ghosts.held_bytes(),
+            self.ladders.held_bytes(),
+            self.actions.held_bytes(),
+            self.events.held_bytes(),
+        ]
+        .into_iter()
+        .sum()
     }
 
     fn group_snapshot(&self, now: Instant, index: usize, group: &Group) -> GroupSnapshot {

@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) reasons: Reasons,
     /// The paths of all devices, also of those that are closed.
     pub(super) watched: Vec<Watched>,
+    /// The most that a device was seen to hold.
+    pub(super) held_bytes: u64,
     /// Requests that have ended since paths were last looked at.
     pub(super) since_observed: usize,
     /// In which second each event of a device came.

@@ -22,6 +22,8 @@ impl World {
             };
             let opening = state.openings[index];
             let snapshot = device.map(|device| device.snapshot());
+            let held = snapshot.as_ref().map_or(0, |snapshot| snapshot.held_bytes);
+            state.held_bytes = state.held_bytes.max(held);
             let is_there = |watched: &Watched| {
                 let mut paths = snapshot.iter().flat_map(|snapshot| snapshot.paths());
                 watched.opening == opening && paths.any(|path| path.id == watched.path)
@@ -56,6 +58,7 @@ impl World {
                     attentions: Vec::new(),
                     session_seen: 0,
                     losses: Vec::new(),
+                    held_bytes: 0,
                 };
                 new.look(&self.handle, now);
                 state.watched.push(new);

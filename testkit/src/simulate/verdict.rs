@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use iscsi_proto::ids::Isid;
+use iscsi_proto::{ids::Isid, session::SessionConfig};
 
 use super::{
     board::State,
@@ -10,7 +10,7 @@ use super::{
         Violation,
         attention::{self, Reported},
         conflict::{self, Conflict},
-        pace,
+        held, pace,
         port_state::{self, DeafAccess},
     },
     plan::{Fault, Plan, What},
@@ -47,6 +47,7 @@ pub(super) fn judge(plan: &Plan, core: &TargetCore, state: &State) -> Vec<Violat
         attentions(plan, &notes, state),
         losses(plan, &attempts, state),
         work(plan, &notes, &attempts, state),
+        memory(plan, state),
     ];
     judged.into_iter().filter_map(Result::err).collect()
 }
@@ -113,6 +114,17 @@ fn attentions(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation
             listened: watched.listened(),
         })
     })
+}
+
+/// I10.
+fn memory(plan: &Plan, state: &State) -> Result<(), Violation> {
+    let scratch = SessionConfig::default().scratch;
+    let session = held::session_cap(scratch, plan.session.queue_depth);
+    for watched in &state.watched {
+        held::is_bounded(&watched.name, watched.held_bytes, session)?;
+    }
+    let device = held::device_cap(plan.work.clients);
+    held::is_bounded("a device", state.held_bytes, device)
 }
 
 /// I6, Time2Wait. Not where a login of the same name may be another's (a sibling reinstates the session of

@@ -31,6 +31,8 @@ pub(super) struct Watched {
     pub(super) attentions: Vec<(u64, Code)>,
     pub(super) session_seen: u64,
     pub(super) losses: Vec<Loss>,
+    /// The most that its session was seen to hold.
+    pub(super) held_bytes: u64,
 }
 
 impl Watched {
@@ -70,6 +72,8 @@ impl Watched {
                 });
             }
         }
+        let held = unit.session().stats().held_bytes;
+        self.held_bytes = self.held_bytes.max(held);
         if self.is_member {
             self.until = now;
         }

@@ -82,6 +82,7 @@ found! {
     second_ghost_forgotten: SecondGhostForgotten by 320;
     failed_rung_proves: FailedRungProves by 1125;
     flush_failure_ignored: FlushFailureIgnored by 1397;
+    claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 776;
     former_time_skipped: FormerTimeSkipped by 1;

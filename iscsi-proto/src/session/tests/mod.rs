@@ -6,6 +6,7 @@ mod close;
 mod deadlines;
 mod digests;
 mod extended_cdb;
+mod held;
 mod ladder;
 mod logout;
 mod manage;

@@ -12,6 +12,7 @@
 //! | I6 Time2Wait, L4 work without end | [`pace`] (the target judges the rest of I6, and I11) |
 //! | I8 paths that stand by | [`port_state`] |
 //! | I9 reservation conflicts | [`conflict`] |
+//! | I10 memory | [`held`] |
 //! | I12 unit attentions | [`attention`] |
 //! | I13 secrets | [`secrets`] (the target judges who goes on without its proof) |
 //! | I14 flushes | [`check`] (durability), for units that lose power |
@@ -39,6 +40,7 @@ pub mod attention;
 mod brute;
 pub mod conflict;
 mod durability;
+pub mod held;
 mod history;
 pub mod invariants;
 mod judge;

@@ -1,0 +1,37 @@
+//! How much memory a container holds, for those who add up what a session or a device holds.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+/// Heap memory that belongs to a value.
+pub trait HeldBytes {
+    /// Bytes allotted, in use or not. What the elements allotted in their turn is not counted.
+    fn held_bytes(&self) -> u64;
+}
+
+impl<T> HeldBytes for Vec<T> {
+    #[inline]
+    fn held_bytes(&self) -> u64 {
+        (self.capacity() * size_of::<T>()) as u64
+    }
+}
+
+impl<T> HeldBytes for VecDeque<T> {
+    #[inline]
+    fn held_bytes(&self) -> u64 {
+        (self.capacity() * size_of::<T>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_counts_whether_it_is_used_or_not() {
+        let mut list: Vec<u32> = Vec::with_capacity(7);
+        assert_eq!(list.held_bytes(), 28);
+        list.push(1);
+        assert_eq!(list.held_bytes(), 28);
+        assert_eq!(VecDeque::<u64>::new().held_bytes(), 0);
+    }
+}

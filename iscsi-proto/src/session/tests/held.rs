@@ -1,0 +1,54 @@
+//! How much memory a session says that it holds.
+
+use super::*;
+use crate::pdu::TextResponse;
+
+/// One read, from its submit to its end.
+fn round(h: &mut Harness) {
+    let itt = h.read(512);
+    h.sent();
+    let data = h.data_in(itt, 0, 0, 512);
+    h.feed(data.emit(), &pattern(0, 512)).unwrap();
+    h.max_cmd_sn = h.max_cmd_sn.wrapping_add(1);
+    let good = h.response(itt).emit();
+    h.feed(good, &[]).unwrap();
+    h.done(itt).unwrap();
+    h.memory.0.clear();
+}
+
+#[test]
+fn it_is_what_it_was_however_many_commands_there_were() {
+    let mut h = Harness::new();
+    round(&mut h);
+    let scratch = SessionConfig::default().scratch as u64;
+    let held = h.session.stats().held_bytes;
+    // 256 tasks, and some of other kinds.
+    assert!((scratch..scratch + 264 * 1024).contains(&held), "{held}");
+    for _ in 0..10_000 {
+        round(&mut h);
+    }
+    assert_eq!(h.session.stats().held_bytes, held);
+}
+
+#[test]
+fn a_text_counts_until_it_was_polled() {
+    let mut h = Harness::new();
+    let before = h.session.stats().held_bytes;
+    let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
+    h.sent();
+    let more = TextResponse {
+        is_final: false,
+        cont: true,
+        lun: Lun::ZERO,
+        itt,
+        ttt: TargetTransferTag(1),
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    };
+    let part = vec![b'a'; 60_000];
+    h.feed(more.emit(), &part).unwrap();
+    let during = h.session.stats().held_bytes;
+    assert!(during >= before + 60_000, "{during} after {before}");
+}
