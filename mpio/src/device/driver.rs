@@ -352,7 +352,7 @@ impl<P: Path> MultipathDriver<P> {
                 return Some(VERIFY_PAUSE);
             };
             // The same name and another size, as when it wants to join (`JoinError::OtherSize`).
-            if identity == IdentityCheck::Verified && !info::fits(state, id) {
+            if identity == IdentityCheck::Verified && !info::fits(state, now, id) {
                 (identity, registered) = (IdentityCheck::Mismatch, None);
             }
             let member = state.member_mut(id)?;

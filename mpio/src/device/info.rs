@@ -1,6 +1,6 @@
 //! One info for a device with several paths.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use iscsi_client::device::DeviceInfo;
 
@@ -57,14 +57,17 @@ pub(super) fn update<P: Path>(state: &mut State<P>) {
     }
 }
 
-/// Whether a path that has a new connection is as large as the device. Where no other path is in use nobody is left
+/// Whether a path that has a new connection is as large as the device. Where no other path takes I/O nobody is left
 /// who could say that the device is not as large as this one finds it: it may have been resized since.
-pub(super) fn fits<P: Path>(state: &State<P>, id: PathId) -> bool {
+pub(super) fn fits<P: Path>(state: &State<P>, now: Instant, id: PathId) -> bool {
     let Some(member) = state.member(id) else {
         return false;
     };
-    let mut others = state.members.iter().flatten();
     let info = member.path.info();
-    let is_alone = !others.any(|other| other.id != id && other.up && other.verified);
-    is_alone || (info.size, info.block_size) == (state.info.size, state.info.block_size)
+    if (info.size, info.block_size) == (state.info.size, state.info.block_size) {
+        return true;
+    }
+    let snapshot = state.core.snapshot(now);
+    let mut others = snapshot.paths().filter(|other| other.id != id);
+    !others.any(|other| other.down.is_none())
 }
