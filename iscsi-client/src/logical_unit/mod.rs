@@ -21,7 +21,9 @@ use std::{
 
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
-use iscsi_proto::scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification};
+use iscsi_proto::scsi::{
+    Cdb, Lun, StandardInquiry, inquiry::Peripheral, vpd::DeviceIdentification,
+};
 pub use options::LogicalUnitOptions;
 pub use recall::Recall;
 
@@ -62,6 +64,8 @@ pub struct LogicalUnit {
 struct Inner {
     commander: Commander,
     inquiry: StandardInquiry,
+    /// What is compared after a login.
+    peripheral: Peripheral,
     identification: DeviceIdentification,
     identity: Option<LogicalUnitIdentity>,
     info: InfoCell,
@@ -115,6 +119,7 @@ impl LogicalUnit {
             inner: Arc::new(Inner {
                 commander,
                 inquiry: probed.inquiry,
+                peripheral: probed.peripheral,
                 identification: probed.identification,
                 identity: probed.identity,
                 info: InfoCell::new(probed.info),
@@ -219,9 +224,10 @@ impl LogicalUnit {
         self.inner.commander.quirks
     }
 
-    /// Reads again what kind of device it is, its name, its serial number and its block length, and
-    /// compares; the size is read with them. After a re-login this belongs before the first write: the
-    /// target may serve something else under this LUN now.
+    /// Reads again what kind of device it is, its name and its block length, and compares; the size is
+    /// read with them. The serial number is compared too where the name is none that is assigned world
+    /// wide. After a re-login this belongs before the first write: the target may serve something else
+    /// under this LUN now.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use iscsi_proto::{
     scsi::{
         Capacity, Cdb, DiskModes, LogicalUnitIdentity, ReadCapacity10, ReadCapacity16,
         StandardInquiry,
-        inquiry::{PeripheralDeviceType, PeripheralQualifier},
+        inquiry::{Peripheral, PeripheralDeviceType, PeripheralQualifier},
         vpd::{
             self, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification,
             LogicalBlockProvisioning, RotationRate, SupportedPages, UnitSerialNumber,
@@ -38,6 +38,9 @@ const MAX_PROBES: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Probed {
     pub(super) inquiry: StandardInquiry,
+    /// As the page with its name says it, which not all fill in as they should; without a name, as standard
+    /// INQUIRY data says it.
+    pub(super) peripheral: Peripheral,
     pub(super) identification: DeviceIdentification,
     pub(super) identity: Option<LogicalUnitIdentity>,
     pub(super) info: DeviceInfo,
@@ -85,9 +88,9 @@ impl Commander {
         self.test_unit_ready(deadline).await?;
         self.take_stale();
         let pages = self.supported_pages(deadline).await?;
-        let identification = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
+        let (peripheral, identification) = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
             true => self.device_identification(deadline).await?,
-            false => DeviceIdentification::default(),
+            false => (inquiry.peripheral, DeviceIdentification::default()),
         };
         let serial = match pages.contains(vpd::UNIT_SERIAL_NUMBER) {
             true => Some(self.serial(deadline).await?),
@@ -141,6 +144,10 @@ impl Commander {
         };
         Ok(Probed {
             inquiry,
+            peripheral: match identity {
+                Some(_) => peripheral,
+                None => inquiry.peripheral,
+            },
             identification,
             identity,
             info,
@@ -188,12 +195,16 @@ impl Commander {
         }
     }
 
+    /// The page, and what kind of device it says this is.
     pub(super) async fn device_identification(
         &self,
         deadline: Instant,
-    ) -> Result<DeviceIdentification, Error> {
+    ) -> Result<(Peripheral, DeviceIdentification), Error> {
         let page = self.page(vpd::DEVICE_IDENTIFICATION, deadline).await?;
-        DeviceIdentification::parse(&page).map_err(malformed)
+        let identification = DeviceIdentification::parse(&page).map_err(malformed)?;
+        // A page that is parsed has a first byte.
+        let first = page.first().copied().unwrap_or_default();
+        Ok((Peripheral::from_byte(first), identification))
     }
 
     /// The serial number, fit to be shown.

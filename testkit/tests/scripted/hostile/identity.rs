@@ -5,6 +5,8 @@ use std::error::Error as _;
 use iscsi_client::{
     device::{BlockDevice, BlockDeviceExt},
     error::{ErrorKind, Outcome},
+    logical_unit::LogicalUnit,
+    session::Session,
 };
 use iscsi_testkit::scripted::Told;
 use mpio::core::{DownReason, Event};
@@ -37,20 +39,39 @@ const fn change(cdb: &'static [u8], at: usize, to: &'static [u8], text: &'static
 const NAME: &[u8] = &[0x12, 0x01, 0x83];
 const SERIAL: &[u8] = &[0x12, 0x01, 0x80];
 
-const CHANGES: [Change; 9] = [
+/// Of a disk with a name that is assigned world wide.
+const CHANGES: [Change; 7] = [
     // First, middle and last byte of the NAA identifier; another type; no name at all.
     change(NAME, 8, &[0x61], "identity was"),
     change(NAME, 16, &[0xff], "identity was"),
     change(NAME, 23, &[0xff], "identity was"),
     change(NAME, 5, &[0x02], "identity was"),
     change(NAME, 2, &[0, 0], "is none now"),
-    // A serial number of other digits, and of one less.
+    // A tape, a CD.
+    change(NAME, 0, &[0x01], "device type was"),
+    change(NAME, 0, &[0x05], "device type was"),
+];
+
+/// Of a disk with a name that its vendor has made: other digits, and one less.
+const SERIALS: [Change; 2] = [
     change(SERIAL, 18, b"9", "serial number was"),
     change(SERIAL, 2, &[0, 14], "serial number was"),
-    // A tape, a CD.
+];
+
+/// Of a disk without a name.
+const TYPES: [Change; 2] = [
     change(cdb::INQUIRY, 0, &[0x01], "device type was"),
     change(cdb::INQUIRY, 0, &[0x05], "device type was"),
 ];
+
+/// Says a page of these designators.
+fn name(lies: &Lies, designators: &[u8]) {
+    let mut page = vec![0, 0x83, 0, designators.len() as u8];
+    page.extend(designators);
+    lies.data(NAME, page);
+}
+
+const OF_VENDOR: &[u8] = b"\x02\x01\x00\x0cRUSTSDK DISK";
 
 impl Change {
     fn tell(self, lies: &Lies) {
@@ -74,38 +95,19 @@ async fn h117_a_unit_that_is_another_one(world: &World) {
     let lies = Lies::default();
     lying(world, &core, &lies, async |session| {
         let unit = open(&session).await.unwrap();
-        let before = unit.read_bytes(0, 4096).await.unwrap();
         for change in CHANGES {
-            change.tell(&lies);
-            let logins = session.logins();
-            session.reconnect();
-            lies.heard(&[]);
-            // The first ones may still find no connection.
-            while session.logins() == logins {
-                session.changed(session.status().generation).await;
-            }
-            for _ in 0..3 {
-                let read = unit.read_bytes(0, 4096).await.unwrap_err();
-                let write = unit.write_bytes(0, vec![1; 512].into()).await.unwrap_err();
-                for error in [read, write] {
-                    assert_eq!(error.kind(), ErrorKind::WrongUnit, "{error:#}");
-                    assert_eq!(error.outcome(), Outcome::NotExecuted);
-                    let source = error.source().unwrap().to_string();
-                    assert!(source.contains(change.text), "{source}");
-                }
-            }
-            assert_eq!(ios(&lies), 0, "{}", change.text);
-            lies.end();
-            assert_eq!(unit.read_bytes(0, 4096).await.unwrap(), before);
+            is_refused(&session, &unit, &lies, change).await;
+            lies.truth_about(change.cdb);
+            unit.read_bytes(0, 512).await.unwrap();
         }
-        // A serial number that is blank is one that is not available, and no other one.
-        change(SERIAL, 4, &[b' '; 15], "").tell(&lies);
+        // Whose serial number it is, the standard leaves to the target.
+        SERIALS[0].tell(&lies);
         core.raise_attention(0, 0x3f, 0x03);
-        assert_eq!(unit.read_bytes(0, 4096).await.unwrap(), before);
+        unit.read_bytes(0, 512).await.unwrap();
         lies.end();
         // Nothing is there any more, or nobody can tell.
         for first in [0x20, 0x60, 0x7f] {
-            lies.about(cdb::INQUIRY, move |_, truth| {
+            lies.about(NAME, move |_, truth| {
                 let mut bytes = truth.to_vec();
                 bytes[0] = first;
                 Told::Data(bytes)
@@ -119,10 +121,46 @@ async fn h117_a_unit_that_is_another_one(world: &World) {
             assert_eq!(error.kind(), ErrorKind::NoSuchUnit);
             assert_eq!(ios(&lies), 0);
             lies.end();
-            assert_eq!(unit.read_bytes(0, 4096).await.unwrap(), before);
+            unit.read_bytes(0, 512).await.unwrap();
+        }
+        for (designators, changes) in [(OF_VENDOR, &SERIALS[..]), (&[], &SERIALS), (&[], &TYPES)] {
+            name(&lies, designators);
+            let unit = open(&session).await.unwrap();
+            for change in changes {
+                is_refused(&session, &unit, &lies, *change).await;
+                lies.truth_about(change.cdb);
+                unit.read_bytes(0, 512).await.unwrap();
+            }
+            // A serial number that is blank is one that is not available, and no other one.
+            change(SERIAL, 4, &[b' '; 15], "").tell(&lies);
+            core.raise_attention(0, 0x3f, 0x03);
+            unit.read_bytes(0, 512).await.unwrap();
+            lies.end();
         }
     })
     .await;
+}
+
+/// The unit is this other one after a reconnect.
+async fn is_refused(session: &Session, unit: &LogicalUnit, lies: &Lies, change: Change) {
+    change.tell(lies);
+    let logins = session.logins();
+    session.reconnect();
+    lies.heard(&[]);
+    while session.logins() == logins {
+        session.changed(session.status().generation).await;
+    }
+    for _ in 0..3 {
+        let read = unit.read_bytes(0, 4096).await.unwrap_err();
+        let write = unit.write_bytes(0, vec![1; 512].into()).await.unwrap_err();
+        for error in [read, write] {
+            assert_eq!(error.kind(), ErrorKind::WrongUnit, "{error:#}");
+            assert_eq!(error.outcome(), Outcome::NotExecuted);
+            let source = error.source().unwrap().to_string();
+            assert!(source.contains(change.text), "{source}");
+        }
+    }
+    assert_eq!(ios(lies), 0, "{}", change.text);
 }
 
 /// One path of two comes back to another unit: it is kept out with the reason, nothing is read or written through
