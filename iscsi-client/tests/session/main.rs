@@ -14,6 +14,7 @@ mod login;
 mod loss;
 mod manage;
 mod mass;
+mod misuse;
 mod nexus;
 mod notices;
 #[path = "../support/pcapng.rs"]

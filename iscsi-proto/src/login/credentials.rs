@@ -216,28 +216,30 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_with_the_reason() {
-        use CredentialError as E;
         let secret = |n: usize| Secret::new(&alloc::vec![b's'; n]);
         let long = "n".repeat(256);
         for (name, length, why) in [
-            ("", 12, E::Name),
-            ("a\nb", 12, E::Name),
-            (long.as_str(), 12, E::Name),
-            ("a", 0, E::Secret),
-            ("a", 256, E::Secret),
-            ("a", 11, E::WeakSecret),
+            ("", 12, CredentialError::Name),
+            ("a\nb", 12, CredentialError::Name),
+            (long.as_str(), 12, CredentialError::Name),
+            ("a", 0, CredentialError::Secret),
+            ("a", 256, CredentialError::Secret),
+            ("a", 11, CredentialError::WeakSecret),
         ] {
             let error = ChapCredentials::new(name, secret(length)).unwrap_err();
             assert_eq!(error, why, "{name:.10} {length}");
         }
         assert!(ChapCredentials::with_weak_secret("a", secret(1)).is_ok());
         let target = |n| TargetCredentials::new(secret(n));
-        assert_eq!(target(11).unwrap_err(), E::WeakSecret);
-        assert_eq!(target(256).unwrap_err(), E::Secret);
-        assert_eq!(target(12).unwrap().with_name("").unwrap_err(), E::Name);
+        assert_eq!(target(11).unwrap_err(), CredentialError::WeakSecret);
+        assert_eq!(target(256).unwrap_err(), CredentialError::Secret);
+        assert_eq!(
+            target(12).unwrap().with_name("").unwrap_err(),
+            CredentialError::Name
+        );
         let ours = ChapCredentials::new("a", secret(12)).unwrap();
         let same = ours.clone().with_target(target(12).unwrap());
-        assert_eq!(same.unwrap_err(), E::SameSecret);
+        assert_eq!(same.unwrap_err(), CredentialError::SameSecret);
         let mutual = ours.with_target(target(13).unwrap()).unwrap();
         assert!(mutual.is_mutual());
         assert!(!format!("{mutual:?}").contains("sss"));

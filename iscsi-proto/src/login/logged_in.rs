@@ -27,7 +27,7 @@ pub struct LoggedIn {
     pub(super) chap_algorithm: Option<ChapAlgorithm>,
     pub(super) target_authenticated: bool,
     pub(super) read_ahead: Vec<u8>,
-    pub(super) session_type: SessionType,
+    pub(crate) session_type: SessionType,
     pub(super) target_name: Option<IscsiName>,
 }
 

@@ -5,6 +5,7 @@ mod async_message;
 mod close;
 mod deadlines;
 mod digests;
+mod discovery;
 mod extended_cdb;
 mod held;
 mod ladder;
