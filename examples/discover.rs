@@ -10,6 +10,7 @@ use clap::Parser;
 use iscsi_client::{bind::Bind, session::SessionOptions};
 use iscsi_examples::{
     args::{LoginArgs, RuntimeChoice},
+    deadlines::DeadlineArgs,
     failure::{Failure, parse_args, say},
     paths,
     runtime::block_on,
@@ -32,6 +33,8 @@ struct Args {
     nic: Vec<Bind>,
     #[command(flatten)]
     login: LoginArgs,
+    #[command(flatten)]
+    deadlines: DeadlineArgs,
     /// Only the targets: log in to none
     #[arg(long)]
     no_luns: bool,
@@ -55,9 +58,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     let found = block_on(args.runtime, 1, |runtime| async {
-        let options = SessionOptions::default();
+        let mut options = SessionOptions::default();
+        args.deadlines.bound(&mut options);
         let initiator = paths::initiator("discover", &args.login, &[], options, runtime)?;
-        let survey = Survey::new(initiator, &args.nic);
+        let survey = Survey::new(initiator, &args.nic, args.deadlines);
         let mut found = survey.discover(&args.portal).await;
         if !args.json {
             for line in found.target_lines() {

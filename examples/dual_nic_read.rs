@@ -21,6 +21,7 @@ use iscsi_client::{
 use iscsi_examples::{
     args::{self, DigestChoice, LoginArgs, RuntimeChoice},
     clock,
+    deadlines::DeadlineArgs,
     events::Narrator,
     failure::{Failure, parse_args, say},
     faults::Demo,
@@ -60,6 +61,8 @@ struct Args {
     paired: bool,
     #[command(flatten)]
     login: LoginArgs,
+    #[command(flatten)]
+    deadlines: DeadlineArgs,
     /// Header digest [default: none, unless the target insists]
     #[arg(long, value_name = "DIGEST")]
     header_digest: Option<DigestChoice>,
@@ -131,6 +134,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             urls,
             nics: args.nic.clone(),
             paired: args.paired,
+            deadlines: args.deadlines,
         },
     };
     let mut expected = match (&args.verify_file, &demo) {
@@ -163,6 +167,7 @@ fn start_demo(args: &Args) -> Result<Demo, Failure> {
 /// An option wins over a URL, the first URL over the others: the paths of a disk are alike.
 fn session_options(args: &Args, urls: &[TargetUrl]) -> SessionOptions {
     let mut options = SessionOptions::default();
+    args.deadlines.bound(&mut options);
     let in_url = |digest: fn(&TargetUrl) -> Option<DigestOffer>| urls.iter().find_map(digest);
     let header = args.header_digest.map(DigestOffer::from);
     if let Some(digest) = header.or_else(|| in_url(|url| url.header_digest)) {

@@ -39,13 +39,19 @@ impl Failure {
     /// With this exit status.
     #[must_use]
     pub fn with_status(message: impl fmt::Display, status: u8) -> Self {
-        // What a target sent, or a name in a path, may hold line breaks; a log line must not.
+        // What a target sent, or a name in a path, may hold line breaks; a log line must not. Nor is a
+        // terminal to be spoken to by anybody else.
         let text = message.to_string();
         let words: Vec<&str> = text.split_whitespace().collect();
-        Self {
-            message: words.join(" "),
-            status,
+        let mut message = String::new();
+        for letter in words.join(" ").chars() {
+            if letter.is_control() {
+                message.extend(letter.escape_default());
+            } else {
+                message.push(letter);
+            }
         }
+        Self { message, status }
     }
 
     /// The exit status.
@@ -132,6 +138,8 @@ mod tests {
     fn a_failure_is_one_line_whatever_its_cause_was() {
         let failure = Failure::new("the target said:\n  no\r\n");
         assert_eq!(failure.to_string(), "the target said: no");
+        let failure = Failure::new("a name: \x1b[2J\u{9b}1m\u{7}");
+        assert_eq!(failure.to_string(), "a name: \\u{1b}[2J\\u{9b}1m\\u{7}");
         assert_eq!(failure.status(), FAILED);
     }
 

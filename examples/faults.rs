@@ -4,7 +4,7 @@ use iscsi_client::url::TargetUrl;
 use iscsi_proto::scsi::Lun;
 use iscsi_testkit::target::{LunConfig, TargetConfig, TcpTarget};
 
-use crate::{failure::Failure, paths::Places};
+use crate::{deadlines::DeadlineArgs, failure::Failure, paths::Places};
 
 const PORTALS: [&str; 2] = ["127.0.0.1:0", "127.0.0.2:0"];
 const SOURCES: [&str; 2] = ["127.0.1.1", "127.0.1.2"];
@@ -80,6 +80,7 @@ impl Demo {
             urls: (0..PORTALS.len()).map(url).collect(),
             nics: nics.collect::<Result<_, _>>().map_err(Failure::new)?,
             paired: true,
+            deadlines: DeadlineArgs::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod deadlines;
 pub mod events;
 pub mod failure;
 pub mod faults;

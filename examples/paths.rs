@@ -7,7 +7,7 @@ use iscsi_client::{
     error::{Error, LoginError},
     initiator::{Initiator, SessionTarget},
     isid::SessionSlot,
-    logical_unit::{LogicalUnit, LogicalUnitOptions},
+    logical_unit::LogicalUnit,
     runtime::Runtime,
     session::SessionOptions,
     url::TargetUrl,
@@ -20,7 +20,7 @@ use mpio::{
     ConnectError, MultipathBuilder, MultipathDevice, Path as _, PathFailure, core::PathAttributes,
 };
 
-use crate::{args::LoginArgs, failure::Failure};
+use crate::{args::LoginArgs, deadlines::DeadlineArgs, failure::Failure};
 
 /// Where a LUN is found, and through which NICs.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Places {
     pub nics: Vec<Bind>,
     /// The first NIC with the first portal and so on, instead of each with each.
     pub paired: bool,
+    /// How long to wait for any of it.
+    pub deadlines: DeadlineArgs,
 }
 
 /// Reads URLs. Not left to the argument parser, whose messages repeat the text, secrets and all.
@@ -128,7 +130,10 @@ pub async fn open_device(
         .first()
         .ok_or_else(|| Failure::usage("give at least one --url"))?;
     let same = |url: &&TargetUrl| url.target == first.target && url.lun == first.lun;
-    let mut builder = MultipathBuilder::new(first.target.clone()).lun(first.lun);
+    let mut builder = MultipathBuilder::new(first.target.clone())
+        .lun(first.lun)
+        .config(places.deadlines.device_config()?)
+        .unit_options(places.deadlines.unit_options());
     for url in places.urls.iter().filter(same) {
         builder = builder.portal(url.portal.clone());
     }
@@ -144,7 +149,7 @@ pub async fn open_device(
         .map_err(connect_failure)?;
     let others = places.urls.iter().filter(|url| !same(url));
     for (number, url) in (1..).zip(others) {
-        if let Err(failure) = join(initiator, &device, number, url, &places.nics).await {
+        if let Err(failure) = join(initiator, &device, number, url, places).await {
             device.close().await;
             return Err(failure);
         }
@@ -159,17 +164,21 @@ async fn join(
     device: &MultipathDevice,
     number: u16,
     url: &TargetUrl,
-    nics: &[Bind],
+    places: &Places,
 ) -> Result<(), Failure> {
     let anywhere = [Bind::Any];
-    let nics = if nics.is_empty() { &anywhere } else { nics };
+    let nics = if places.nics.is_empty() {
+        &anywhere[..]
+    } else {
+        &places.nics
+    };
     for (bind, nic) in (0..).zip(nics) {
         let slot = SessionSlot {
             bind,
             portal: 0,
             number,
         };
-        let unit = open_unit(initiator, url, nic.clone(), slot).await?;
+        let unit = open_unit(initiator, url, nic.clone(), slot, places.deadlines).await?;
         let attributes = PathAttributes::new(unit.name());
         device.add_path(attributes, unit).map_err(Failure::new)?;
     }
@@ -186,6 +195,7 @@ pub async fn open_unit(
     url: &TargetUrl,
     nic: Bind,
     slot: SessionSlot,
+    deadlines: DeadlineArgs,
 ) -> Result<LogicalUnit, Failure> {
     let to = SessionTarget::new(url.target.clone(), url.portal.clone())
         .with_bind(nic)
@@ -195,7 +205,7 @@ pub async fn open_unit(
         own => to.with_authentication(own),
     };
     let session = initiator.connect_spawned(&to).await?;
-    let options = LogicalUnitOptions::default().fail_fast();
+    let options = deadlines.unit_options().fail_fast();
     let unit = LogicalUnit::open_with(session.clone(), url.lun, options).await;
     match unit {
         Ok(unit) => Ok(unit),

@@ -16,6 +16,7 @@ use iscsi_client::{
 };
 use iscsi_examples::{
     args::{self, DigestChoice, LoginArgs, RuntimeChoice},
+    deadlines::DeadlineArgs,
     failure::{Failure, parse_args, say},
     load::{self, Backend, Limit, Load, Measured, Op, Via},
     paths,
@@ -191,7 +192,7 @@ async fn open(initiator: &Initiator, urls: &[TargetUrl]) -> Result<Vec<LogicalUn
             number,
             ..SessionSlot::default()
         };
-        paths::open_unit(initiator, url, Bind::Any, slot)
+        paths::open_unit(initiator, url, Bind::Any, slot, DeadlineArgs::default())
     });
     try_join_all(units).await
 }

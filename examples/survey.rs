@@ -19,7 +19,7 @@ use iscsi_client::{
 use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::{deadlines::DeadlineArgs, failure::Failure};
 
 /// How many portals, and sessions, are asked at a time: enough that one which is silent does not hold
 /// up the others, and few enough for a small array.
@@ -33,6 +33,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Survey {
     initiator: Initiator,
     nics: Vec<Bind>,
+    deadlines: DeadlineArgs,
     visible: bool,
 }
 
@@ -158,7 +159,7 @@ pub enum Outcome {
 impl Survey {
     /// From these NICs; with none the routing table decides.
     #[must_use]
-    pub fn new(initiator: Initiator, nics: &[Bind]) -> Self {
+    pub fn new(initiator: Initiator, nics: &[Bind], deadlines: DeadlineArgs) -> Self {
         let nics = match nics {
             [] => vec![Bind::Any],
             nics => nics.to_vec(),
@@ -166,6 +167,7 @@ impl Survey {
         Self {
             initiator,
             nics,
+            deadlines,
             visible: io::stderr().is_terminal(),
         }
     }
@@ -271,7 +273,7 @@ impl Survey {
             .with_slot(slot);
         let listed = match self.initiator.connect_spawned(&to).await {
             Ok(session) => {
-                let listed = luns(&session).await;
+                let listed = luns(&session, &self.deadlines).await;
                 session.close().await;
                 listed.map_err(Failure::from)
             }
@@ -295,10 +297,11 @@ impl Survey {
     }
 }
 
-async fn luns(session: &Session) -> Result<Vec<LunFound>, Error> {
+async fn luns(session: &Session, deadlines: &DeadlineArgs) -> Result<Vec<LunFound>, Error> {
     let mut found = Vec::new();
-    for lun in session.report_luns(Some(LIST_TIMEOUT)).await? {
-        let disk = disk(session.clone(), lun).await;
+    let time = deadlines.timeout.unwrap_or(LIST_TIMEOUT);
+    for lun in session.report_luns(Some(time)).await? {
+        let disk = disk(session.clone(), lun, deadlines).await;
         let error = disk.as_ref().err().map(|error| match error.kind() {
             ErrorKind::Unsupported => "not a disk".to_owned(),
             _ => format!("{error:#}"),
@@ -312,8 +315,8 @@ async fn luns(session: &Session) -> Result<Vec<LunFound>, Error> {
     Ok(found)
 }
 
-async fn disk(session: Session, lun: Lun) -> Result<DiskFound, Error> {
-    let unit = LogicalUnit::open(session, lun).await?;
+async fn disk(session: Session, lun: Lun, deadlines: &DeadlineArgs) -> Result<DiskFound, Error> {
+    let unit = LogicalUnit::open_with(session, lun, deadlines.unit_options()).await?;
     let groups = match unit.target_port_groups(None).await {
         Ok(groups) => groups.groups,
         // None to tell of.

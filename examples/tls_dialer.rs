@@ -16,6 +16,7 @@ use futures_rustls::pki_types::ServerName;
 use iscsi_client::{bind::Bind, runtime::Runtime, session::SessionOptions, url::TargetUrl};
 use iscsi_examples::{
     args::{self, LoginArgs, RuntimeChoice},
+    deadlines::DeadlineArgs,
     failure::{Failure, parse_args, say},
     paths::{self, Places},
     reader::{self, Plan},
@@ -127,6 +128,7 @@ fn read_through(
         urls,
         nics: args.nic.clone(),
         paired: false,
+        deadlines: DeadlineArgs::default(),
     };
     let mut options = SessionOptions::default();
     options.dialer = Some(Arc::new(dialer));

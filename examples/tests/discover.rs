@@ -153,7 +153,7 @@ fn json_has_all_of_it_in_one_line() {
 
 #[test]
 fn credentials_are_used_for_discovery_and_login_and_refusals_are_told() {
-    let secret = "a secret of some length";
+    let secret = iscsi_testkit::canary::OURS;
     let target = array(Some(("me", secret)));
     let portal = target.portal(0).to_string();
     let file = std::env::temp_dir().join(format!("iscsi-discover-{}", std::process::id()));

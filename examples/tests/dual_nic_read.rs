@@ -164,15 +164,15 @@ fn a_command_line_that_makes_no_sense_ends_with_status_2() {
 
 #[test]
 fn a_secret_is_never_shown() {
-    let secret = "open-sesame-open";
+    let secret = iscsi_testkit::canary::OURS;
     for args in [
         ["--url", &format!("iscsi://me%{secret}@10.0.0.1/disk/0")],
         ["--url", &format!("iscsi://me%{secret}/@10.0.0.1/disk/0")],
     ] {
         let line = failure_of(TOOL, &args, 2);
-        assert!(!line.contains("sesame"), "{line}");
+        assert!(!line.contains(secret), "{line}");
     }
-    let target = target(Some(("me", "another-secret-1")));
+    let target = target(Some(("me", iscsi_testkit::canary::THEIRS)));
     let file = TempFile::new("secret", secret.as_bytes());
     let url = url(&target, "0");
     let args = [
@@ -184,16 +184,14 @@ fn a_secret_is_never_shown() {
         file.path(),
     ];
     let line = failure_of(TOOL, &args, 1);
-    assert!(
-        line.contains("secret") && !line.contains("sesame"),
-        "{line}"
-    );
+    assert!(line.contains("secret") && !line.contains(secret), "{line}");
 }
 
 #[test]
 fn chap_takes_the_secret_from_a_file_or_a_url() {
-    let target = target(Some(("me", "open-sesame-open")));
-    let file = TempFile::new("chap", b"open-sesame-open\n");
+    let secret = iscsi_testkit::canary::OURS;
+    let target = target(Some(("me", secret)));
+    let file = TempFile::new("chap", format!("{secret}\n").as_bytes());
     let plain = url(&target, "0");
     let output = run(
         TOOL,
@@ -207,7 +205,7 @@ fn chap_takes_the_secret_from_a_file_or_a_url() {
         ],
     );
     assert_eq!(output.status.code(), Some(0));
-    let with_secret = plain.replace("iscsi://", "iscsi://me%open-sesame-open@");
+    let with_secret = plain.replace("iscsi://", &format!("iscsi://me%{secret}@"));
     let output = run(TOOL, &["--url", &with_secret]);
     assert_eq!(output.status.code(), Some(0));
 }

@@ -82,6 +82,8 @@ impl Discovery {
 impl Initiator {
     /// Asks a portal which targets it knows and where they listen, in a session of its own that is
     /// closed again. A target without portals in the answer listens on the portal that was asked.
+    /// Addresses on the loopback are left out unless the portal is there too, or
+    /// [`RedirectPolicy::loopback`](crate::session::RedirectPolicy::loopback) lets them be.
     ///
     /// # Errors
     ///
@@ -114,6 +116,8 @@ impl Initiator {
             .with_authentication(authentication.clone())
             .with_require_chap(required);
         let Discovery { portal, bind, .. } = discovery;
+        let options = discovery.options.as_ref().unwrap_or_else(|| self.options());
+        let loopback = options.redirect.loopback;
         let (session, driver) = self
             .open(
                 login,
@@ -122,12 +126,17 @@ impl Initiator {
                 discovery.options.clone(),
             )
             .await?;
+        let asked = session.login().address.ip();
         let which = discovery.target.as_ref().map_or("All", IscsiName::as_str);
         let answer = ask(session, driver, format!("SendTargets={which}\0")).await;
         let fail = |failure| LoginError::new(portal.clone(), failure);
         let text = answer.map_err(|error| fail(LoginFailure::Discovery(error)))?;
-        send_targets::parse(&text, bind.zone_at(portal).as_deref())
-            .map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))
+        let found = send_targets::parse(&text, bind.zone_at(portal).as_deref())
+            .map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))?;
+        if loopback || asked.to_canonical().is_loopback() {
+            return Ok(found);
+        }
+        Ok(found.without_loopback())
     }
 }
 

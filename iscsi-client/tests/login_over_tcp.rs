@@ -28,13 +28,16 @@ fn target(chap: ChapConfig) -> TcpTarget {
 }
 
 fn credentials() -> ChapCredentials {
-    let theirs = TargetCredentials::new(Secret::new(b"the target's secret")).unwrap();
-    let ours = ChapCredentials::new("user", Secret::new(b"a secret of ours")).unwrap();
+    let theirs =
+        TargetCredentials::new(Secret::new(iscsi_testkit::canary::THEIRS.as_bytes())).unwrap();
+    let ours =
+        ChapCredentials::new("user", Secret::new(iscsi_testkit::canary::OURS.as_bytes())).unwrap();
     ours.with_target(theirs).unwrap()
 }
 
 fn chap() -> ChapConfig {
-    ChapConfig::new("user", b"a secret of ours").with_mutual("shelf", b"the target's secret")
+    ChapConfig::new("user", iscsi_testkit::canary::OURS.as_bytes())
+        .with_mutual("shelf", iscsi_testkit::canary::THEIRS.as_bytes())
 }
 
 #[test]

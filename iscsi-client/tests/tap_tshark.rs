@@ -30,7 +30,7 @@ use support::on_each_runtime;
 use trace::{Carried, Trace, pdus};
 
 const NAME: &str = "iqn.2026-01.example:disk";
-const SECRET: &[u8] = b"a secret of some length";
+const SECRET: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
 
 /// Whether there is a tshark. Where `ISCSI_INTEROP=require` it must be there.
 fn has_tshark() -> bool {

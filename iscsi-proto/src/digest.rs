@@ -45,6 +45,7 @@ pub const fn from_wire(bytes: [u8; 4]) -> u32 {
 }
 
 #[cfg(any(test, not(feature = "std")))]
+#[expect(clippy::indexing_slicing, reason = "256 entries, an index of 8 bits")]
 const TABLE: [u32; 256] = {
     let mut table = [0u32; 256];
     let mut i = 0;
@@ -67,6 +68,7 @@ const TABLE: [u32; 256] = {
 
 /// Byte-at-a-time, for builds without std (a hypervisor's firmware, say); slow but small.
 #[cfg(any(test, not(feature = "std")))]
+#[expect(clippy::indexing_slicing, reason = "256 entries, an index of 8 bits")]
 fn table(crc: u32, data: &[u8]) -> u32 {
     !data.iter().fold(!crc, |crc, byte| {
         TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8)

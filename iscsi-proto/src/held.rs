@@ -1,5 +1,10 @@
 //! How much memory a container holds, for those who add up what a session or a device holds.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of memory that is held, which memory bounds"
+)]
+
 use alloc::{collections::VecDeque, vec::Vec};
 
 /// Heap memory that belongs to a value.

@@ -40,6 +40,19 @@ pub struct Portal {
     pub tpgt: Option<TargetPortalGroupTag>,
 }
 
+impl Host {
+    /// Whether it is this host itself as far as can be told without asking a resolver: an address of the
+    /// loopback, or `localhost` and what is below it (RFC 6761 section 6.3).
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => &**name == "localhost" || name.ends_with(".localhost"),
+            Self::V4(addr) => addr.is_loopback(),
+            Self::V6 { addr, .. } => addr.to_canonical().is_loopback(),
+        }
+    }
+}
+
 impl Portal {
     /// The port that IANA assigned.
     pub const DEFAULT_PORT: u16 = 3260;
@@ -239,6 +252,31 @@ mod tests {
             );
         }
         assert!(format!("{}.x", "a".repeat(64)).parse::<Portal>().is_err());
+    }
+
+    #[test]
+    fn the_loopback_is_known_in_every_form() {
+        let is_loopback = |text: &str| text.parse::<Portal>().unwrap().host.is_loopback();
+        for text in [
+            "127.0.0.1",
+            "127.255.255.254:1",
+            "[::1]",
+            "[::ffff:127.0.0.1]:3260",
+            "localhost",
+            "LocalHost.",
+            "a.localhost:3260",
+        ] {
+            assert!(is_loopback(text), "{text}");
+        }
+        for text in [
+            "10.0.0.1",
+            "128.0.0.1",
+            "[::2]",
+            "localhost.example",
+            "alocalhost",
+        ] {
+            assert!(!is_loopback(text), "{text}");
+        }
     }
 
     #[test]

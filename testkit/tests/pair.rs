@@ -134,11 +134,17 @@ fn every_negotiation_moves_the_right_bytes_however_the_stream_is_cut() {
 
 #[test]
 fn chap_and_required_digests_hold_between_the_two() {
-    let credentials =
-        ChapCredentials::new("somebody", Secret::new(b"a long enough secret")).unwrap();
+    let credentials = ChapCredentials::new(
+        "somebody",
+        Secret::new(iscsi_testkit::canary::OURS.as_bytes()),
+    )
+    .unwrap();
     let login = login().with_authentication(Authentication::Chap(credentials));
     let target = target()
-        .with_chap(ChapConfig::new("somebody", b"a long enough secret"))
+        .with_chap(ChapConfig::new(
+            "somebody",
+            iscsi_testkit::canary::OURS.as_bytes(),
+        ))
         .with_digests(DigestPolicy::Require, DigestPolicy::Require);
     let login = login.with_offer(
         OperationalOffer::default()

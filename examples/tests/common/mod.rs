@@ -26,8 +26,13 @@ pub(crate) fn tool(name: &str) -> Command {
     Command::new(path)
 }
 
+/// What it says is shown, as what all tests get is: see `iscsi_testkit::canary`.
 pub(crate) fn run(name: &str, args: &[&str]) -> Output {
-    tool(name).args(args).output().unwrap()
+    let output = tool(name).args(args).output().unwrap();
+    for said in [&output.stdout, &output.stderr] {
+        println!("{}", String::from_utf8_lossy(said));
+    }
+    output
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

@@ -64,7 +64,8 @@ pub enum ErrorKind {
     /// A SCSI status or sense for which there is no kind of its own.
     #[error("the target refused the command: see the sense data")]
     Refused,
-    /// The request's time was over.
+    /// The request's time was over. Also where its connection was ended for that, or failed while the
+    /// request was being aborted; the source says so.
     #[error(
         "no answer in time: look at the load of the target and the network, or allow more time"
     )]
@@ -72,7 +73,7 @@ pub enum ErrorKind {
     /// No path is usable.
     #[error("no usable path to the device: look at the network and the target")]
     NoPath,
-    /// The connection failed.
+    /// The connection failed, or was ended because something else on it was not answered in time.
     #[error("the connection to the target failed: look at the network and the target")]
     Transport,
     /// The target did not let us in.

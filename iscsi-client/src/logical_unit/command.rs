@@ -206,7 +206,7 @@ impl Attempt {
 }
 
 /// Whether a command was ended for a reason that says nothing of it. A connection may be lost for what
-/// the target did to another command, or for one that was late; then the kind tells of that.
+/// the target did to another command; then the kind tells of that.
 fn is_interruption(error: &Error) -> bool {
     let source = error.source();
     let lost = source.is_some_and(|source| source.is::<CoreError>());

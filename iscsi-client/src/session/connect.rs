@@ -35,7 +35,7 @@ pub(crate) struct Connector {
     runtime: Arc<dyn Runtime>,
     spec: Arc<Spec>,
     /// Where a permanent redirection has sent us.
-    moved: Option<Portal>,
+    moved: Option<Moved>,
     /// A narrower offer that this target needs; see [`LoginConfig::narrowed_after`].
     narrowed: Option<LoginConfig>,
     /// Logins that failed in a row, and the last failure.
@@ -91,17 +91,33 @@ pub(crate) struct Connected {
     pub(super) portal: Portal,
     pub(super) address: SocketAddr,
     /// Set if a permanent redirection led there.
-    pub(super) moved: Option<Portal>,
+    pub(super) moved: Option<Moved>,
     /// Set if the target took only a narrower offer.
     pub(super) narrowed: Option<LoginConfig>,
     /// The redirections on the way there.
     pub(super) redirections: Vec<Redirection>,
 }
 
+/// A target that has moved for good.
+#[derive(Clone, Debug)]
+pub(super) struct Moved {
+    to: Portal,
+    by: Sender,
+}
+
+/// Who sent us to a portal.
+#[derive(Clone, Debug)]
+struct Sender {
+    portal: Portal,
+    address: IpAddr,
+}
+
 /// Where a login begins, and what came before it.
 struct Attempt {
     login: LoginConfig,
     portal: Portal,
+    /// Unless it is the configured portal.
+    sender: Option<Sender>,
     number: u32,
     last_failure: Option<LoginError>,
 }
@@ -145,7 +161,10 @@ impl Connector {
     pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
         let turn = self.limiter.turn(pace);
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
-        let portal = self.moved.as_ref().unwrap_or(&spec.portal).clone();
+        let (portal, sender) = match &self.moved {
+            Some(moved) => (moved.to.clone(), Some(moved.by.clone())),
+            None => (spec.portal.clone(), None),
+        };
         let mut login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
         let planted = spec.options.core.planted;
         login = login.with_planted(planted);
@@ -157,6 +176,7 @@ impl Connector {
         let attempt = Attempt {
             login,
             portal,
+            sender,
             number: self.failures.saturating_add(1),
             last_failure: self.last_failure.clone(),
         };
@@ -167,7 +187,7 @@ impl Connector {
     }
 
     /// Starts the next login where the last successful one ended.
-    pub(super) fn remember(&mut self, moved: Option<Portal>, narrowed: Option<LoginConfig>) {
+    pub(super) fn remember(&mut self, moved: Option<Moved>, narrowed: Option<LoginConfig>) {
         self.failures = 0;
         self.last_failure = None;
         self.moved = moved;
@@ -220,7 +240,12 @@ pub(super) async fn reinstate(
 /// What came of one portal.
 enum Arrival {
     Connected(Box<Connected>),
-    Redirected { portal: Portal, permanent: bool },
+    Redirected {
+        portal: Portal,
+        permanent: bool,
+        /// Who says so.
+        address: IpAddr,
+    },
 }
 
 async fn connect(
@@ -230,24 +255,26 @@ async fn connect(
 ) -> Result<Connected, LoginError> {
     let policy = &spec.options.redirect;
     let mut portal = attempt.portal.clone();
+    let mut sender = attempt.sender.clone();
     let mut redirections: Vec<Redirection> = Vec::new();
     loop {
         let login = prepare(&**runtime, spec, &attempt, &portal).await?;
-        let (to, permanent) = match arrive(runtime, spec, &login, &portal).await? {
+        let arrival = arrive(runtime, spec, &login, &portal, sender.as_ref()).await?;
+        let (to, permanent, address) = match arrival {
             Arrival::Connected(mut connected) => {
-                // A permanent redirection behind a temporary one is not permanent for us.
+                // A permanent redirection behind a temporary one is not permanent for us. Without any,
+                // it began where an earlier one led, if there was one, and stays there.
                 let permanent = redirections.iter().all(|hop| hop.permanent);
-                let last = redirections.last().filter(|_| permanent);
-                connected.moved = match last {
-                    Some(hop) => Some(hop.to.clone()),
-                    // It began where an earlier permanent redirection led, and stays there.
-                    None if permanent => Some(portal).filter(|at| *at != spec.portal),
-                    None => None,
-                };
+                let moved = sender.filter(|_| permanent && portal != spec.portal);
+                connected.moved = moved.map(|by| Moved { to: portal, by });
                 connected.redirections = redirections;
                 return Ok(*connected);
             }
-            Arrival::Redirected { portal, permanent } => (portal, permanent),
+            Arrival::Redirected {
+                portal,
+                permanent,
+                address,
+            } => (portal, permanent, address),
         };
         let hops = u32::try_from(redirections.len()).unwrap_or(u32::MAX);
         let redirection = Redirection {
@@ -264,6 +291,7 @@ async fn connect(
         } else if hops >= policy.max_hops {
             LoginFailure::TooManyRedirects(policy.max_hops)
         } else {
+            sender = Some(Sender { portal, address });
             portal = to;
             redirections.push(redirection);
             continue;
@@ -312,15 +340,27 @@ async fn prepare(
 #[error("the provider did not answer in time")]
 struct Timeout;
 
-/// Tries all addresses of a portal, in order, until one gives a definite answer.
+/// Tries all addresses of a portal to which `sender` may send us, in order, until one gives a definite
+/// answer.
 async fn arrive(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: &LoginConfig,
     portal: &Portal,
+    sender: Option<&Sender>,
 ) -> Result<Arrival, LoginError> {
     let fail = |failure| LoginError::new(portal.clone(), failure);
-    let addresses = resolve(&**runtime, spec, portal).await.map_err(fail)?;
+    let mut addresses = resolve(&**runtime, spec, portal).await.map_err(fail)?;
+    if let (Some(sender), false) = (sender, addresses.is_empty()) {
+        // Not before: a name may lead anywhere, and elsewhere than it did before.
+        let policy = &spec.options.redirect;
+        addresses.retain(|to| policy.reaches(sender.address, to.ip()));
+        if addresses.is_empty() {
+            let to = portal.clone();
+            let refused = LoginFailure::RedirectRefused { to };
+            return Err(LoginError::new(sender.portal.clone(), refused));
+        }
+    }
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
     let mut narrowed = None;
     for address in addresses {
@@ -391,7 +431,13 @@ async fn attempt(
         }
         Ok(LoginOutcome::Redirect {
             portal, permanent, ..
-        }) => return Ok(Arrival::Redirected { portal, permanent }),
+        }) => {
+            return Ok(Arrival::Redirected {
+                portal,
+                permanent,
+                address: address.ip(),
+            });
+        }
         Ok(LoginOutcome::Failed(error)) => LoginFailure::Protocol(error),
         Ok(LoginOutcome::Pending(_)) => LoginFailure::Protocol(CoreError::Closed),
         Err(failure) => failure,

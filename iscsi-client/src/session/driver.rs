@@ -384,10 +384,18 @@ impl Driver {
         self.connector.failed(&error);
         // Even what a second attempt with this configuration will not cure is tried again: the
         // target's access list is somebody else's configuration, and somebody may be correcting it.
-        let is_name = matches!(error.failure(), LoginFailure::Resolve(_));
-        let at_least = match is_name && self.options.core.planted.has(Bug::NameNotAskedAgain) {
-            true => Duration::from_secs(3600),
-            false => Duration::ZERO,
+        let planted = self.options.core.planted;
+        let at_least = match error.failure() {
+            // It came along with the last Login Response: the session was over before it was up.
+            LoginFailure::Protocol(CoreError::DropRequested { wait, .. })
+                if !planted.has(Bug::Time2WaitIgnored) =>
+            {
+                (*wait).min(LONGEST_TIME2WAIT)
+            }
+            LoginFailure::Resolve(_) if planted.has(Bug::NameNotAskedAgain) => {
+                Duration::from_secs(3600)
+            }
+            _ => Duration::ZERO,
         };
         self.retry(DownReason::Login(error), at_least)
     }

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use iscsi_proto::{
     Error as CoreError,
-    error::{Consequence, TimedOut},
+    error::Consequence,
     pdu::RejectReason,
     session::{Execution, SubmitError, TaskError, TaskErrorKind},
 };
@@ -45,7 +45,6 @@ const fn kind_of(error: &CoreError) -> ErrorKind {
         CoreError::Decode(_) | CoreError::PeerMisbehaved(_) | CoreError::ApiMisuse(_) => {
             ErrorKind::Protocol
         }
-        CoreError::TimedOut(TimedOut::Command) => ErrorKind::Timeout,
         _ => ErrorKind::Transport,
     }
 }
@@ -81,12 +80,16 @@ pub(super) fn task_error(error: TaskError, loss: Option<&Loss>) -> Error {
     if let Some(retry) = retry {
         mapped = mapped.with_retry(retry);
     }
-    match (error.kind, loss) {
-        (TaskErrorKind::ConnectionLost(_), Some(Loss::Io(cause))) => {
-            mapped.with_source(Arc::clone(cause))
-        }
-        (TaskErrorKind::ConnectionLost(core), _) => mapped.with_source(core),
-        (kind, _) => mapped.with_source(kind),
+    let lost = match error.kind {
+        TaskErrorKind::ConnectionLost(core) => Some(core),
+        // Late, and not stopped before its connection ended.
+        TaskErrorKind::TimedOut if !error.is_dead => loss.map(Loss::for_core),
+        _ => None,
+    };
+    match (lost, loss) {
+        (Some(_), Some(Loss::Io(cause))) => mapped.with_source(Arc::clone(cause)),
+        (Some(core), _) => mapped.with_source(core),
+        (None, _) => mapped.with_source(error.kind),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Targets that are elsewhere (RFC 7143 section 11.13.5, statuses 0101 and 0102).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use iscsi_proto::portal::Portal;
 
@@ -25,6 +29,11 @@ pub struct Redirection {
 /// send a login, and what it answers to the challenge, to another host. Where that matters, follow
 /// none, or let a [`RedirectFilter`] look at the addresses. Mutual CHAP then still proves who is at
 /// the end.
+///
+/// Two things are refused whatever else is allowed, also where a host name leads to them: what is no
+/// address of a host (`0.0.0.0`, `[::]`, multicast, broadcast), and unless [`loopback`](Self::loopback)
+/// says otherwise an address of this host's loopback, where services listen that trust whoever can
+/// reach them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RedirectPolicy {
@@ -34,6 +43,11 @@ pub struct RedirectPolicy {
     /// How many are followed in one login. Default 4: a target that balances load redirects once, and
     /// a cluster in the middle of a failover perhaps twice.
     pub max_hops: u32,
+    /// Whether a portal of another host may send us to the loopback of this one. Default no; a portal
+    /// on the loopback, such as the end of a tunnel, always may. It goes for the answers to
+    /// SendTargets too, whose addresses on the loopback are left out otherwise
+    /// ([`SkipReason::Loopback`](iscsi_proto::text::send_targets::SkipReason::Loopback)).
+    pub loopback: bool,
     /// Has a say on each. Default `None`.
     pub filter: Option<RedirectFilter>,
 }
@@ -43,6 +57,7 @@ impl Default for RedirectPolicy {
         Self {
             follow: true,
             max_hops: 4,
+            loopback: false,
             filter: None,
         }
     }
@@ -79,6 +94,13 @@ impl RedirectPolicy {
     pub(super) fn allows(&self, redirection: &Redirection) -> bool {
         let filter = self.filter.as_ref();
         self.follow && filter.is_none_or(|filter| (filter.0)(redirection))
+    }
+
+    /// Whether who answered at `from` may have us connect to `to`.
+    pub(super) fn reaches(&self, from: IpAddr, to: IpAddr) -> bool {
+        let (from, to) = (from.to_canonical(), to.to_canonical());
+        let is_nobody = to.is_unspecified() || to.is_multicast() || to == Ipv4Addr::BROADCAST;
+        !is_nobody && (!to.is_loopback() || from.is_loopback() || self.loopback)
     }
 }
 

@@ -17,8 +17,8 @@ use iscsi_testkit::target::{ChapConfig, ChapFault};
 
 use crate::support::{World, assert_pattern, config, read, to};
 
-const OURS: &[u8] = b"a secret of some length";
-const THEIRS: &[u8] = b"another one of the target";
+const OURS: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
+const THEIRS: &[u8] = iscsi_testkit::canary::THEIRS.as_bytes();
 
 fn chap() -> ChapConfig {
     ChapConfig::new("user", OURS).with_mutual("shelf", THEIRS)

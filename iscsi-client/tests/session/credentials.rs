@@ -20,7 +20,7 @@ use iscsi_testkit::target::ChapConfig;
 
 use crate::support::{TARGET, World, address, assert_pattern, config, read, to};
 
-const SECRET: &[u8] = b"the secret of today";
+const SECRET: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
 
 fn chap(secret: &[u8]) -> Authentication {
     Authentication::Chap(ChapCredentials::new("user", Secret::new(secret)).unwrap())

@@ -148,7 +148,7 @@ fn deadlines_hold_though_the_connection_is_never_idle() {
         for _ in 0..200 {
             if let Poll::Ready(executed) = poll_once(&mut command).await {
                 let error = executed.result.unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Transport);
+                assert_eq!(error.kind(), ErrorKind::Timeout);
                 return;
             }
             assert!(poll_once(&mut driver).await.is_pending());

@@ -18,7 +18,10 @@ use iscsi_testkit::{
 };
 
 fn chap() -> TargetConfig {
-    config().with_chap(ChapConfig::new("user", b"a secret of some length"))
+    config().with_chap(ChapConfig::new(
+        "user",
+        iscsi_testkit::canary::OURS.as_bytes(),
+    ))
 }
 
 fn credentials(secret: &[u8]) -> ChapCredentials {
@@ -52,7 +55,7 @@ fn the_right_secret_logs_in_and_the_wrong_one_is_an_authentication_failure() {
     let world = World::with_config(1, chap());
     let initiator = world
         .builder()
-        .credentials(credentials(b"a secret of some length"))
+        .credentials(credentials(iscsi_testkit::canary::OURS.as_bytes()))
         .build();
     let session = world
         .sim

@@ -180,7 +180,7 @@ fn other_terms_are_refused_and_not_ignored() {
     let initiator = world.builder().build();
     world.sim.block_on(async {
         let session = initiator.session(&to()).await.unwrap();
-        let secret = || Secret::new(b"a secret of some length");
+        let secret = || Secret::new(iscsi_testkit::canary::OURS.as_bytes());
         let chap = |secret| Authentication::Chap(ChapCredentials::new("user", secret).unwrap());
         let mut options = SessionOptions::default();
         options.queue_depth = 7;
@@ -226,7 +226,8 @@ fn other_terms_are_refused_and_not_ignored() {
 
 #[test]
 fn equal_secrets_are_the_same_terms_and_others_are_not() {
-    let chap = iscsi_testkit::target::ChapConfig::new("user", b"a secret of some length");
+    let chap =
+        iscsi_testkit::target::ChapConfig::new("user", iscsi_testkit::canary::OURS.as_bytes());
     let world = World::with_config(5, crate::support::config().with_chap(chap));
     let initiator = world.builder().build();
     let with = |secret: &[u8]| {
@@ -234,7 +235,7 @@ fn equal_secrets_are_the_same_terms_and_others_are_not() {
         to().with_authentication(Authentication::Chap(credentials))
     };
     world.sim.block_on(async {
-        let right = b"a secret of some length";
+        let right = iscsi_testkit::canary::OURS.as_bytes();
         let _one = initiator.session(&with(right)).await.unwrap();
         let _two = initiator.session(&with(right)).await.unwrap();
         assert_eq!(logins(&world), 1);

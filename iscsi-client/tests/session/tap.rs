@@ -166,7 +166,7 @@ fn without_payload_the_headers_stay_and_the_lengths_are_true() {
 #[test]
 fn chap_responses_are_overwritten_unless_wanted() {
     for redact in [true, false] {
-        let secret = b"a secret of some length";
+        let secret = iscsi_testkit::canary::OURS.as_bytes();
         let world = World::with_config(1, config().with_chap(ChapConfig::new("user", secret)));
         let mut pcap = options();
         pcap.redact_chap = redact;

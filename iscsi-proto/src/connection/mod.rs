@@ -1,5 +1,10 @@
 //! One TCP connection of a session: what RFC 7143 keeps per connection and not per session.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of memory that is held, which memory bounds"
+)]
+
 mod keepalive;
 mod stage;
 

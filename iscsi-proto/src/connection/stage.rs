@@ -1,5 +1,11 @@
 //! Turning one PDU into pieces of the outgoing stream.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use super::Connection;
 use crate::{
     digest,

@@ -1,5 +1,11 @@
 //! The incoming stream, cut into PDUs.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{vec, vec::Vec};
 
 use super::{DataRef, DataStore};

@@ -1,5 +1,11 @@
 //! The outgoing stream as a plan of pieces.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{collections::VecDeque, vec::Vec};
 
 use super::DataRef;

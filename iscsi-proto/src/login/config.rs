@@ -1,5 +1,10 @@
 //! What a login needs to know before it begins.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 

@@ -1,5 +1,10 @@
 //! Bytes of the target, until they are a whole PDU.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{vec, vec::Vec};
 
 use crate::{

@@ -1,5 +1,10 @@
 //! The login state machine.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 

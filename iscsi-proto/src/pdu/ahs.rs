@@ -4,6 +4,11 @@
 //! | AHSLength (2) | AHSType (1) | body: AHSLength bytes, the first one reserved | padding to 4 |
 //! ```
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what we make ourselves"
+)]
+
 use alloc::vec::Vec;
 
 use super::pad_len;

@@ -1,5 +1,11 @@
 //! The 48 bytes that every PDU begins with (RFC 7143 section 11.2.1).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "offsets are constants, in a header of 48 bytes"
+)]
+
 use crate::error::DecodeError;
 use crate::ids::{InitiatorTaskTag, TargetTransferTag};
 use crate::scsi::Lun;

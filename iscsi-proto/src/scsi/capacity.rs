@@ -1,5 +1,10 @@
 //! READ CAPACITY (10) and (16) (SBC-3 sections 5.15, 5.16), and the size that follows.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use super::field::{self, be16, be32, be64, byte};
 use crate::error::DecodeError;
 

@@ -1,5 +1,10 @@
 //! Reading fields at fixed offsets of a buffer that may end anywhere.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use crate::error::DecodeError;
 
 /// `N` bytes at `at`, `None` where the buffer ends before.

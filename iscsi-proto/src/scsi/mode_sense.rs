@@ -2,6 +2,12 @@
 //! does it have a volatile cache, how does it treat the tasks of other initiators (SPC-4 sections
 //! 6.13, 6.14 and 7.5.8, SBC-3 sections 6.4.1 and 6.4.5).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "lengths of what we make ourselves"
+)]
+
 use alloc::vec;
 use alloc::vec::Vec;
 

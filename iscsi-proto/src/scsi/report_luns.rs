@@ -1,5 +1,10 @@
 //! The answer of REPORT LUNS (SPC-4, REPORT LUNS command).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what we make ourselves"
+)]
+
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 

@@ -1,5 +1,11 @@
 //! Sense data: what a CHECK CONDITION means (SPC-4, sense data).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "sums of what was checked before; sense data of our own making"
+)]
+
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,6 +1,12 @@
 //! Asymmetric logical unit access: REPORT TARGET PORT GROUPS and SET TARGET PORT GROUPS (SPC-4
 //! sections 5.15, 6.37 and 6.45).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "lengths within what was received, and of what we make ourselves"
+)]
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;

@@ -47,7 +47,8 @@ impl Session {
 
     /// The connection is over, for the reason given: ends every task with its true outcome. A command
     /// of which not one byte was written is `NotExecuted`; any other may have been executed, and may
-    /// still be.
+    /// still be. What was late already ends as [`TaskErrorKind::TimedOut`], everything else as
+    /// [`TaskErrorKind::ConnectionLost`].
     pub fn handle_closed(&mut self, error: Error) {
         if self.closed {
             return;
@@ -76,7 +77,6 @@ impl Session {
             };
             self.report(itt, result, then);
         }
-        let kind = TaskErrorKind::ConnectionLost(error);
         let tags: Vec<_> = self.tasks.tags().collect();
         for itt in tags {
             self.connection.receiver.revoke(itt);
@@ -85,6 +85,11 @@ impl Session {
             };
             let unsent = task.begin.is_none_or(|begin| begin >= sent)
                 || self.config.planted.has(Bug::SentMeansNotExecuted);
+            // Whoever set a deadline is told that it has passed, and not what was done about it.
+            let kind = match task.timed_out {
+                true => TaskErrorKind::TimedOut,
+                false => TaskErrorKind::ConnectionLost(error),
+            };
             let error = match (unsent, task.rejected) {
                 // Refused unseen; only its place in the order was still to be settled.
                 (_, Some(reason)) => TaskError::not_executed(TaskErrorKind::Rejected(reason)),

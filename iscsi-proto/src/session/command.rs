@@ -1,5 +1,10 @@
 //! What is submitted, and what comes back.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use core::time::Duration;
 
 use crate::{

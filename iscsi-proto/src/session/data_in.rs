@@ -1,5 +1,10 @@
 //! Data-In: where its payload goes, and what its status says (RFC 7143 section 11.7).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use super::{Session, tasks::Tasks};
 use crate::{
     error::{Error, PeerMisbehaved},

@@ -1,5 +1,10 @@
 //! R2T: the target asks for data (RFC 7143 section 11.8); and answers to its pings.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use alloc::vec::Vec;
 
 use super::Session;

@@ -4,6 +4,11 @@
 //! session follows by a reinstatement. A rung that is refused, rejected or not answered in its own
 //! time leads to the next one.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use core::time::Duration;
 
 use super::{

@@ -1,6 +1,11 @@
 //! Task management (RFC 7143 sections 4.2.3, 11.5, 11.6; RFC 7144): functions that a caller or the
 //! timeout ladder asks for, and what they end.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::vec::Vec;
 
 use super::{

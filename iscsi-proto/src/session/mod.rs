@@ -7,6 +7,11 @@
 //! (timeouts) and `timers` end it early. `text`, `notice` (asynchronous messages) and `reject` are
 //! about everything else that passes between the two sides.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 mod abort;
 mod command;
 mod config;

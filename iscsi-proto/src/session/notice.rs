@@ -1,5 +1,10 @@
 //! Asynchronous messages, and what they ask of us (RFC 7143 section 11.9).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use core::time::Duration;
 
 use super::{

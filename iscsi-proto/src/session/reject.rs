@@ -1,5 +1,10 @@
 //! Reject: the target did not accept a PDU of ours (RFC 7143 sections 7.3 and 11.17).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use core::time::Duration;
 
 use super::{
@@ -149,7 +154,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(itt) else {
             return true;
         };
-        if !task.is_command() || task.begin.is_none() {
+        if task.begin.is_none() || task.expected_out() == 0 {
             return false;
         }
         if !task.finished {

@@ -1,5 +1,10 @@
 //! The task set of a session: one slab for SCSI commands, pings, task management, text and logout.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 

@@ -1,5 +1,10 @@
 //! What is staged next, and how.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "parts of a whole, and counters, which the task bounds"
+)]
+
 use alloc::vec::Vec;
 
 use super::{

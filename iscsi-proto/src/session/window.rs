@@ -1,5 +1,10 @@
 //! The command window (RFC 7143 section 4.2.2.1): which CmdSN comes next and how far they may go.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use crate::{
     error::{Error, PeerMisbehaved},
     planted::{Bug, Planted},

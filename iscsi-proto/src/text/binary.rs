@@ -1,5 +1,10 @@
 //! Binary values in text: `0x` and hexadecimal digits, `0b` and base64 (RFC 7143 section 6.1).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "letters within their ranges, and bits in a word"
+)]
+
 use alloc::vec::Vec;
 use core::fmt;
 

@@ -1,6 +1,11 @@
 //! `key=value` pairs in and out of a data segment (RFC 7143 section 6.1), and texts that the C bit
 //! spreads over several PDUs.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
 use alloc::vec::Vec;
 use core::fmt;
 

@@ -1,6 +1,16 @@
 //! The answer to `SendTargets` (RFC 7143 appendix C).
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions in our own buffers, and counters, which memory bounds"
+)]
+
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString as _},
+    sync::Arc,
+    vec::Vec,
+};
 
 use crate::{
     error::DecodeError,
@@ -62,6 +72,9 @@ pub enum SkipReason {
     /// No address of one host: `0.0.0.0`, `[::]`, multicast or broadcast.
     #[error("not the address of a host")]
     NotUnicast,
+    /// An address of the loopback, from a portal that is elsewhere.
+    #[error("an address of the loopback: only a portal that is there itself may name it")]
+    Loopback,
     /// Portals past [`MAX_PORTALS`] of one target.
     #[error("more portals than are kept of one target")]
     TooMany,
@@ -142,6 +155,26 @@ impl Discovered {
         };
         let name = target.name.clone();
         self.skip(Some(name), value, reason);
+    }
+
+    /// Leaves out what [is on the loopback](Host::is_loopback): it would lead to ourselves, and not to
+    /// whoever was asked. They come last among those that were left out.
+    #[must_use]
+    pub fn without_loopback(mut self) -> Self {
+        let mut left_out = Vec::new();
+        for target in &mut self.targets {
+            target.portals.retain(|portal| {
+                let stays = !portal.host.is_loopback();
+                if !stays {
+                    left_out.push((target.name.clone(), portal.to_string()));
+                }
+                stays
+            });
+        }
+        for (name, portal) in left_out {
+            self.skip(Some(name), &portal, SkipReason::Loopback);
+        }
+        self
     }
 
     fn skip(&mut self, target: Option<IscsiName>, value: &str, reason: SkipReason) {
@@ -264,6 +297,21 @@ mod tests {
         let first = found.targets[0].portals[0].to_string();
         assert_eq!(first, "[fe80::1%veth0]:3260,1", "the link that was asked");
         assert_eq!(found.dropped, 6);
+    }
+
+    #[test]
+    fn the_loopback_is_left_out_where_the_caller_says_so() {
+        let text = b"TargetName=iqn.2001-04.com.example:a\0TargetAddress=127.0.0.1:3260,1\0\
+            TargetAddress=10.0.0.1:3260,1\0TargetAddress=[::1]:3260,2\0TargetAddress=localhost\0";
+        let found = parse(text, None).unwrap();
+        assert_eq!((found.targets[0].portals.len(), found.dropped), (4, 0));
+        let found = found.without_loopback();
+        assert_eq!(found.targets[0].portals.len(), 1);
+        let skipped = found.skipped.iter().map(|s| (&*s.text, s.reason));
+        let gone = ["127.0.0.1:3260,1", "[::1]:3260,2", "localhost:3260"];
+        let gone = gone.map(|text| (text, SkipReason::Loopback));
+        assert_eq!(skipped.collect::<Vec<_>>(), gone);
+        assert_eq!(found.dropped, 3);
     }
 
     #[test]

@@ -16,25 +16,25 @@ const VECTORS: [(&str, usize, &str, &str); 4] = [
         "5",
         16,
         "0xef910a2d1d35c138582e5a4a0ed5b759",
-        "0x5c51acd1eb6317fc9e96aaa41b93719f",
+        "0xb1a787dbc0e58183737ca8827527bab3",
     ),
     (
         "6",
         20,
         "0x08fb48f951481c9d694d7970ed546cd008312bfa",
-        "0xc344f4fce1fc50fb900ae6345a0683b4545fefbb",
+        "0x11bc2b1c0dcaec740f5b6f77ce29e194dd961ac7",
     ),
     (
         "7",
         32,
         "0xd6988c0cf7016578a04b9f8cbb157e191c4940978c65b3002eddfaf5e4f12524",
-        "0x644ab041f1dd744ddfaf1cb63f5ed927e79b618129b76d523472697652a34ddf",
+        "0xb3989036d6063a17161bfc9c1c530815bf48685173271bcadf19e2fede631e76",
     ),
     (
         "8",
         32,
         "0x281b880ee9b3cc70e78da13dc2cb9385c49a38e416235961de133041ba032417",
-        "0xeca73f83cd4c205aedd0cbaaa33a822722e6e4522525013756df06dce9f44a4a",
+        "0x4e8ae582ee0542e988d8513c90b04c2101f9569381dcf4c793618d8163dc09cf",
     ),
 ];
 

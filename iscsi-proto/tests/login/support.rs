@@ -34,7 +34,7 @@ pub(crate) fn with_chap(config: LoginConfig) -> LoginConfig {
 
 /// With the target's own secret, too.
 pub(crate) fn mutual(config: LoginConfig) -> LoginConfig {
-    let target = TargetCredentials::new(Secret::new(b"the target's own")).unwrap();
+    let target = TargetCredentials::new(Secret::new(b"Wd3nYp8sGh5Jb6T")).unwrap();
     let target = target.with_name("shelf").unwrap();
     let credentials = ChapCredentials::new("user", Secret::new(b"opensesame12")).unwrap();
     config.with_authentication(Authentication::Chap(

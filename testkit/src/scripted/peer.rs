@@ -295,7 +295,7 @@ impl Peer {
     }
 
     /// Resets the connection.
-    pub fn reset(mut self) {
+    pub fn reset(&mut self) {
         self.transport.abort();
     }
 }

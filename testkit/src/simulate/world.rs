@@ -343,8 +343,8 @@ fn chap_name(host: u8) -> String {
 }
 
 /// Nowhere but in secrets.
-pub(super) const SECRET: &[u8] = b"sixteen bytes and more";
-pub(super) const TARGET_SECRET: &[u8] = b"the target has its own";
+pub(super) const SECRET: &[u8] = crate::canary::OURS.as_bytes();
+pub(super) const TARGET_SECRET: &[u8] = crate::canary::THEIRS.as_bytes();
 
 fn target(plan: &Plan) -> TargetConfig {
     let session = &plan.session;

@@ -8,8 +8,8 @@ use crate::{
     tool::Tool,
 };
 
-const SECRET: &str = "sixteen-bytes-of";
-const TARGET_SECRET: &str = "another-sixteen.";
+const SECRET: &str = iscsi_testkit::canary::OURS;
+const TARGET_SECRET: &str = iscsi_testkit::canary::THEIRS;
 
 fn guarded(mutual: bool) -> TcpTarget {
     let mut chap = ChapConfig::new("alice", SECRET.as_bytes());

@@ -4,4 +4,5 @@
 
 mod conformance;
 mod hostile;
+mod security;
 mod support;

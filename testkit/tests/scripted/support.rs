@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     io::IoSliceMut,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -42,13 +42,20 @@ pub(crate) struct World {
     sim: Option<SimHandle>,
     pub(crate) runtime: Arc<dyn Runtime>,
     complaints: Complaints,
+    target: &'static str,
 }
 
 impl World {
     async fn new(sim: Option<SimHandle>, number: u8, complaints: Complaints) -> Self {
+        let portal = SocketAddr::from(([10, 0, 0, number], 3260));
+        Self::listening(sim, portal, complaints).await
+    }
+
+    /// Over TCP the address is that of a free port, whatever was wished for.
+    async fn listening(sim: Option<SimHandle>, wished: SocketAddr, complaints: Complaints) -> Self {
         let (listener, portal, runtime): (_, _, Arc<dyn Runtime>) = match &sim {
             Some(sim) => {
-                let portal = SocketAddr::from(([10, 0, 0, number], 3260));
+                let portal = wished;
                 let listener = Listener::Simulated(sim.net().listen(portal).unwrap());
                 (listener, portal, Arc::new(sim.clone()))
             }
@@ -65,6 +72,7 @@ impl World {
             sim,
             runtime,
             complaints,
+            target: TARGET,
         }
     }
 
@@ -73,6 +81,30 @@ impl World {
     pub(crate) async fn case(&self, number: usize) -> Self {
         let number = u8::try_from(number + 2).expect("a row has less cases");
         Self::new(self.sim.clone(), number, self.complaints.clone()).await
+    }
+
+    /// Another portal beside this one, of a target that the row is not about.
+    pub(crate) async fn beside(&self) -> Self {
+        let at = SocketAddr::new(self.portal.ip(), 3261);
+        let beside = Self::listening(self.sim.clone(), at, self.complaints.clone()).await;
+        Self {
+            target: "iqn.2026-01.example:beside",
+            ..beside
+        }
+    }
+
+    /// The same at a certain address, in virtual time.
+    pub(crate) async fn at(&self, portal: SocketAddr) -> Self {
+        assert!(self.is_simulated(), "over TCP the address is anybody's");
+        Self::listening(self.sim.clone(), portal, self.complaints.clone()).await
+    }
+
+    /// What a host name means, in virtual time.
+    pub(crate) fn add_host(&self, name: &str, addresses: &[IpAddr]) {
+        let sim = self.sim.as_ref();
+        sim.expect("a world of its own")
+            .net()
+            .add_host(name, addresses);
     }
 
     /// Whether its time is virtual, so that long waits cost nothing.
@@ -153,7 +185,7 @@ impl World {
     }
 
     pub(crate) fn to(&self) -> SessionTarget {
-        SessionTarget::new(TARGET.parse().unwrap(), self.portal.into())
+        SessionTarget::new(self.target.parse().unwrap(), self.portal.into())
     }
 
     pub(crate) fn to_with(&self, options: SessionOptions) -> SessionTarget {

@@ -1,5 +1,10 @@
 //! REPORT CAPABILITIES (SPC-4 section 6.15.4).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 use super::ReservationType;
 use crate::{
     error::DecodeError,

@@ -1,5 +1,10 @@
 //! READ KEYS and READ RESERVATION (SPC-4 sections 6.15.2 and 6.15.3).
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what we make ourselves"
+)]
+
 use alloc::vec::Vec;
 
 use super::{ReservationKey, ReservationType};

@@ -1,6 +1,11 @@
 //! Device Identification, page 83h (SPC-4): what a logical unit, its port and its
 //! target device are called.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths of what we make ourselves"
+)]
+
 use alloc::vec;
 use alloc::vec::Vec;
 

@@ -5,6 +5,11 @@
 //! length that was too short looks the same as a device that lies; [`needed_length`] tells how much
 //! to ask for.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sums of what was checked before, or in wider types"
+)]
+
 pub mod block_limits;
 pub mod characteristics;
 pub mod device_identification;

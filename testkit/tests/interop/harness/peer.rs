@@ -23,8 +23,8 @@ pub(crate) enum Kind {
 }
 
 /// Our CHAP name and secret, and the target's.
-pub(crate) const USER: [&str; 2] = ["initiator-user", "initiator-secret"];
-pub(crate) const TARGET_USER: [&str; 2] = ["target-user", "target-secret-1"];
+pub(crate) const USER: [&str; 2] = ["initiator-user", iscsi_testkit::canary::OURS];
+pub(crate) const TARGET_USER: [&str; 2] = ["target-user", iscsi_testkit::canary::THEIRS];
 
 /// Who proves what at login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,8 +27,8 @@ rows! {
     c82_a_reflected_challenge_is_fatal;
 }
 
-const SECRET: &[u8] = b"the initiator's own";
-const TARGET_SECRET: &[u8] = b"the target's own";
+const SECRET: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
+const TARGET_SECRET: &[u8] = iscsi_testkit::canary::THEIRS.as_bytes();
 pub(super) const CHALLENGE: &str = "0x000102030405060708090a0b0c0d0e0f";
 const CHAP: Error = Error::PeerMisbehaved(PeerMisbehaved::Chap);
 

@@ -225,13 +225,15 @@ async fn c83_names_are_the_peers_to_choose(world: &World) {
     ];
     for (number, (configured, name, expected)) in cases.into_iter().enumerate() {
         let world = world.case(number).await;
-        let target = TargetCredentials::new(Secret::new(b"the target's own")).unwrap();
+        let target =
+            TargetCredentials::new(Secret::new(iscsi_testkit::canary::THEIRS.as_bytes())).unwrap();
         let target = match configured {
             Some(name) => target.with_name(name).unwrap(),
             None => target,
         };
         let own = ["u", "a=b, c", "Benutzer \u{e4}", long.as_str()][number % 4];
-        let credentials = ChapCredentials::new(own, Secret::new(b"the initiator's own")).unwrap();
+        let credentials =
+            ChapCredentials::new(own, Secret::new(iscsi_testkit::canary::OURS.as_bytes())).unwrap();
         let credentials = credentials.with_target(target).unwrap();
         prove(&world, &credentials, name, hex, expected).await;
     }

@@ -98,7 +98,9 @@ pub(super) async fn fails(
     script: impl Future<Output = ()>,
 ) -> Error {
     let (session, ()) = join(initiator.connect_spawned(to), script).await;
-    protocol_error(&session.unwrap_err())
+    let error = session.unwrap_err();
+    iscsi_testkit::canary::show_error(&error);
+    protocol_error(&error)
 }
 
 /// What a login comes to whose offers the target answers like this, and like a usual target for the rest. Its

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use iscsi_client::{
     error::Error,
+    initiator::Initiator,
     session::{Execute, Payload, ScsiRequest, Session, SessionOptions},
 };
 use iscsi_proto::{
@@ -30,12 +31,21 @@ pub(crate) async fn logged_in(
     options: SessionOptions,
     keys: &[(&str, &str)],
 ) -> (Peer, Session) {
+    logged_in_by(&world.initiator(), world, options, keys).await
+}
+
+/// The same by an initiator that has other sessions as well.
+pub(crate) async fn logged_in_by(
+    initiator: &Initiator,
+    world: &World,
+    options: SessionOptions,
+    keys: &[(&str, &str)],
+) -> (Peer, Session) {
     let script = async {
         let mut peer = world.accept().await;
         peer.log_in(keys).await.unwrap();
         peer
     };
-    let initiator = world.initiator();
     let to = world.to_with(options);
     let (peer, session) = join(script, initiator.connect_spawned(&to)).await;
     (peer, session.unwrap())

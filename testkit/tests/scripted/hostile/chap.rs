@@ -18,32 +18,32 @@ rows! {
     h61_a_challenge_that_proves_nothing;
 }
 
-pub(super) const OURS: &[u8] = b"a secret of some length";
-pub(super) const THEIRS: &[u8] = b"another one of the target";
-pub(super) const CHALLENGE: &str = "0x000102030405060708090a0b0c0d0e0f";
+pub(crate) const OURS: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
+pub(crate) const THEIRS: &[u8] = iscsi_testkit::canary::THEIRS.as_bytes();
+pub(crate) const CHALLENGE: &str = "0x000102030405060708090a0b0c0d0e0f";
 
 const MALFORMED: Error = Error::PeerMisbehaved(PeerMisbehaved::Chap);
 
-pub(super) fn one_way() -> ChapCredentials {
+pub(crate) fn one_way() -> ChapCredentials {
     ChapCredentials::new("user", Secret::new(OURS)).unwrap()
 }
 
 /// The target calls itself "shelf".
-pub(super) fn mutual() -> ChapCredentials {
+pub(crate) fn mutual() -> ChapCredentials {
     let target = TargetCredentials::new(Secret::new(THEIRS)).unwrap();
     let target = target.with_name("shelf").unwrap();
     one_way().with_target(target).unwrap()
 }
 
 /// MD5 alone, so that there is nothing less to fall back to.
-pub(super) fn md5() -> SessionOptions {
+pub(crate) fn md5() -> SessionOptions {
     let mut options = SessionOptions::default();
     options.chap_algorithms = vec![ChapAlgorithm::Md5];
     options
 }
 
 /// Agrees to CHAP, and hears the algorithms.
-pub(super) async fn hear_algorithms(peer: &mut Peer) -> LoginExchange {
+pub(crate) async fn hear_algorithms(peer: &mut Peer) -> LoginExchange {
     let exchange = peer.hear_login().await.unwrap();
     assert_eq!(exchange.value("AuthMethod"), Some("CHAP"));
     let chap = [("AuthMethod", "CHAP"), ("TargetPortalGroupTag", "1")];
@@ -54,7 +54,7 @@ pub(super) async fn hear_algorithms(peer: &mut Peer) -> LoginExchange {
 }
 
 /// Challenges the initiator, and hears its answer.
-pub(super) async fn hear_answer(peer: &mut Peer) -> LoginExchange {
+pub(crate) async fn hear_answer(peer: &mut Peer) -> LoginExchange {
     let exchange = hear_algorithms(peer).await;
     let challenge = [("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", CHALLENGE)];
     peer.say_login(exchange.agreed(), &challenge).await.unwrap();
@@ -65,7 +65,7 @@ pub(super) async fn hear_answer(peer: &mut Peer) -> LoginExchange {
 }
 
 /// A login with these credentials that `script` spoils.
-pub(super) async fn fails(
+pub(crate) async fn fails(
     world: &World,
     credentials: ChapCredentials,
     options: SessionOptions,

@@ -1,39 +1,51 @@
-//! Data-In that is not what was asked for.
+//! DataSN of Data-In (RFC 7143 section 11.7.5).
 
-use futures_util::future::join;
-use iscsi_client::error::ErrorKind;
-use iscsi_proto::pdu::Pdu;
-use iscsi_testkit::scripted::Frame;
+use iscsi_proto::error::PeerMisbehaved;
+use iscsi_testkit::scripted::Say;
 
-use crate::support::{World, read, rows};
+use super::scene::Scene;
+use crate::{
+    conformance::talk::{bytes_of, pattern, quiet},
+    support::{World, read, rows, test_unit_ready},
+};
 
 rows! {
     h75_data_sn_gap_or_repeat;
 }
 
-fn is_data_in(said: bool, frame: &Frame) -> bool {
-    said && matches!(frame.pdu(), Ok(Pdu::DataIn(_)))
-}
-
-/// A gap in DataSN, or a number for the second time: the connection ends with a protocol error.
+/// DataSN starts at 0 for each command and counts: a gap in it, or a number for the second time, is the end of the
+/// connection, and what came with it is not in the command's memory.
 async fn h75_data_sn_gap_or_repeat(world: &World) {
-    for (number, data_sn) in [1, 2, u32::MAX].into_iter().enumerate() {
+    let cases = [
+        (0, 1),
+        (0, 2),
+        (0, u32::MAX),
+        (0, 0x8000_0000),
+        (1, 0),
+        (1, 2),
+        (2, 0),
+        (2, 1),
+        (2, 3),
+    ];
+    for (number, (expected, found)) in cases.into_iter().enumerate() {
         let world = world.case(number).await;
-        let core = world.core();
-        let script = async {
-            let mut peer = world.accept_before(&core).await;
-            let mut held = peer.relay_until(is_data_in).await.unwrap();
-            held.frame.set_field(36, data_sn);
-            peer.pass(held).await.unwrap();
-            peer.relay_to_the_end().await;
-        };
-        let initiator = world.initiator();
-        let client = async {
-            let session = initiator.connect_spawned(&world.to()).await.unwrap();
-            let executed = session.execute(read(0, 8)).await;
-            assert_eq!(executed.result.unwrap_err().kind(), ErrorKind::Protocol);
-        };
-        join(script, client).await;
-        assert_eq!(core.violations(), []);
+        let requests = [read(0, 4), test_unit_ready()];
+        let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
+        let (peer, command) = (&mut scene.peer, scene.commands[0]);
+        let before = expected as usize * 512;
+        for data_sn in 0..expected {
+            let at = data_sn as usize * 512;
+            let data = Say::data_in(&command, data_sn, at as u32);
+            let bytes = &pattern(before)[at..][..512];
+            peer.say(data, bytes).await.unwrap();
+        }
+        let data = Say::data_in(&command, found, before as u32);
+        peer.say(data, vec![0xee; 512]).await.unwrap();
+        let case = format!("DataSN {found} where {expected} was to come");
+        let breach = scene.expect_broken(&world, &case).await;
+        let breach = breach.was(PeerMisbehaved::DataSn { expected, found }, &case);
+        let bytes = bytes_of(&breach.payloads[0]);
+        assert_eq!(bytes[..before], pattern(before), "{case}");
+        assert!(bytes[before..].iter().all(|byte| *byte == 0), "{case}");
     }
 }

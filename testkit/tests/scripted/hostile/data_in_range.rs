@@ -24,7 +24,8 @@ rows! {
 /// in the command's memory.
 async fn does_not_fit(world: &World, number: usize, before: usize, offset: u32, len: usize) {
     let world = world.case(number).await;
-    let mut scene = Scene::new(&world, quiet(), &[], [read(0, 2), test_unit_ready()]).await;
+    let requests = [read(0, 2), test_unit_ready()];
+    let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
     let (peer, command) = (&mut scene.peer, scene.commands[0]);
     let mut data_sn = 0;
     if before > 0 {

@@ -1,17 +1,19 @@
 //! Data-In for tasks that do not read, and flags that contradict each other (RFC 7143 section 11.7).
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
-use iscsi_client::error::ErrorKind;
+use futures_util::future::join;
+use iscsi_client::error::{ErrorKind, Outcome};
 use iscsi_proto::{
-    InitiatorTaskTag,
+    Error as CoreError, InitiatorTaskTag,
+    error::{PeerMisbehaved, TimedOut},
     pdu::{DataIn, NopOut, Residual, TaskManagementRequest},
     scsi::{Lun, ScsiStatus},
     session::TaskManagement,
 };
 use iscsi_testkit::scripted::{Frame, Say};
 
-use super::scene::Scene;
+use super::scene::{Scene, core_error};
 use crate::{
     conformance::talk::{
         bytes_of, expect_error, expect_good, fence, hear_command, hear_function, logged_in,
@@ -23,9 +25,14 @@ use crate::{
 rows! {
     h74_data_in_for_no_task_that_reads;
     h74_late_data_in_of_an_aborted_task;
+    h76_data_in_without_data_and_without_end;
+    h76_or_the_connection_fails_meanwhile;
     h77_flags_that_contradict_each_other;
     h81_data_in_after_the_response;
 }
+
+/// Longer than any row takes.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// Section 11.7: the tag is that of a command that reads; anything else ends the connection.
 async fn h74_data_in_for_no_task_that_reads(world: &World) {
@@ -88,11 +95,88 @@ async fn h74_late_data_in_of_an_aborted_task(world: &World) {
     assert_eq!(session.logins(), 1);
 }
 
+/// Data-In that brings nothing, for ever: the command has a deadline all the same, its abort has one, and then the
+/// connection ends. Whoever set the deadline reads that it has passed, and everybody else on the connection that it
+/// was lost; why is the same.
+async fn h76_data_in_without_data_and_without_end(world: &World) {
+    for (number, is_final) in [false, true].into_iter().enumerate() {
+        let world = world.case(number).await;
+        let mut options = quiet();
+        options.core.ladder.abort_task = Some(patience(&world, Duration::from_secs(5)));
+        let late = patience(&world, Duration::from_secs(30));
+        let requests = [
+            read(0, 2).with_timeout(Some(late)),
+            test_unit_ready().with_timeout(Some(NEVER)),
+        ];
+        let mut scene = Scene::beside_another(&world, options, &[], requests).await;
+        let mut executes = std::mem::take(&mut scene.executes).into_iter();
+        let (peer, command) = (&mut scene.peer, scene.commands[0]);
+        let script = async {
+            for data_sn in 0.. {
+                let mut data = Say::data_in(&command, data_sn, 0);
+                data.is_final = is_final;
+                if peer.say(data, []).await.is_err() {
+                    break;
+                }
+                peer.sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let client = async {
+            for kind in [ErrorKind::Timeout, ErrorKind::Transport] {
+                let error = expect_error(executes.next().unwrap()).await;
+                assert_eq!(error.kind(), kind);
+                assert_eq!(
+                    (error.outcome(), error.is_dead()),
+                    (Outcome::Unknown, false)
+                );
+                assert_eq!(core_error(&error), TimedOut::TaskManagement.into());
+            }
+        };
+        join(script, client).await;
+        assert_eq!(scene.session.stats().aborts_sent, 1);
+        scene.peer.hear_the_end().await;
+        scene.others_lost_nothing().await;
+    }
+}
+
+/// A connection that fails while a late command is being aborted: that one was late, and its neighbour was lost.
+async fn h76_or_the_connection_fails_meanwhile(world: &World) {
+    for (number, by_reset) in [true, false].into_iter().enumerate() {
+        let world = world.case(number).await;
+        let late = patience(&world, Duration::from_secs(30));
+        let requests = [
+            write(0, pattern(512)).with_timeout(Some(late)),
+            test_unit_ready().with_timeout(Some(NEVER)),
+        ];
+        let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
+        hear_function(&mut scene.peer).await;
+        match by_reset {
+            true => scene.peer.reset(),
+            false => scene.peer.finish().await.unwrap(),
+        }
+        let kinds = [ErrorKind::Timeout, ErrorKind::Transport];
+        for (execute, kind) in scene.executes.drain(..).zip(kinds) {
+            let error = expect_error(execute).await;
+            assert_eq!(error.kind(), kind, "reset {by_reset}");
+            assert_eq!(
+                (error.outcome(), error.is_dead()),
+                (Outcome::Unknown, false)
+            );
+            let source = error.source().expect("what became of the connection");
+            assert_eq!(source.is::<CoreError>(), !by_reset, "{source}");
+        }
+        scene.others_lost_nothing().await;
+    }
+}
+
 /// Section 11.7.3: status without F, and CHECK CONDITION without its sense data. (A: `c40`.)
 async fn h77_flags_that_contradict_each_other(world: &World) {
     type Spoil = fn(&mut DataIn);
-    let spoils: [(&str, Spoil); 3] = [
+    let spoils: [(&str, Spoil); 4] = [
         ("S without F", |data| data.is_final = false),
+        ("A without S", |data| {
+            (data.status, data.acknowledge) = (None, true);
+        }),
         ("CHECK CONDITION", |data| {
             data.status = Some(ScsiStatus::CheckCondition);
         }),
@@ -106,7 +190,10 @@ async fn h77_flags_that_contradict_each_other(world: &World) {
         let mut frame = Frame::new(data, pattern(512));
         scene.peer.number(&mut frame);
         scene.peer.say_as_it_is(&frame).await.unwrap();
-        scene.expect_broken(&world, case).await;
+        let breach = scene.expect_broken(&world, case).await;
+        let breach = breach.was(PeerMisbehaved::Flags, case);
+        let bytes = bytes_of(&breach.payloads[0]);
+        assert!(bytes.iter().all(|byte| *byte == 0), "{case}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! R2Ts that ask for what is not there.
 
 use futures_util::future::join;
-use iscsi_client::error::ErrorKind;
-use iscsi_proto::pdu::Pdu;
+use iscsi_client::error::{ErrorKind, Outcome};
+use iscsi_proto::{error::PeerMisbehaved, pdu::Pdu};
 use iscsi_testkit::scripted::End;
 
+use super::{bystander::Bystander, reaction::cause};
 use crate::support::{World, rows, write};
 
 rows! {
@@ -13,7 +14,14 @@ rows! {
 
 /// R2T offset and length past the transfer, or wrapping: the connection ends, and no byte was sent.
 async fn h82_r2t_past_the_transfer(world: &World) {
-    let cases = [(0, 4097), (4096, 1), (u32::MAX, 2), (512, u32::MAX)];
+    let cases = [
+        (0, 4097),
+        (4096, 1),
+        (u32::MAX, 1),
+        (u32::MAX, 2),
+        (0xffff_f000, 0x1200),
+        (512, u32::MAX),
+    ];
     for (number, (offset, len)) in cases.into_iter().enumerate() {
         let world = world.case(number).await;
         let core = world.core_with(|mut config| {
@@ -21,6 +29,8 @@ async fn h82_r2t_past_the_transfer(world: &World) {
             config.limits.immediate_data = false;
             config
         });
+        let initiator = world.initiator();
+        let bystander = Bystander::new(&world, &initiator).await;
         let script = async {
             let mut peer = world.accept_before(&core).await;
             let is_r2t = |said: bool, frame: &iscsi_testkit::scripted::Frame| {
@@ -36,13 +46,23 @@ async fn h82_r2t_past_the_transfer(world: &World) {
                 "{next:?}"
             );
         };
-        let initiator = world.initiator();
         let client = async {
             let session = initiator.connect_spawned(&world.to()).await.unwrap();
             let executed = session.execute(write(0, vec![7; 4096])).await;
-            assert_eq!(executed.result.unwrap_err().kind(), ErrorKind::Protocol);
+            let error = executed.result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+            assert_eq!(
+                (error.outcome(), error.is_dead()),
+                (Outcome::Unknown, false)
+            );
+            let length = len;
+            assert_eq!(
+                cause(&error),
+                PeerMisbehaved::R2tRange { offset, length }.into()
+            );
         };
         join(script, client).await;
+        bystander.lost_nothing().await;
         assert_eq!(core.violations(), []);
         let mut medium = [0; 512];
         core.peek(0, 0, &mut medium);

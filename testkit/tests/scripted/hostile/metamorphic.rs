@@ -1,23 +1,27 @@
 //! What must make no difference: reserved bits, and how TCP cuts the stream.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use futures_util::future::join;
 use iscsi_client::{
+    error::Outcome,
     initiator::Initiator,
-    session::{Payload, SessionOptions},
+    session::{Payload, SessionEventKind, SessionOptions},
 };
 use iscsi_proto::{
-    pdu::{Bhs, ScsiCommand},
-    scsi::ScsiStatus,
+    pdu::{AsyncEvent, Bhs, Pdu, RejectReason, ScsiCommand, TaskManagementResponseCode},
+    scsi::{AdditionalSenseCode, Lun, ScsiStatus, SenseData, SenseKey},
+    session::{TaskErrorKind, TaskManagement},
 };
-use iscsi_testkit::scripted::{Digests, Frame, Held, Peer, Say};
+use iscsi_testkit::scripted::{Digests, Frame, Peer, Say};
 
 use super::framing::{DIGESTS, with_digests};
+use crate::conformance::talk::{expect_error, fence, hear_function, logged_in, quiet, start};
 use crate::support::{World, read, rows, test_unit_ready, write};
 
 rows! {
     h11_reserved_bits_mean_nothing;
+    h11_nor_in_what_comes_seldom;
     h17_a_stream_may_be_cut_anywhere;
     h17_a_login_may_be_cut_anywhere;
     h17_a_thousand_pdus_may_come_at_once;
@@ -32,6 +36,14 @@ fn reserved(bhs: &Bhs) -> Vec<(std::ops::Range<usize>, u8)> {
         0x20 => vec![(1..2, 0x7f), (2..4, 0xff), (36..48, 0xff)],
         // SCSI Response.
         0x21 => vec![(1..2, 0x61), (8..16, 0xff)],
+        // Task Management Response; at iSCSIProtocolLevel 1 also what RFC 7144 puts there.
+        0x22 => vec![
+            (1..2, 0x7f),
+            (3..4, 0xff),
+            (8..16, 0xff),
+            (20..24, 0xff),
+            (36..48, 0xff),
+        ],
         // Login Response.
         0x23 => vec![(1..2, 0x30), (20..24, 0xff), (38..48, 0xff)],
         // Text Response.
@@ -55,6 +67,16 @@ fn reserved(bhs: &Bhs) -> Vec<(std::ops::Range<usize>, u8)> {
         ],
         // R2T.
         0x31 => vec![(1..2, 0x7f), (2..4, 0xff)],
+        // Asynchronous Message, but for its LUN and the tag that is always 0xffffffff.
+        0x32 => vec![(1..2, 0x7f), (2..4, 0xff), (20..24, 0xff), (44..48, 0xff)],
+        // Reject: DataSN is for SNACKs.
+        0x3f => vec![
+            (1..2, 0x7f),
+            (3..4, 0xff),
+            (8..16, 0xff),
+            (20..24, 0xff),
+            (36..48, 0xff),
+        ],
         _ => vec![],
     });
     reserved
@@ -74,7 +96,7 @@ async fn h11_reserved_bits_mean_nothing(world: &World) {
             let mut peer = world.accept_before(&core).await;
             while let Ok(mut held) = peer.relay_until(|said, _| said).await {
                 opcodes.insert(held.frame.bhs.opcode());
-                set_reserved(&mut held, pattern);
+                set_reserved(&mut held.frame, pattern);
                 if peer.pass(held).await.is_err() {
                     break;
                 }
@@ -105,12 +127,62 @@ async fn h11_reserved_bits_mean_nothing(world: &World) {
     }
 }
 
-fn set_reserved(held: &mut Held, pattern: u8) {
-    for (range, mask) in reserved(&held.frame.bhs) {
-        for byte in &mut held.frame.bhs.as_bytes_mut()[range] {
+fn set_reserved(frame: &mut Frame, pattern: u8) {
+    for (range, mask) in reserved(&frame.bhs) {
+        for byte in &mut frame.bhs.as_bytes_mut()[range] {
             *byte |= mask & pattern;
         }
     }
+}
+
+/// The same for what a strict target has little reason to send.
+async fn h11_nor_in_what_comes_seldom(world: &World) {
+    let (mut peer, session) = logged_in(world, quiet(), &[]).await;
+    for pattern in 0..=u8::MAX {
+        let say = async |peer: &mut Peer, pdu: Pdu, data: Vec<u8>| {
+            let mut frame = Frame::new(pdu, data);
+            peer.number(&mut frame);
+            set_reserved(&mut frame, pattern);
+            peer.say_as_it_is(&frame).await.unwrap();
+        };
+        let code = match pattern % 2 {
+            0 => TaskManagementResponseCode::FunctionComplete,
+            _ => TaskManagementResponseCode::LunDoesNotExist,
+        };
+        let reset = TaskManagement::LogicalUnitReset(Lun::new(1));
+        let reset = session.task_management(reset, None);
+        let function = hear_function(&mut peer).await;
+        say(&mut peer, Say::function(function.itt, code).into(), vec![]).await;
+        assert_eq!(reset.await.unwrap().response, code);
+
+        let sense = SenseData::fixed(SenseKey::UnitAttention, AdditionalSenseCode(0x2a, 0x09));
+        let message = Say::asynchronous(AsyncEvent::ScsiEvent, [1, 2, 3]);
+        say(&mut peer, message.into(), sense.to_data_segment()).await;
+        fence(&session, &mut peer).await;
+        let Some(SessionEventKind::Async {
+            message: told,
+            sense: Some(with),
+        }) = session.events(0).pop().map(|event| event.kind)
+        else {
+            panic!("an event");
+        };
+        assert_eq!(
+            (told.event, told.parameter3, with),
+            (AsyncEvent::ScsiEvent, 3, sense)
+        );
+
+        let execute = start(&session, test_unit_ready());
+        let command = peer.hear().await.unwrap();
+        let reject = Say::reject(RejectReason::CommandNotSupported);
+        say(&mut peer, reject.into(), command.bhs.as_bytes().to_vec()).await;
+        let error = expect_error(execute).await;
+        assert_eq!(error.outcome(), Outcome::NotExecuted);
+        let source = error.source().and_then(|source| source.downcast_ref());
+        let expected = TaskErrorKind::Rejected(RejectReason::CommandNotSupported);
+        assert_eq!(source, Some(&expected));
+    }
+    fence(&session, &mut peer).await;
+    assert_eq!(session.logins(), 1);
 }
 
 /// The answer to a read of a block in two PDUs, with news of the window in between.

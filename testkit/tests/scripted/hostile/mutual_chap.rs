@@ -28,19 +28,19 @@ rows! {
 const IMPOSTOR: Error = Error::PeerIncompatible(PeerIncompatible::TargetNotAuthentic);
 const MALFORMED: Error = Error::PeerMisbehaved(PeerMisbehaved::Chap);
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
     format!("0x{}", digits.collect::<String>())
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.strip_prefix("0x").unwrap();
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 /// What who knows `secret` answers to the challenge in `exchange`.
-fn proof(exchange: &LoginExchange, secret: &[u8]) -> Vec<u8> {
+pub(crate) fn proof(exchange: &LoginExchange, secret: &[u8]) -> Vec<u8> {
     let identifier: u8 = exchange.value("CHAP_I").unwrap().parse().unwrap();
     let challenge = unhex(exchange.value("CHAP_C").unwrap());
     let hash = Md5::new().chain_update([identifier]);
@@ -64,7 +64,7 @@ async fn proven(
 }
 
 /// Ends a login in good order, from the initiator's own challenge on.
-async fn prove(peer: &mut Peer, exchange: &LoginExchange) {
+pub(crate) async fn prove(peer: &mut Peer, exchange: &LoginExchange) {
     let right = hex(&proof(exchange, THEIRS));
     let keys = [("CHAP_N", "shelf"), ("CHAP_R", right.as_str())];
     peer.say_login(exchange.agreed(), &keys).await.unwrap();

@@ -1,7 +1,7 @@
 //! R2Ts that no target may send (RFC 7143 section 11.8).
 
 use iscsi_proto::{
-    InitiatorTaskTag,
+    DecodeError, InitiatorTaskTag,
     error::PeerMisbehaved,
     pdu::{DataOut, NopOut, R2t, TaskManagementRequest},
     scsi::Lun,
@@ -33,7 +33,7 @@ const TERMS: [(&str, &str); 4] = [
 
 async fn writing(world: &World) -> Scene {
     let requests = [write(0, pattern(8192)), test_unit_ready()];
-    Scene::new(world, quiet(), &TERMS, requests).await
+    Scene::beside_another(world, quiet(), &TERMS, requests).await
 }
 
 /// Sections 11.8.4 and 11.8.3: not zero, not more than MaxBurstLength; and with a tag.
@@ -66,7 +66,10 @@ async fn h83_r2t_with_a_data_segment(world: &World) {
         scene.peer.number(&mut frame);
         // The initiator may have reset the connection before all of it was sent.
         let _sent = scene.peer.say_as_it_is(&frame).await;
-        scene.expect_broken(&world, "data").await;
+        let case = format!("{length} bytes of data");
+        let breach = scene.expect_broken(&world, &case).await;
+        let length = length as u32;
+        breach.was(DecodeError::DataSegmentTooLong { length, limit: 0 }, &case);
     }
 }
 

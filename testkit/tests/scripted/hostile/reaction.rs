@@ -9,13 +9,17 @@ use iscsi_client::{
     session::{Session, SessionOptions},
 };
 use iscsi_proto::{Error as ProtoError, pdu::ScsiCommand, scsi::ScsiStatus};
-use iscsi_testkit::scripted::{End, Peer, Say};
+use iscsi_testkit::{
+    canary,
+    scripted::{End, Peer, Say},
+};
 
+use super::bystander::Bystander;
 use crate::support::{World, read, test_unit_ready};
 
 /// What the protocol said against a login.
 #[track_caller]
-pub(super) fn protocol(error: &LoginError) -> ProtoError {
+pub(crate) fn protocol(error: &LoginError) -> ProtoError {
     match error.failure() {
         LoginFailure::Protocol(error) => *error,
         other => panic!("{other:?}"),
@@ -24,14 +28,14 @@ pub(super) fn protocol(error: &LoginError) -> ProtoError {
 
 /// What ended the connection of a command.
 #[track_caller]
-pub(super) fn cause(error: &Error) -> ProtoError {
+pub(crate) fn cause(error: &Error) -> ProtoError {
     let cause = error.source().and_then(|source| source.downcast_ref());
     *cause.unwrap_or_else(|| panic!("{error:?}"))
 }
 
 /// Nothing more comes but the end of the connection.
 #[track_caller]
-pub(super) fn hears_the_end(peer: &mut Peer) -> impl Future<Output = ()> {
+pub(crate) fn hears_the_end(peer: &mut Peer) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     async move {
         match peer.hear().await {
@@ -43,7 +47,7 @@ pub(super) fn hears_the_end(peer: &mut Peer) -> impl Future<Output = ()> {
 
 /// A login that `script` spoils on its first connection: the initiator says nothing after it, and ends the
 /// connection.
-pub(super) async fn login_fails<T: fmt::Debug>(
+pub(crate) async fn login_fails<T: fmt::Debug>(
     world: &World,
     login: impl Future<Output = Result<T, LoginError>>,
     script: impl AsyncFnOnce(&mut Peer),
@@ -54,11 +58,13 @@ pub(super) async fn login_fails<T: fmt::Debug>(
         hears_the_end(&mut peer).await;
     };
     let ((), result) = join(target, login).await;
-    result.unwrap_err()
+    let error = result.unwrap_err();
+    canary::show_error(&error);
+    error
 }
 
 /// The same for a session with these options; returns what the protocol said.
-pub(super) async fn refused(
+pub(crate) async fn refused(
     world: &World,
     options: SessionOptions,
     script: impl AsyncFnOnce(&mut Peer),
@@ -70,14 +76,17 @@ pub(super) async fn refused(
 }
 
 /// A session with two commands under way, whose connection `script` spoils: it gets the first of them, a read of
-/// one block. The connection ends and both commands with it; the session logs in again, and works.
+/// one block. The connection ends and both commands with it; the session logs in again, and works. Another session of
+/// the initiator, to another target, loses nothing.
 /// `keys` are what the target answers to the login. Returns what the first command came to.
-pub(super) async fn connection_fails(
+pub(crate) async fn connection_fails(
     world: &World,
     options: SessionOptions,
     keys: &[(&str, &str)],
     script: impl AsyncFnOnce(&mut Peer, &ScsiCommand),
 ) -> Error {
+    let initiator = world.initiator();
+    let bystander = Bystander::new(world, &initiator).await;
     let target = async {
         let mut peer = world.accept().await;
         peer.log_in(keys).await.unwrap();
@@ -92,7 +101,6 @@ pub(super) async fn connection_fails(
         again.say(answer, []).await.unwrap();
         again
     };
-    let initiator = world.initiator();
     let client = async {
         let to = world.to_with(options);
         let session = initiator.connect_spawned(&to).await.unwrap();
@@ -104,14 +112,17 @@ pub(super) async fn connection_fails(
         logged_in(&session, 2).await;
         let executed = session.execute(test_unit_ready()).await;
         assert_eq!(executed.result.unwrap().status, ScsiStatus::Good);
+        canary::show_error(&first);
+        canary::show(&(&session, session.events(0), session.login()));
         first
     };
     let (_open, error) = join(target, client).await;
+    bystander.lost_nothing().await;
     error
 }
 
 /// Waits until the session has logged in so many times.
-pub(super) async fn logged_in(session: &Session, times: u64) {
+pub(crate) async fn logged_in(session: &Session, times: u64) {
     let mut status = session.status();
     while session.logins() < times {
         status = session.changed(status.generation).await;

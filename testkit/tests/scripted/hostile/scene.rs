@@ -4,13 +4,15 @@ use std::error::Error as _;
 
 use iscsi_client::{
     error::{Error, ErrorKind, Outcome},
+    initiator::Initiator,
     session::{Execute, Payload, ScsiRequest, Session, SessionOptions},
 };
 use iscsi_proto::{Error as CoreError, error::PeerMisbehaved, pdu::ScsiCommand};
 use iscsi_testkit::scripted::{End, Peer};
 
+use super::bystander::Bystander;
 use crate::{
-    conformance::talk::{fence, hear_command, logged_in, start},
+    conformance::talk::{fence, hear_command, logged_in_by, start},
     support::World,
 };
 
@@ -20,6 +22,7 @@ pub(super) struct Scene {
     pub(super) session: Session,
     pub(super) commands: Vec<ScsiCommand>,
     pub(super) executes: Vec<Execute>,
+    bystander: Option<Bystander>,
 }
 
 impl Scene {
@@ -30,7 +33,33 @@ impl Scene {
         keys: &[(&str, &str)],
         requests: [ScsiRequest; N],
     ) -> Self {
-        let (mut peer, session) = logged_in(world, options, keys).await;
+        Self::of(&world.initiator(), world, options, keys, requests).await
+    }
+
+    /// The same, while another session of the same initiator is at work, which loses nothing.
+    pub(super) async fn beside_another<const N: usize>(
+        world: &World,
+        options: SessionOptions,
+        keys: &[(&str, &str)],
+        requests: [ScsiRequest; N],
+    ) -> Self {
+        let initiator = world.initiator();
+        let bystander = Bystander::new(world, &initiator).await;
+        let scene = Self::of(&initiator, world, options, keys, requests).await;
+        Self {
+            bystander: Some(bystander),
+            ..scene
+        }
+    }
+
+    async fn of<const N: usize>(
+        initiator: &Initiator,
+        world: &World,
+        options: SessionOptions,
+        keys: &[(&str, &str)],
+        requests: [ScsiRequest; N],
+    ) -> Self {
+        let (mut peer, session) = logged_in_by(initiator, world, options, keys).await;
         let executes = requests.map(|request| start(&session, request)).into();
         let mut commands = Vec::new();
         for _ in 0..N {
@@ -41,11 +70,13 @@ impl Scene {
             session,
             commands,
             executes,
+            bystander: None,
         }
     }
 
     /// The connection ends for this reason, and nothing more is said on it; every command ends with it, once. In
-    /// virtual time also: the session comes back. The result is the commands' memory.
+    /// virtual time also: the session comes back. A session beside it has lost nothing. The result is the commands'
+    /// memory.
     pub(super) async fn expect_broken(mut self, world: &World, case: &str) -> Breach {
         let mut breach = Breach {
             reasons: Vec::new(),
@@ -71,7 +102,19 @@ impl Scene {
             fence(&self.session, &mut peer).await;
             assert_eq!(self.session.logins(), 2, "{case}");
         }
+        others_lost_nothing(self.bystander).await;
         breach
+    }
+
+    /// For rows that look at the end of the connection by themselves.
+    pub(super) async fn others_lost_nothing(self) {
+        others_lost_nothing(self.bystander).await;
+    }
+}
+
+async fn others_lost_nothing(bystander: Option<Bystander>) {
+    if let Some(bystander) = bystander {
+        bystander.lost_nothing().await;
     }
 }
 

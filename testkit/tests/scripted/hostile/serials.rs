@@ -41,7 +41,8 @@ async fn say_status(peer: &mut Peer, read: &ScsiCommand, carrier: &str) {
 
 async fn wrong_stat_sn(world: &World, number: usize, shift: u32, carrier: &str) {
     let world = world.case(number).await;
-    let mut scene = Scene::new(&world, quiet(), &[], [read(0, 1), test_unit_ready()]).await;
+    let requests = [read(0, 1), test_unit_ready()];
+    let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
     let expected = scene.peer.stat_sn();
     let found = expected.plus(shift);
     scene.peer.set_stat_sn(found);
