@@ -244,11 +244,8 @@ impl World {
                         DataLength::Out(len) => {
                             assert!(good.is_none_or(|taken| taken <= len));
                             let same = memory.iter().zip(0..);
-                            let same = same.map(|(byte, at)| *byte == memory::content(itt, at));
-                            assert!(
-                                same.fold(true, |all, one| all && one),
-                                "a write was written to"
-                            );
+                            let mut same = same.map(|(byte, at)| *byte == memory::content(itt, at));
+                            assert!(same.all(|one| one), "a write was written to");
                         }
                         DataLength::None => {}
                     }
