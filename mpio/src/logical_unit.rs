@@ -88,7 +88,9 @@ impl Path for LogicalUnit {
     async fn verify(&self) -> Result<IdentityCheck, Error> {
         match self.verify_identity(Some(VERIFY_TIMEOUT)).await {
             Ok(()) => Ok(IdentityCheck::Verified),
-            Err(error) if error.kind() == ErrorKind::WrongUnit => Ok(IdentityCheck::Mismatch),
+            Err(error) if matches!(error.kind(), ErrorKind::WrongUnit | ErrorKind::NoSuchUnit) => {
+                Ok(IdentityCheck::Mismatch)
+            }
             Err(error) => Err(error),
         }
     }

@@ -6,7 +6,7 @@ use iscsi_proto::{
     planted::Bug,
     scsi::{
         LogicalUnitIdentity,
-        inquiry::{PeripheralDeviceType, PeripheralQualifier},
+        inquiry::PeripheralDeviceType,
         vpd::IdentityKind,
     },
 };
@@ -54,7 +54,8 @@ impl LogicalUnit {
         } else {
             (commander.standard_inquiry(deadline).await?.peripheral, None)
         };
-        if peripheral.qualifier != PeripheralQualifier::Connected {
+        // Some units fill in this field of the page as they please, but not today so and tomorrow so.
+        if peripheral.qualifier != inner.peripheral.qualifier {
             return Err(Error::not_executed(ErrorKind::NoSuchUnit));
         }
         let was = inner.peripheral.device_type;
@@ -72,7 +73,12 @@ impl LogicalUnit {
         }
         let was = inner.info.get().identity.serial.clone();
         if let Some(was) = was.filter(|was| !was.is_empty()) {
-            let now: Arc<str> = commander.serial(deadline).await?.into();
+            let now: Arc<str> = match commander.serial(deadline).await {
+                Ok(now) => now.into(),
+                // It has no such page any more, which says nothing of who it is.
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+                Err(error) => return Err(error),
+            };
             // Blank is one that is not available now (SPC-4, Unit Serial Number VPD page).
             if !now.is_empty() && now != was {
                 return Err(changed("serial number", was, now));

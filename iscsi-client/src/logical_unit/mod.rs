@@ -224,8 +224,7 @@ impl LogicalUnit {
         self.inner.commander.quirks
     }
 
-    /// Reads again what kind of device it is, its name and its block length, and compares; the size is
-    /// read with them. The serial number is compared too where the name is none that is assigned world
+    /// Reads again what kind of device it is and its name, and compares. The serial number is compared too where the name is none that is assigned world
     /// wide. After a re-login this belongs before the first write: the target may serve something else
     /// under this LUN now.
     ///
@@ -240,7 +239,7 @@ impl LogicalUnit {
     pub async fn verify_identity(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.inner.info.with(|_| Ok(()))?;
         let commander = &self.inner.commander;
-        commander.mark_stale(stale::IDENTITY | stale::CAPACITY);
+        commander.mark_stale(stale::IDENTITY);
         self.attend(commander.deadline(timeout)).await
     }
 

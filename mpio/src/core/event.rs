@@ -26,7 +26,7 @@ pub enum DownReason {
     NexusTaken,
     /// The core had it closed.
     Fenced,
-    /// The logical unit behind it is another one, or has another size than the device.
+    /// The logical unit behind it is another one, or none any more.
     IdentityMismatch,
     /// The checker found the logical unit not ready.
     NotReady,
@@ -135,9 +135,8 @@ pub enum Event {
         /// Which.
         path: PathId,
     },
-    /// After a login a path led to another logical unit: one of another name, serial number, device
-    /// type or block length, or of another size than the device has through its other paths. It is kept
-    /// out, and asked again, until it leads to the right one.
+    /// After a login a path led to another logical unit: one of another name, serial number or device
+    /// type, or none. It is kept out, and asked again, until it leads to the right one.
     IdentityMismatch {
         /// Which.
         path: PathId,

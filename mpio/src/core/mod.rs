@@ -67,10 +67,11 @@ use selector::{Candidate, Select};
 
 /// Whether a session that was opened leads to the logical unit of this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IdentityCheck {
     /// It is the same: by VPD page 83h above all.
     Verified,
-    /// It is another one, or one of another size.
+    /// It is another one, or none any more.
     Mismatch,
 }
 

@@ -1,11 +1,11 @@
 //! One info for a device with several paths.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use iscsi_client::device::DeviceInfo;
 
-use super::{job::Job, shared::State};
-use crate::{core::PathId, path::Path};
+use super::shared::State;
+use crate::path::Path;
 
 /// What the paths have in common. `None` if they disagree about what the device is.
 pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Option<DeviceInfo> {
@@ -43,31 +43,6 @@ pub(super) fn update<P: Path>(state: &mut State<P>) {
         return;
     }
     merged.generation = merged.generation.next();
-    let is_resized = merged.size != state.info.size;
     state.info = Arc::new(merged);
     state.news = true;
-    if is_resized {
-        // What was kept out for its size may fit now.
-        let members = state.members.iter_mut().flatten();
-        for member in members.filter(|member| member.up && !member.verified) {
-            member.verifying = false;
-            member.verification += 1;
-            state.jobs.push(Job::Verify(member.id));
-        }
-    }
-}
-
-/// Whether a path that has a new connection is as large as the device. Where no other path takes I/O nobody is left
-/// who could say that the device is not as large as this one finds it: it may have been resized since.
-pub(super) fn fits<P: Path>(state: &State<P>, now: Instant, id: PathId) -> bool {
-    let Some(member) = state.member(id) else {
-        return false;
-    };
-    let info = member.path.info();
-    if (info.size, info.block_size) == (state.info.size, state.info.block_size) {
-        return true;
-    }
-    let snapshot = state.core.snapshot(now);
-    let mut others = snapshot.paths().filter(|other| other.id != id);
-    !others.any(|other| other.down.is_none())
 }

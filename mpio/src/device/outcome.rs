@@ -40,7 +40,8 @@ fn failure_of(error: &Error) -> Failure {
             ErrorOutcome::Executed => Execution::Executed,
         },
         dead: error.is_dead(),
-        unsent: error.kind() == ErrorKind::Transport
+        // A late one reads so though it was its connection that ended.
+        unsent: matches!(error.kind(), ErrorKind::Transport | ErrorKind::Timeout)
             && error.outcome() == ErrorOutcome::NotExecuted,
         retry,
     }

@@ -19,7 +19,6 @@ use crate::support::{World, rows};
 
 rows! {
     h117_a_unit_that_is_another_one;
-    h117_a_unit_of_another_size_on_one_path;
     h117_a_path_to_another_unit;
 }
 
@@ -206,42 +205,4 @@ async fn h117_a_path_to_another_unit(world: &World) {
     for (number, change) in CHANGES.into_iter().enumerate() {
         refused(world, number, |lies| change.tell(lies)).await;
     }
-}
-
-/// The same with the right name: READ CAPACITY gives another size, or another block length.
-async fn h117_a_unit_of_another_size_on_one_path(world: &World) {
-    for (number, (last_lba, block_length)) in [
-        (0_u64, 512_u32),
-        (2046, 512),
-        (2048, 512),
-        (u64::from(u32::MAX) * 4, 512),
-        (255, 4096),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        refused(world, number, |lies| {
-            lies.about(cdb::READ_CAPACITY_16, move |_, truth| {
-                let mut bytes = truth.to_vec();
-                bytes[..8].copy_from_slice(&last_lba.to_be_bytes());
-                bytes[8..12].copy_from_slice(&block_length.to_be_bytes());
-                Told::Data(bytes)
-            });
-        })
-        .await;
-    }
-    // All of it has become larger, and one path hears of it by its new login: it is kept out no longer than until
-    // the other one has heard of it too.
-    let paths = TwoPaths::new(world, 10).await;
-    let client = async |device: &mpio::MultipathDevice| {
-        let seen = device.info().generation;
-        let mut events = device.events();
-        let bad = paths.bad_path(device).id;
-        paths.core.resize(0, 2 << 20);
-        device.path(bad).unwrap().session().reconnect();
-        assert_eq!(device.info_changed(seen).await.unwrap().size, 2 << 20);
-        comes_back(&mut events, bad).await;
-        device.read_bytes((2 << 20) - 512, 512).await.unwrap();
-    };
-    paths.lying(checked_often(), &Lies::default(), client).await;
 }
