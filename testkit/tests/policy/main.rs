@@ -1,7 +1,9 @@
-//! What holds for all of the source and for what it depends on: rows K-16 to K-25 of `docs/threat-model.md`.
+//! What holds for all of the source and for what it depends on: rows K-02 and K-16 to K-25 of
+//! `docs/threat-model.md`.
 
 mod dependencies;
 mod documents;
+mod secrets;
 mod source;
 
 use std::{
@@ -21,6 +23,28 @@ pub(crate) fn root() -> PathBuf {
 #[track_caller]
 pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All Rust files of the project, by path.
+pub(crate) fn rust_files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![root()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                left.push(path);
+            } else if name.ends_with(".rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let shown = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((shown, text));
+            }
+        }
+    }
+    assert!(found.len() > 200, "{}", found.len());
+    found.sort();
+    found
 }
 
 /// The lines of a section of a manifest, comments left out.
