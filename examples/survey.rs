@@ -200,7 +200,7 @@ impl Survey {
                 if answer.dropped > 0 {
                     let count = answer.dropped;
                     note(format_args!(
-                        "{portal} from {nic}: {count} malformed names or addresses left out"
+                        "{portal} from {nic}: {count} names or addresses left out that cannot be used"
                     ));
                 }
                 for target in answer.targets {

@@ -1,4 +1,7 @@
-//! No full feature phase without the authentication that was required.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| iscsi_proto::login::fuzz_login(data));
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> =
+    iscsi_fuzz_bodies::memory::ALLOCATOR;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| iscsi_fuzz_bodies::login(data));

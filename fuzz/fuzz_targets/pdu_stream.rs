@@ -1,7 +1,7 @@
-//! However a stream is cut into reads, the same PDUs come out; every header reads back as written.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    iscsi_proto::framing::fuzz_stream(data);
-    data.chunks(48).for_each(iscsi_proto::pdu::fuzz_roundtrip);
-});
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> =
+    iscsi_fuzz_bodies::memory::ALLOCATOR;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| iscsi_fuzz_bodies::pdu_stream(data));

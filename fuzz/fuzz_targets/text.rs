@@ -1,4 +1,7 @@
-//! `key=value` text: what is read, written and read again is the same.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| iscsi_proto::text::fuzz_text(data));
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> =
+    iscsi_fuzz_bodies::memory::ALLOCATOR;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| iscsi_fuzz_bodies::text(data));

@@ -117,7 +117,7 @@ impl Initiator {
             .with_require_chap(required);
         let Discovery { portal, bind, .. } = discovery;
         let options = discovery.options.as_ref().unwrap_or_else(|| self.options());
-        let loopback = options.redirect.loopback;
+        let policy = options.redirect.clone();
         let (session, driver) = self
             .open(
                 login,
@@ -133,10 +133,7 @@ impl Initiator {
         let text = answer.map_err(|error| fail(LoginFailure::Discovery(error)))?;
         let found = send_targets::parse(&text, bind.zone_at(portal).as_deref())
             .map_err(|e| fail(LoginFailure::Protocol(CoreError::Decode(e))))?;
-        if loopback || asked.to_canonical().is_loopback() {
-            return Ok(found);
-        }
-        Ok(found.without_loopback())
+        Ok(policy.reachable(asked, found))
     }
 }
 

@@ -44,6 +44,21 @@ pub const fn from_wire(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
+#[cfg(fuzzing)]
+static KEPT: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// From now on digests are judged in this process, as they are without `cfg(fuzzing)`: for targets that
+/// are about them, or whose input they protect.
+#[cfg(fuzzing)]
+pub fn keep() {
+    KEPT.store(true, core::sync::atomic::Ordering::Relaxed);
+}
+
+#[cfg(fuzzing)]
+pub(crate) fn kept() -> bool {
+    KEPT.load(core::sync::atomic::Ordering::Relaxed)
+}
+
 #[cfg(any(test, not(feature = "std")))]
 #[expect(clippy::indexing_slicing, reason = "256 entries, an index of 8 bits")]
 const TABLE: [u32; 256] = {

@@ -1,4 +1,6 @@
 //! How much memory a container holds, for those who add up what a session or a device holds.
+//!
+//! Not part of the API: the crates above this one count in the same way.
 
 #![expect(
     clippy::arithmetic_side_effects,

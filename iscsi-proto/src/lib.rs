@@ -43,6 +43,7 @@ pub mod connection;
 pub mod digest;
 pub mod error;
 pub mod framing;
+#[doc(hidden)]
 pub mod held;
 pub mod ids;
 pub mod login;

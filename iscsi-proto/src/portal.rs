@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -40,7 +40,25 @@ pub struct Portal {
     pub tpgt: Option<TargetPortalGroupTag>,
 }
 
+/// Whether an address can be that of one host: it is not unspecified, multicast or broadcast, also where
+/// IPv6 wraps IPv4 (`::ffff:0.0.0.0` leads to this host).
+#[must_use]
+pub fn may_be_a_host(addr: IpAddr) -> bool {
+    let addr = addr.to_canonical();
+    !addr.is_unspecified() && !addr.is_multicast() && addr != Ipv4Addr::BROADCAST
+}
+
 impl Host {
+    /// The address, where it is none that a resolver has to find.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Name(_) => None,
+            Self::V4(addr) => Some(addr.into()),
+            Self::V6 { addr, .. } => Some(addr.into()),
+        }
+    }
+
     /// Whether it is this host itself as far as can be told without asking a resolver: an address of the
     /// loopback, or `localhost` and what is below it (RFC 6761 section 6.3).
     #[must_use]

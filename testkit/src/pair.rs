@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     net::SocketAddr,
     ops::Range,
     sync::Arc,
@@ -88,6 +89,42 @@ impl Wire {
     }
 }
 
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Towards {
+    /// From the initiator.
+    Target,
+    /// From the target.
+    Initiator,
+}
+
+/// Something on the wire that changes what passes: gets each piece and gives on what it likes, which may be
+/// nothing, or what it kept of earlier ones.
+type Middlebox = Box<dyn FnMut(Towards, Vec<u8>) -> Vec<u8> + Send>;
+
+/// A wire has one, or none.
+#[derive(Default)]
+struct Between(Option<Middlebox>);
+
+impl Between {
+    fn pass(&mut self, towards: Towards, bytes: Vec<u8>) -> Vec<u8> {
+        match &mut self.0 {
+            Some(middlebox) => middlebox(towards, bytes),
+            None => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "a middlebox"
+        } else {
+            "nothing"
+        })
+    }
+}
+
 /// The memory of the commands under way, by tag.
 #[derive(Debug, Default)]
 struct Memory(BTreeMap<InitiatorTaskTag, Vec<u8>>);
@@ -130,6 +167,7 @@ pub struct Pair {
     config: PairConfig,
     to_target: Wire,
     to_initiator: Wire,
+    between: Between,
 }
 
 impl Pair {
@@ -186,7 +224,16 @@ impl Pair {
             config,
             to_target: Wire::default(),
             to_initiator: Wire::default(),
+            between: Between::default(),
         })
+    }
+
+    /// From now on `middlebox` sees each piece that is sent and says what goes on in its place.
+    pub fn set_middlebox(
+        &mut self,
+        middlebox: impl FnMut(Towards, Vec<u8>) -> Vec<u8> + Send + 'static,
+    ) {
+        self.between = Between(Some(Box::new(middlebox)));
     }
 
     /// The present.
@@ -294,6 +341,7 @@ impl Pair {
             let piece = answer[..n].to_vec();
             self.target.transmitted(n);
             let delay = self.rng.duration(&self.config.latency);
+            let piece = self.between.pass(Towards::Initiator, piece);
             self.to_initiator.send(self.now, delay, piece);
             moved = true;
         }
@@ -325,6 +373,7 @@ impl Pair {
         }
         let n = bytes.len();
         let delay = self.rng.duration(&self.config.latency);
+        let bytes = self.between.pass(Towards::Target, bytes);
         self.to_target.send(self.now, delay, bytes);
         match self.session.handle_transmitted(self.now, n) {
             Ok(()) => Ok(true),

@@ -289,7 +289,8 @@ const fn not_ready(code: AdditionalSenseCode) -> Disposition {
 fn unit_attention(code: AdditionalSenseCode, class: CommandClass) -> Verdict {
     let retry = again(
         Budget::Attention,
-        refused(ErrorKind::Refused, Retry::SamePath),
+        // A nexus that has nothing else to say may be the only one.
+        refused(ErrorKind::Refused, Retry::OtherPath),
     );
     let disposition = match (code.0, code.1) {
         (0x2a, 0x03 | 0x05) if class == CommandClass::Write => {

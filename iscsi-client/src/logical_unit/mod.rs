@@ -3,6 +3,7 @@
 mod classify;
 mod command;
 mod events;
+mod identity;
 mod info_cell;
 mod io;
 mod list;
@@ -20,9 +21,8 @@ use std::{
 
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
-use iscsi_proto::{
-    planted::Bug,
-    scsi::{Cdb, Lun, StandardInquiry, vpd::DeviceIdentification},
+use iscsi_proto::scsi::{
+    Cdb, Lun, StandardInquiry, inquiry::Peripheral, vpd::DeviceIdentification,
 };
 pub use options::LogicalUnitOptions;
 pub use recall::Recall;
@@ -64,6 +64,8 @@ pub struct LogicalUnit {
 struct Inner {
     commander: Commander,
     inquiry: StandardInquiry,
+    /// What is compared after a login.
+    peripheral: Peripheral,
     identification: DeviceIdentification,
     identity: Option<LogicalUnitIdentity>,
     info: InfoCell,
@@ -71,14 +73,6 @@ struct Inner {
     plain_port_groups: AtomicBool,
     /// One looks at what has changed, the others wait for the answer.
     attending: Mutex<()>,
-}
-
-/// The source of a [`ErrorKind::WrongUnit`] error.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the identity was {was}, and is {now} now")]
-struct IdentityChanged {
-    was: Arc<str>,
-    now: Arc<str>,
 }
 
 /// The source of a [`ErrorKind::WrongUnit`] error of a unit that was formatted anew.
@@ -125,6 +119,7 @@ impl LogicalUnit {
             inner: Arc::new(Inner {
                 commander,
                 inquiry: probed.inquiry,
+                peripheral: probed.peripheral,
                 identification: probed.identification,
                 identity: probed.identity,
                 info: InfoCell::new(probed.info),
@@ -229,12 +224,15 @@ impl LogicalUnit {
         self.inner.commander.quirks
     }
 
-    /// Reads the identification page again and compares. After a re-login this belongs before the
-    /// first write: the target may serve something else under this LUN now.
+    /// Reads again what kind of device it is, its name and its block length, and compares; the size is
+    /// read with them. The serial number is compared too where the name is none that is assigned world
+    /// wide. After a re-login this belongs before the first write: the target may serve something else
+    /// under this LUN now.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongUnit`] if the identity is another one, or those of the session.
+    /// [`ErrorKind::WrongUnit`] if one of them is another one, [`ErrorKind::NoSuchUnit`] if there is
+    /// no unit any more, or those of the session.
     ///
     /// # Cancel safety
     ///
@@ -242,7 +240,7 @@ impl LogicalUnit {
     pub async fn verify_identity(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.inner.info.with(|_| Ok(()))?;
         let commander = &self.inner.commander;
-        commander.mark_stale(stale::IDENTITY);
+        commander.mark_stale(stale::IDENTITY | stale::CAPACITY);
         self.attend(commander.deadline(timeout)).await
     }
 
@@ -293,26 +291,6 @@ impl LogicalUnit {
             inner.info.update(|info| geometry.apply(info));
         }
         Ok(())
-    }
-
-    async fn compare_identity(&self, deadline: Instant) -> Result<(), Error> {
-        let inner = &*self.inner;
-        // Without a name at opening there is nothing to compare.
-        let Some(was) = &inner.identity else {
-            return Ok(());
-        };
-        if planted::planted(self.session()).has(Bug::IdentityUnchecked) {
-            return Ok(());
-        }
-        let page = inner.commander.device_identification(deadline).await?;
-        let now = page.logical_unit_identity();
-        if now.as_ref() == Some(was) {
-            return Ok(());
-        }
-        Err(wrong_unit().with_source(IdentityChanged {
-            was: open::display(Some(was)),
-            now: open::display(now.as_ref()),
-        }))
     }
 }
 

@@ -8,7 +8,7 @@ use iscsi_proto::{
     scsi::{
         Capacity, Cdb, DiskModes, LogicalUnitIdentity, ReadCapacity10, ReadCapacity16,
         StandardInquiry,
-        inquiry::{PeripheralDeviceType, PeripheralQualifier},
+        inquiry::{Peripheral, PeripheralDeviceType, PeripheralQualifier},
         vpd::{
             self, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification,
             LogicalBlockProvisioning, RotationRate, SupportedPages, UnitSerialNumber,
@@ -31,11 +31,16 @@ use crate::{
 const PAGE_LENGTH: u16 = 512;
 /// The longest page that is believed. Identification pages of big arrays have a few KiB.
 const MAX_PAGE_LENGTH: u16 = 16 << 10;
+/// How often a unit is asked who it is that becomes another one each time.
+const MAX_PROBES: u32 = 8;
 
 /// What a unit said of itself.
 #[derive(Debug)]
 pub(super) struct Probed {
     pub(super) inquiry: StandardInquiry,
+    /// As the page with its name says it, which not all fill in as they should; without a name, as standard
+    /// INQUIRY data says it.
+    pub(super) peripheral: Peripheral,
     pub(super) identification: DeviceIdentification,
     pub(super) identity: Option<LogicalUnitIdentity>,
     pub(super) info: DeviceInfo,
@@ -66,13 +71,14 @@ impl Commander {
     /// before and after that would be the identity of no unit at all. Ends by the time for opening.
     pub(super) async fn probe(&self) -> Result<Probed, Error> {
         let deadline = self.deadline(Some(self.options.open_timeout));
-        loop {
+        for _ in 0..MAX_PROBES {
             let probed = self.probe_once(deadline).await?;
             // INQUIRY reports no unit attention (SPC-4 section 6.6.1); READ CAPACITY after it does.
             if self.stale() & stale::IDENTITY == 0 {
                 return Ok(probed);
             }
         }
+        Err(Error::not_executed(ErrorKind::WrongUnit))
     }
 
     /// INQUIRY, TEST UNIT READY, the pages, the capacity. TEST UNIT READY comes early to collect the
@@ -82,15 +88,12 @@ impl Commander {
         self.test_unit_ready(deadline).await?;
         self.take_stale();
         let pages = self.supported_pages(deadline).await?;
-        let identification = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
+        let (peripheral, identification) = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
             true => self.device_identification(deadline).await?,
-            false => DeviceIdentification::default(),
+            false => (inquiry.peripheral, DeviceIdentification::default()),
         };
         let serial = match pages.contains(vpd::UNIT_SERIAL_NUMBER) {
-            true => {
-                let page = self.page(vpd::UNIT_SERIAL_NUMBER, deadline).await?;
-                Some(UnitSerialNumber::parse(&page).map_err(malformed)?)
-            }
+            true => Some(self.serial(deadline).await?),
             false => None,
         };
         let limits = match pages.contains(vpd::BLOCK_LIMITS) {
@@ -134,24 +137,35 @@ impl Commander {
         }
         info.identity = Identity {
             wwid: identity.as_ref().map(|name| name.to_string().into()),
-            serial: serial.map(|serial| serial.to_string().into()),
+            serial: serial.map(Into::into),
             vendor: inquiry.vendor.to_string().into(),
             product: inquiry.product.to_string().into(),
             revision: inquiry.revision.to_string().into(),
         };
         Ok(Probed {
             inquiry,
+            peripheral: match identity {
+                Some(_) => peripheral,
+                None => inquiry.peripheral,
+            },
             identification,
             identity,
             info,
         })
     }
 
-    async fn inquiry(&self, deadline: Instant) -> Result<StandardInquiry, Error> {
+    pub(super) async fn standard_inquiry(
+        &self,
+        deadline: Instant,
+    ) -> Result<StandardInquiry, Error> {
         // 36 bytes is what every version of the standard has, and more confuses the oldest devices.
         let cdb = Cdb::inquiry(StandardInquiry::LEN as u16);
         let data = self.data_in(cdb, StandardInquiry::LEN, deadline).await?;
-        let inquiry = StandardInquiry::parse(&data).map_err(malformed)?;
+        StandardInquiry::parse(&data).map_err(malformed)
+    }
+
+    async fn inquiry(&self, deadline: Instant) -> Result<StandardInquiry, Error> {
+        let inquiry = self.standard_inquiry(deadline).await?;
         if inquiry.peripheral.qualifier != PeripheralQualifier::Connected {
             return Err(Error::not_executed(ErrorKind::NoSuchUnit));
         }
@@ -181,12 +195,23 @@ impl Commander {
         }
     }
 
+    /// The page, and what kind of device it says this is.
     pub(super) async fn device_identification(
         &self,
         deadline: Instant,
-    ) -> Result<DeviceIdentification, Error> {
+    ) -> Result<(Peripheral, DeviceIdentification), Error> {
         let page = self.page(vpd::DEVICE_IDENTIFICATION, deadline).await?;
-        DeviceIdentification::parse(&page).map_err(malformed)
+        let identification = DeviceIdentification::parse(&page).map_err(malformed)?;
+        // A page that is parsed has a first byte.
+        let first = page.first().copied().unwrap_or_default();
+        Ok((Peripheral::from_byte(first), identification))
+    }
+
+    /// The serial number, fit to be shown.
+    pub(super) async fn serial(&self, deadline: Instant) -> Result<String, Error> {
+        let page = self.page(vpd::UNIT_SERIAL_NUMBER, deadline).await?;
+        let serial = UnitSerialNumber::parse(&page).map_err(malformed)?;
+        Ok(serial.to_string())
     }
 
     /// A vital product data page, whole as far as it is not absurdly long.

@@ -25,6 +25,8 @@ use crate::{
 const GROUPS_LENGTH: u32 = 1024;
 /// The longest list that is believed.
 const MAX_GROUPS_LENGTH: u32 = 64 << 10;
+/// How often a list that has grown meanwhile is asked for again.
+const TRIES: u32 = 4;
 
 impl LogicalUnit {
     /// Asks for the target port groups and their asymmetric access states (REPORT TARGET PORT GROUPS,
@@ -53,6 +55,7 @@ impl LogicalUnit {
         let deadline = commander.deadline(timeout);
         let plain = &self.inner.plain_port_groups;
         let mut length = GROUPS_LENGTH;
+        let mut tries = 1;
         loop {
             let extended = !plain.load(Ordering::Relaxed);
             let cdb = TargetPortGroups::cdb(extended, length);
@@ -66,10 +69,11 @@ impl LogicalUnit {
             };
             let groups = TargetPortGroups::parse(&data).map_err(malformed)?;
             let needed = groups.needed_length().min(MAX_GROUPS_LENGTH);
-            if !groups.truncated || needed <= length {
+            if !groups.truncated || needed <= length || tries == TRIES {
                 return Ok(groups);
             }
             length = needed;
+            tries += 1;
         }
     }
 

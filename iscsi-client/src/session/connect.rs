@@ -284,7 +284,11 @@ async fn connect(
             hop: hops.saturating_add(1),
         };
         let seen = |known: &Portal| (&known.host, known.port) == (&to.host, to.port);
-        let failure = if !policy.allows(&redirection) {
+        // A name is looked at when it is resolved; an address before anybody is asked for credentials
+        // on its account.
+        let addressed = to.host.address();
+        let is_reached = addressed.is_none_or(|to| policy.reaches(address, to));
+        let failure = if !is_reached || !policy.allows(&redirection) {
             LoginFailure::RedirectRefused { to }
         } else if seen(&portal) || redirections.iter().any(|hop| seen(&hop.from)) {
             LoginFailure::RedirectLoop

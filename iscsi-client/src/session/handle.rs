@@ -221,15 +221,20 @@ impl Session {
     }
 
     /// Asks the target of this session where it listens (an empty `SendTargets`, RFC 7143 appendix C):
-    /// its portals and their groups, in as many PDUs as it takes.
+    /// its portals and their groups, in as many PDUs as it takes. Addresses on the loopback are left out as
+    /// [`RedirectPolicy::loopback`](super::RedirectPolicy::loopback) says.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Protocol`] for an answer that is none or too long; others as for a ping.
     pub async fn send_targets(&self) -> Result<Discovered, Error> {
         let text = self.text(b"SendTargets=\0".to_vec()).await?;
-        send_targets::parse(&text, self.bind().zone_at(self.portal()).as_deref())
-            .map_err(|error| Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error))
+        let found = send_targets::parse(&text, self.bind().zone_at(self.portal()).as_deref())
+            .map_err(|error| {
+                Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error)
+            })?;
+        let asked = self.login().address.ip();
+        Ok(self.options().redirect.reachable(asked, found))
     }
 
     pub(crate) fn text(&self, text: Vec<u8>) -> Text {

@@ -1,12 +1,11 @@
 //! Targets that are elsewhere (RFC 7143 section 11.13.5, statuses 0101 and 0102).
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use iscsi_proto::portal::Portal;
+use iscsi_proto::{
+    portal::{Portal, may_be_a_host},
+    text::send_targets::Discovered,
+};
 
 /// One redirection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +98,16 @@ impl RedirectPolicy {
     /// Whether who answered at `from` may have us connect to `to`.
     pub(super) fn reaches(&self, from: IpAddr, to: IpAddr) -> bool {
         let (from, to) = (from.to_canonical(), to.to_canonical());
-        let is_nobody = to.is_unspecified() || to.is_multicast() || to == Ipv4Addr::BROADCAST;
-        !is_nobody && (!to.is_loopback() || from.is_loopback() || self.loopback)
+        may_be_a_host(to) && (!to.is_loopback() || from.is_loopback() || self.loopback)
+    }
+
+    /// An answer to SendTargets without the addresses to which who answered at `from` may not have us
+    /// connect.
+    pub(crate) fn reachable(&self, from: IpAddr, found: Discovered) -> Discovered {
+        if self.loopback || from.to_canonical().is_loopback() {
+            return found;
+        }
+        found.without_loopback()
     }
 }
 

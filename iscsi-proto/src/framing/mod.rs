@@ -27,5 +27,5 @@ pub use data_ref::{DataRef, DataStore};
 pub use receive::{Destination, Receiver, ReceiverConfig, RecvPlan, Step};
 pub use transmit::{TransmitPiece, TransmitPieces, TransmitPlan};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 pub use receive::fuzz_stream;

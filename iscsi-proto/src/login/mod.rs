@@ -27,7 +27,7 @@ mod chap;
 mod config;
 mod credentials;
 mod explain;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 mod fuzz;
 mod inbox;
 mod logged_in;
@@ -41,7 +41,7 @@ pub use credentials::{
     Authentication, ChapAlgorithm, ChapCredentials, CredentialError, TargetCredentials,
 };
 pub use explain::explain;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 pub use fuzz::fuzz_login;
 pub use logged_in::LoggedIn;
 pub use machine::{Login, LoginOutcome};

@@ -18,7 +18,7 @@ mod async_message;
 mod bhs;
 mod data_in;
 mod data_out;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 mod fuzzing;
 mod login;
 mod logout;
@@ -41,7 +41,7 @@ pub use async_message::{AsyncEvent, AsyncMessage};
 pub use bhs::Bhs;
 pub use data_in::DataIn;
 pub use data_out::DataOut;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 pub use fuzzing::fuzz_roundtrip;
 pub use login::{LoginRequest, LoginResponse, Stage};
 pub use logout::{LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode};

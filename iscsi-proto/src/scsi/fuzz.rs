@@ -1,5 +1,14 @@
 //! All parsers of SCSI structures over the same bytes, with what must hold for any input.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        reason = "the body of a fuzz target: its panic is what says that an oracle does not hold"
+    )
+)]
+
 use alloc::string::ToString;
 
 use super::inquiry::Peripheral;

@@ -6,7 +6,7 @@
 pub mod capacity;
 pub mod cdb;
 mod field;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 mod fuzz;
 pub mod inquiry;
 pub mod lun;
@@ -21,7 +21,7 @@ pub mod vpd;
 
 pub use capacity::{Capacity, ReadCapacity10, ReadCapacity16};
 pub use cdb::{Cdb, Command};
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 pub use fuzz::fuzz_all;
 pub use inquiry::StandardInquiry;
 pub use lun::Lun;

@@ -103,6 +103,18 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Texts are the only events that can be long; the others hold what a PDU had at most.
+    fn held_bytes(&self) -> u64 {
+        match self {
+            Self::TextDone {
+                result: Ok(text), ..
+            } => text.held_bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// The events that wait to be polled, in order.
 ///
 /// Nearly all of them say that a command went well, and an [`Event`] is large for the sake of the
@@ -152,9 +164,12 @@ impl Events {
         });
     }
 
-    /// Each boxed event counts as the box it is; what it holds in its turn is bounded by a PDU.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.0.held_bytes()
+        let boxed = self.0.iter().map(|waiting| match waiting {
+            Waiting::Answered { .. } => 0,
+            Waiting::Other(event) => size_of::<Event>() as u64 + event.held_bytes(),
+        });
+        self.0.held_bytes() + boxed.sum::<u64>()
     }
 
     #[inline]

@@ -10,7 +10,7 @@
 
 pub mod binary;
 pub mod codec;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 mod fuzz;
 pub mod keys;
 pub mod negotiate;
@@ -18,7 +18,7 @@ pub mod offer;
 pub mod parameters;
 pub mod send_targets;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "__fuzz"))]
 pub use fuzz::fuzz_text;
 pub use keys::{Key, SessionType};
 pub use offer::{DigestOffer, OfferError, OperationalOffer, TaskReportingOffer};

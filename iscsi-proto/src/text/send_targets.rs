@@ -15,7 +15,7 @@ use alloc::{
 use crate::{
     error::DecodeError,
     name::{IscsiName, NameError},
-    portal::{Host, Portal},
+    portal::{Host, Portal, may_be_a_host},
     text::{codec::Pairs, keys::Key},
 };
 
@@ -24,8 +24,9 @@ use crate::{
 pub struct DiscoveredTarget {
     /// Its name.
     pub name: IscsiName,
-    /// Its portals in the order of the answer, each once. Empty when the target sent none: then it
-    /// listens on the portal that was asked.
+    /// Its portals in the order of the answer, each once. Empty when the target sent none that can be
+    /// used: then the portal that was asked is the one to try. It is that of the target for certain if
+    /// [`Discovered::skipped`] has nothing of it.
     pub portals: Vec<Portal>,
 }
 
@@ -202,11 +203,9 @@ fn portal(value: &str, link: Option<&str>) -> Result<Portal, SkipReason> {
     let mut portal: Portal = value.parse().map_err(|_| SkipReason::Address)?;
     match &mut portal.host {
         Host::Name(_) => {}
-        Host::V4(addr) if addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast() => {
-            return Err(SkipReason::NotUnicast);
-        }
+        Host::V4(addr) if !may_be_a_host((*addr).into()) => return Err(SkipReason::NotUnicast),
         Host::V4(_) => {}
-        Host::V6 { addr, .. } if addr.is_unspecified() || addr.is_multicast() => {
+        Host::V6 { addr, .. } if !may_be_a_host((*addr).into()) => {
             return Err(SkipReason::NotUnicast);
         }
         Host::V6 { addr, zone } => {
@@ -266,7 +265,8 @@ mod tests {
     #[test]
     fn an_address_that_leads_nowhere_is_skipped_and_the_others_are_kept() {
         let text = "TargetName=iqn.2001-04.com.example:a\0TargetAddress=[fe80::1]:3260,1\0\
-            TargetAddress=0.0.0.0:3260,1\0TargetAddress=[ff02::1],1\0TargetAddress=224.0.0.1\0\
+            TargetAddress=0.0.0.0:3260,1\0TargetAddress=[ff02::1],1\0TargetAddress=224.0.0.1\0TargetAddress=[::ffff:0.0.0.0]:3260,1\0\
+            TargetAddress=[::ffff:224.0.0.1]:3260\0TargetAddress=[::ffff:255.255.255.255]:3260\0\
             TargetAddress=10.0.0.1:3260,7\0TargetAddress=a b\0TargetAddress=[fe80::2%eth1],1\0\
             TargetName=iqn.2001-04.com.example:\u{7}\0TargetAddress=10.0.0.2\0";
         let found = parse(text.as_bytes(), None).unwrap();
@@ -284,6 +284,9 @@ mod tests {
                 ("0.0.0.0:3260,1", S::NotUnicast),
                 ("[ff02::1],1", S::NotUnicast),
                 ("224.0.0.1", S::NotUnicast),
+                ("[::ffff:0.0.0.0]:3260,1", S::NotUnicast),
+                ("[::ffff:224.0.0.1]:3260", S::NotUnicast),
+                ("[::ffff:255.255.255.255]:3260", S::NotUnicast),
                 ("a b", S::Address),
                 (
                     "iqn.2001-04.com.example:\\u{7}",
@@ -296,7 +299,7 @@ mod tests {
         let found = parse(text.as_bytes(), Some("veth0")).unwrap();
         let first = found.targets[0].portals[0].to_string();
         assert_eq!(first, "[fe80::1%veth0]:3260,1", "the link that was asked");
-        assert_eq!(found.dropped, 6);
+        assert_eq!(found.dropped, 9);
     }
 
     #[test]

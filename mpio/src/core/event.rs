@@ -26,7 +26,7 @@ pub enum DownReason {
     NexusTaken,
     /// The core had it closed.
     Fenced,
-    /// The logical unit behind it is another one.
+    /// The logical unit behind it is another one, or has another size than the device.
     IdentityMismatch,
     /// The checker found the logical unit not ready.
     NotReady,
@@ -135,8 +135,9 @@ pub enum Event {
         /// Which.
         path: PathId,
     },
-    /// After a login a path led to another logical unit. It is kept out until a later login shows
-    /// the right one.
+    /// After a login a path led to another logical unit: one of another name, serial number, device
+    /// type or block length, or of another size than the device has through its other paths. It is kept
+    /// out, and asked again, until it leads to the right one.
     IdentityMismatch {
         /// Which.
         path: PathId,

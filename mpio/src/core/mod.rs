@@ -68,9 +68,9 @@ use selector::{Candidate, Select};
 /// Whether a session that was opened leads to the logical unit of this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IdentityCheck {
-    /// VPD page 83h names the same logical unit.
+    /// It is the same: by VPD page 83h above all.
     Verified,
-    /// It names another one.
+    /// It is another one, or one of another size.
     Mismatch,
 }
 

@@ -348,9 +348,14 @@ impl<P: Path> MultipathDriver<P> {
                 member.verified = false;
                 return None;
             }
-            let Ok((identity, registered)) = result else {
+            let Ok((mut identity, mut registered)) = result else {
                 return Some(VERIFY_PAUSE);
             };
+            // The same name and another size, as when it wants to join (`JoinError::OtherSize`).
+            if identity == IdentityCheck::Verified && !info::fits(state, now, id) {
+                (identity, registered) = (IdentityCheck::Mismatch, None);
+            }
+            let member = state.member_mut(id)?;
             member.verified = identity == IdentityCheck::Verified;
             let mut again = (!member.verified).then_some(MISMATCH_PAUSE);
             let failures = &mut member.key_failures;

@@ -1,11 +1,11 @@
 //! One info for a device with several paths.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use iscsi_client::device::DeviceInfo;
 
-use super::shared::State;
-use crate::path::Path;
+use super::{job::Job, shared::State};
+use crate::{core::PathId, path::Path};
 
 /// What the paths have in common. `None` if they disagree about what the device is.
 pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Option<DeviceInfo> {
@@ -28,19 +28,46 @@ pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Opti
     Some(merged)
 }
 
-/// Looks at the infos of all paths again. A new size counts only once every path with a connection
-/// tells it: a device that has grown on one controller and not yet on the other is as small as before.
+/// Looks at the infos of all paths again. A new size counts only once every path in use tells it: a device that has
+/// grown on one controller and not yet on the other is as small as before. One that is kept out has no say.
 pub(super) fn update<P: Path>(state: &mut State<P>) {
-    let up = state.members.iter().flatten().filter(|member| member.up);
-    let infos: Vec<_> = up.map(|member| member.path.info()).collect();
+    let in_use = state.members.iter().flatten();
+    let in_use = in_use.filter(|member| member.up && member.verified);
+    let infos: Vec<_> = in_use.map(|member| member.path.info()).collect();
     let Some(mut merged) = merge(infos.iter().map(|info| &**info)) else {
         return;
     };
     merged.generation = state.info.generation;
     merged.identity = state.info.identity.clone();
-    if merged != *state.info {
-        merged.generation = merged.generation.next();
-        state.info = Arc::new(merged);
-        state.news = true;
+    if merged == *state.info {
+        return;
     }
+    merged.generation = merged.generation.next();
+    let is_resized = merged.size != state.info.size;
+    state.info = Arc::new(merged);
+    state.news = true;
+    if is_resized {
+        // What was kept out for its size may fit now.
+        let members = state.members.iter_mut().flatten();
+        for member in members.filter(|member| member.up && !member.verified) {
+            member.verifying = false;
+            member.verification += 1;
+            state.jobs.push(Job::Verify(member.id));
+        }
+    }
+}
+
+/// Whether a path that has a new connection is as large as the device. Where no other path takes I/O nobody is left
+/// who could say that the device is not as large as this one finds it: it may have been resized since.
+pub(super) fn fits<P: Path>(state: &State<P>, now: Instant, id: PathId) -> bool {
+    let Some(member) = state.member(id) else {
+        return false;
+    };
+    let info = member.path.info();
+    if (info.size, info.block_size) == (state.info.size, state.info.block_size) {
+        return true;
+    }
+    let snapshot = state.core.snapshot(now);
+    let mut others = snapshot.paths().filter(|other| other.id != id);
+    !others.any(|other| other.down.is_none())
 }

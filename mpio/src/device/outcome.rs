@@ -25,6 +25,8 @@ fn failure_of(error: &Error) -> Failure {
     let retry = match error.retry() {
         // For the path it is the end; for the device it is one path less.
         _ if error.kind() == ErrorKind::Closed => Retry::OtherPath,
+        // It fits the device, so this path finds another size than the others.
+        _ if matches!(error.kind(), ErrorKind::OutOfRange { .. }) => Retry::OtherPath,
         ErrorRetry::Never => Retry::Never,
         ErrorRetry::SamePath => Retry::SamePath,
         ErrorRetry::OtherPath => Retry::OtherPath,

@@ -24,4 +24,5 @@ mod single_writer;
 mod snapshot;
 mod suspicion;
 mod unit_reset;
+mod walk;
 mod write_fence;

@@ -7,7 +7,8 @@
 //!   the [`Complaints`] if it is wrong.
 //! * **the strict target** ([`crate::target`]), to which everything is passed on and which judges it,
 //!   until something goes by that the test [waits for](Peer::relay_until): that PDU is then in the
-//!   test's hands, to be changed, kept back, or doubled.
+//!   test's hands, to be changed, kept back, or doubled. Answers to SCSI commands can be changed
+//!   [without holding them](Peer::relay_lying).
 //!
 //! The numbers of the sequences (StatSN, ExpCmdSN, MaxCmdSN) are kept by the peer in both cases, so that a
 //! test names only what it wants to be wrong.
@@ -19,6 +20,7 @@ mod behind;
 mod end;
 mod frame;
 mod judge;
+mod lie;
 mod login;
 mod numbers;
 mod peer;
@@ -29,6 +31,7 @@ mod terms;
 pub use end::End;
 pub use frame::{Digests, Frame, Malformed};
 pub use judge::Complaints;
+pub use lie::Told;
 pub use login::LoginExchange;
 pub use peer::Peer;
 pub use relay::Held;

@@ -167,7 +167,10 @@ fn k20_the_libraries_leave_the_process_alone() {
             {
                 for cell in ["Mutex", "RwLock", "Atomic", "Cell"] {
                     assert!(
-                        !line.contains(cell) || line.contains("'static "),
+                        !line.contains(cell)
+                            || line.contains("'static ")
+                            // Of `cfg(fuzzing)`: whether that process judges digests.
+                            || (path == "iscsi-proto/src/digest.rs" && line.contains("KEPT")),
                         "{path}: {line}"
                     );
                 }

@@ -30,25 +30,42 @@ fn it_is_what_it_was_however_many_commands_there_were() {
     assert_eq!(h.session.stats().held_bytes, held);
 }
 
+fn answer(h: &mut Harness, itt: InitiatorTaskTag, is_final: bool) -> TextResponse {
+    TextResponse {
+        is_final,
+        cont: !is_final,
+        lun: Lun::ZERO,
+        itt,
+        ttt: TargetTransferTag(if is_final { u32::MAX } else { 1 }),
+        stat_sn: h.next_stat_sn(),
+        exp_cmd_sn: CmdSn(CMD_SN),
+        max_cmd_sn: CmdSn(h.max_cmd_sn),
+        data_segment_length: 0,
+    }
+}
+
 #[test]
 fn a_text_counts_until_it_was_polled() {
     let mut h = Harness::new();
     let before = h.session.stats().held_bytes;
     let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
     h.sent();
-    let more = TextResponse {
-        is_final: false,
-        cont: true,
-        lun: Lun::ZERO,
-        itt,
-        ttt: TargetTransferTag(1),
-        stat_sn: h.next_stat_sn(),
-        exp_cmd_sn: CmdSn(CMD_SN),
-        max_cmd_sn: CmdSn(h.max_cmd_sn),
-        data_segment_length: 0,
-    };
     let part = vec![b'a'; 60_000];
+    let more = answer(&mut h, itt, false);
     h.feed(more.emit(), &part).unwrap();
     let during = h.session.stats().held_bytes;
     assert!(during >= before + 60_000, "{during} after {before}");
+    h.sent();
+    let last = answer(&mut h, itt, true);
+    h.feed(last.emit(), &part).unwrap();
+    let whole = h.session.stats().held_bytes;
+    assert!(whole >= before + 120_000, "{whole} after {before}");
+    let events = h.events();
+    assert!(
+        matches!(&events[..], [Event::TextDone { result: Ok(text), .. }] if text.len() == 120_000),
+        "{events:?}"
+    );
+    let after = h.session.stats().held_bytes;
+    // The receiver keeps a small buffer for the next one.
+    assert!(after < before + 8192, "{after} after {before}");
 }

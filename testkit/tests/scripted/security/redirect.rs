@@ -1,11 +1,19 @@
 //! Where a target may send us (K-13; RFC 7143 sections 11.13.5 and appendix C).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
 
 use futures_util::future::{FutureExt as _, join};
-use iscsi_client::{bind::Bind, error::LoginFailure, session::SessionOptions};
+use iscsi_client::{
+    bind::Bind,
+    credentials::{CredentialFailure, CredentialProvider, CredentialRequest},
+    error::LoginFailure,
+    session::SessionOptions,
+};
 use iscsi_proto::{
     LoginStatus,
+    login::Authentication,
     pdu::TextRequest,
     portal::Portal,
     text::send_targets::{Discovered, SkipReason},
@@ -22,6 +30,7 @@ rows! {
     k13_a_redirection_to_the_loopback;
     k13_a_portal_on_the_loopback_may_stay_there;
     k13_a_name_that_leads_to_the_loopback_later;
+    k13_what_a_session_asks_for_its_target_is_looked_at_too;
     k13_send_targets_with_addresses_of_the_loopback;
 }
 
@@ -44,6 +53,23 @@ async fn is_refused(world: &World, options: SessionOptions, address: &str) {
     }
     assert_eq!(*error.portal(), world.portal().into(), "who is to blame");
     assert!(!error.is_transient());
+}
+
+/// Knows of the portal that was configured, and of no other.
+#[derive(Debug)]
+struct Guard(Portal);
+
+#[async_trait]
+impl CredentialProvider for Guard {
+    async fn credentials(
+        &self,
+        request: &CredentialRequest,
+    ) -> Result<Authentication, CredentialFailure> {
+        match request.portal == self.0 {
+            true => Ok(Authentication::None),
+            false => Err(format!("asked about {}", request.portal).into()),
+        }
+    }
 }
 
 /// What is no host's address, also where everything else is allowed, and from the loopback too.
@@ -81,6 +107,10 @@ async fn k13_a_redirection_to_the_loopback(world: &World) {
     ] {
         is_refused(world, SessionOptions::default(), address).await;
     }
+    // And nobody is asked for credentials on account of an address that is refused.
+    let mut options = SessionOptions::default();
+    options.credentials = Some(Arc::new(Guard(world.portal().into())));
+    is_refused(world, options, "127.0.0.1:3260").await;
     // A name that leads to both: to the other one only.
     let other = world.case(0).await;
     world.add_host("both.example", &[loopback, other.portal().ip()]);
@@ -178,6 +208,38 @@ async fn discovers(world: &World, options: SessionOptions, text: &str) -> Discov
     let portal = world.portal().into();
     let (found, ()) = join(initiator.discover(&portal, &Bind::Any), script).await;
     found.unwrap()
+}
+
+/// Asked in a session of the target itself: the same.
+async fn k13_what_a_session_asks_for_its_target_is_looked_at_too(world: &World) {
+    let (mut peer, session) = {
+        let script = async {
+            let mut peer = world.accept().await;
+            peer.log_in(&[]).await.unwrap();
+            peer
+        };
+        let initiator = world.initiator();
+        let (peer, session) = join(script, initiator.connect_spawned(&world.to())).await;
+        (peer, session.unwrap())
+    };
+    let text = format!(
+        "TargetName={TARGET}\0TargetAddress=127.0.0.1:3260,1\0TargetAddress=10.9.9.9:3260,1\0\
+         TargetAddress=[::ffff:0.0.0.0]:3260,1\0"
+    );
+    let script = async {
+        let (request, _) = peer.hear_pdu::<TextRequest>().await.unwrap();
+        peer.say(Say::text(request.itt), text).await.unwrap();
+    };
+    let (found, ()) = join(session.send_targets(), script).await;
+    let found = found.unwrap();
+    let reasons: Vec<_> = found.skipped.iter().map(|left| left.reason).collect();
+    if world.is_simulated() {
+        let portals = &found.targets[0].portals;
+        assert_eq!(portals[..], ["10.9.9.9:3260,1".parse().unwrap()]);
+        assert_eq!(reasons, [SkipReason::NotUnicast, SkipReason::Loopback]);
+    } else {
+        assert_eq!(reasons, [SkipReason::NotUnicast]);
+    }
 }
 
 /// Told, with the reason; and kept where the portal is on the loopback itself, or the caller wants it.
