@@ -59,8 +59,8 @@ pub(crate) fn section(manifest: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// All Rust files of a crate's library, by path, without their comments and without the modules of tests at
-/// their ends.
+/// All Rust files of a crate's library, by path, without their comments, without the modules of tests at their
+/// ends, and without the bodies of fuzz targets, which no user builds.
 pub(crate) fn sources(library: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut left = vec![root().join(library).join("src")];
@@ -72,7 +72,10 @@ pub(crate) fn sources(library: &str) -> Vec<(String, String)> {
                 if name != "tests" {
                     left.push(path);
                 }
-            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+            } else if name.ends_with(".rs")
+                && !name.ends_with("tests.rs")
+                && !["fuzz.rs", "fuzzing.rs"].contains(&name)
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 let code: Vec<&str> = text
                     .lines()
