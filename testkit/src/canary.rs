@@ -1,7 +1,7 @@
 //! The secrets of the tests, and the search for them in whatever was said.
 //!
-//! A test that logs in with CHAP does it with [`OURS`] and [`THEIRS`], and shows what it gets with [`show`] and
-//! [`show_error`], in every form there is. What all tests print is searched afterwards by the program `canary`
+//! A test that logs in with CHAP does it with one of [`ALL`] (`tests/policy/secrets.rs` looks), and shows what it
+//! gets with [`show`] and [`show_error`], in every form there is. What all tests print is searched afterwards by the program `canary`
 //! (`.ci/run` does), so a secret that comes to light anywhere, in an error, an event, a panic or what `Debug`
 //! says, fails the build.
 
@@ -16,8 +16,10 @@ use sha3::{Digest, Sha3_256};
 pub const OURS: &str = "Kq7vX2mRt9Lw4Zc";
 /// The target's.
 pub const THEIRS: &str = "Wd3nYp8sGh5Jb6T";
-/// All that are looked for: those, and that of tests that compare with known answers.
-pub const ALL: [&str; 3] = [OURS, THEIRS, "opensesame12"];
+/// A third one: where one has to be wrong for both, and that of tests that compare with known answers.
+pub const ANOTHER: &str = "opensesame12";
+/// All that are looked for.
+pub const ALL: [&str; 3] = [OURS, THEIRS, ANOTHER];
 
 /// How a secret may be said.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -181,7 +181,7 @@ fn discovery_has_credentials_of_its_own_or_asks_for_them() {
     discover(world.builder().options(options(&asked)).build()).unwrap();
     assert_eq!(asked.requests.lock().unwrap().len(), 1);
     let wrong = || {
-        let secret = Secret::new(b"of another target");
+        let secret = Secret::new(iscsi_testkit::canary::THEIRS.as_bytes());
         ChapCredentials::new("user", secret).unwrap()
     };
     let builder = || world.builder().credentials(wrong());

@@ -5,8 +5,8 @@
 //! cargo run -p iscsi-testkit --bin canary -- all.txt
 //! ```
 //!
-//! Fails if one of them is there in any form, and if the text is not that of a whole run with
-//! RUST_TEST_NOCAPTURE: tests that show what they get have to be seen.
+//! Fails if one of them is there in any form, and if the text is not that of a run with RUST_TEST_NOCAPTURE: what
+//! tests show has to be seen. That all of them ran is for `cargo test` to say.
 
 use std::{env, fs, process::ExitCode};
 
@@ -62,7 +62,7 @@ fn search(file: &str) -> Result<(), String> {
     match text.contains(MARK) {
         true => Ok(()),
         false => Err(format!(
-            "not the whole output: set RUST_TEST_NOCAPTURE=1 (there is no line {MARK:?})"
+            "what tests print was captured: set RUST_TEST_NOCAPTURE=1 (there is no line {MARK:?})"
         )),
     }
 }

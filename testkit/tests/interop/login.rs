@@ -10,6 +10,7 @@ use iscsi_proto::{
     login::{Authentication, ChapCredentials, Secret},
     pdu::Pdu,
 };
+use iscsi_testkit::canary::ANOTHER;
 
 use crate::harness::{
     Auth, Kind, On, Peer, Setup, Trace, USER, block_on, initiator, initiator_named, open,
@@ -110,7 +111,7 @@ fn a_wrong_secret_is_refused(kind: Kind) {
     let Some(peer) = Peer::start(kind, setup(Auth::OneWay)) else {
         return;
     };
-    for (name, secret) in [(USER[0], "not-the-secret"), ("somebody-else", USER[1])] {
+    for (name, secret) in [(USER[0], ANOTHER), ("somebody-else", USER[1])] {
         let error = refused(&peer, None, |to| to.with_authentication(chap(name, secret)));
         assert!(
             error.advice().contains("secret"),
@@ -127,7 +128,7 @@ fn a_wrong_secret_of_the_target_is_noticed(kind: Kind) {
         return;
     };
     let mut url = peer.url(peer.portals()[0]);
-    url.target_secret = Some(Secret::new(b"another-secret-1"));
+    url.target_secret = Some(Secret::new(ANOTHER.as_bytes()));
     let wrong = url.authentication().expect("usable credentials");
     let error = refused(&peer, None, |to| to.with_authentication(wrong));
     assert_eq!(Error::from(error).kind(), ErrorKind::Auth);

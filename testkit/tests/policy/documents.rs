@@ -1,8 +1,6 @@
 //! What is promised in writing.
 
-use std::fs;
-
-use crate::{read, root};
+use crate::{read, root, rust_files};
 
 #[test]
 fn k24_whoever_finds_something_knows_where_to_go() {
@@ -40,19 +38,7 @@ fn k25_every_security_rule_has_its_row_and_every_test_that_a_row_names_is_there(
         }
     }
     assert!(tests.len() > 26, "{tests:?}");
-    let mut code = String::new();
-    let mut left = vec![root()];
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
-                left.push(path);
-            } else if name.ends_with(".rs") {
-                code += &fs::read_to_string(&path).unwrap();
-            }
-        }
-    }
+    let code: String = rust_files().into_iter().map(|(_, text)| text).collect();
     for test in tests {
         let is_there =
             code.contains(&format!("fn {test}(")) || code.contains(&format!("mod {test}"));
