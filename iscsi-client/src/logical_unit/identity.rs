@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use iscsi_proto::{
     planted::Bug,
-    scsi::{
-        LogicalUnitIdentity,
-        inquiry::PeripheralDeviceType,
-        vpd::IdentityKind,
-    },
+    scsi::{LogicalUnitIdentity, inquiry::PeripheralDeviceType, vpd::IdentityKind},
 };
 
 use super::{LogicalUnit, open::display, planted, wrong_unit};

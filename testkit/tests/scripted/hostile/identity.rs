@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use iscsi_client::{
-    device::{BlockDevice, BlockDeviceExt},
+    device::BlockDeviceExt,
     error::{ErrorKind, Outcome},
     logical_unit::LogicalUnit,
     session::Session,
