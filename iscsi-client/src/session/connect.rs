@@ -288,7 +288,7 @@ async fn connect(
         // on its account.
         let addressed = to.host.address();
         let is_reached = addressed.is_none_or(|to| policy.reaches(address, to));
-        let failure = if !is_reached || !policy.allows(&redirection) {
+        let failure = if !policy.allows(&redirection) || !is_reached {
             LoginFailure::RedirectRefused { to }
         } else if seen(&portal) || redirections.iter().any(|hop| seen(&hop.from)) {
             LoginFailure::RedirectLoop
