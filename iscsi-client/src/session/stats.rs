@@ -53,7 +53,8 @@ pub struct SessionStats {
     pub tasks_proven_dead: u64,
     /// Bytes of memory that the session holds at the moment: buffers, tables, what waits to be sent or
     /// to be read. Not the payload of commands, which is the callers', nor what a login needs while
-    /// it is under way. Bounded by the configuration, whatever the target does.
+    /// it is under way. Bounded by the configuration, whatever the target does. Added up now and then, so
+    /// it is that of one of the last 64 polls of the driver.
     pub held_bytes: u64,
     /// What ended the last lost connection.
     pub last_error: Option<Error>,

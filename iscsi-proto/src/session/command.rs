@@ -235,7 +235,4 @@ pub struct Stats {
     pub rejects: u64,
     /// Round trip of the last answered ping.
     pub last_ping: Option<Duration>,
-    /// Bytes of memory that the session holds at the moment: buffers, tables, what waits to be sent or
-    /// polled. Not the payload of commands, which is the caller's.
-    pub held_bytes: u64,
 }

@@ -259,12 +259,14 @@ impl Session {
             resets: self.resets,
             rejects: self.rejects,
             last_ping: self.last_ping,
-            held_bytes: self.held_bytes(),
         }
     }
 
-    // Asked after every turn of a driver, so it is a sum of sizes that are at hand.
-    fn held_bytes(&self) -> u64 {
+    /// Bytes of memory that the session holds at the moment: buffers, tables, what waits to be sent or
+    /// polled. Not the payload of commands, which is the caller's. It is a sum of some twenty sizes: not
+    /// for each turn of a driver.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
         let extended = self
             .extended
             .iter()

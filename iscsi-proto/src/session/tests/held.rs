@@ -21,13 +21,13 @@ fn it_is_what_it_was_however_many_commands_there_were() {
     let mut h = Harness::new();
     round(&mut h);
     let scratch = SessionConfig::default().scratch as u64;
-    let held = h.session.stats().held_bytes;
+    let held = h.session.held_bytes();
     // 256 tasks, and some of other kinds.
     assert!((scratch..scratch + 264 * 1024).contains(&held), "{held}");
     for _ in 0..10_000 {
         round(&mut h);
     }
-    assert_eq!(h.session.stats().held_bytes, held);
+    assert_eq!(h.session.held_bytes(), held);
 }
 
 fn answer(h: &mut Harness, itt: InitiatorTaskTag, is_final: bool) -> TextResponse {
@@ -47,25 +47,25 @@ fn answer(h: &mut Harness, itt: InitiatorTaskTag, is_final: bool) -> TextRespons
 #[test]
 fn a_text_counts_until_it_was_polled() {
     let mut h = Harness::new();
-    let before = h.session.stats().held_bytes;
+    let before = h.session.held_bytes();
     let itt = h.session.text(h.now, b"SendTargets=All\0").unwrap();
     h.sent();
     let part = vec![b'a'; 60_000];
     let more = answer(&mut h, itt, false);
     h.feed(more.emit(), &part).unwrap();
-    let during = h.session.stats().held_bytes;
+    let during = h.session.held_bytes();
     assert!(during >= before + 60_000, "{during} after {before}");
     h.sent();
     let last = answer(&mut h, itt, true);
     h.feed(last.emit(), &part).unwrap();
-    let whole = h.session.stats().held_bytes;
+    let whole = h.session.held_bytes();
     assert!(whole >= before + 120_000, "{whole} after {before}");
     let events = h.events();
     assert!(
         matches!(&events[..], [Event::TextDone { result: Ok(text), .. }] if text.len() == 120_000),
         "{events:?}"
     );
-    let after = h.session.stats().held_bytes;
+    let after = h.session.held_bytes();
     // The receiver keeps a small buffer for the next one.
     assert!(after < before + 8192, "{after} after {before}");
 }
