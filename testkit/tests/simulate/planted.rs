@@ -35,7 +35,7 @@ found! {
     data_in_offset_ignored: DataInOffsetIgnored by 0;
     short_data_accepted: ShortDataAccepted by 18;
     underflow_ignored: UnderflowIgnored by 57;
-    data_digest_ignored: DataDigestIgnored by 85;
+    data_digest_ignored: DataDigestIgnored by 44;
     acknowledges_too_much: AcknowledgesTooMuch by 0;
     window_ignored: WindowIgnored by 2;
     max_cmd_sn_plain: MaxCmdSnPlain by 2;
@@ -54,7 +54,7 @@ found! {
     task_set_full_is_success: TaskSetFullIsSuccess by 159;
     attention_is_success: AttentionIsSuccess by 2;
     flush_not_sent: FlushNotSent by 1;
-    split_failure_ignored: SplitFailureIgnored by 85;
+    split_failure_ignored: SplitFailureIgnored by 21;
     ghost_forgotten: GhostForgotten by 6;
     quiet_time_skipped: QuietTimeSkipped by 109;
     every_login_is_barrier: EveryLoginIsBarrier by 40;
