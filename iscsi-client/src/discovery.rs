@@ -116,8 +116,6 @@ impl Initiator {
             .with_authentication(authentication.clone())
             .with_require_chap(required);
         let Discovery { portal, bind, .. } = discovery;
-        let options = discovery.options.as_ref().unwrap_or_else(|| self.options());
-        let policy = options.redirect.clone();
         let (session, driver) = self
             .open(
                 login,
@@ -127,6 +125,7 @@ impl Initiator {
             )
             .await?;
         let asked = session.login().address.ip();
+        let policy = session.options().redirect.clone();
         let which = discovery.target.as_ref().map_or("All", IscsiName::as_str);
         let answer = ask(session, driver, format!("SendTargets={which}\0")).await;
         let fail = |failure| LoginError::new(portal.clone(), failure);

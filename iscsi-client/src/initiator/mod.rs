@@ -331,11 +331,6 @@ impl Initiator {
         session::establish(runtime, identity, options, connector, connected)
     }
 
-    /// Those of sessions without options of their own.
-    pub(crate) fn options(&self) -> &SessionOptions {
-        &self.0.options
-    }
-
     /// What discovery authenticates with, and whether it must.
     pub(crate) fn discovery_authentication(&self) -> (&Authentication, bool) {
         match &self.0.discovery {

@@ -224,9 +224,9 @@ impl LogicalUnit {
         self.inner.commander.quirks
     }
 
-    /// Reads again what kind of device it is and its name, and compares. The serial number is compared too where the name is none that is assigned world
-    /// wide. After a re-login this belongs before the first write: the target may serve something else
-    /// under this LUN now.
+    /// Reads again what kind of device it is and its name, and compares. The serial number is compared too
+    /// where the name is none that is assigned world wide. After a re-login this belongs before the first
+    /// write: the target may serve something else under this LUN now.
     ///
     /// # Errors
     ///

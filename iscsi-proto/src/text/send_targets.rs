@@ -201,17 +201,13 @@ impl Discovered {
 /// An address to which one can connect.
 fn portal(value: &str, link: Option<&str>) -> Result<Portal, SkipReason> {
     let mut portal: Portal = value.parse().map_err(|_| SkipReason::Address)?;
-    match &mut portal.host {
-        Host::Name(_) => {}
-        Host::V4(addr) if !may_be_a_host((*addr).into()) => return Err(SkipReason::NotUnicast),
-        Host::V4(_) => {}
-        Host::V6 { addr, .. } if !may_be_a_host((*addr).into()) => {
-            return Err(SkipReason::NotUnicast);
-        }
-        Host::V6 { addr, zone } => {
-            if addr.is_unicast_link_local() && zone.is_none() {
-                *zone = Some(link.ok_or(SkipReason::NoZone)?.into());
-            }
+    let address = portal.host.address();
+    if address.is_some_and(|address| !may_be_a_host(address)) {
+        return Err(SkipReason::NotUnicast);
+    }
+    if let Host::V6 { addr, zone } = &mut portal.host {
+        if addr.is_unicast_link_local() && zone.is_none() {
+            *zone = Some(link.ok_or(SkipReason::NoZone)?.into());
         }
     }
     Ok(portal)
@@ -265,7 +261,8 @@ mod tests {
     #[test]
     fn an_address_that_leads_nowhere_is_skipped_and_the_others_are_kept() {
         let text = "TargetName=iqn.2001-04.com.example:a\0TargetAddress=[fe80::1]:3260,1\0\
-            TargetAddress=0.0.0.0:3260,1\0TargetAddress=[ff02::1],1\0TargetAddress=224.0.0.1\0TargetAddress=[::ffff:0.0.0.0]:3260,1\0\
+            TargetAddress=0.0.0.0:3260,1\0TargetAddress=[ff02::1],1\0TargetAddress=224.0.0.1\0\
+            TargetAddress=[::ffff:0.0.0.0]:3260,1\0\
             TargetAddress=[::ffff:224.0.0.1]:3260\0TargetAddress=[::ffff:255.255.255.255]:3260\0\
             TargetAddress=10.0.0.1:3260,7\0TargetAddress=a b\0TargetAddress=[fe80::2%eth1],1\0\
             TargetName=iqn.2001-04.com.example:\u{7}\0TargetAddress=10.0.0.2\0";

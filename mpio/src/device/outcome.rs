@@ -1,8 +1,9 @@
 //! From a path's errors to the core's terms, and from the core's verdicts to the caller's errors.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use iscsi_client::error::{Error, ErrorKind, Outcome as ErrorOutcome, Retry as ErrorRetry};
+use iscsi_proto::session::TaskErrorKind;
 
 use super::keys;
 use crate::core::{Execution, FailReason, Failure, Outcome, Retry, Scope, SubmitError, Verdict};
@@ -40,10 +41,19 @@ fn failure_of(error: &Error) -> Failure {
             ErrorOutcome::Executed => Execution::Executed,
         },
         dead: error.is_dead(),
-        // A late one reads so though it was its connection that ended.
-        unsent: matches!(error.kind(), ErrorKind::Transport | ErrorKind::Timeout)
-            && error.outcome() == ErrorOutcome::NotExecuted,
+        unsent: error.outcome() == ErrorOutcome::NotExecuted && is_of_lost_connection(error),
         retry,
+    }
+}
+
+/// Whether it was the connection that ended. What was late by then reads `Timeout`, with the end as its source; what
+/// was late by itself has none, or says so.
+fn is_of_lost_connection(error: &Error) -> bool {
+    let is_end = |source: &(dyn StdError + 'static)| !source.is::<TaskErrorKind>();
+    match error.kind() {
+        ErrorKind::Transport => true,
+        ErrorKind::Timeout => error.source().is_some_and(is_end),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use iscsi_client::{
     error::{ErrorKind, Outcome},
-    session::{Session, SessionState},
+    session::SessionState,
 };
 use iscsi_proto::{
     pdu::{AsyncEvent, LogoutReason, LogoutRequest, LogoutResponseCode},
@@ -14,7 +14,8 @@ use iscsi_proto::{
 use iscsi_testkit::scripted::{End, Peer, Say};
 
 use super::talk::{
-    expect_error, expect_good, hear_command, logged_in, patience, pattern, quiet, say_good, start,
+    expect_error, expect_good, hear_command, logged_in, patience, pattern, quiet, serves_again,
+    start,
 };
 use crate::support::{World, read, rows, test_unit_ready};
 
@@ -161,16 +162,6 @@ async fn c66_every_answer_closes_the_session(world: &World) {
     }
 }
 
-async fn serves(world: &World, session: &Session) {
-    let mut peer = world.accept().await;
-    peer.log_in(&[]).await.unwrap();
-    session.wait_up().await.unwrap();
-    let execute = start(session, test_unit_ready());
-    let command = hear_command(&mut peer).await;
-    say_good(&mut peer, command.itt).await;
-    expect_good(execute, 0).await;
-}
-
 /// Section 11.15.3: the next login comes no sooner than Time2Wait after the answer; and it comes.
 async fn c66_time2wait_of_the_answer_is_kept(world: &World) {
     for (number, code) in ANSWERS.into_iter().enumerate() {
@@ -189,7 +180,7 @@ async fn c66_time2wait_of_the_answer_is_kept(world: &World) {
         peer.say(answer, []).await.unwrap();
         let end = peer.hear().await.unwrap_err();
         assert!(is_over(&end), "{code:?}: {end}");
-        serves(&world, &session).await;
+        serves_again(&world, &session).await;
         let waited = world.runtime.now() - answered;
         assert!(
             waited >= Duration::from_secs(time2wait.into()),

@@ -16,8 +16,8 @@ use iscsi_proto::{
 use iscsi_testkit::scripted::{Frame, Say};
 
 use super::talk::{
-    bytes_of, expect_error, expect_good, fence, hear_command, hear_function, logged_in, patience,
-    pattern, quiet, say_complete, say_good, start,
+    bytes_of, expect_error, expect_good, fence, hear_command, hear_function, logged_in,
+    logged_in_with_window, patience, pattern, quiet, say_complete, say_good, start,
 };
 use crate::support::{World, read, rows, test_unit_ready, write};
 
@@ -151,16 +151,7 @@ async fn c32_exactly_the_window_is_used(world: &World) {
     const COMMANDS: u32 = 40;
     for (number, window) in [1, 2, 39, 40, 0x7fff_ffff].into_iter().enumerate() {
         let world = world.case(number).await;
-        let script = async {
-            let mut peer = world.accept().await;
-            peer.window = window;
-            peer.log_in(&[]).await.unwrap();
-            peer
-        };
-        let initiator = world.initiator();
-        let to = world.to_with(quiet());
-        let (mut peer, session) = join(script, initiator.connect_spawned(&to)).await;
-        let session = session.unwrap();
+        let (mut peer, session) = logged_in_with_window(&world, window, quiet()).await;
         let all: Vec<_> = (0..COMMANDS)
             .map(|_| start(&session, test_unit_ready()))
             .collect();

@@ -15,7 +15,7 @@ use iscsi_proto::{
 };
 use iscsi_testkit::scripted::{Peer, Say};
 
-use crate::support::World;
+use crate::support::{World, test_unit_ready};
 
 /// Options of a session that says nothing on its own account.
 pub(crate) fn quiet() -> SessionOptions {
@@ -49,6 +49,35 @@ pub(crate) async fn logged_in_by(
     let to = world.to_with(options);
     let (peer, session) = join(script, initiator.connect_spawned(&to)).await;
     (peer, session.unwrap())
+}
+
+/// A session whose target opens this window with its first Login Response.
+pub(crate) async fn logged_in_with_window(
+    world: &World,
+    window: u32,
+    options: SessionOptions,
+) -> (Peer, Session) {
+    let script = async {
+        let mut peer = world.accept().await;
+        peer.window = window;
+        peer.log_in(&[]).await.unwrap();
+        peer
+    };
+    let initiator = world.initiator();
+    let to = world.to_with(options);
+    let (peer, session) = join(script, initiator.connect_spawned(&to)).await;
+    (peer, session.unwrap())
+}
+
+/// The next login goes well, and the session works.
+pub(crate) async fn serves_again(world: &World, session: &Session) {
+    let mut peer = world.accept().await;
+    peer.log_in(&[]).await.unwrap();
+    session.wait_up().await.unwrap();
+    let execute = start(session, test_unit_ready());
+    let command = hear_command(&mut peer).await;
+    say_good(&mut peer, command.itt).await;
+    expect_good(execute, 0).await;
 }
 
 /// Sends a command.

@@ -3,13 +3,12 @@
 use iscsi_client::error::{ErrorKind, Outcome};
 use iscsi_proto::{
     InitiatorTaskTag, PeerMisbehaved,
-    pdu::{NopOut, Pdu, ScsiCommand, TaskManagementRequest, TaskManagementResponseCode as Code},
-    scsi::{Lun, ScsiStatus},
-    session::TaskManagement,
+    pdu::{Pdu, ScsiCommand, TaskManagementResponseCode as Code},
+    scsi::ScsiStatus,
 };
 use iscsi_testkit::scripted::{Peer, Say};
 
-use super::scene::Scene;
+use super::scene::{Asked, Scene};
 use crate::{
     conformance::talk::{
         bytes_of, expect_good, fence, hear_command, hear_function, logged_in, pattern, quiet,
@@ -145,12 +144,13 @@ async fn h96_an_answer_to_a_function_that_is_none(world: &World) {
         let world = world.case(number).await;
         let requests = [read(0, 1), test_unit_ready()];
         let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
+        let Asked {
+            ping,
+            heard,
+            reset,
+            function,
+        } = scene.ask().await;
         let peer = &mut scene.peer;
-        let ping = scene.session.ping();
-        let (heard, _) = peer.hear_pdu::<NopOut>().await.unwrap();
-        let reset = TaskManagement::LogicalUnitReset(Lun::new(1));
-        let reset = scene.session.task_management(reset, None);
-        let (function, _) = peer.hear_pdu::<TaskManagementRequest>().await.unwrap();
         let itt = match of {
             "its task" => scene.commands[0].itt,
             "a ping" => heard.itt,

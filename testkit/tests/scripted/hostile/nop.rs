@@ -1,15 +1,10 @@
 //! Pings without end, and answers to pings that were none (RFC 7143 sections 11.18 and 11.19).
 
 use iscsi_client::error::{ErrorKind, Outcome};
-use iscsi_proto::{
-    DecodeError, InitiatorTaskTag, PeerMisbehaved, TargetTransferTag,
-    pdu::{NopOut, TaskManagementRequest},
-    scsi::Lun,
-    session::TaskManagement,
-};
+use iscsi_proto::{DecodeError, InitiatorTaskTag, PeerMisbehaved, TargetTransferTag, pdu::NopOut};
 use iscsi_testkit::scripted::{Frame, Peer, Say};
 
-use super::scene::{Scene, core_error};
+use super::scene::{Asked, Scene, core_error};
 use crate::{
     conformance::talk::{fence, logged_in, pattern, quiet},
     support::{World, read, rows, test_unit_ready},
@@ -148,12 +143,13 @@ async fn h99_an_answer_to_no_ping(world: &World) {
         let world = world.case(number).await;
         let requests = [read(0, 1), test_unit_ready()];
         let mut scene = Scene::beside_another(&world, quiet(), &[], requests).await;
+        let Asked {
+            ping,
+            heard,
+            reset,
+            function,
+        } = scene.ask().await;
         let peer = &mut scene.peer;
-        let ping = scene.session.ping();
-        let (heard, _) = peer.hear_pdu::<NopOut>().await.unwrap();
-        let reset = TaskManagement::LogicalUnitReset(Lun::new(1));
-        let reset = scene.session.task_management(reset, None);
-        let (function, _) = peer.hear_pdu::<TaskManagementRequest>().await.unwrap();
         let (itt, data) = match of {
             "one byte" => (heard.itt, vec![0]),
             "many bytes" => (heard.itt, pattern(262_144)),

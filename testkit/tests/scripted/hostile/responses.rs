@@ -5,16 +5,13 @@ use std::error::Error as _;
 use iscsi_client::error::{ErrorKind, Outcome};
 use iscsi_proto::{
     InitiatorTaskTag, PeerMisbehaved,
-    pdu::{
-        LogoutResponseCode, NopOut, Pdu, TaskManagementRequest, TaskManagementResponseCode as Code,
-        TextRequest,
-    },
-    scsi::{Lun, ScsiStatus},
-    session::{TaskErrorKind, TaskManagement},
+    pdu::{LogoutResponseCode, Pdu, TaskManagementResponseCode as Code, TextRequest},
+    scsi::ScsiStatus,
+    session::TaskErrorKind,
 };
 use iscsi_testkit::scripted::{Frame, Say};
 
-use super::scene::Scene;
+use super::scene::{Asked, Scene};
 use crate::{
     conformance::talk::{expect_error, fence, hear_command, logged_in, pattern, quiet, start},
     support::{World, read, rows, test_unit_ready, write},
@@ -125,12 +122,13 @@ async fn h93_a_response_to_something_else(world: &World) {
             let keys = [("ImmediateData", "No")];
             let commands = [read(0, 1), test_unit_ready(), write(0, pattern(512))];
             let mut scene = Scene::new(&world, quiet(), &keys, commands).await;
+            let Asked {
+                ping,
+                heard,
+                reset,
+                function,
+            } = scene.ask().await;
             let peer = &mut scene.peer;
-            let ping = scene.session.ping();
-            let (heard, _) = peer.hear_pdu::<NopOut>().await.unwrap();
-            let reset = TaskManagement::LogicalUnitReset(Lun::new(1));
-            let reset = scene.session.task_management(reset, None);
-            let (function, _) = peer.hear_pdu::<TaskManagementRequest>().await.unwrap();
             let renegotiating = scene.session.renegotiate(4096);
             let (text, _) = peer.hear_pdu::<TextRequest>().await.unwrap();
             let itt = match to {

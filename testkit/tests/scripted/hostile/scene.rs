@@ -5,9 +5,15 @@ use std::error::Error as _;
 use iscsi_client::{
     error::{Error, ErrorKind, Outcome},
     initiator::Initiator,
-    session::{Execute, Payload, ScsiRequest, Session, SessionOptions},
+    session::{Execute, ManageTasks, Payload, Ping, ScsiRequest, Session, SessionOptions},
 };
-use iscsi_proto::{Error as CoreError, error::PeerMisbehaved, pdu::ScsiCommand};
+use iscsi_proto::{
+    Error as CoreError,
+    error::PeerMisbehaved,
+    pdu::{NopOut, ScsiCommand, TaskManagementRequest},
+    scsi::Lun,
+    session::TaskManagement,
+};
 use iscsi_testkit::scripted::{End, Peer};
 
 use super::bystander::Bystander;
@@ -25,7 +31,30 @@ pub(super) struct Scene {
     bystander: Option<Bystander>,
 }
 
+/// A ping and a LOGICAL UNIT RESET that are under way, and what was heard of them.
+pub(super) struct Asked {
+    pub(super) ping: Ping,
+    pub(super) heard: NopOut,
+    pub(super) reset: ManageTasks,
+    pub(super) function: TaskManagementRequest,
+}
+
 impl Scene {
+    /// Asks for what is no command.
+    pub(super) async fn ask(&mut self) -> Asked {
+        let ping = self.session.ping();
+        let (heard, _) = self.peer.hear_pdu::<NopOut>().await.unwrap();
+        let reset = TaskManagement::LogicalUnitReset(Lun::new(1));
+        let reset = self.session.task_management(reset, None);
+        let (function, _) = self.peer.hear_pdu().await.unwrap();
+        Asked {
+            ping,
+            heard,
+            reset,
+            function,
+        }
+    }
+
     /// Logs in and sends these commands.
     pub(super) async fn new<const N: usize>(
         world: &World,

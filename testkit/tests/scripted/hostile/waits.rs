@@ -14,7 +14,7 @@ use iscsi_testkit::scripted::{Frame, Say};
 
 use super::scene::{Scene, core_error};
 use crate::{
-    conformance::talk::{expect_error, expect_good, hear_command, quiet, say_good, start},
+    conformance::talk::{expect_error, quiet, serves_again, start},
     support::{World, read, rows, test_unit_ready},
 };
 
@@ -68,14 +68,8 @@ async fn waits(world: &World, scene: Scene, since: Instant, asked: u16) {
     );
     // Over TCP nobody waits for so long.
     if world.is_simulated() {
-        let mut peer = world.accept().await;
+        serves_again(&world, session).await;
         assert!(world.runtime.now() >= at);
-        peer.log_in(&[]).await.unwrap();
-        session.wait_up().await.unwrap();
-        let execute = start(session, test_unit_ready());
-        let command = hear_command(&mut peer).await;
-        say_good(&mut peer, command.itt).await;
-        expect_good(execute, 0).await;
     }
     scene.others_lost_nothing().await;
 }

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::join};
-use iscsi_client::{
-    error::{ErrorKind, Outcome},
-    session::{Session, SessionOptions},
-};
-use iscsi_testkit::scripted::{Frame, Peer, Say};
+use iscsi_client::error::{ErrorKind, Outcome};
+use iscsi_testkit::scripted::{Frame, Say};
 
 use crate::{
     conformance::talk::{
-        expect_error, expect_good, fence, hear_command, patience, quiet, say_good, start,
+        expect_error, expect_good, fence, hear_command, logged_in_with_window, patience, quiet,
+        say_good, start,
     },
     support::{World, rows, test_unit_ready},
 };
@@ -25,7 +23,7 @@ rows! {
 /// Section 4.2.2.1: if MaxCmdSN is less than ExpCmdSN - 1, both are ignored, even an ExpCmdSN that would be an error
 /// by itself.
 async fn h65_a_window_that_ends_before_it_begins(world: &World) {
-    let (mut peer, session) = logged_in_with(world, 1, quiet()).await;
+    let (mut peer, session) = logged_in_with_window(world, 1, quiet()).await;
     let first = start(&session, test_unit_ready());
     let command = hear_command(&mut peer).await;
     peer.window = 0;
@@ -67,7 +65,7 @@ async fn h66_a_window_that_stays_shut(world: &World) {
         let mut options = quiet();
         options.command_timeout = Some(patience(&world, Duration::from_secs(30)));
         const NEVER: Duration = Duration::from_secs(3600);
-        let (mut peer, session) = logged_in_with(&world, window, options).await;
+        let (mut peer, session) = logged_in_with_window(&world, window, options).await;
         let filling: Vec<_> = (0..window)
             .map(|_| start(&session, test_unit_ready().with_timeout(Some(NEVER))))
             .collect();
@@ -115,20 +113,6 @@ async fn h66_a_window_that_stays_shut(world: &World) {
     }
 }
 
-/// A session whose target opens this window with its first Login Response.
-async fn logged_in_with(world: &World, window: u32, options: SessionOptions) -> (Peer, Session) {
-    let script = async {
-        let mut peer = world.accept().await;
-        peer.window = window;
-        peer.log_in(&[]).await.unwrap();
-        peer
-    };
-    let initiator = world.initiator();
-    let to = world.to_with(options);
-    let (peer, session) = join(script, initiator.connect_spawned(&to)).await;
-    (peer, session.unwrap())
-}
-
 /// Section 4.2.2.1: MaxCmdSN is at most 2^31 - 1 ahead. However many commands a target would take, our own queue has
 /// its depth, and no more than that is sent, or even taken from a caller.
 async fn h67_a_window_wider_than_our_queue(world: &World) {
@@ -137,7 +121,7 @@ async fn h67_a_window_wider_than_our_queue(world: &World) {
         let world = world.case(number).await;
         let mut options = quiet();
         options.queue_depth = 8;
-        let (mut peer, session) = logged_in_with(&world, window, options).await;
+        let (mut peer, session) = logged_in_with_window(&world, window, options).await;
         let all: Vec<_> = (0..8).map(|_| start(&session, test_unit_ready())).collect();
         assert!(session.try_execute(test_unit_ready()).is_err());
         let mut ninth = session.execute(test_unit_ready());
