@@ -68,7 +68,7 @@ async fn waits(world: &World, scene: Scene, since: Instant, asked: u16) {
     );
     // Over TCP nobody waits for so long.
     if world.is_simulated() {
-        serves_again(&world, session).await;
+        serves_again(world, session).await;
         assert!(world.runtime.now() >= at);
     }
     scene.others_lost_nothing().await;
