@@ -280,6 +280,47 @@ mod tests {
             .unwrap()
     }
 
+    #[test]
+    fn one_key_is_enough_to_be_part_of_chap() {
+        let none = ChapKeys::default;
+        let one = [
+            ChapKeys {
+                algorithm: Some("5"),
+                ..none()
+            },
+            ChapKeys {
+                identifier: Some("1"),
+                ..none()
+            },
+            ChapKeys {
+                challenge: Some(HEX),
+                ..none()
+            },
+        ];
+        assert!(one.iter().all(ChapKeys::any) && !none().any());
+    }
+
+    #[test]
+    fn the_least_challenge_is_taken_and_one_byte_less_is_not() {
+        let check = |c| keys("5", "1", c).check(ChapAlgorithm::ALL);
+        assert!(check("0x0001020304050607").is_ok());
+        let short = check("0x00010203040506").unwrap_err();
+        assert_eq!(short, PeerMisbehaved::WeakChallenge.into());
+    }
+
+    #[test]
+    fn the_answer_that_is_expected_is_not_printed() {
+        let expected = Expected {
+            name: Some("shelf".into()),
+            response: [0xa5; 16].to_vec(),
+        };
+        let text = format!("{expected:?}");
+        assert!(
+            text.contains("shelf") && !text.contains("165") && !text.contains("a5"),
+            "{text}"
+        );
+    }
+
     /// The expected hashes come from another implementation (Python's hashlib).
     #[test]
     fn responses_match_independent_vectors() {

@@ -244,4 +244,48 @@ mod tests {
         assert!(mutual.is_mutual());
         assert!(!format!("{mutual:?}").contains("sss"));
     }
+
+    #[test]
+    fn the_longest_that_is_allowed_is_taken() {
+        let secret = |n: usize| Secret::new(&alloc::vec![b's'; n]);
+        let name = "n".repeat(255);
+        let ours = ChapCredentials::new(&name, secret(255)).unwrap();
+        assert_eq!(ours.name(), name);
+        let target = TargetCredentials::new(secret(12)).unwrap();
+        assert_eq!(target.name(), None);
+        let named = target.with_name(&name).unwrap();
+        assert_eq!(named.name(), Some(&*name));
+    }
+
+    /// A shared session is given only to whom it would have been opened for.
+    #[test]
+    fn whatever_differs_makes_another_authentication() {
+        let secret = |byte: u8| Secret::new(&[byte; 16]);
+        let one = |name, byte| ChapCredentials::new(name, secret(byte)).unwrap();
+        let target = |byte, name: Option<&str>| {
+            let target = TargetCredentials::new(secret(byte)).unwrap();
+            match name {
+                Some(name) => target.with_name(name).unwrap(),
+                None => target,
+            }
+        };
+        let mutual = |byte, name| one("a", 1).with_target(target(byte, name)).unwrap();
+        let all = [
+            Authentication::None,
+            Authentication::Chap(one("a", 1)),
+            Authentication::Chap(one("b", 1)),
+            Authentication::Chap(one("a", 2)),
+            Authentication::Chap(mutual(3, None)),
+            Authentication::Chap(mutual(4, None)),
+            Authentication::Chap(mutual(3, Some("t"))),
+            Authentication::Chap(mutual(3, Some("u"))),
+            Authentication::Chap(mutual(4, Some("u"))),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            for (j, right) in all.iter().enumerate() {
+                assert_eq!(left.is_same(right), i == j, "{left:?} {right:?}");
+                assert_eq!(left.is_same(&right.clone()), i == j);
+            }
+        }
+    }
 }

@@ -143,7 +143,58 @@ const fn explain_misbehaved(why: PeerMisbehaved) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::LoginRetry;
+    use crate::{error::ApiMisuse, ids::LoginRetry};
+
+    /// Else somebody repairs what is not broken.
+    fn assert_all_differ(errors: &[Error]) {
+        for (index, error) in errors.iter().enumerate() {
+            for other in &errors[..index] {
+                assert_ne!(explain(error), explain(other), "{error:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_status_has_advice_of_its_own() {
+        let of_class = |class, details: &[u8]| -> Vec<Error> {
+            let status = |detail: &u8| LoginStatus {
+                class,
+                detail: *detail,
+            };
+            let details = details.iter().map(status);
+            details.map(Error::LoginRejected).collect()
+        };
+        let mut all = of_class(1, &[1, 200]);
+        all.extend(of_class(2, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]));
+        all.extend(of_class(3, &[0, 1, 2]));
+        all.extend(of_class(9, &[0]));
+        assert_all_differ(&all);
+    }
+
+    #[test]
+    fn each_fault_has_advice_of_its_own() {
+        assert_all_differ(&[
+            PeerIncompatible::NoCommonAuthMethod.into(),
+            PeerIncompatible::AuthenticationSkipped.into(),
+            PeerIncompatible::CredentialsRequired.into(),
+            PeerIncompatible::DigestRefused.into(),
+            PeerIncompatible::KeyRefused.into(),
+            PeerIncompatible::Version.into(),
+            PeerIncompatible::TargetNotAuthentic.into(),
+            PeerIncompatible::TargetProofMissing.into(),
+            PeerMisbehaved::Chap.into(),
+            PeerMisbehaved::WeakChallenge.into(),
+            PeerMisbehaved::ChapReflection.into(),
+            PeerMisbehaved::Stalled(32).into(),
+            PeerMisbehaved::Phase.into(),
+            Error::TimedOut(TimedOut::Login),
+            Error::TimedOut(TimedOut::Nop),
+            Error::Closed,
+            DecodeError::Address.into(),
+            DecodeError::Opcode(0x3e).into(),
+            ApiMisuse::OutOfRange.into(),
+        ]);
+    }
 
     #[test]
     fn every_refusal_has_advice_that_names_the_remedy() {

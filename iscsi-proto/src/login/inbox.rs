@@ -109,3 +109,19 @@ fn check_header(bhs: &Bhs) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is_room_for() {
+        let mut inbox = Inbox::new();
+        let room = inbox.room().len();
+        assert_eq!(inbox.fill(room + 1), Err(ApiMisuse::PlanOverrun));
+        assert_eq!(inbox.fill(room - 1), Ok(()));
+        assert_eq!(inbox.fill(2), Err(ApiMisuse::PlanOverrun));
+        assert_eq!(inbox.fill(1), Ok(()));
+        assert!(inbox.room().is_empty());
+    }
+}

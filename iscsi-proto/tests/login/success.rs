@@ -2,7 +2,7 @@
 
 use crate::support::{CHALLENGE, Script, discovery, normal, operational, with_chap};
 use iscsi_proto::{
-    Error, Instant, LoginStatus, PeerMisbehaved, TargetPortalGroupTag, Tsih,
+    Error, Instant, LoginStatus, PeerIncompatible, PeerMisbehaved, TargetPortalGroupTag, Tsih,
     login::{ChapAlgorithm, LoginOutcome},
     pdu::Stage,
     serial::StatSn,
@@ -58,6 +58,10 @@ fn without_credentials_both_stages_are_passed_and_every_key_is_explicit() {
     assert!(script.login.recv_buf().is_empty());
 
     let logged_in = script.complete();
+    for name in [logged_in.target_name(), normal().target_name()] {
+        let name = name.map(|name| name.as_str());
+        assert_eq!(name, Some("iqn.2001-04.com.example:disk"));
+    }
     assert_eq!(
         (logged_in.tsih(), logged_in.cmd_sn()),
         (Tsih(0x4711), cmd_sn)
@@ -157,6 +161,16 @@ fn after_a_refused_list_of_algorithms_md5_is_tried_alone_and_once() {
         first.narrowed_after(&refused(3)).is_none(),
         "not for what it cannot cure"
     );
+    for cause in [
+        PeerIncompatible::NoCommonAuthMethod.into(),
+        PeerMisbehaved::Chap.into(),
+    ] {
+        assert!(first.narrowed_after(&cause).is_some(), "{cause}");
+    }
+    let two = [ChapAlgorithm::Sha1, ChapAlgorithm::Md5];
+    let two = first.clone().with_chap_algorithms(&two);
+    let alone = two.narrowed_after(&refused(0)).unwrap();
+    assert_eq!(alone.chap_algorithms(), [ChapAlgorithm::Md5]);
     assert!(first.narrowed_after(&Error::Closed).is_none());
     assert!(normal().narrowed_after(&refused(1)).is_none());
     let strict = first.with_chap_algorithms(&[ChapAlgorithm::Sha256]);
@@ -187,6 +201,19 @@ fn a_refused_list_without_md5_never_leads_to_md5() {
         }
     }
     assert_eq!(offers, ["CHAP_A=8,7,6", "CHAP_A=7", "CHAP_A=6", "CHAP_A=8"]);
+}
+
+/// 255 bytes, or less where that would cut a character.
+#[test]
+fn a_long_alias_is_cut_between_two_characters() {
+    for (alias, kept) in [
+        ("a".repeat(300), "a".repeat(255)),
+        (format!("{}\u{e9}x", "a".repeat(254)), "a".repeat(254)),
+    ] {
+        let script = Script::new(normal().with_initiator_alias(&alias));
+        let said = format!("InitiatorAlias={kept} TargetName=");
+        assert!(script.said.contains(&said), "{}", script.said);
+    }
 }
 
 #[test]

@@ -53,6 +53,26 @@ fn unsolicited_data_is_what_was_negotiated_and_no_more() {
     }
 }
 
+/// A list of parameters is seldom a multiple of four bytes.
+#[test]
+fn data_is_padded_and_the_padding_is_not_counted() {
+    for len in 1..=9 {
+        let mut h = Harness::new();
+        let data = DataLength::Out(len);
+        h.submit(Cdb::write16(0, 1, false), data, pattern(0, len));
+        let bytes = h.sent_bytes();
+        let padded = len.next_multiple_of(4) as usize;
+        assert_eq!(bytes.len(), Bhs::LEN + padded);
+        let (sent, zeros) = bytes[Bhs::LEN..].split_at(len as usize);
+        assert_eq!(
+            (sent, zeros),
+            (&pattern(0, len)[..], &[0; 3][..padded - len as usize])
+        );
+        assert_eq!(h.session.stats().pdus_out, 1);
+        assert_eq!(bytes[5..8], [0, 0, len as u8]);
+    }
+}
+
 /// Rows C-38, C-41, C-43, C-44, C-45, C-46.
 #[test]
 fn every_r2t_is_answered_exactly_and_data_sn_restarts() {
