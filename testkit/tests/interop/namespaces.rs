@@ -186,13 +186,22 @@ async fn share(runtime: &Arc<dyn Runtime>, device: &MultipathDevice, storage: &s
     .await;
     let after = counters();
     let bytes: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
-    for (direction, pair) in [("sent", &bytes[..2]), ("received", &bytes[2..])] {
-        let (first, total) = (pair[0], pair[0] + pair[1]);
-        let percent = 100 * first / total;
-        println!("{direction}: {total} bytes, {percent} % of them through nic1");
-        assert!(total > 60_000_000, "the load went over the network");
-        assert!((40..=60).contains(&percent), "{direction}: {pair:?}");
+    let [sent, received] = [[bytes[0], bytes[1]], [bytes[2], bytes[3]]];
+    println!("sent: {sent:?}, received: {received:?}");
+    // Reads and writes take turns as well, so one NIC may carry more of the writes, and then the other one carries
+    // more of the reads: the half is one of both together.
+    for (direction, pair) in [("sent", sent), ("received", received)] {
+        assert!(
+            pair[0] + pair[1] > 60_000_000,
+            "the load went over the network: {direction} {pair:?}"
+        );
     }
+    let carried = [sent[0] + received[0], sent[1] + received[1]];
+    let percent = 100 * carried[0] / (carried[0] + carried[1]);
+    assert!(
+        (45..=55).contains(&percent),
+        "{percent} % through nic1: sent {sent:?}, received {received:?}"
+    );
 }
 
 /// The second path was not to be had; the first one serves.
