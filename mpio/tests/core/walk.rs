@@ -557,7 +557,9 @@ impl<D: Dice> Walk<D> {
             }
             self.connect_to(path, IdentityCheck::Verified);
         }
-        for _ in 0..200 {
+        // Twenty seconds for all that is timed, and a round for each I/O: of writes to one range one is carried out at
+        // a time.
+        for _ in 0..200 + self.classes.len() {
             for (_, attempt, path) in self.h.flying.clone() {
                 self.end(attempt, path, Outcome::Success);
             }
