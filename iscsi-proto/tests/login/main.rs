@@ -3,6 +3,7 @@
 
 mod hostile;
 mod mutual;
+mod parameters;
 mod refused_keys;
 mod success;
 mod support;

@@ -476,7 +476,9 @@ fn the_stream_may_be_cut_anywhere_and_what_follows_is_handed_on() {
         let tail = [last.pop().unwrap(), 1, 2, 3];
         script.step = usize::MAX;
         script.feed(&tail).unwrap();
-        assert_eq!(script.complete().into_parts().1, [1, 2, 3]);
+        let logged_in = script.complete();
+        assert_eq!(logged_in.read_ahead(), [1, 2, 3]);
+        assert_eq!(logged_in.into_parts().1, [1, 2, 3]);
     }
 }
 

@@ -53,6 +53,20 @@ fn unsolicited_data_is_what_was_negotiated_and_no_more() {
     }
 }
 
+#[test]
+fn no_more_can_have_been_sent_than_was_planned() {
+    let mut h = Harness::new();
+    h.write(4096);
+    assert!(h.session.poll_transmit(h.now, 4096, &h.memory));
+    let planned = h.session.transmit_pieces().map(|piece| match piece {
+        TransmitPiece::Inline(bytes) => bytes.len(),
+        TransmitPiece::Data(data) => data.len as usize,
+    });
+    let planned: usize = planned.sum();
+    let more = h.session.handle_transmitted(h.now, planned + 1);
+    assert_eq!(more, Err(crate::error::ApiMisuse::PlanOverrun.into()));
+}
+
 /// A list of parameters is seldom a multiple of four bytes.
 #[test]
 fn data_is_padded_and_the_padding_is_not_counted() {
