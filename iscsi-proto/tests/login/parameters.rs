@@ -73,11 +73,13 @@ fn silence_leaves_the_stricter_of_offer_and_default() {
         .and_then(|offer| offer.with_first_burst_length(4096))
         .and_then(|offer| offer.with_default_time2wait(5))
         .and_then(|offer| offer.with_default_time2retain(0))
+        .and_then(|offer| offer.with_protocol_level(0))
         .unwrap();
     let p = agreed(strict, "").unwrap();
     assert!(p.initial_r2t && !p.immediate_data);
     assert_eq!((p.max_burst_length, p.first_burst_length), (8192, 4096));
     assert_eq!((p.default_time2wait, p.default_time2retain), (5, 0));
+    assert_eq!(p.protocol_level, 0);
 }
 
 /// RFC 7143 section 13.14: a first burst that is longer than a burst, unless there is no such thing.

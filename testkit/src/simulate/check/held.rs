@@ -4,9 +4,9 @@ use super::violation::{Row, Violation};
 
 /// What a session may hold with these numbers: `scratch` is that of its configuration, in bytes.
 ///
-/// Headers that wait to be sent are cut off past 64 KiB, in a buffer that doubles and so has 128 KiB; a task takes less than
-/// 1 KiB in all tables together, and eight more than `queue_depth` can be under way. Texts and the data of pings
-/// would come on top: no target of a world has long ones.
+/// Headers that wait to be sent are cut off past 64 KiB, in a buffer that doubles and so has 128 KiB; a task takes
+/// less than 1 KiB in all tables together, and eight more than `queue_depth` can be under way. Texts and the data
+/// of pings would come on top: no target of a world has long ones.
 #[must_use]
 pub fn session_cap(scratch: usize, queue_depth: u16) -> u64 {
     scratch as u64 + 128 * 1024 + (u64::from(queue_depth) + 8) * 1024
