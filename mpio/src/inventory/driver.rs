@@ -76,7 +76,7 @@ impl InventoryDriver {
             if !board.ended_devices.is_empty() {
                 return Some(Order::Forget(mem::take(&mut board.ended_devices)));
             }
-            (board.asked > begun).then(|| Order::Scan {
+            (board.asked > begun).then_some(Order::Scan {
                 number: board.asked,
                 by_program: board.asked_by_program > begun,
             })

@@ -334,13 +334,18 @@ impl Keeper {
             return false;
         }
         self.take_paths(id, Removal::PortalGone);
+        self.remove_route(id);
+        true
+    }
+
+    /// Removes a route without paths.
+    pub(super) fn remove_route(&mut self, id: RouteId) {
         let Some(entry) = self.routes.remove(&id) else {
-            return true;
+            return;
         };
         self.index.remove(&(entry.end.clone(), entry.bind));
         self.slots.release(&entry.end, &entry.route.bind);
         self.forget(&entry.end);
-        true
     }
 
     /// What the handles are shown.

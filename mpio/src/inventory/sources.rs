@@ -8,7 +8,7 @@ use iscsi_proto::{name::IscsiName, portal::Portal, text::send_targets::Discovere
 use super::{
     event::InventoryEventKind as Event,
     job::Report,
-    keeper::{Keeper, Known, Source, SourceId},
+    keeper::{Keeper, Known, RouteEntry, Source, SourceId},
     limits::Limit,
     route::{Endpoint, Route},
 };
@@ -124,6 +124,10 @@ impl Keeper {
         if let Some(known) = self.known.get_mut(&end) {
             known.fixed |= source.is_none();
             known.listed_by.extend(source);
+            if known.portal.tpgt != portal.tpgt && source.is_some() {
+                known.portal = portal.clone();
+                self.regroup(&end);
+            }
             return Some(end);
         }
         let bind = self.plan.binds.first().cloned().unwrap_or_default();
@@ -155,6 +159,19 @@ impl Keeper {
             });
         }
         Some(end)
+    }
+
+    /// A portal is of another group now. A session that is open says so itself, at its next login; one that is
+    /// still to be opened expects what was told last.
+    fn regroup(&mut self, end: &Endpoint) {
+        for bind in 0..self.plan.binds.len() {
+            let id = self.index.get(&(end.clone(), bind)).copied();
+            if let Some(id) =
+                id.filter(|id| self.routes.get(id).is_some_and(RouteEntry::is_waiting))
+            {
+                self.remove_route(id);
+            }
+        }
     }
 
     /// A source does not tell of a portal any more.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use iscsi_client::device::{BlockDevice, BlockDeviceExt};
+use iscsi_client::{
+    device::{BlockDevice, BlockDeviceExt},
+    session::SessionOptions,
+};
 use iscsi_proto::pdu::AsyncEvent;
 use iscsi_testkit::target::{Answer, Notice};
 use mpio::{MultipathDevice, inventory::Inventory};
 
 use crate::support::{
-    SECOND, World, check, count, other_wwid, paths, portal, told, until_told, wwid, wwids,
+    OTHER, SECOND, World, check, count, other_wwid, paths, portal, told, until_told, wwid, wwids,
 };
 
 /// The list of a target that has nothing.
@@ -190,6 +193,26 @@ fn a_portal_that_is_told_of_no_more_goes_with_its_session_and_not_before() {
         until_told(&mut events, "lost").await;
     });
     assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.end(inventory);
+}
+
+/// The portal group that a login has to find is the one that was told last.
+#[test]
+fn a_portal_that_moves_to_another_group_is_logged_in_to_there() {
+    let world = World::new(13, 1);
+    let _other = world.start_other();
+    let old = [&*format!("{},9", portal(2))];
+    world.target.core().tell_of(&[(OTHER, &old)]);
+    let mut options = SessionOptions::default();
+    options.require_portal_group = true;
+    let builder = World::builder().session_options(options);
+    let (inventory, mut events) = world.scanned(builder);
+    let lines = told(&mut events);
+    assert_eq!(count(&lines, "no login"), 2, "{lines:#?}");
+    world.tell_of_other();
+    world.sim.block_on(inventory.rescan());
+    assert_eq!(wwids(&inventory), [wwid(0), other_wwid()]);
+    assert_eq!(inventory.snapshot().routes.len(), 6);
     world.end(inventory);
 }
 
