@@ -3,6 +3,7 @@
 //! * [`MultipathDevice`] is what a program holds: a [`BlockDevice`](iscsi_client::device::BlockDevice)
 //!   that keeps working while cables are pulled. [`MultipathBuilder`] makes one from local ends,
 //!   portals and a LUN.
+//! * [`inventory`] finds targets, portals and LUNs by itself, and keeps a device for each disk.
 //! * [`core`] has the decisions (path groups, selection, checkers, suspicion, retries, fencing),
 //!   without any I/O.
 //! * [`Path`] is what a path has to be able to do;
@@ -12,8 +13,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backoff;
 pub mod core;
 mod device;
+pub mod inventory;
 mod logical_unit;
 mod path;
 mod reservations;

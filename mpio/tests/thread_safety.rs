@@ -8,7 +8,12 @@ use iscsi_client::{
     logical_unit::LogicalUnit,
     session::{Driver, Execute, Session},
 };
-use mpio::{ConnectError, MultipathBuilder, MultipathDevice, MultipathDriver};
+use mpio::{
+    ConnectError, MultipathBuilder, MultipathDevice, MultipathDriver,
+    inventory::{
+        Filter, Inventory, InventoryBuilder, InventoryDriver, InventoryEvents, InventorySnapshot,
+    },
+};
 
 fn shared<T: Send + Sync + Unpin + 'static>() {}
 fn moved<T: Send + Unpin + 'static>() {}
@@ -25,6 +30,12 @@ fn handles_are_shared_and_futures_are_moved() {
     shared::<ConnectError>();
     moved::<Driver>();
     moved::<MultipathDriver>();
+    shared::<Inventory>();
+    shared::<InventoryBuilder>();
+    shared::<InventoryEvents>();
+    shared::<InventorySnapshot>();
+    shared::<Filter>();
+    moved::<InventoryDriver>();
     moved::<Execute>();
     moved::<Completion<ReadBuf>>();
     moved::<WriteBuf>();

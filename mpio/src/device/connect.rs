@@ -327,7 +327,7 @@ impl MultipathBuilder {
     }
 }
 
-fn open(
+pub(super) fn open(
     initiator: Initiator,
     to: SessionTarget,
     (lun, keys): (Lun, Option<PathKeys>),

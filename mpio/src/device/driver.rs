@@ -19,7 +19,7 @@ use iscsi_client::{
     device::{DeviceInfo, Generation},
     error::Error,
     logical_unit::LogicalUnit,
-    runtime::{AsyncTimer, Runtime},
+    runtime::AsyncTimer,
 };
 
 use super::{
@@ -31,6 +31,7 @@ use super::{
     shared::{Member, Shared, State},
 };
 use crate::{
+    backoff::sleep,
     core::{
         AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, PathKeys, Preempted,
         ProbeReport,
@@ -528,12 +529,4 @@ async fn reinstate<P: Path>(dead: &P, via: &P) -> bool {
         Either::Left(_) => false,
         Either::Right((result, _)) => result.is_ok(),
     }
-}
-
-pub(super) async fn sleep(runtime: &dyn Runtime, time: Duration) {
-    if time.is_zero() {
-        return;
-    }
-    let mut timer = runtime.new_timer(runtime.now() + time);
-    poll_fn(|cx| timer.as_mut().poll(cx)).await;
 }

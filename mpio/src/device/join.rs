@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
 
 use crate::{
+    backoff::Backoff,
     core::{PathAttributes, Registered},
     path::{LocalEnd, Path, PathStatus},
 };
@@ -106,13 +107,8 @@ type Open<P> = dyn Fn() -> BoxFuture<'static, Result<Candidate<P>, Error>> + Sen
 pub(super) struct Opening<P> {
     pub(super) name: Arc<str>,
     open: Box<Open<P>>,
-    failures: u32,
+    backoff: Backoff,
 }
-
-/// Between the first failure and the next attempt.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// The longest such delay: how long a NIC that was plugged in may go unused.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 impl<P> Opening<P> {
     pub(super) fn new(
@@ -122,7 +118,7 @@ impl<P> Opening<P> {
         Self {
             name,
             open: Box::new(open),
-            failures: 0,
+            backoff: Backoff::default(),
         }
     }
 
@@ -130,18 +126,14 @@ impl<P> Opening<P> {
         (self.open)()
     }
 
-    /// Doubles, with jitter over the upper half.
     pub(super) fn next_delay(&mut self, runtime: &dyn Runtime) -> Duration {
-        let full = (FIRST_DELAY * (1 << self.failures.min(10))).min(LONGEST_DELAY);
-        self.failures += 1;
-        let mut random = [0];
-        runtime.fill_random(&mut random);
-        full / 2 + full * u32::from(random[0]) / 512
+        self.backoff.next_delay(runtime)
     }
 }
 
 impl<P> fmt::Debug for Opening<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Opening({}, {} failures)", self.name, self.failures)
+        let failures = self.backoff.failures();
+        write!(f, "Opening({}, {failures} failures)", self.name)
     }
 }

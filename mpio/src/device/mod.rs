@@ -3,6 +3,7 @@
 mod connect;
 mod driver;
 mod events;
+mod found;
 mod info;
 mod io;
 mod job;
@@ -29,6 +30,7 @@ use iscsi_client::{
 pub use connect::{ConnectError, MultipathBuilder, PathFailure};
 pub use driver::MultipathDriver;
 pub use events::EventReader;
+pub(crate) use found::Found;
 pub use join::JoinError;
 pub use log::DeviceEvent;
 pub use topology::Topology;

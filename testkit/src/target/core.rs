@@ -27,6 +27,7 @@ use super::{
     lun::LogicalUnit,
     on_demand::OnDemand,
     reservations::{Notice, Refusal, Reservations},
+    roster::Roster,
     scsi::{
         End, Purpose,
         alua::{Alua, PortState},
@@ -243,6 +244,7 @@ pub struct TargetCore {
     /// Writes of nexuses that were not registered since their login.
     unregistered_writes: AtomicU64,
     pub(super) ledger: Ledger,
+    pub(super) roster: Roster,
     writes: AtomicU64,
     next_tsih: AtomicU16,
     next_seed: AtomicU32,
@@ -286,6 +288,7 @@ impl TargetCore {
             hardship: Hardship::default(),
             unregistered_writes: AtomicU64::new(0),
             ledger: Ledger::default(),
+            roster: Roster::default(),
             writes: AtomicU64::new(0),
             next_tsih: AtomicU16::new(1),
             next_seed: AtomicU32::new(0),

@@ -32,6 +32,8 @@ pub(super) struct LogicalUnit {
     aborts: Mutex<BTreeMap<Nexus, u32>>,
     /// Whether that has ever happened, so that a unit without it never touches the lock.
     has_aborts: AtomicBool,
+    /// Whether it is mapped to initiators.
+    mapped: AtomicBool,
     reservations: Mutex<Reservations>,
     /// Whether there is a reservation, so that a unit without one never touches the lock.
     reserved: AtomicBool,
@@ -58,9 +60,18 @@ impl LogicalUnit {
             aborts: Mutex::default(),
             has_aborts: AtomicBool::new(false),
             config,
+            mapped: AtomicBool::new(true),
             reservations: Mutex::default(),
             reserved: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_mapped(&self, mapped: bool) {
+        self.mapped.store(mapped, Ordering::Release);
     }
 
     /// In bytes.

@@ -33,6 +33,7 @@ mod lun;
 mod medium;
 mod on_demand;
 mod reservations;
+mod roster;
 mod scsi;
 mod sim;
 mod tcp;

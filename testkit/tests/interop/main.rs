@@ -12,6 +12,7 @@ mod digests;
 mod discovery;
 mod failover;
 mod frozen;
+mod inventory;
 mod ipv6;
 mod login;
 mod management;

@@ -80,6 +80,32 @@ fn report_luns_clears_the_attention_about_its_list_and_no_other() {
     assert_eq!(test_unit_ready(&mut script), None);
 }
 
+#[test]
+fn a_unit_that_is_not_mapped_is_not_there_and_the_others_say_so() {
+    let core = core(config());
+    let mut script = Script::direct(&core).logged_in(&[]);
+    let cdb = [0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0];
+    let list = |script: &mut Script<Direct>| {
+        script.command(0, &cdb, 64, Direction::Read, &[]);
+        script.data().0
+    };
+    let all = list(&mut script);
+    core.set_mapped(1, false);
+    assert_eq!(test_unit_ready(&mut script), Some((0x3f, 0x0e)));
+    assert_eq!(
+        list(&mut script),
+        [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    );
+    script.command(1, &[0; 6], 0, Direction::None, &[]);
+    let (status, sense) = script.status();
+    assert_eq!((status, sense[2], sense[12], sense[13]), (2, 5, 0x25, 0));
+    core.set_mapped(1, true);
+    assert_eq!(list(&mut script), all);
+    // The list itself was the news.
+    assert_eq!(test_unit_ready(&mut script), None);
+    assert_eq!(core.violations(), []);
+}
+
 /// SAM-5 section 5.14.1: it is cleared by being reported, and a task that was aborted reported nothing.
 #[test]
 fn one_that_an_aborted_task_would_have_reported_stays() {

@@ -130,6 +130,7 @@ impl FullFeature {
     pub(super) fn unit(&self, lun: Lun) -> Option<Arc<LogicalUnit>> {
         lun.number()
             .and_then(|number| self.core.lun(number))
+            .filter(|unit| unit.is_mapped())
             .cloned()
     }
 

@@ -132,5 +132,8 @@ impl FullFeature {
                 );
             }
         }
+        if which == "All" && wanted {
+            self.core.roster.tell(answer);
+        }
     }
 }

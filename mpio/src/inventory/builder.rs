@@ -1,0 +1,203 @@
+//! What an inventory is told before it begins.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use iscsi_client::{
+    bind::Bind, discovery::Discovery, initiator::Initiator, logical_unit::LogicalUnitOptions,
+    session::SessionOptions,
+};
+use iscsi_proto::{login::Authentication, name::IscsiName, portal::Portal};
+
+use super::{
+    Handle, Inventory, InventoryDriver, InventoryError,
+    filter::{Filter, Rule},
+    limits::Limits,
+    plan::Plan,
+    route::FoundUnit,
+    settings::Settings,
+    shared::Shared,
+};
+use crate::core::{Config, PathAttributes};
+
+/// Between two scans, unless another time is set.
+const RESCAN: Duration = Duration::from_secs(60);
+/// The shortest such time.
+const SHORTEST_RESCAN: Duration = Duration::from_secs(1);
+/// How long a device without a path is kept, unless another time is set: as long as requests wait there with the
+/// default settings.
+const KEEP: Duration = Duration::from_secs(60);
+/// A caller may well say `Duration::MAX` for "ever", which added to a clock is a panic.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Describes an [`Inventory`]: where to look, from where, for what, and how to use it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct InventoryBuilder {
+    plan: Plan,
+}
+
+impl InventoryBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            plan: Plan {
+                discoveries: Vec::new(),
+                targets: Vec::new(),
+                binds: Vec::new(),
+                authentication: BTreeMap::new(),
+                session: None,
+                unit: LogicalUnitOptions::default(),
+                filter: Filter::default(),
+                settings: Settings::default(),
+                limits: Limits::default(),
+                rescan: Some(RESCAN),
+                keep: KEEP,
+            },
+        }
+    }
+
+    /// Adds a portal that is asked for targets (SendTargets), from each local end, at every scan. What it tells
+    /// is logged in to from all of them.
+    pub fn discover(self, portal: Portal) -> Self {
+        self.discover_with(Discovery::new(portal))
+    }
+
+    /// The same with credentials, options, or a local end of its own; or asks for one target only.
+    pub fn discover_with(mut self, discovery: Discovery) -> Self {
+        self.plan.discoveries.push(discovery);
+        self
+    }
+
+    /// Adds a portal of a target that need not be discovered.
+    pub fn target(mut self, target: IscsiName, portal: Portal) -> Self {
+        self.plan.targets.push((target, portal));
+        self
+    }
+
+    /// Adds a local end: a device, a hardware address or an address of this host. There is a session from each
+    /// to every portal that it can reach. Without any the routing table decides, and there is one session for
+    /// each portal.
+    pub fn bind(mut self, bind: Bind) -> Self {
+        // Twice the same would be two sessions in one slot.
+        if !self.plan.binds.contains(&bind) {
+            self.plan.binds.push(bind);
+        }
+        self
+    }
+
+    /// How to authenticate with this target, instead of as the initiator does. Where secrets change, or are
+    /// looked up, give the [session's options](Self::session_options) a
+    /// [provider](SessionOptions::credentials) of them.
+    pub fn authentication(mut self, target: IscsiName, authentication: Authentication) -> Self {
+        self.plan.authentication.insert(target, authentication);
+        self
+    }
+
+    /// Options of all sessions, those of discovery included, instead of the initiator's.
+    pub fn session_options(mut self, options: SessionOptions) -> Self {
+        self.plan.session = Some(options);
+        self
+    }
+
+    /// How each path uses its logical unit.
+    /// [`fail_fast`](LogicalUnitOptions::fail_fast) is set in any case. Its
+    /// [`open_timeout`](LogicalUnitOptions::open_timeout) is also that of a list of logical units.
+    pub fn unit_options(mut self, options: LogicalUnitOptions) -> Self {
+        self.plan.unit = options;
+        self
+    }
+
+    /// What is taken and what is left out. Default: all is taken.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.plan.filter = filter;
+        self
+    }
+
+    /// Settings of the devices for which none of [`config_for`](Self::config_for) and
+    /// [`config_by`](Self::config_by) has any.
+    pub fn config(mut self, config: Config) -> Self {
+        self.plan.settings.others = config;
+        self
+    }
+
+    /// Settings of the devices that a rule is about, as in the sections `devices` (a rule about
+    /// [vendor and product](Rule::device)) and `multipaths` ([the identifier](Rule::wwid)) of multipath.conf. The
+    /// first rule that matches counts, so give the narrower ones first. A device is judged by its first path.
+    pub fn config_for(mut self, rule: Rule, config: Config) -> Self {
+        self.plan.settings.table.push((rule, config));
+        self
+    }
+
+    /// Settings by whatever the program likes; `None` leaves it to the others. It must not block.
+    pub fn config_by(
+        mut self,
+        choose: impl Fn(&FoundUnit) -> Option<Config> + Send + Sync + 'static,
+    ) -> Self {
+        self.plan.settings.choose = Some(Arc::new(choose));
+        self
+    }
+
+    /// Changes what a device is told of a path, for instance its priority by the portal or the local end. It must
+    /// not block.
+    pub fn path_attributes(
+        mut self,
+        describe: impl Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync + 'static,
+    ) -> Self {
+        self.plan.settings.describe = Some(Arc::new(describe));
+        self
+    }
+
+    /// Bounds on what targets can make of this.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// The time from the end of a scan to the next one; `None`: only [`rescan`](Inventory::rescan) begins
+    /// another one, and what targets tell by themselves. Default a minute, at least a second.
+    pub fn rescan_interval(mut self, interval: Option<Duration>) -> Self {
+        let clamp = |interval: Duration| interval.clamp(SHORTEST_RESCAN, YEAR);
+        self.plan.rescan = interval.map(clamp);
+        self
+    }
+
+    /// How long a device is kept that has no path any more. If its unit comes back until then, it is the same
+    /// device, and requests that wait there go on; afterwards it is closed. Default a minute.
+    pub fn keep_without_path(mut self, time: Duration) -> Self {
+        self.plan.keep = time.min(YEAR);
+        self
+    }
+
+    /// The inventory, and the driver that makes it look: the caller polls or spawns it. The initiator's name and
+    /// runtime are those of all sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`InventoryError::NothingToAsk`]. What goes wrong later is no error, but an
+    /// [event](Inventory::events) and part of the [snapshot](Inventory::snapshot).
+    pub fn open(
+        mut self,
+        initiator: &Initiator,
+    ) -> Result<(Inventory, InventoryDriver), InventoryError> {
+        if self.plan.discoveries.is_empty() && self.plan.targets.is_empty() {
+            return Err(InventoryError::NothingToAsk);
+        }
+        if self.plan.binds.is_empty() {
+            self.plan.binds.push(Bind::Any);
+        }
+        let shared = Arc::new(Shared::new());
+        let driver = InventoryDriver::new(self.plan, initiator.clone(), Arc::clone(&shared));
+        let inventory = Inventory(Arc::new(Handle { shared }));
+        Ok((inventory, driver))
+    }
+
+    /// As [`open`](Self::open), and the driver is spawned on the initiator's runtime.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    pub fn open_spawned(self, initiator: &Initiator) -> Result<Inventory, InventoryError> {
+        let (inventory, driver) = self.open(initiator)?;
+        initiator.runtime().spawn(Box::pin(driver));
+        Ok(inventory)
+    }
+}

@@ -1,0 +1,389 @@
+//! The logical units behind the sessions, and the devices that they become.
+
+use std::sync::Arc;
+
+use iscsi_client::error::Error;
+use iscsi_proto::scsi::Lun;
+
+use super::{
+    event::{InventoryEventKind as Event, Loss, Removal},
+    job::{self, Report, Standing},
+    keeper::{Disk, Keeper, RouteId, Unit},
+    limits::Limit,
+    route::FoundUnit,
+    snapshot::UnitState,
+};
+use crate::{
+    backoff::sleep,
+    core::PathId,
+    device::{Found, JoinError},
+};
+
+/// Units of one session that are looked at together: enough that one which does not answer does not hold up the
+/// others, and few enough for a small array.
+const AT_A_TIME: usize = 8;
+
+impl Keeper {
+    /// Looks at each unit of a list.
+    pub(super) fn take_list(&mut self, id: RouteId, luns: Vec<Lun>) {
+        let most = self.plan.limits.units;
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        for unit in entry.units.values_mut() {
+            unit.listed = false;
+        }
+        let (mut taken, mut left_out, mut rejected) = (0, 0, Vec::new());
+        for lun in luns {
+            let rejection = self.plan.filter.lun(&entry.route, lun).err();
+            if rejection.is_none() && taken == most {
+                left_out += 1;
+                continue;
+            }
+            taken += usize::from(rejection.is_none());
+            let unit = entry.units.entry(lun).or_insert_with(|| Unit {
+                state: UnitState::Examining,
+                handle: None,
+                listed: true,
+                queued: false,
+            });
+            unit.listed = true;
+            match rejection {
+                Some(rejection) if !matches!(unit.state, UnitState::FilteredOut(_)) => {
+                    unit.state = UnitState::FilteredOut(rejection.clone());
+                    rejected.push((lun, rejection));
+                }
+                Some(_) => {}
+                None if unit.queued => {}
+                None => {
+                    unit.queued = true;
+                    entry.todo.push_back(lun);
+                }
+            }
+        }
+        // A path that works is not taken away before it says so itself.
+        for (lun, unit) in &mut entry.units {
+            if !unit.listed && unit.path().is_some() && !unit.queued {
+                unit.queued = true;
+                entry.todo.push_back(*lun);
+            }
+        }
+        entry
+            .units
+            .retain(|_, unit| unit.listed || unit.queued || unit.path().is_some());
+        let route = Arc::clone(&entry.route);
+        self.dirty = true;
+        for (lun, rejection) in rejected {
+            self.tell(Event::FilteredOut {
+                route: Arc::clone(&route),
+                lun: Some(lun),
+                rejection,
+            });
+        }
+        self.leave_out(Limit::Units(most), left_out);
+        self.pump(id);
+    }
+
+    /// Begins with as many units as may be looked at together.
+    fn pump(&mut self, id: RouteId) {
+        let timeout = self.plan.unit.open_timeout;
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        while entry.active < AT_A_TIME {
+            let Some(lun) = entry.todo.pop_front() else {
+                break;
+            };
+            let Some(unit) = entry.units.get(&lun) else {
+                continue;
+            };
+            entry.active += 1;
+            if let Some(handle) = unit.handle.clone() {
+                self.jobs.push(Box::pin(async move {
+                    Report::Checked(id, lun, job::check(handle, timeout).await)
+                }));
+                continue;
+            }
+            let (initiator, to) = (self.initiator.clone(), entry.to.clone());
+            let options = self.plan.unit.clone().fail_fast();
+            let name = entry.route.path_name();
+            self.jobs.push(Box::pin(async move {
+                let found = Found::open(initiator, to, lun, options, name).await;
+                Report::Examined(id, lun, found)
+            }));
+        }
+        self.settle(id);
+    }
+
+    pub(super) fn examined(&mut self, id: RouteId, lun: Lun, result: Result<Found, Error>) {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        entry.active -= 1;
+        entry.shown = None;
+        self.dirty = true;
+        // Not there any more if the session was closed meanwhile.
+        if let Some(unit) = entry.units.get_mut(&lun) {
+            unit.queued = false;
+            if unit.listed {
+                let state = match result {
+                    Ok(found) => self.sort(id, lun, found),
+                    Err(error) => UnitState::Unusable(error),
+                };
+                self.set_state(id, lun, state);
+            } else {
+                entry.units.remove(&lun);
+            }
+        }
+        self.pump(id);
+    }
+
+    /// Sets what became of a unit, and tells it if it is another thing than before.
+    fn set_state(&mut self, id: RouteId, lun: Lun, state: UnitState) {
+        let entry = self.routes.get_mut(&id);
+        let Some((unit, route)) = entry.and_then(|entry| {
+            let route = Arc::clone(&entry.route);
+            Some((entry.units.get_mut(&lun)?, route))
+        }) else {
+            return;
+        };
+        let is_news = unit.state.to_string() != state.to_string();
+        unit.state = state.clone();
+        if !is_news {
+            return;
+        }
+        match state {
+            UnitState::FilteredOut(rejection) => self.tell(Event::FilteredOut {
+                route,
+                lun: Some(lun),
+                rejection,
+            }),
+            UnitState::Unusable(error) => self.tell(Event::UnitUnusable { route, lun, error }),
+            UnitState::Refused(error) => self.tell(Event::PathRefused { route, lun, error }),
+            UnitState::Path { wwid, path } => self.tell(Event::PathAdded {
+                wwid,
+                route,
+                lun,
+                path,
+            }),
+            UnitState::Examining | UnitState::LeftOut => {}
+        }
+    }
+
+    /// Where a unit belongs: to a device that is there, to a new one, or to none.
+    fn sort(&mut self, id: RouteId, lun: Lun, mut found: Found) -> UnitState {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return UnitState::LeftOut;
+        };
+        let unit = FoundUnit {
+            route: Arc::clone(&entry.route),
+            lun,
+            info: found.unit().info(),
+            inquiry: *found.unit().inquiry(),
+        };
+        if let Err(rejection) = self.plan.filter.unit(&unit) {
+            return UnitState::FilteredOut(rejection);
+        }
+        let Some(wwid) = unit.info.identity.wwid.clone() else {
+            let path = entry.route.path_name();
+            return UnitState::Refused(JoinError::NoIdentity { path });
+        };
+        if self.closed.contains(&wwid) {
+            return UnitState::LeftOut;
+        }
+        found.describe(|usual| self.plan.settings.attributes(&unit, usual));
+        let handle = found.unit().clone();
+        let is_full = self.disks.len() >= self.plan.limits.devices;
+        let joined = match self.disks.get_mut(&wwid) {
+            Some(disk) => found.join(&disk.device).inspect(|_| disk.paths += 1),
+            None if is_full => {
+                self.leave_out(Limit::Devices(self.plan.limits.devices), 1);
+                return UnitState::LeftOut;
+            }
+            None => self.found_device(&wwid, &unit, found),
+        };
+        match joined {
+            Ok(path) => {
+                if let Some(entry) = self.routes.get_mut(&id) {
+                    if let Some(unit) = entry.units.get_mut(&lun) {
+                        unit.handle = Some(handle.clone());
+                    }
+                }
+                // What came while it was opened is among what it has said.
+                self.jobs.push(Box::pin(async move {
+                    Report::Attention(id, lun, job::attention(handle, 0).await)
+                }));
+                UnitState::Path { wwid, path }
+            }
+            // The program has closed it, which its driver tells in a moment.
+            Err(JoinError::Closed) => UnitState::LeftOut,
+            Err(error) => UnitState::Refused(error),
+        }
+    }
+
+    fn found_device(
+        &mut self,
+        wwid: &Arc<str>,
+        unit: &FoundUnit,
+        found: Found,
+    ) -> Result<PathId, JoinError> {
+        let config = self.plan.settings.of(unit);
+        let runtime = self.runtime();
+        let (device, driver, path) = found.into_device(Arc::clone(&runtime), config)?;
+        let number = self.number();
+        let (shared, name) = (Arc::clone(&self.shared), Arc::clone(wwid));
+        runtime.spawn(Box::pin(async move {
+            driver.await;
+            shared.ask(|board| board.ended_devices.push((name, number)));
+        }));
+        let disk = Disk {
+            device,
+            number,
+            paths: 1,
+            stranding: 0,
+        };
+        self.disks.insert(Arc::clone(wwid), disk);
+        let wwid = Arc::clone(wwid);
+        self.tell(Event::DeviceFound { wwid });
+        Ok(path)
+    }
+
+    pub(super) fn checked(&mut self, id: RouteId, lun: Lun, standing: Standing) {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        entry.active -= 1;
+        if let Some(unit) = entry.units.get_mut(&lun) {
+            unit.queued = false;
+            let listed = unit.listed;
+            let reason = match standing {
+                Standing::Same => None,
+                Standing::Gone => Some(Removal::NoSuchUnit),
+                Standing::Other => Some(Removal::OtherUnit),
+            };
+            if let Some(reason) = reason {
+                self.take_path(id, lun, reason);
+                self.look_again(id, lun, listed);
+            }
+        }
+        self.pump(id);
+    }
+
+    /// What was a path is looked at as if it were new, if it is still in the list.
+    fn look_again(&mut self, id: RouteId, lun: Lun, listed: bool) {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        if !listed {
+            entry.units.remove(&lun);
+        } else if let Some(unit) = entry.units.get_mut(&lun) {
+            unit.state = UnitState::Examining;
+            unit.queued = true;
+            entry.todo.push_back(lun);
+        }
+    }
+
+    /// A unit has said something. `seen` is `None` once it is closed.
+    pub(super) fn attention(&mut self, id: RouteId, lun: Lun, seen: Option<u64>) {
+        let Some(seen) = seen else { return };
+        let entry = self.routes.get(&id);
+        let unit = entry.and_then(|entry| entry.units.get(&lun)?.handle.clone());
+        if let Some(unit) = unit {
+            self.jobs.push(Box::pin(async move {
+                Report::Attention(id, lun, job::attention(unit, seen).await)
+            }));
+        }
+        self.list(id);
+    }
+
+    /// Takes all paths of a route away.
+    pub(super) fn take_paths(&mut self, id: RouteId, reason: Removal) {
+        let entry = self.routes.get(&id);
+        let luns = entry.map(|entry| entry.units.keys().copied().collect::<Vec<_>>());
+        for lun in luns.unwrap_or_default() {
+            self.take_path(id, lun, reason);
+        }
+    }
+
+    /// Takes a path away from its device, if the unit is one.
+    fn take_path(&mut self, id: RouteId, lun: Lun, reason: Removal) {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        let route = Arc::clone(&entry.route);
+        let Some(unit) = entry.units.get_mut(&lun) else {
+            return;
+        };
+        let Some((wwid, path)) = unit.path() else {
+            return;
+        };
+        // The device closes it, once nothing is in flight there.
+        unit.handle = None;
+        unit.state = UnitState::LeftOut;
+        entry.shown = None;
+        self.tell(Event::PathRemoved {
+            wwid: Arc::clone(&wwid),
+            route,
+            lun,
+            reason,
+        });
+        let number = self.number();
+        let Some(disk) = self.disks.get_mut(&wwid) else {
+            return;
+        };
+        disk.device.remove_path(path);
+        disk.paths -= 1;
+        if disk.paths > 0 {
+            return;
+        }
+        disk.stranding = number;
+        let (runtime, keep) = (self.runtime(), self.plan.keep);
+        let name = Arc::clone(&wwid);
+        self.jobs.push(Box::pin(async move {
+            sleep(&*runtime, keep).await;
+            Report::StrandedLong(name, number)
+        }));
+        self.tell(Event::DeviceStranded { wwid });
+    }
+
+    /// No path has come back to a device in time, if this is still the same time.
+    pub(super) fn stranded_long(&mut self, wwid: &Arc<str>, stranding: u64) {
+        let disk = self.disks.get(wwid);
+        if disk.is_none_or(|disk| disk.paths > 0 || disk.stranding != stranding) {
+            return;
+        }
+        if let Some(disk) = self.disks.remove(wwid) {
+            self.jobs.push(Box::pin(async move {
+                disk.device.close().await;
+                Report::Closed
+            }));
+        }
+        self.tell(Event::DeviceLost {
+            wwid: Arc::clone(wwid),
+            reason: Loss::NoPath,
+        });
+    }
+
+    /// The driver of a device has ended: the program has closed the device, unless that was done here.
+    pub(super) fn device_ended(&mut self, wwid: &Arc<str>, number: u64) {
+        let disk = self.disks.get(wwid);
+        if disk.is_none_or(|disk| disk.number != number) {
+            return;
+        }
+        self.disks.remove(wwid);
+        self.closed.insert(Arc::clone(wwid));
+        for entry in self.routes.values_mut() {
+            for unit in entry.units.values_mut() {
+                if unit.path().is_some_and(|(other, _)| other == *wwid) {
+                    unit.handle = None;
+                    unit.state = UnitState::LeftOut;
+                    entry.shown = None;
+                }
+            }
+        }
+        self.tell(Event::DeviceLost {
+            wwid: Arc::clone(wwid),
+            reason: Loss::Closed,
+        });
+    }
+}

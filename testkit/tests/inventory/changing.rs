@@ -1,0 +1,346 @@
+//! Targets, portals and units come and go.
+
+use std::time::Duration;
+
+use iscsi_client::{
+    device::{BlockDevice, BlockDeviceExt},
+    session::SessionOptions,
+};
+use iscsi_proto::pdu::AsyncEvent;
+use iscsi_testkit::target::{Answer, Notice};
+use mpio::{MultipathDevice, inventory::Inventory};
+
+use crate::support::{
+    OTHER, SECOND, World, check, count, other_wwid, paths, portal, told, until_told, wwid, wwids,
+};
+
+/// The list of a target that has nothing.
+fn no_units() -> Answer {
+    Answer::Data(vec![0; 8])
+}
+
+const REPORT_LUNS: &[u8] = &[0xa0];
+
+async fn until_paths(world: &World, device: &MultipathDevice, number: usize) {
+    while paths(device) != number {
+        world.sim.sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn a_target_that_is_told_of_later_appears_at_the_next_scan() {
+    let world = World::new(1, 1);
+    let _other = world.start_other();
+    let (inventory, mut events) = world.scanned(World::builder());
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.tell_of_other();
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        check(&inventory.device(&other_wwid()).await.unwrap(), 100).await;
+    });
+    let lines = told(&mut events);
+    assert_eq!(count(&lines, "2 targets"), 2, "{lines:#?}");
+    assert_eq!(count(&lines, "logged in"), 6, "{lines:#?}");
+    assert_eq!(paths(&inventory.devices()[1]), 2);
+    world.end(inventory);
+}
+
+#[test]
+fn scans_repeat_by_themselves() {
+    let world = World::new(2, 1);
+    let _other = world.start_other();
+    let builder = World::builder().rescan_interval(Some(10 * SECOND));
+    let (inventory, _) = world.scanned(builder);
+    world.tell_of_other();
+    world.sim.block_on(async {
+        let begin = world.sim.elapsed();
+        inventory.wait_for(&other_wwid()).await.unwrap();
+        let took = world.sim.elapsed() - begin;
+        assert!(took < 11 * SECOND, "{took:?}");
+    });
+    world.end(inventory);
+}
+
+/// Its neighbours report that the list has changed (3F/0E), which the checks of their paths find.
+#[test]
+fn a_unit_that_is_unmapped_loses_its_paths_and_then_its_device() {
+    let world = World::new(3, 3);
+    let builder = World::builder().rescan_interval(None);
+    let (inventory, mut events) = world.scanned(builder);
+    told(&mut events);
+    let gone = world.sim.block_on(inventory.device(&wwid(1))).unwrap();
+    world.target.core().set_mapped(1, false);
+    world.sim.block_on(async {
+        let begin = world.sim.elapsed();
+        until_told(&mut events, "no path is left").await;
+        let took = world.sim.elapsed() - begin;
+        assert!(took < 30 * SECOND, "{took:?}");
+        assert_eq!(wwids(&inventory).len(), 3);
+        let lost = until_told(&mut events, "lost").await;
+        assert_eq!(lost, format!("{}: lost: no path came back", wwid(1)));
+        let kept = world.sim.elapsed() - begin - took;
+        assert!(kept >= 60 * SECOND, "{kept:?}");
+        assert_eq!(wwids(&inventory), [wwid(0), wwid(2)]);
+        gone.read_bytes(0, 4096).await.unwrap_err();
+        for (device, seed) in inventory.devices().iter().zip([1, 3]) {
+            check(device, seed).await;
+        }
+        world.target.core().set_mapped(1, true);
+        let back = inventory.wait_for(&wwid(1)).await.unwrap();
+        check(&back, 2).await;
+        until_paths(&world, &back, 4).await;
+    });
+    world.end(inventory);
+}
+
+#[test]
+fn each_path_that_goes_is_told_with_its_reason() {
+    let world = World::new(4, 2);
+    let (inventory, mut events) = world.scanned(World::builder());
+    told(&mut events);
+    world.target.core().set_mapped(1, false);
+    world.sim.block_on(inventory.rescan());
+    let lines = told(&mut events);
+    let removed = format!("{}: path removed", wwid(1));
+    assert_eq!(count(&lines, &removed), 4, "{lines:#?}");
+    assert_eq!(count(&lines, "the unit is gone"), 4, "{lines:#?}");
+    world.end(inventory);
+}
+
+/// Somebody takes the wrong unit away and gives it back: what was asked of it meanwhile is answered.
+#[test]
+fn a_unit_that_comes_back_in_time_is_the_same_device() {
+    let world = World::new(5, 2);
+    let (inventory, mut events) = world.scanned(World::builder());
+    let device = world.sim.block_on(inventory.device(&wwid(1))).unwrap();
+    world.target.core().set_mapped(1, false);
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        let waiting = check(&device, 2);
+        let coming = async {
+            world.sim.sleep(20 * SECOND).await;
+            world.target.core().set_mapped(1, true);
+            inventory.rescan().await;
+        };
+        futures_util::future::join(waiting, coming).await;
+        until_paths(&world, &device, 4).await;
+        world.sim.sleep(100 * SECOND).await;
+        check(&device, 2).await;
+    });
+    assert_eq!(count(&told(&mut events), "lost"), 0);
+    world.end(inventory);
+}
+
+/// Storage that is mapped anew under a number that was in use: what was there must not be read as this.
+#[test]
+fn another_unit_under_a_known_number_becomes_another_device() {
+    let world = World::new(6, 2);
+    let (inventory, mut events) = world.scanned(World::builder().rescan_interval(None));
+    told(&mut events);
+    let mut naa = iscsi_testkit::target::LunConfig::new(1, 1 << 20).naa;
+    naa[8] = 7;
+    let other = wwid(1).replace("15c51d0000", "15c51d0007");
+    world.target.core().remap(1, naa, "ANOTHER");
+    world.sim.block_on(async {
+        let device = inventory.wait_for(&other).await.unwrap();
+        until_paths(&world, &device, 4).await;
+        check(&device, 2).await;
+    });
+    let lines = told(&mut events);
+    assert_eq!(
+        count(&lines, "it leads to another unit now"),
+        4,
+        "{lines:#?}"
+    );
+    assert_eq!(count(&lines, "no path is left"), 1, "{lines:#?}");
+    world.end(inventory);
+}
+
+/// A controller that is starting, or one that makes a mistake.
+#[test]
+fn a_list_without_a_unit_that_works_takes_nothing_away() {
+    let world = World::new(7, 2);
+    let (inventory, mut events) = world.scanned(World::builder());
+    world.target.core().answer(0, REPORT_LUNS, no_units(), 8);
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        assert_eq!(wwids(&inventory).len(), 2);
+        check(&inventory.devices()[1], 2).await;
+    });
+    let lines = told(&mut events);
+    assert_eq!(count(&lines, "path removed"), 0, "{lines:#?}");
+    world.end(inventory);
+}
+
+#[test]
+fn a_portal_that_is_told_of_no_more_goes_with_its_session_and_not_before() {
+    let world = World::new(8, 1);
+    let other = world.start_other();
+    world.tell_of_other();
+    let (inventory, mut events) = world.scanned(World::builder());
+    let device = world.sim.block_on(inventory.device(&other_wwid())).unwrap();
+    told(&mut events);
+    world.target.core().tell_of(&[]);
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        let lines = told(&mut events);
+        assert_eq!(count(&lines, "is not told of any more"), 1, "{lines:#?}");
+        assert_eq!(paths(&device), 2);
+        check(&device, 100).await;
+        drop(other);
+        until_told(&mut events, "no path is left").await;
+        assert_eq!(inventory.snapshot().routes.len(), 4);
+        until_told(&mut events, "lost").await;
+    });
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.end(inventory);
+}
+
+/// The portal group that a login has to find is the one that was told last.
+#[test]
+fn a_portal_that_moves_to_another_group_is_logged_in_to_there() {
+    let world = World::new(13, 1);
+    let _other = world.start_other();
+    let old = [&*format!("{},9", portal(2))];
+    world.target.core().tell_of(&[(OTHER, &old)]);
+    let mut options = SessionOptions::default();
+    options.require_portal_group = true;
+    let builder = World::builder().session_options(options);
+    let (inventory, mut events) = world.scanned(builder);
+    let lines = told(&mut events);
+    assert_eq!(count(&lines, "no login"), 2, "{lines:#?}");
+    world.tell_of_other();
+    world.sim.block_on(inventory.rescan());
+    assert_eq!(wwids(&inventory), [wwid(0), other_wwid()]);
+    assert_eq!(inventory.snapshot().routes.len(), 6);
+    world.end(inventory);
+}
+
+#[test]
+fn a_session_that_is_lost_is_told_and_its_units_are_looked_at_when_it_is_back() {
+    let world = World::new(9, 1);
+    let (inventory, mut events) = world.scanned(World::builder().rescan_interval(None));
+    let lists = || world.target.core().counters(1).commands;
+    told(&mut events);
+    world.sim.net().reset(World::link(1));
+    world.sim.block_on(async {
+        until_told(&mut events, "down").await;
+        until_told(&mut events, "logged in").await;
+        let before = lists();
+        world.sim.sleep(SECOND).await;
+        assert!(lists() > before);
+        assert_eq!(wwids(&inventory), [wwid(0)]);
+        until_paths(&world, &inventory.devices()[0], 4).await;
+    });
+    world.end(inventory);
+}
+
+#[test]
+fn an_asynchronous_message_about_the_list_is_enough() {
+    let world = World::new(10, 2);
+    world.target.core().set_mapped(1, false);
+    let (inventory, _) = world.scanned(World::builder().rescan_interval(None));
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.target.core().set_mapped(1, true);
+    // Sense data behind its length (RFC 7143 section 11.9.4), fixed format.
+    let mut sense = vec![0, 18, 0x70, 0, 6, 0, 0, 0, 0, 10];
+    sense.extend([0, 0, 0, 0, 0x3f, 0x0e, 0, 0, 0, 0]);
+    let notice = Notice::new(AsyncEvent::ScsiEvent, [0; 3]).with_data(sense);
+    world.target.core().announce(0, notice);
+    world.sim.block_on(async {
+        check(&inventory.devices()[0], 1).await;
+        check(&inventory.wait_for(&wwid(1)).await.unwrap(), 2).await;
+    });
+    world.end(inventory);
+}
+
+#[test]
+fn what_the_program_closes_stays_away_until_it_asks_for_a_scan() {
+    let world = World::new(11, 2);
+    let builder = World::builder().rescan_interval(Some(10 * SECOND));
+    let (inventory, mut events) = world.scanned(builder);
+    world.sim.block_on(async {
+        let device = inventory.device(&wwid(1)).await.unwrap();
+        BlockDevice::close(&device).await.unwrap();
+        let line = until_told(&mut events, "lost").await;
+        assert_eq!(line, format!("{}: lost: the program closed it", wwid(1)));
+        world.sim.sleep(60 * SECOND).await;
+        assert_eq!(wwids(&inventory), [wwid(0)]);
+        inventory.rescan().await;
+        check(&inventory.device(&wwid(1)).await.unwrap(), 2).await;
+    });
+    world.end(inventory);
+}
+
+/// A target that says so at every command would else be asked without end.
+#[test]
+fn a_target_whose_list_changes_without_end_is_asked_once_a_second() {
+    let world = World::new(12, 1);
+    let (inventory, _) = world.scanned(World::builder().rescan_interval(None));
+    let commands = || -> u64 {
+        let counters = (0..2).map(|index| world.target.core().counters(index).commands);
+        counters.sum()
+    };
+    let before = commands();
+    world.sim.block_on(async {
+        for _ in 0..10_000 {
+            world.target.core().raise_attention(0, 0x3f, 0x0e);
+            world.sim.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let asked = commands() - before;
+    assert!(asked < 4 * 10 * 20, "{asked}");
+    world.end(inventory);
+}
+
+/// Nothing is asked twice, and nothing is forgotten, whenever the questions come.
+#[test]
+fn scans_that_overlap_end_together() {
+    for seed in 0..20 {
+        let world = World::new(seed, 2);
+        let (inventory, mut events) = world.open(World::builder());
+        let late = async {
+            world.sim.sleep(Duration::from_micros(seed * 137)).await;
+            inventory.rescan().await;
+        };
+        let all = futures_util::future::join3(inventory.rescan(), late, inventory.scanned());
+        world.sim.block_on(all);
+        assert_eq!(wwids(&inventory), [wwid(0), wwid(1)]);
+        let lines = told(&mut events);
+        assert_eq!(count(&lines, "path added"), 8, "{lines:#?}");
+        world.end(inventory);
+    }
+}
+
+/// Cuts, losses, units that come and go: at the end all is as if nothing had been.
+#[test]
+fn whatever_happens_meanwhile_the_end_is_what_is_there() {
+    for seed in 0..10 {
+        let world = World::new(seed, 3);
+        let (inventory, _): (Inventory, _) = world.open(World::builder());
+        world.sim.block_on(async {
+            for step in 0..20_u64 {
+                let dice = (seed + 1) * 7919 + step * 104_729;
+                let link = World::link((dice % 2) as usize);
+                match dice % 5 {
+                    0 => world.sim.net().cut(link),
+                    1 => world.sim.net().reset(link),
+                    2 => world.target.core().set_mapped(1, dice % 3 == 0),
+                    3 => world.sim.net().heal(link),
+                    _ => inventory.rescan().await,
+                }
+                world.sim.sleep(Duration::from_millis(dice % 3000)).await;
+            }
+            world.sim.net().heal_all();
+            world.target.core().set_mapped(1, true);
+            for number in 0..3 {
+                let device = inventory.wait_for(&wwid(number)).await.unwrap();
+                until_paths(&world, &device, 4).await;
+                check(&device, u64::from(number) + 1).await;
+            }
+        });
+        assert_eq!(world.target.core().sessions(), 4, "seed {seed}");
+        assert_eq!(world.target.portal(0), portal(0));
+        world.end(inventory);
+    }
+}

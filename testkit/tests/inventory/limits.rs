@@ -1,0 +1,89 @@
+//! How much a target can make of us.
+
+use iscsi_proto::scsi::Lun;
+use iscsi_testkit::target::Answer;
+use mpio::inventory::Limits;
+
+use crate::support::{OTHER, World, count, told, wwid, wwids};
+
+#[test]
+fn ten_thousand_portals_are_a_few_sessions() {
+    let world = World::new(1, 1);
+    let addresses: Vec<_> = (0..10_000)
+        .map(|number| format!("10.{}.{}.1:3260,1", 1 + number / 250, number % 250))
+        .collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    world.target.core().tell_of(&[(OTHER, &addresses)]);
+    let limits = Limits::default().with_portals(4);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    // Two of the target that is there, four of the other one.
+    assert_eq!(inventory.snapshot().routes.len(), 2 * (2 + 4));
+    let lines = told(&mut events);
+    let part = "more than the limit of 4 portals of a target: left out";
+    assert_eq!(count(&lines, part), 1, "{lines:#?}");
+    world.end(inventory);
+}
+
+#[test]
+fn a_thousand_targets_are_as_many_sessions_as_are_allowed() {
+    let world = World::new(2, 1);
+    let names: Vec<_> = (0..1000)
+        .map(|number| format!("{OTHER}.{number:04}"))
+        .collect();
+    let address = ["10.9.9.9:3260,1"];
+    let targets: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), &address[..]))
+        .collect();
+    world.target.core().tell_of(&targets);
+    let limits = Limits::default().with_sessions(20);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    assert_eq!(inventory.snapshot().routes.len(), 20);
+    let lines = told(&mut events);
+    assert_eq!(
+        count(&lines, "more than the limit of 20 sessions"),
+        1,
+        "{lines:#?}"
+    );
+    world.end(inventory);
+}
+
+#[test]
+fn ten_thousand_units_are_as_many_as_are_allowed() {
+    let world = World::new(3, 2);
+    let mut list = 80_000_u32.to_be_bytes().to_vec();
+    list.resize(8, 0);
+    list.extend((0..10_000).flat_map(|number| Lun::new(number).to_wire()));
+    let core = world.target.core();
+    core.answer(0, &[0xa0], Answer::Data(list), u32::MAX);
+    let limits = Limits::default().with_units(100);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    assert_eq!(wwids(&inventory), [wwid(0), wwid(1)]);
+    let snapshot = inventory.snapshot();
+    assert!(snapshot.routes.iter().all(|route| route.units.len() == 100));
+    let lines = told(&mut events);
+    let part = "39600 more than the limit of 100 logical units behind a session";
+    assert_eq!(count(&lines, part), 1, "{lines:#?}");
+    // The same at the next scan is not told again.
+    world.sim.block_on(inventory.rescan());
+    assert_eq!(count(&told(&mut events), "more than the limit"), 0);
+    world.end(inventory);
+}
+
+#[test]
+fn devices_past_the_limit_are_left_out_and_those_that_are_there_stay() {
+    let world = World::new(4, 4);
+    let limits = Limits::default().with_devices(2);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    let first = wwids(&inventory);
+    assert_eq!(first.len(), 2);
+    assert_eq!(
+        count(&told(&mut events), "more than the limit of 2 devices"),
+        1
+    );
+    world.sim.block_on(inventory.rescan());
+    assert_eq!(wwids(&inventory), first);
+    world.end(inventory);
+}

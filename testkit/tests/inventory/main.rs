@@ -1,0 +1,9 @@
+//! The inventory over real sessions in a simulated world.
+
+mod changing;
+mod ending;
+mod filters;
+mod finding;
+mod limits;
+mod restarting;
+mod support;
