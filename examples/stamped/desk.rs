@@ -1,0 +1,222 @@
+//! What the load does next, what it has under way, and what it has come to.
+
+use std::{collections::BTreeMap, iter, ops::Range, time::Instant};
+
+use bytes::Bytes;
+use iscsi_client::error::Error;
+
+use super::{
+    Done, Kind, Plan, Totals,
+    book::{Book, OutOfTime},
+    stamp::{self, BLOCK},
+};
+use crate::{clock, failure::Failure};
+
+/// An I/O to be done.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) kind: Kind,
+    pub(super) blocks: Range<u64>,
+    /// What to write.
+    pub(super) data: Bytes,
+    /// The least that each block may be read as.
+    floors: Vec<u64>,
+}
+
+impl Job {
+    pub(super) const fn offset(&self) -> u64 {
+        self.blocks.start * BLOCK as u64
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        (self.blocks.end - self.blocks.start) as usize * BLOCK
+    }
+}
+
+/// An I/O that is under way.
+#[derive(Clone, Debug)]
+struct UnderWay {
+    kind: Kind,
+    blocks: Range<u64>,
+    submitted: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) plan: Plan,
+    book: Book,
+    random: u64,
+    next_id: u64,
+    under_way: BTreeMap<u64, UnderWay>,
+    pub(super) done: Vec<Done>,
+    pub(super) totals: Totals,
+    pub(super) stopped: bool,
+}
+
+/// Places that are looked at for a write that waits for no other one. With a span that is much larger than
+/// what is under way the first one does.
+const TRIES: usize = 64;
+
+impl Desk {
+    pub(super) fn new(plan: Plan) -> Self {
+        Self {
+            book: Book::new(plan.span / BLOCK as u64),
+            random: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            plan,
+            next_id: 0,
+            under_way: BTreeMap::new(),
+            done: Vec::new(),
+            totals: Totals::default(),
+            stopped: false,
+        }
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        self.book.len()
+    }
+
+    /// The load's next I/O; `None` when it is to end.
+    pub(super) fn next(&mut self) -> Option<Job> {
+        if self.stopped {
+            return None;
+        }
+        let write = self.random() % 100 >= self.plan.read_percent.into();
+        let mut place = self.place();
+        for _ in 0..TRIES {
+            if !write {
+                break;
+            }
+            if self.book.is_free(place.clone()) {
+                return Some(self.write(Kind::Write, place));
+            }
+            place = self.place();
+        }
+        Some(self.read(place))
+    }
+
+    fn place(&mut self) -> Range<u64> {
+        let length = (self.plan.io / BLOCK) as u64;
+        let first = self.random() % (self.blocks() / length) * length;
+        first..first + length
+    }
+
+    /// Xorshift.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Writes a block once more whose earlier write may still land.
+    pub(super) fn rewrite(&mut self) -> Option<Job> {
+        let block = self.book.next_to_rewrite()?;
+        Some(self.write(Kind::Overlapping, block..block + 1))
+    }
+
+    pub(super) fn write(&mut self, kind: Kind, blocks: Range<u64>) -> Job {
+        let run = self.plan.run;
+        let mut data = vec![0; (blocks.end - blocks.start) as usize * BLOCK];
+        let generations = self.book.begin_write(blocks.clone());
+        let places = data.chunks_exact_mut(BLOCK);
+        for ((place, generation), number) in places.zip(generations).zip(blocks.clone()) {
+            stamp::fill(run, number, generation, place);
+        }
+        self.submit(kind, blocks, data.into(), Vec::new())
+    }
+
+    pub(super) fn read(&mut self, blocks: Range<u64>) -> Job {
+        let floors = self.book.begin_read(blocks.clone());
+        self.submit(Kind::Read, blocks, Bytes::new(), floors)
+    }
+
+    fn submit(&mut self, kind: Kind, blocks: Range<u64>, data: Bytes, floors: Vec<u64>) -> Job {
+        let id = self.next_id;
+        self.next_id += 1;
+        let under_way = UnderWay {
+            kind,
+            blocks: blocks.clone(),
+            submitted: clock::now(),
+        };
+        self.under_way.insert(id, under_way);
+        Job {
+            id,
+            kind,
+            blocks,
+            data,
+            floors,
+        }
+    }
+
+    /// An I/O is over; with what was read, if it was a read.
+    pub(super) fn end(&mut self, job: &Job, now: Instant, result: Result<&[u8], Error>) -> bool {
+        let Some(UnderWay { submitted, .. }) = self.under_way.remove(&job.id) else {
+            return false;
+        };
+        let ok = result.is_ok();
+        self.done.push(Done {
+            kind: job.kind,
+            submitted,
+            completed: now,
+            ok,
+        });
+        self.totals.count(job.kind);
+        if job.kind != Kind::Read {
+            self.book.end_write(job.blocks.clone(), ok);
+        }
+        match result {
+            Ok(data) if job.kind == Kind::Read => self.verify(job, data),
+            Ok(_) => {}
+            Err(error) => {
+                let (kind, at, len) = (job.kind, job.offset(), job.bytes());
+                self.totals.errors += 1;
+                self.totals.first_error.get_or_insert_with(|| {
+                    Failure::new(format_args!("{kind} of {len} bytes at {at}: {error:#}"))
+                });
+            }
+        }
+        ok
+    }
+
+    fn verify(&mut self, job: &Job, data: &[u8]) {
+        let blocks = job.blocks.clone().zip(&job.floors);
+        // A buffer that did not come back whole is judged as empty, block for block.
+        let pieces = data.chunks(BLOCK).chain(iter::repeat(&[][..]));
+        for ((number, floor), block) in blocks.zip(pieces) {
+            let what = match stamp::generation(self.plan.run, number, block) {
+                Ok(found) => match self.book.end_read(number, *floor, found) {
+                    Ok(()) => continue,
+                    Err(OutOfTime { found, allowed }) => format!(
+                        "generation {found}, where {} to {} are right",
+                        allowed.0, allowed.1
+                    ),
+                },
+                Err(wrong) => wrong.to_string(),
+            };
+            self.totals.wrong += 1;
+            let first = &mut self.totals.first_wrong;
+            first.get_or_insert_with(|| {
+                Failure::new(format_args!("block {number} was read as {what}"))
+            });
+        }
+    }
+
+    /// A path may have been lost: whatever is being written may have been sent there.
+    pub(super) fn doubt(&mut self) {
+        for io in self.under_way.values() {
+            if io.kind != Kind::Read {
+                self.book.doubt(io.blocks.clone());
+            }
+        }
+    }
+
+    pub(super) fn trust(&mut self) {
+        self.book.trust();
+    }
+
+    /// What is under way, and since when.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = (Kind, Instant)> {
+        self.under_way.values().map(|io| (io.kind, io.submitted))
+    }
+}
