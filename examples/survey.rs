@@ -3,30 +3,30 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
-    time::Duration,
 };
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::{
+    future::join_all,
+    stream::{self, StreamExt},
+};
 use iscsi_client::{
     bind::Bind,
     device::{DeviceInfo, ProvisioningType},
     error::{Error, ErrorKind},
-    initiator::{Initiator, SessionTarget},
-    isid::SessionSlot,
+    initiator::Initiator,
     logical_unit::LogicalUnit,
-    session::Session,
 };
-use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
+use iscsi_proto::{name::IscsiName, portal::Portal};
+use mpio::{
+    JoinError,
+    inventory::{Inventory, Limits, RouteSnapshot, RouteState, UnitState},
+};
 use serde::Serialize;
 
 use crate::{deadlines::DeadlineArgs, failure::Failure};
 
-/// How many portals, and sessions, are asked at a time: enough that one which is silent does not hold
-/// up the others, and few enough for a small array.
+/// How many portals are asked at a time: enough that one which is silent does not hold up the others.
 const AT_A_TIME: usize = 8;
-
-/// How long a target may take to list its logical units.
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks, from some NICs.
 #[derive(Debug)]
@@ -227,66 +227,46 @@ impl Survey {
     /// Logs in to each target through each of its portals, from each NIC that knows it, and lists the
     /// logical units. A failure is a line on standard error, and an entry.
     pub async fn list_luns(&self, found: &mut Found) {
-        // Several portals of a target tell of the same ones.
-        let mut wanted: Vec<(usize, &IscsiName, &Portal)> = Vec::new();
-        for asked in &found.portals {
-            for (name, portals) in &asked.parsed {
-                for portal in portals {
-                    if !wanted.contains(&(asked.bind, name, portal)) {
-                        wanted.push((asked.bind, name, portal));
-                    }
-                }
-            }
-        }
-        // Unique among those that are under way, which are few.
-        let numbered = (0..=u16::MAX).cycle().zip(wanted);
-        let listed = stream::iter(numbered)
-            .map(|(number, (bind, name, portal))| self.list(number, bind, name, portal));
-        let sessions = listed.buffered(AT_A_TIME).collect().await;
-        found.sessions = sessions;
+        let nics = 0..self.nics.len();
+        let listed = join_all(nics.map(|nic| self.list(nic, found))).await;
+        found.sessions = listed.into_iter().flatten().collect();
     }
 
-    async fn list(
-        &self,
-        number: u16,
-        bind: usize,
-        target: &IscsiName,
-        portal: &Portal,
-    ) -> SessionFound {
-        let nic = &self.nics[bind];
-        self.progress(format_args!("listing {target} at {portal} from {nic}"));
-        let mut found = SessionFound {
-            target: target.to_string(),
-            portal: tagged(portal),
-            nic: shown(nic),
-            error: None,
-            luns: Vec::new(),
-        };
-        // Each its own, so that no two of them end each other.
-        let slot = SessionSlot {
-            bind: u16::try_from(bind).unwrap_or(u16::MAX),
-            portal: 0,
-            number,
-        };
-        let to = SessionTarget::new(target.clone(), portal.clone())
-            .with_bind(nic.clone())
-            .with_slot(slot);
-        let listed = match self.initiator.connect_spawned(&to).await {
-            Ok(session) => {
-                let listed = luns(&session, &self.deadlines).await;
-                session.close().await;
-                listed.map_err(Failure::from)
-            }
-            Err(error) => Err(Failure::from(error)),
-        };
-        match listed {
-            Ok(luns) => found.luns = luns,
-            Err(error) => {
-                note(format_args!("{target} at {portal} from {nic}: {error}"));
-                found.error = Some(error.to_string());
+    /// What is behind the targets that one NIC knows.
+    async fn list(&self, nic: usize, found: &Found) -> Vec<SessionFound> {
+        let asked = found.portals.iter().filter(|asked| asked.bind == nic);
+        let targets = asked.flat_map(|asked| &asked.parsed);
+        // All that there is, since it is only to be shown.
+        let limits = Limits::default()
+            .with_portals(usize::MAX)
+            .with_sessions(usize::MAX)
+            .with_units(usize::MAX);
+        let mut builder = Inventory::builder()
+            .bind(self.nics[nic].clone())
+            .limits(limits)
+            .rescan_interval(None)
+            .unit_options(self.deadlines.unit_options());
+        for (name, portals) in targets {
+            for portal in portals {
+                self.progress(format_args!("listing {name} at {portal}"));
+                builder = builder.target(name.clone(), portal.clone());
             }
         }
-        found
+        // None is known, then.
+        let Ok(inventory) = builder.open_spawned(&self.initiator) else {
+            return Vec::new();
+        };
+        inventory.scanned().await;
+        let snapshot = inventory.snapshot();
+        let sessions = join_all(
+            snapshot
+                .routes
+                .iter()
+                .map(|route| behind(&inventory, route)),
+        );
+        let sessions = sessions.await;
+        inventory.close().await;
+        sessions
     }
 
     /// What is waited for, for somebody who looks.
@@ -297,26 +277,57 @@ impl Survey {
     }
 }
 
-async fn luns(session: &Session, deadlines: &DeadlineArgs) -> Result<Vec<LunFound>, Error> {
-    let mut found = Vec::new();
-    let time = deadlines.timeout.unwrap_or(LIST_TIMEOUT);
-    for lun in session.report_luns(Some(time)).await? {
-        let disk = disk(session.clone(), lun, deadlines).await;
-        let error = disk.as_ref().err().map(|error| match error.kind() {
-            ErrorKind::Unsupported => "not a disk".to_owned(),
-            _ => format!("{error:#}"),
-        });
-        found.push(LunFound {
-            lun: lun.to_string(),
-            error,
-            disk: disk.ok(),
-        });
+/// What one session has found.
+async fn behind(inventory: &Inventory, session: &RouteSnapshot) -> SessionFound {
+    let route = &session.route;
+    let error = match &session.state {
+        RouteState::Failed(error) => Some(Failure::from(error.clone())),
+        RouteState::Up => session.list_error.clone().map(Failure::from),
+        other => Some(Failure::new(other)),
+    };
+    if let Some(error) = &error {
+        let (target, portal, bind) = (&route.target, &route.portal, &route.bind);
+        note(format_args!("{target} at {portal} from {bind}: {error}"));
     }
-    Ok(found)
+    let luns = session.units.iter().map(|(lun, unit)| async move {
+        let disk = disk(inventory, unit).await;
+        LunFound {
+            lun: lun.to_string(),
+            error: disk.as_ref().err().cloned(),
+            disk: disk.ok(),
+        }
+    });
+    SessionFound {
+        target: route.target.to_string(),
+        portal: tagged(&route.portal),
+        nic: shown(&route.bind),
+        error: error.map(|error| error.to_string()),
+        luns: join_all(luns).await,
+    }
 }
 
-async fn disk(session: Session, lun: Lun, deadlines: &DeadlineArgs) -> Result<DiskFound, Error> {
-    let unit = LogicalUnit::open_with(session, lun, deadlines.unit_options()).await?;
+/// What became of a unit: a disk, or why it is none.
+async fn disk(inventory: &Inventory, unit: &UnitState) -> Result<DiskFound, String> {
+    match unit {
+        UnitState::Path { wwid, path } => {
+            let device = inventory.device(wwid).await;
+            let device = device.map_err(|error| error.to_string())?;
+            let unit = device.path(*path).ok_or("the path is gone")?;
+            access(&unit).await.map_err(|error| format!("{error:#}"))
+        }
+        // No path of a device, and a disk all the same.
+        UnitState::Refused {
+            error: JoinError::NoIdentity { .. },
+            info,
+        } => Ok(described(info, None, Vec::new())),
+        UnitState::Unusable(error) if error.kind() == ErrorKind::Unsupported => {
+            Err("not a disk".to_owned())
+        }
+        other => Err(other.to_string()),
+    }
+}
+
+async fn access(unit: &LogicalUnit) -> Result<DiskFound, Error> {
     let groups = match unit.target_port_groups(None).await {
         Ok(groups) => groups.groups,
         // None to tell of.
@@ -329,9 +340,13 @@ async fn disk(session: Session, lun: Lun, deadlines: &DeadlineArgs) -> Result<Di
         preferred: group.preferred,
         ports: group.ports,
     });
-    let info = unit.info();
-    let DeviceInfo { identity, .. } = &*info;
-    Ok(DiskFound {
+    let own = unit.identification().target_port_group();
+    Ok(described(&unit.info(), own, groups.collect()))
+}
+
+fn described(info: &DeviceInfo, own_group: Option<u16>, groups: Vec<GroupFound>) -> DiskFound {
+    let identity = &info.identity;
+    DiskFound {
         wwid: identity.wwid.as_deref().map(Into::into),
         vendor: identity.vendor.to_string(),
         product: identity.product.to_string(),
@@ -348,9 +363,9 @@ async fn disk(session: Session, lun: Lun, deadlines: &DeadlineArgs) -> Result<Di
         .to_owned(),
         unmap: info.unmap,
         read_only: info.read_only,
-        own_group: unit.identification().target_port_group(),
-        groups: groups.collect(),
-    })
+        own_group,
+        groups,
+    }
 }
 
 fn shown(nic: &Bind) -> Option<String> {

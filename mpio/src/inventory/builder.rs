@@ -161,7 +161,8 @@ impl InventoryBuilder {
     }
 
     /// How long a device is kept that has no path any more. If its unit comes back until then, it is the same
-    /// device, and requests that wait there go on; afterwards it is closed. Default a minute.
+    /// device, and requests that wait there go on; afterwards it is closed, unless a write that was lost may still
+    /// land: it is kept until that is [proven dead](crate::core::Snapshot::ghosts). Default a minute.
     pub fn keep_without_path(mut self, time: Duration) -> Self {
         self.plan.keep = time.min(YEAR);
         self

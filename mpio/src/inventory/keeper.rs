@@ -10,7 +10,7 @@ use std::{
 use futures_util::stream::FuturesUnordered;
 use iscsi_client::{
     discovery::Discovery,
-    error::LoginError,
+    error::{Error, LoginError},
     initiator::{Initiator, SessionTarget},
     logical_unit::LogicalUnit,
     runtime::Runtime,
@@ -58,6 +58,8 @@ pub(super) struct Keeper {
     pub(super) dirty: bool,
     /// The scan under way.
     scan: Option<u64>,
+    /// The program has asked for it.
+    pub(super) reopens: bool,
     scans: u64,
     /// When the next one is due.
     pub(super) next_scan: Option<Instant>,
@@ -131,6 +133,7 @@ pub(super) struct RouteEntry {
     /// The list is to be asked for once more.
     pub(super) again: bool,
     pub(super) listed_at: Option<Instant>,
+    pub(super) list_error: Option<Error>,
     pub(super) units: BTreeMap<Lun, Unit>,
     /// Units to be looked at.
     pub(super) todo: VecDeque<Lun>,
@@ -200,6 +203,7 @@ impl Keeper {
             news: Vec::new(),
             dirty: true,
             scan: None,
+            reopens: false,
             scans: 0,
             next_scan: None,
             limited: Default::default(),
@@ -263,6 +267,7 @@ impl Keeper {
     pub(super) fn begin_scan(&mut self, number: u64, by_program: bool) {
         if by_program {
             self.closed.clear();
+            self.reopens = true;
         }
         self.scan = Some(number);
         self.next_scan = None;
@@ -301,6 +306,7 @@ impl Keeper {
             return;
         }
         self.scan = None;
+        self.reopens = false;
         self.scans += 1;
         self.next_scan = self.plan.rescan.map(|interval| self.now() + interval);
         self.tell_unreachable();

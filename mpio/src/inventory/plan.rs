@@ -8,7 +8,12 @@ use iscsi_client::{
 };
 use iscsi_proto::{login::Authentication, name::IscsiName, portal::Portal};
 
-use super::{filter::Filter, limits::Limits, route::Route, settings::Settings};
+use super::{
+    filter::Filter,
+    limits::Limits,
+    route::{Route, fits},
+    settings::Settings,
+};
 
 /// The configuration of an inventory.
 #[derive(Clone, Debug)]
@@ -31,18 +36,16 @@ impl Plan {
     pub(super) fn sources(&self) -> Vec<Discovery> {
         let mut sources = Vec::new();
         for discovery in &self.discoveries {
-            if discovery.bind != Bind::Any {
-                sources.push(discovery.clone());
-                continue;
-            }
-            for bind in &self.binds {
-                if super::route::fits(bind, &discovery.portal) {
-                    let mut discovery = discovery.clone().with_bind(bind.clone());
-                    if discovery.options.is_none() {
-                        discovery.options.clone_from(&self.session);
-                    }
-                    sources.push(discovery);
-                }
+            let own = [discovery.bind.clone()];
+            let binds = match discovery.bind {
+                Bind::Any => &self.binds[..],
+                _ => &own[..],
+            };
+            for bind in binds.iter().filter(|bind| fits(bind, &discovery.portal)) {
+                let mut discovery = discovery.clone().with_bind(bind.clone());
+                let options = discovery.options.take();
+                discovery.options = options.or_else(|| self.session.clone());
+                sources.push(discovery);
             }
         }
         sources

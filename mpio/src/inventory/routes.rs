@@ -61,6 +61,7 @@ impl Keeper {
                     listing: false,
                     again: false,
                     listed_at: None,
+                    list_error: None,
                     units: Default::default(),
                     todo: Default::default(),
                     active: 0,
@@ -235,6 +236,7 @@ impl Keeper {
             in_scan: false,
             listing: false,
             again: false,
+            list_error: None,
             units: Default::default(),
             todo: Default::default(),
             active: 0,
@@ -296,13 +298,12 @@ impl Keeper {
         let again = std::mem::take(&mut entry.again);
         match result {
             Ok(luns) => {
-                entry.told = None;
+                entry.list_error = None;
                 self.take_list(id, luns);
             }
             Err(error) => {
-                let text = format!("{error:#}");
-                let is_news = entry.told.as_ref() != Some(&text);
-                entry.told = Some(text);
+                let before = entry.list_error.replace(error.clone());
+                let is_news = before.is_none_or(|before| before.to_string() != error.to_string());
                 let route = Arc::clone(&entry.route);
                 if is_news {
                     self.tell(Event::ListFailed { route, error });
@@ -366,6 +367,7 @@ impl Keeper {
                         slot: entry.to.slot,
                         isid: entry.to.slot.isid(name),
                         state: entry.state(),
+                        list_error: entry.list_error.clone(),
                         units: entry
                             .units
                             .iter()

@@ -53,6 +53,8 @@ pub struct RouteSnapshot {
     pub isid: Option<Isid>,
     /// Where it stands.
     pub state: RouteState,
+    /// Why the list of units could not be had the last time, if so.
+    pub list_error: Option<Error>,
     /// The units behind it.
     pub units: Vec<(Lun, UnitState)>,
 }
@@ -90,8 +92,14 @@ pub enum UnitState {
     FilteredOut(Rejection),
     /// It is no disk, or could not be asked.
     Unusable(Error),
-    /// It cannot be a path of its device.
-    Refused(JoinError),
+    /// It cannot be a path of its device. One without a name can still be used by itself, as a
+    /// [`LogicalUnit`](iscsi_client::logical_unit::LogicalUnit) over one session.
+    Refused {
+        /// Why.
+        error: JoinError,
+        /// What the unit says of itself.
+        info: Arc<DeviceInfo>,
+    },
     /// It belongs to a device that the program has closed, or there are too many.
     LeftOut,
 }
@@ -144,6 +152,9 @@ impl fmt::Display for SourceSnapshot {
 impl fmt::Display for RouteSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "session {}: {}", self.route, self.state)?;
+        if let Some(error) = &self.list_error {
+            write!(f, ", no list of logical units: {error:#}")?;
+        }
         for (lun, unit) in &self.units {
             write!(f, "\n  LUN {lun}: {unit}")?;
         }
@@ -170,7 +181,7 @@ impl fmt::Display for UnitState {
             Self::Path { wwid, .. } => f.write_str(wwid),
             Self::FilteredOut(rejection) => rejection.fmt(f),
             Self::Unusable(error) => write!(f, "{error:#}"),
-            Self::Refused(error) => error.fmt(f),
+            Self::Refused { error, .. } => error.fmt(f),
             Self::LeftOut => f.write_str("left out"),
         }
     }

@@ -1,6 +1,6 @@
 //! The logical units behind the sessions, and the devices that they become.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use iscsi_client::error::Error;
 use iscsi_proto::scsi::Lun;
@@ -22,6 +22,8 @@ use crate::{
 /// Units of one session that are looked at together: enough that one which does not answer does not hold up the
 /// others, and few enough for a small array.
 const AT_A_TIME: usize = 8;
+/// The least time for which a device without a path is kept.
+const SHORTEST_KEEP: Duration = Duration::from_millis(100);
 
 impl Keeper {
     /// Looks at each unit of a list.
@@ -159,7 +161,7 @@ impl Keeper {
                 rejection,
             }),
             UnitState::Unusable(error) => self.tell(Event::UnitUnusable { route, lun, error }),
-            UnitState::Refused(error) => self.tell(Event::PathRefused { route, lun, error }),
+            UnitState::Refused { error, .. } => self.tell(Event::PathRefused { route, lun, error }),
             UnitState::Path { wwid, path } => self.tell(Event::PathAdded {
                 wwid,
                 route,
@@ -186,7 +188,10 @@ impl Keeper {
         }
         let Some(wwid) = unit.info.identity.wwid.clone() else {
             let path = entry.route.path_name();
-            return UnitState::Refused(JoinError::NoIdentity { path });
+            return UnitState::Refused {
+                error: JoinError::NoIdentity { path },
+                info: unit.info,
+            };
         };
         if self.closed.contains(&wwid) {
             return UnitState::LeftOut;
@@ -217,7 +222,10 @@ impl Keeper {
             }
             // The program has closed it, which its driver tells in a moment.
             Err(JoinError::Closed) => UnitState::LeftOut,
-            Err(error) => UnitState::Refused(error),
+            Err(error) => UnitState::Refused {
+                error,
+                info: unit.info,
+            },
         }
     }
 
@@ -337,19 +345,29 @@ impl Keeper {
             return;
         }
         disk.stranding = number;
-        let (runtime, keep) = (self.runtime(), self.plan.keep);
-        let name = Arc::clone(&wwid);
+        self.keep_stranded(Arc::clone(&wwid), number);
+        self.tell(Event::DeviceStranded { wwid });
+    }
+
+    fn keep_stranded(&self, wwid: Arc<str>, stranding: u64) {
+        // Not at once, since it is done again for as long as writes may land.
+        let keep = self.plan.keep.max(SHORTEST_KEEP);
+        let runtime = self.runtime();
         self.jobs.push(Box::pin(async move {
             sleep(&*runtime, keep).await;
-            Report::StrandedLong(name, number)
+            Report::StrandedLong(wwid, stranding)
         }));
-        self.tell(Event::DeviceStranded { wwid });
     }
 
     /// No path has come back to a device in time, if this is still the same time.
     pub(super) fn stranded_long(&mut self, wwid: &Arc<str>, stranding: u64) {
         let disk = self.disks.get(wwid);
-        if disk.is_none_or(|disk| disk.paths > 0 || disk.stranding != stranding) {
+        let Some(disk) = disk.filter(|disk| disk.paths == 0 && disk.stranding == stranding) else {
+            return;
+        };
+        if disk.device.snapshot().ghosts > 0 {
+            // Another device of this name would not know which of its writes may still land.
+            self.keep_stranded(Arc::clone(wwid), stranding);
             return;
         }
         if let Some(disk) = self.disks.remove(wwid) {
@@ -371,13 +389,14 @@ impl Keeper {
             return;
         }
         self.disks.remove(wwid);
-        self.closed.insert(Arc::clone(wwid));
-        for entry in self.routes.values_mut() {
+        let mut routes = Vec::new();
+        for (id, entry) in &mut self.routes {
             for unit in entry.units.values_mut() {
                 if unit.path().is_some_and(|(other, _)| other == *wwid) {
                     unit.handle = None;
                     unit.state = UnitState::LeftOut;
                     entry.shown = None;
+                    routes.push(*id);
                 }
             }
         }
@@ -385,5 +404,11 @@ impl Keeper {
             wwid: Arc::clone(wwid),
             reason: Loss::Closed,
         });
+        if self.reopens {
+            // The scan was asked for after the close, but has begun before this was told.
+            routes.into_iter().for_each(|id| self.list(id));
+        } else {
+            self.closed.insert(Arc::clone(wwid));
+        }
     }
 }

@@ -7,7 +7,10 @@ use iscsi_client::{
     session::SessionOptions,
 };
 use iscsi_proto::pdu::AsyncEvent;
-use iscsi_testkit::target::{Answer, Notice};
+use iscsi_testkit::{
+    sim::Direction,
+    target::{Answer, Notice},
+};
 use mpio::{MultipathDevice, inventory::Inventory};
 
 use crate::support::{
@@ -191,6 +194,39 @@ fn a_portal_that_is_told_of_no_more_goes_with_its_session_and_not_before() {
         until_told(&mut events, "no path is left").await;
         assert_eq!(inventory.snapshot().routes.len(), 4);
         until_told(&mut events, "lost").await;
+    });
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.end(inventory);
+}
+
+/// Its successor would know nothing of that write.
+#[test]
+fn a_device_without_a_path_is_kept_for_as_long_as_a_write_of_it_may_land() {
+    let world = World::new(14, 1);
+    let _other = world.start_other();
+    world.tell_of_other();
+    let builder = World::builder().keep_without_path(SECOND);
+    let (inventory, mut events) = world.scanned(builder);
+    let device = world.sim.block_on(inventory.device(&other_wwid())).unwrap();
+    world.target.core().tell_of(&[]);
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        // The answers are lost, and then all else.
+        let answers = World::link(2).only(Direction::FromPortal);
+        world.sim.net().cut(answers);
+        let write = async { _ = device.write_at(0, &[1; 4096]).await };
+        let watch = async {
+            world.sim.sleep(Duration::from_millis(10)).await;
+            world.sim.net().refuse(World::link(2));
+            world.sim.net().reset(World::link(2));
+            until_told(&mut events, "no path is left").await;
+            world.sim.sleep(3 * SECOND).await;
+            assert!(device.snapshot().ghosts > 0);
+            assert_eq!(count(&told(&mut events), "lost"), 0);
+            until_told(&mut events, "lost").await;
+            assert_eq!(device.snapshot().ghosts, 0);
+        };
+        futures_util::future::join(write, watch).await;
     });
     assert_eq!(wwids(&inventory), [wwid(0)]);
     world.end(inventory);
