@@ -8,10 +8,16 @@
 //!
 //! It causes no faults itself; `.ci/netns` does, between two network namespaces. The lines that it understands
 //! are those of `iscsi_examples::marks`. It answers with one line of JSON for each stage that is reached
-//! (`ready`, `lost`, `settled`, `used`, `fenced`), one for each record (`round`), and one when standard input
+//! (`ready`, `mixed`, `lost`, `settled`, `used`, `fenced`), one for each record (`round`), and one when standard input
 //! has ended and every block was read once more (`total`).
 
-use std::{future::poll_fn, process::ExitCode, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    process::ExitCode,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use futures_util::stream::{Stream, StreamExt};
@@ -26,10 +32,9 @@ use iscsi_examples::{
     failure::{Failure, parse_args, say},
     marks::{self, Mark},
     paths::{self, Places},
-    report::round,
-    rounds::{Round, Stage},
+    rounds::{self, Round, Stage},
     runtime::{Ticker, block_on},
-    stamped::{Plan, Stamped, Totals, stamp},
+    stamped::{Kind, Plan, Stamped, Totals, stamp},
 };
 use mpio::{EventReader, MultipathDevice, core::Event};
 use serde::Serialize;
@@ -135,6 +140,7 @@ async fn under_load(
         narrator: args.events.then(|| Narrator::new(device)),
         ticker: Ticker::new(&**runtime, TICK),
         round: None,
+        mixed_at: None,
         outage: args.outage,
         device,
     };
@@ -189,6 +195,8 @@ struct Watch<'a> {
     narrator: Option<Narrator>,
     ticker: Ticker,
     round: Option<Round>,
+    /// When the share of reads was changed, until nothing is under way any more that is older.
+    mixed_at: Option<Instant>,
     outage: Duration,
 }
 
@@ -264,8 +272,8 @@ impl Watch<'_> {
         if let Some(narrator) = &mut self.narrator {
             let since = self.round.as_ref().map(|round| round.age(clock::now()));
             for line in narrator.lines(self.device) {
-                let ms = since.unwrap_or_default().as_secs_f64() * 1e3;
-                eprintln!("{:10.2} ms  {line}", round(ms, 2));
+                let ms = rounds::ms(since.unwrap_or_default());
+                eprintln!("{ms:10.2} ms  {line}");
             }
         }
     }
@@ -273,7 +281,10 @@ impl Watch<'_> {
     fn mark(&mut self, mark: Mark) -> Result<(), Failure> {
         let now = clock::now();
         match mark {
-            Mark::Mix(percent) => self.load.set_read_percent(percent),
+            Mark::Mix(percent) => {
+                self.load.set_read_percent(percent);
+                self.mixed_at = Some(now);
+            }
             Mark::Fault(fault) => {
                 if self.narrator.is_some() {
                     eprintln!("fault {}", fault.name);
@@ -308,6 +319,16 @@ impl Watch<'_> {
     }
 
     fn look(&mut self) -> Result<(), Failure> {
+        if let Some(at) = self.mixed_at {
+            let now = clock::now();
+            let is_of_before =
+                |(kind, since): &(Kind, Instant)| *kind != Kind::Overlapping && *since < at;
+            if !self.load.under_way().iter().any(is_of_before) {
+                self.mixed_at = None;
+                let (event, ms) = (Stage::Mixed, rounds::ms(now - at));
+                say(json(&Reached { event, ms }))?;
+            }
+        }
         let Some(round) = &mut self.round else {
             return Ok(());
         };

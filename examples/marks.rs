@@ -1,7 +1,8 @@
 //! What whoever causes faults tells a running load, line by line on standard input.
 //!
 //! ```text
-//! mix 50                      of a hundred I/Os 50 are to read
+//! mix 50                      of a hundred I/Os 50 are to read; `mixed` is said when all that are under way are
+//!                             drawn so
 //! fault NAME [VICTIM] [overlap]
 //!                             a fault is about to be caused; VICTIM is part of the name of the path that it
 //!                             hits, and nothing if it hits the target; with `overlap` the places are written

@@ -83,6 +83,8 @@ struct Victim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
+    /// All that is under way was begun after the share of reads was changed.
+    Mixed,
     /// The path that was hit takes no new I/O.
     Lost,
     /// The outage has had its length, and no I/O waits any more.
@@ -269,6 +271,8 @@ impl Round {
     }
 }
 
-fn ms(time: Duration) -> f64 {
+/// Milliseconds, as they stand in a record.
+#[must_use]
+pub fn ms(time: Duration) -> f64 {
     round(time.as_secs_f64() * 1e3, 2)
 }

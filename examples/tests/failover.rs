@@ -114,6 +114,7 @@ fn a_cut_is_told_with_its_stages_and_costs_no_error() {
         assert_eq!(paths.as_array().unwrap().len(), 2, "{paths}");
         // A write would wait until the connection is torn down.
         load.tell("mix 100");
+        load.hear("mixed");
         load.tell(&format!("fault cut {}", target.portal(1)));
         target.cut(1);
         load.hear("lost");
