@@ -15,6 +15,7 @@ mod route;
 mod routes;
 mod settings;
 mod shared;
+mod show;
 mod slots;
 mod snapshot;
 mod sources;
