@@ -127,7 +127,9 @@ impl Keeper {
         // Not there any more if the session was closed meanwhile.
         if let Some(unit) = entry.units.get_mut(&lun) {
             unit.queued = false;
-            if unit.listed {
+            if unit.path().is_some() {
+                // It has become one already, by an examination that was asked for twice.
+            } else if unit.listed {
                 let state = match result {
                     Ok(found) => self.sort(id, lun, found),
                     Err(error) => UnitState::Unusable(error),
@@ -286,8 +288,9 @@ impl Keeper {
             entry.units.remove(&lun);
         } else if let Some(unit) = entry.units.get_mut(&lun) {
             unit.state = UnitState::Examining;
-            unit.queued = true;
-            entry.todo.push_back(lun);
+            if !std::mem::replace(&mut unit.queued, true) {
+                entry.todo.push_back(lun);
+            }
         }
     }
 

@@ -274,10 +274,14 @@ fn a_session_that_is_lost_is_told_and_its_units_are_looked_at_when_it_is_back() 
 #[test]
 fn an_asynchronous_message_about_the_list_is_enough() {
     let world = World::new(10, 2);
-    world.target.core().set_mapped(1, false);
+    // The first list of each session has LUN 0 alone, and no unit says that this has changed.
+    let mut list = vec![0, 0, 0, 8, 0, 0, 0, 0];
+    list.extend([0; 8]);
+    let core = world.target.core();
+    core.answer(0, REPORT_LUNS, Answer::Data(list), 4);
     let (inventory, _) = world.scanned(World::builder().rescan_interval(None));
+    world.sim.block_on(world.sim.sleep(60 * SECOND));
     assert_eq!(wwids(&inventory), [wwid(0)]);
-    world.target.core().set_mapped(1, true);
     // Sense data behind its length (RFC 7143 section 11.9.4), fixed format.
     let mut sense = vec![0, 18, 0x70, 0, 6, 0, 0, 0, 0, 10];
     sense.extend([0, 0, 0, 0, 0x3f, 0x0e, 0, 0, 0, 0]);
@@ -308,25 +312,33 @@ fn what_the_program_closes_stays_away_until_it_asks_for_a_scan() {
     world.end(inventory);
 }
 
-/// A target that says so at every command would else be asked without end.
+/// A target that says so at every command would else be asked without end. The device has its own reasons to ask
+/// after such an attention, with and without an inventory.
 #[test]
 fn a_target_whose_list_changes_without_end_is_asked_once_a_second() {
     let world = World::new(12, 1);
     let (inventory, _) = world.scanned(World::builder().rescan_interval(None));
+    let device = inventory.devices().remove(0);
     let commands = || -> u64 {
         let counters = (0..2).map(|index| world.target.core().counters(index).commands);
         counters.sum()
     };
-    let before = commands();
-    world.sim.block_on(async {
-        for _ in 0..10_000 {
+    let ask = async || {
+        let before = commands();
+        for _ in 0..1000 {
             world.target.core().raise_attention(0, 0x3f, 0x0e);
-            world.sim.sleep(Duration::from_millis(1)).await;
+            check(&device, 1).await;
+            world.sim.sleep(Duration::from_millis(10)).await;
         }
-    });
-    let asked = commands() - before;
-    assert!(asked < 4 * 10 * 20, "{asked}");
-    world.end(inventory);
+        commands() - before
+    };
+    let with = world.sim.block_on(ask());
+    drop(inventory);
+    let without = world.sim.block_on(ask());
+    // Four sessions, some fifteen seconds, and a list and a look at the unit for each.
+    assert!(with < without + 4 * 15 * 10, "{with}, {without}");
+    drop(device);
+    assert_eq!(world.target.core().violations(), []);
 }
 
 /// Nothing is asked twice, and nothing is forgotten, whenever the questions come.
