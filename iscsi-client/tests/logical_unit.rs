@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::future::join;
 use iscsi_client::{
     buf::{MemError, MemRegion, ReadBuf, WriteBuf, WriteSeg},
     device::{BlockDevice, BlockDeviceExt, FlushOptions, ReadOptions, WriteOptions},
@@ -423,6 +424,31 @@ fn a_lun_that_leads_elsewhere_is_found_out_before_it_is_written_to() {
         // Mapped back, it works again.
         core.answer(0, DEVICE_IDENTIFICATION, Answer::Status(0), 0);
         write(&unit, 0, vec![9; 512]).await.unwrap();
+    });
+}
+
+/// As long as one request looks, no other one takes for granted what is looked at.
+#[test]
+fn a_write_waits_while_another_request_looks_whose_unit_it_is() {
+    let world = World::new(5);
+    world.run(async {
+        let unit = world.open().await;
+        let mut page = vec![0, 0x83, 0, 20, 0x01, 0x03, 0, 16];
+        page.extend([0x60; 16]);
+        let core = world.core();
+        core.answer(0, DEVICE_IDENTIFICATION, Answer::Data(page), u32::MAX);
+        core.answer(0, READ, Answer::Sense(0x06, 0x3f, 0x0e), 1);
+        let before = core.counters(0).commands;
+        let writing = async {
+            // The read, and the first question of the look.
+            while core.counters(0).commands < before + 2 {
+                world.sim.sleep(Duration::from_micros(10)).await;
+            }
+            write(&unit, 0, vec![9; 512]).await
+        };
+        let (read, written) = join(read(&unit, 0, 512), writing).await;
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::WrongUnit);
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::WrongUnit);
     });
 }
 

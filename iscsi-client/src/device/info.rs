@@ -25,7 +25,8 @@ impl Generation {
 pub struct DeviceInfo {
     /// Differs whenever any other field does.
     pub generation: Generation,
-    /// Capacity.
+    /// Capacity. 0 of one path that has no access to the medium as yet
+    /// ([`open_without_access`](crate::logical_unit::LogicalUnitOptions::open_without_access)).
     pub size: u64,
     /// Logical block: the unit of addressing on the medium.
     pub block_size: u32,

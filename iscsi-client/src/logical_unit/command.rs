@@ -52,6 +52,8 @@ pub(super) struct Commander {
     is_known: bool,
     /// What the unit reports, to whoever asks it through this session.
     pub(super) unit: Arc<UnitReports>,
+    /// Bits of [`stale`]; [`LOOKED_AT`](stale::LOOKED_AT) higher those that somebody is looking at just now, which are as
+    /// much out of date for everybody else. In one place, so that nobody sees them between the two.
     stale: AtomicU8,
     /// The notices up to which `stale` is right: of capacity and identity.
     noticed: [AtomicU64; 2],
@@ -65,9 +67,14 @@ pub(super) mod stale {
     pub(in super::super) const CAPACITY: u8 = 1;
     /// Whose LUN it is.
     pub(in super::super) const IDENTITY: u8 = 2;
+    /// Both.
+    pub(super) const ALL: u8 = CAPACITY | IDENTITY;
+    /// By how many bits what is being looked at is shifted.
+    pub(super) const LOOKED_AT: u8 = 4;
 }
 
-/// What somebody is looking at: out of date again unless they finish.
+/// What somebody is looking at, one at a time: out of date again as far as they do not finish, and for everybody else
+/// until they do.
 #[derive(Debug)]
 pub(super) struct StaleGuard<'a> {
     commander: &'a Commander,
@@ -77,16 +84,24 @@ pub(super) struct StaleGuard<'a> {
 
 impl<'a> StaleGuard<'a> {
     pub(super) fn take(commander: &'a Commander) -> Self {
-        Self {
-            commander,
-            what: commander.take_stale(),
-        }
+        commander.stale();
+        let mut what = 0;
+        let take = |both: u8| {
+            what = both & stale::ALL;
+            Some(what << stale::LOOKED_AT)
+        };
+        _ = commander
+            .stale
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        Self { commander, what }
     }
 }
 
 impl Drop for StaleGuard<'_> {
     fn drop(&mut self) {
-        self.commander.mark_stale(self.what);
+        let give_back = |both: u8| Some((both & stale::ALL) | self.what);
+        let stale = &self.commander.stale;
+        _ = stale.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_back);
     }
 }
 
@@ -277,17 +292,18 @@ impl Commander {
                 seen.store(count, Ordering::Release);
             }
         }
-        self.stale.load(Ordering::Acquire)
+        let both = self.stale.load(Ordering::Acquire);
+        (both | both >> stale::LOOKED_AT) & stale::ALL
     }
 
     pub(super) fn mark_stale(&self, what: u8) {
         self.stale.fetch_or(what, Ordering::AcqRel);
     }
 
-    pub(super) fn take_stale(&self) -> u8 {
-        // So that nothing which was noticed before counts afterwards.
+    /// Nothing that was noticed before counts afterwards. For whoever opens the unit, and is alone with it.
+    pub(super) fn forget_stale(&self) {
         self.stale();
-        self.stale.swap(0, Ordering::AcqRel)
+        self.stale.store(0, Ordering::Release);
     }
 
     /// True if something has to be looked at. Everybody who uses the unit through this session has to:

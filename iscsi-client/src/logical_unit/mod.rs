@@ -30,6 +30,7 @@ pub use recall::Recall;
 use self::{
     command::{Commander, StaleGuard, stale},
     info_cell::InfoCell,
+    open::{Pages, is_without_access},
 };
 use crate::{
     buf::{Completion, ReadBuf, WriteBuf},
@@ -68,12 +69,16 @@ struct Inner {
     peripheral: Peripheral,
     identification: DeviceIdentification,
     identity: Option<LogicalUnitIdentity>,
+    pages: Pages,
     info: InfoCell,
     /// The target refuses the extended header of REPORT TARGET PORT GROUPS.
     plain_port_groups: AtomicBool,
     /// One looks at what has changed, the others wait for the answer.
     attending: Mutex<()>,
 }
+
+/// How often it is looked who a unit is that tells of a change each time.
+const LOOKS: u32 = 8;
 
 /// The source of a [`ErrorKind::WrongUnit`] error of a unit that was formatted anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +93,7 @@ impl LogicalUnit {
     ///
     /// [`ErrorKind::NoSuchUnit`] where there is no disk at this LUN, [`ErrorKind::Unsupported`] for
     /// something other than a disk, [`ErrorKind::NotReady`] where the medium cannot be accessed
-    /// (now, or through this port), [`ErrorKind::Protocol`] for answers that cannot be, and those of
+    /// (now, or through this port; but see [`open_without_access`](LogicalUnitOptions::open_without_access)), [`ErrorKind::Protocol`] for answers that cannot be, and those of
     /// the session.
     ///
     /// # Cancel safety
@@ -115,6 +120,12 @@ impl LogicalUnit {
         let mut commander = Commander::new(session, lun, options);
         let probed = commander.probe().await?;
         commander.heed(&probed.inquiry);
+        let max_transfer = commander.options.max_transfer;
+        let geometry = probed.geometry.as_ref();
+        let info = probed.pages.describe(geometry, max_transfer);
+        if geometry.is_none() {
+            commander.mark_stale(stale::CAPACITY);
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 commander,
@@ -122,7 +133,8 @@ impl LogicalUnit {
                 peripheral: probed.peripheral,
                 identification: probed.identification,
                 identity: probed.identity,
-                info: InfoCell::new(probed.info),
+                pages: probed.pages,
+                info: InfoCell::new(info),
                 plain_port_groups: AtomicBool::new(false),
                 attending: Mutex::new(()),
             }),
@@ -226,7 +238,8 @@ impl LogicalUnit {
 
     /// Reads again what kind of device it is and its name, and compares. The serial number is compared too
     /// where the name is none that is assigned world wide. After a re-login this belongs before the first
-    /// write: the target may serve something else under this LUN now.
+    /// write: the target may serve something else under this LUN now. Capacity and mode parameters are read again
+    /// where a login has made them out of date, and the port's state lets that be; else they stay so.
     ///
     /// # Errors
     ///
@@ -240,7 +253,24 @@ impl LogicalUnit {
         self.inner.info.with(|_| Ok(()))?;
         let commander = &self.inner.commander;
         commander.mark_stale(stale::IDENTITY);
-        self.attend(commander.deadline(timeout)).await
+        let deadline = commander.deadline(timeout);
+        let mut looks = 0;
+        loop {
+            match self.attend(deadline).await {
+                // The identity came first, and any port tells it. But the unit may have told of a change only after
+                // that, as it does after a login: then it is looked at again.
+                Err(error) if is_without_access(&error) => {
+                    if commander.stale() & stale::IDENTITY == 0 {
+                        return Ok(());
+                    }
+                    looks += 1;
+                    if looks == LOOKS {
+                        return Err(error);
+                    }
+                }
+                attended => return attended,
+            }
+        }
     }
 
     /// Reads capacity and mode parameters again. Done by itself when the unit reports a change.
@@ -266,28 +296,36 @@ impl LogicalUnit {
     async fn attend(&self, deadline: Instant) -> Result<(), Error> {
         let inner = &*self.inner;
         let _turn = inner.attending.lock().await;
-        // Taken *before* the look, so that what changes meanwhile is not missed; put back if the look
-        // fails or is dropped.
+        // Taken *before* the look, so that what changes meanwhile is not missed; put back as far as the
+        // look fails or is dropped.
         let mut stale = StaleGuard::take(&inner.commander);
-        let looked = self.look(stale.what, deadline).await;
-        if looked.is_ok() {
-            stale.what = 0;
-        }
+        let looked = self.look(&mut stale.what, deadline).await;
         // Nothing of the request itself was sent.
         looked.map_err(|error| error.with_outcome(Outcome::NotExecuted).with_dead(true))
     }
 
-    async fn look(&self, what: u8, deadline: Instant) -> Result<(), Error> {
+    async fn look(&self, what: &mut u8, deadline: Instant) -> Result<(), Error> {
         let inner = &*self.inner;
-        if what & stale::IDENTITY != 0 {
+        let commander = &inner.commander;
+        if *what & stale::IDENTITY != 0 {
             self.compare_identity(deadline).await?;
+            *what &= !stale::IDENTITY;
         }
-        if what & stale::CAPACITY != 0 {
-            let geometry = inner.commander.geometry(deadline).await?;
+        if *what & stale::CAPACITY != 0 {
+            let geometry = commander.geometry(deadline).await?;
             if !geometry.fits(&inner.info.get()) {
                 return Err(wrong_unit().with_source(BlockLengthChanged));
             }
-            inner.info.update(|info| geometry.apply(info));
+            inner.info.update(|info| match info.size {
+                0 => {
+                    let generation = info.generation;
+                    let max_transfer = commander.options.max_transfer;
+                    *info = inner.pages.describe(Some(&geometry), max_transfer);
+                    info.generation = generation;
+                }
+                _ => geometry.apply(info),
+            });
+            *what &= !stale::CAPACITY;
         }
         Ok(())
     }

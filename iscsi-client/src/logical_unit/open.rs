@@ -43,7 +43,18 @@ pub(super) struct Probed {
     pub(super) peripheral: Peripheral,
     pub(super) identification: DeviceIdentification,
     pub(super) identity: Option<LogicalUnitIdentity>,
-    pub(super) info: DeviceInfo,
+    pub(super) pages: Pages,
+    /// `None` without access to the medium.
+    pub(super) geometry: Option<Geometry>,
+}
+
+/// What it said of itself and does not take back.
+#[derive(Debug)]
+pub(super) struct Pages {
+    limits: BlockLimits,
+    provisioning: Option<LogicalBlockProvisioning>,
+    rotation: RotationRate,
+    identity: Identity,
 }
 
 /// Capacity and mode parameters: what may change while a unit is open.
@@ -59,6 +70,15 @@ pub(super) struct Geometry {
 
 pub(super) fn malformed(error: DecodeError) -> Error {
     Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error)
+}
+
+/// Whether the port is in a state in which it grants no access to the medium (SPC-4 section 5.15.2): on the way to
+/// another one, standby, unavailable, offline.
+pub(super) fn is_without_access(error: &Error) -> bool {
+    error.sense().is_some_and(|sense| {
+        let code = sense.code();
+        code.0 == 0x04 && matches!(code.1, 0x0a | 0x0b | 0x0c | 0x12)
+    })
 }
 
 /// Whether a unit has merely said that it does not know a command or a page.
@@ -85,13 +105,50 @@ impl Commander {
     /// unit attentions: what is read after them is current.
     async fn probe_once(&self, deadline: Instant) -> Result<Probed, Error> {
         let inquiry = self.inquiry(deadline).await?;
-        self.test_unit_ready(deadline).await?;
-        self.take_stale();
+        let ready = self.test_unit_ready(deadline).await;
+        let ready = self.unless_without_access(ready)?;
+        self.forget_stale();
         let pages = self.supported_pages(deadline).await?;
         let (peripheral, identification) = match pages.contains(vpd::DEVICE_IDENTIFICATION) {
             true => self.device_identification(deadline).await?,
             false => (inquiry.peripheral, DeviceIdentification::default()),
         };
+        let identity = identification.logical_unit_identity();
+        let pages = self.pages(&pages, &inquiry, identity.as_ref(), deadline);
+        let pages = pages.await?;
+        let geometry = match ready {
+            Some(()) => self.unless_without_access(self.geometry(deadline).await)?,
+            None => None,
+        };
+        Ok(Probed {
+            inquiry,
+            peripheral: match identity {
+                Some(_) => peripheral,
+                None => inquiry.peripheral,
+            },
+            identification,
+            identity,
+            pages,
+            geometry,
+        })
+    }
+
+    /// `None` if the medium cannot be accessed now and the unit is to be opened all the same.
+    fn unless_without_access<T>(&self, asked: Result<T, Error>) -> Result<Option<T>, Error> {
+        match asked {
+            Err(error) if self.options.open_without_access && is_without_access(&error) => Ok(None),
+            asked => asked.map(Some),
+        }
+    }
+
+    /// The pages that any port tells, whatever its state.
+    async fn pages(
+        &self,
+        pages: &SupportedPages,
+        inquiry: &StandardInquiry,
+        identity: Option<&LogicalUnitIdentity>,
+        deadline: Instant,
+    ) -> Result<Pages, Error> {
         let serial = match pages.contains(vpd::UNIT_SERIAL_NUMBER) {
             true => Some(self.serial(deadline).await?),
             false => None,
@@ -119,38 +176,17 @@ impl Commander {
             }
             false => None,
         };
-        let geometry = self.geometry(deadline).await?;
-        let identity = identification.logical_unit_identity();
-        let mut info = DeviceInfo::new(0, geometry.capacity.block_length());
-        geometry.apply(&mut info);
-        self.apply_limits(&limits, &mut info);
-        info.rotation = rotation;
-        info.unmap = geometry.provisioned
-            && match &provisioning {
-                Some(page) => page.unmap || page.write_same_16 || page.write_same_10,
-                // Before the page was in the standard.
-                None => limits.maximum_unmap_lba_count.is_some(),
-            };
-        if let Some(page) = provisioning {
-            info.provisioning = page.provisioning;
-            info.unmapped_reads_zeros |= page.reads_zeros();
-        }
-        info.identity = Identity {
-            wwid: identity.as_ref().map(|name| name.to_string().into()),
-            serial: serial.map(Into::into),
-            vendor: inquiry.vendor.to_string().into(),
-            product: inquiry.product.to_string().into(),
-            revision: inquiry.revision.to_string().into(),
-        };
-        Ok(Probed {
-            inquiry,
-            peripheral: match identity {
-                Some(_) => peripheral,
-                None => inquiry.peripheral,
+        Ok(Pages {
+            limits,
+            provisioning,
+            rotation,
+            identity: Identity {
+                wwid: identity.map(|name| name.to_string().into()),
+                serial: serial.map(Into::into),
+                vendor: inquiry.vendor.to_string().into(),
+                product: inquiry.product.to_string().into(),
+                revision: inquiry.revision.to_string().into(),
             },
-            identification,
-            identity,
-            info,
         })
     }
 
@@ -327,15 +363,43 @@ impl Commander {
         data.truncate(usize::try_from(response.transferred).unwrap_or(usize::MAX));
         Ok(data)
     }
+}
 
-    fn apply_limits(&self, limits: &BlockLimits, info: &mut DeviceInfo) {
+impl Pages {
+    /// Together with the geometry, once that is known. One command takes `max_transfer` bytes at most.
+    pub(super) fn describe(&self, geometry: Option<&Geometry>, max_transfer: u32) -> DeviceInfo {
+        let block_length = geometry.map(|geometry| geometry.capacity.block_length());
+        let mut info = DeviceInfo::new(0, block_length.unwrap_or(512));
+        self.apply_limits(&mut info, max_transfer);
+        info.rotation = self.rotation;
+        info.identity = self.identity.clone();
+        if let Some(geometry) = geometry {
+            geometry.apply(&mut info);
+            info.unmap = geometry.provisioned
+                && match &self.provisioning {
+                    Some(page) => page.unmap || page.write_same_16 || page.write_same_10,
+                    // Before the page was in the standard.
+                    None => self.limits.maximum_unmap_lba_count.is_some(),
+                };
+        }
+        if let Some(page) = &self.provisioning {
+            info.provisioning = page.provisioning;
+            info.unmapped_reads_zeros |= page.reads_zeros();
+        }
+        info
+    }
+
+    fn apply_limits(&self, info: &mut DeviceInfo, max_transfer: u32) {
         let bytes = |blocks: Option<std::num::NonZeroU32>| {
             blocks.map_or(0, |blocks| blocks.get().saturating_mul(info.block_size))
         };
-        let theirs = bytes(limits.maximum_transfer_length);
-        let optimal = bytes(limits.optimal_transfer_length);
-        let ours = self.options.max_transfer;
-        let max = if theirs == 0 { ours } else { ours.min(theirs) };
+        let theirs = bytes(self.limits.maximum_transfer_length);
+        let optimal = bytes(self.limits.optimal_transfer_length);
+        let max = if theirs == 0 {
+            max_transfer
+        } else {
+            max_transfer.min(theirs)
+        };
         let whole = max - max % info.block_size;
         info.max_transfer = whole.max(info.block_size);
         info.optimal_transfer = optimal.min(info.max_transfer);
@@ -343,9 +407,10 @@ impl Commander {
 }
 
 impl Geometry {
-    /// The block length must not change under an open unit: addresses would get another meaning.
+    /// The block length must not change under an open unit: addresses would get another meaning. One of which it was
+    /// not known had no addresses.
     pub(super) fn fits(&self, info: &DeviceInfo) -> bool {
-        self.capacity.block_length() == info.block_size
+        info.size == 0 || self.capacity.block_length() == info.block_size
     }
 
     pub(super) fn apply(&self, info: &mut DeviceInfo) {

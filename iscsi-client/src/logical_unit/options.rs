@@ -25,6 +25,12 @@ pub struct LogicalUnitOptions {
     /// once, and [`Error::retry`](crate::error::Error::retry) is the advice: right for somebody who
     /// has other paths. Default `true`.
     pub ride_out: bool,
+    /// Whether a unit is opened that grants no access to its medium through this port at the moment
+    /// (standby, unavailable, offline, or between two states). Its [`size`](crate::device::DeviceInfo::size)
+    /// is 0 then, and read as soon as there is access; until then every request fails with
+    /// [`ErrorKind::NotReady`](crate::error::ErrorKind::NotReady). Right for one path of several. Default
+    /// `false`: opening fails so.
+    pub open_without_access: bool,
 }
 
 impl Default for LogicalUnitOptions {
@@ -36,6 +42,7 @@ impl Default for LogicalUnitOptions {
             max_transfer: 4 << 20,
             split_depth: 8,
             ride_out: true,
+            open_without_access: false,
         }
     }
 }

@@ -9,3 +9,4 @@ mod reservations;
 mod ride_out;
 mod status_qualifier;
 mod support;
+mod without_access;
