@@ -5,13 +5,16 @@
 //! late on a connection from which *nothing at all* came since it was sent is worth one NOP-Out,
 //! which a target answers without touching its back end. Only if that too stays unanswered is the
 //! path suspected, and that is a mild verdict: no new I/O there, reads move, writes stay, and any
-//! byte that arrives takes it back. The connection itself is torn down seconds later.
+//! byte that arrives takes it back. The connection itself is torn down seconds later; or in a fraction
+//! of one, if another path hears from the target meanwhile: then it is the network that is dead, and
+//! what is silent with it would be so for long. Where all are silent it is the target that is slow.
 //!
 //! The numbers: 100 ms is above what a busy LAN target needs and below what a guest notices; four
 //! times the 99th percentile keeps slow targets from being asked all the time, and 500 ms ends that
 //! courtesy, since one NOP per half second costs nothing and the sum of both waits must stay under a
 //! second; 250 ms is just above Linux' smallest retransmission timeout (200 ms), so one lost segment
-//! does not convict.
+//! does not convict. A target that serves one connection and not the other would lose one after the other
+//! that way, so a path that was torn down early has its full time for [`EARLY_PAUSE`] after it.
 
 use std::time::{Duration, Instant};
 
@@ -29,9 +32,13 @@ enum State {
     Suspect {
         asked: Instant,
         since: Instant,
-        condemned: bool,
+        /// When to look again whether it is to be torn down; never once it was.
+        look: Option<Instant>,
     },
 }
+
+/// How long a path that was torn down early is not again.
+const EARLY_PAUSE: Duration = Duration::from_secs(10);
 
 /// What follows for the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +57,10 @@ pub(crate) struct Suspicion {
     state: State,
     /// Since when we wait for the connection in silence; meaningless while nothing is in flight.
     silent_since: Instant,
+    /// When it was last heard of.
+    heard: Instant,
+    /// Until when others have no say in whether it is torn down.
+    patient_until: Option<Instant>,
 }
 
 impl Suspicion {
@@ -57,11 +68,21 @@ impl Suspicion {
         Self {
             state: State::Calm,
             silent_since: now,
+            heard: now,
+            patient_until: None,
         }
     }
 
     pub(crate) fn reset(&mut self, now: Instant) {
-        *self = Self::new(now);
+        let patient_until = self.patient_until;
+        *self = Self {
+            patient_until,
+            ..Self::new(now)
+        };
+    }
+
+    pub(crate) const fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// The first command after none.
@@ -72,6 +93,7 @@ impl Suspicion {
     /// Something arrived at `at`. A byte that came before the question proves nothing about after.
     pub(crate) fn activity(&mut self, at: Instant) {
         self.silent_since = self.silent_since.max(at);
+        self.heard = self.heard.max(at);
         match self.state {
             State::Asked { at: asked, .. } | State::Suspect { asked, .. } if at > asked => {
                 self.state = State::Calm;
@@ -83,6 +105,7 @@ impl Suspicion {
     /// The probe was answered: whatever the clock says, that is activity.
     pub(crate) fn answered(&mut self, now: Instant) {
         self.silent_since = self.silent_since.max(now);
+        self.heard = self.heard.max(now);
         self.state = State::Calm;
     }
 
@@ -104,21 +127,18 @@ impl Suspicion {
         match self.state {
             State::Calm => waiting.then(|| self.silent_since + threshold(config, p99)),
             State::Asked { deadline, .. } => Some(deadline),
-            State::Suspect {
-                since,
-                condemned: false,
-                ..
-            } => Some(since + config.tear_down),
-            State::Suspect { .. } => None,
+            State::Suspect { look, .. } => look,
         }
     }
 
+    /// `others_heard`: when another path that is in use was last heard of.
     pub(crate) fn step(
         &mut self,
         now: Instant,
         config: &SuspicionConfig,
         p99: Duration,
         waiting: bool,
+        others_heard: Option<Instant>,
     ) -> Step {
         let Some(due) = self.deadline(config, p99, waiting).filter(|&t| t <= now) else {
             return Step::Nothing;
@@ -147,20 +167,35 @@ impl Suspicion {
                 Step::Nothing
             }
             State::Asked { at, .. } => {
+                let is_patient = self.patient_until.is_some_and(|until| now < until);
+                let wait = match is_patient {
+                    true => config.tear_down,
+                    false => config.tear_down.min(config.tear_down_if_others_answer),
+                };
                 self.state = State::Suspect {
                     asked: at,
                     since: now,
-                    condemned: false,
+                    look: Some(now + wait),
                 };
                 Step::Suspect
             }
             State::Suspect { asked, since, .. } => {
+                let end = since + config.tear_down;
+                let others_answer = others_heard.is_some_and(|at| at > since);
+                let is_condemned = now >= end || others_answer;
+                if now < end && others_answer {
+                    self.patient_until = Some(now + EARLY_PAUSE);
+                }
+                let next = now + config.tear_down_if_others_answer / 4;
                 self.state = State::Suspect {
                     asked,
                     since,
-                    condemned: true,
+                    look: (!is_condemned).then_some(next.min(end)),
                 };
-                Step::Condemn
+                match is_condemned {
+                    true => Step::Condemn,
+                    false => Step::Nothing,
+                }
             }
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use mpio::core::{Config, Event, Outcome, ProbeKind, ProbeResult, SuspectCause, Verdict};
 
-use super::harness::{Harness, MS, S, TAKEN_BACK};
+use super::harness::{Harness, LOST, MS, S, TAKEN_BACK};
 
 #[test]
 fn a_silent_path_is_asked_and_left_if_it_does_not_answer() {
@@ -96,7 +96,7 @@ fn the_only_path_keeps_its_reads_and_new_io_waits_for_the_verdict() {
 #[test]
 fn reads_leave_a_suspect_as_soon_as_another_path_is_back() {
     let (mut h, [a, b]) = Harness::with_paths(Config::default());
-    h.down(b, super::harness::LOST);
+    h.down(b, LOST);
     h.read(0..1);
     h.pass(350 * MS, &[a]);
     assert_eq!(h.recalled.len(), 0);
@@ -106,11 +106,11 @@ fn reads_leave_a_suspect_as_soon_as_another_path_is_back() {
 
 #[test]
 fn a_suspect_that_stays_silent_is_torn_down() {
-    let (mut h, [a, _]) = Harness::with_paths(Config::default());
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
     h.write(0..8);
-    h.pass(5_349 * MS, &[a]);
+    h.pass(5_349 * MS, &[a, b]);
     assert_eq!(h.fences, []);
-    h.pass(MS, &[a]);
+    h.pass(MS, &[a, b]);
     assert_eq!(h.fences, [a]);
 }
 
@@ -193,4 +193,61 @@ fn after_an_answer_the_silence_is_timed_anew() {
     // The harness checks that its timer is armed early enough for the second read.
     h.end_io(first, Outcome::Success);
     assert_eq!(h.core.poll_timeout(), Some(h.now + 100 * MS));
+}
+
+/// The target answers elsewhere, so it is the network that is dead.
+#[test]
+fn a_silent_path_is_closed_soon_if_another_one_hears_from_the_target() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let write = h.write(0..8);
+    h.pass(350 * MS, &[a, b]);
+    let asked = (b, ProbeKind::Nop);
+    assert!(h.saw(|e| matches!(e, Event::Suspect { path, .. } if *path == a)) == 1);
+    assert!(
+        h.probes.contains(&asked),
+        "the idle one is asked: {:?}",
+        h.probes
+    );
+    h.pass(MS, &[a, b]);
+    h.answer(b, ProbeKind::Nop, ProbeResult::Ready);
+    h.pass(398 * MS, &[a]);
+    assert_eq!(h.fences, []);
+    h.pass(MS, &[a]);
+    assert_eq!(h.fences, [a]);
+    h.down(a, LOST);
+    assert_eq!(h.path_of(write), Some(b));
+    h.end_io(write, Outcome::Success);
+
+    // It is back, and silent again: a target that serves one of two connections at a time looks like that.
+    h.up(a);
+    h.fences.clear();
+    let mut blocks = (100..).step_by(8);
+    let write = loop {
+        let at = blocks.next().unwrap();
+        let write = h.write(at..at + 8);
+        if h.path_of(write) == Some(a) {
+            break write;
+        }
+        h.end_io(write, Outcome::Success);
+    };
+    h.pass(350 * MS, &[a]);
+    h.pass(4990 * MS, &[a]);
+    assert_eq!(h.fences, [], "once in ten seconds");
+    h.pass(10 * MS, &[a]);
+    assert_eq!(h.fences, [a]);
+    assert_eq!(h.verdict(write), None);
+}
+
+#[test]
+fn where_all_are_silent_it_is_the_target_and_it_has_its_time() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let first = h.write(0..8);
+    let second = h.write(8..16);
+    assert_ne!(h.path_of(first), h.path_of(second));
+    h.pass(5340 * MS, &[a, b]);
+    assert_eq!(h.fences, []);
+    h.core.handle_activity(h.now, a, h.now);
+    h.core.handle_activity(h.now, b, h.now);
+    h.pass(50 * MS, &[a, b]);
+    assert_eq!(h.fences, [], "and it has come back in time");
 }
