@@ -23,7 +23,7 @@ mod reservations;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
-    MultipathDriver, PathFailure, Topology,
+    MultipathDriver, PathFailure, PathLine, Paths, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
 

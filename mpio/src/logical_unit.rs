@@ -15,13 +15,15 @@ use iscsi_client::{
     session::{DownReason as SessionDown, SessionEventKind, SessionState, SessionStatus},
 };
 use iscsi_proto::{
-    pdu::TaskManagementResponseCode, scsi::AdditionalSenseCode, session::TaskManagement,
+    pdu::TaskManagementResponseCode,
+    scsi::{AccessState, AdditionalSenseCode, Lun, TargetPortGroups, inquiry::Tpgs},
+    session::TaskManagement,
 };
 
 use crate::{
     core::{
         DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult,
-        Registered,
+        Registered, TargetPort,
     },
     path::{LocalEnd, Path, PathLink, PathStatus},
     reservations,
@@ -38,6 +40,10 @@ impl Path for LogicalUnit {
     fn name(&self) -> Arc<str> {
         let session = self.session();
         format!("{} -> {}", session.bind(), session.portal()).into()
+    }
+
+    fn lun(&self) -> Option<Lun> {
+        Some(self.lun())
     }
 
     fn info(&self) -> Arc<DeviceInfo> {
@@ -82,6 +88,34 @@ impl Path for LogicalUnit {
         match self.check(Some(timeout)).await {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
+        }
+    }
+
+    fn target_port(&self) -> Option<TargetPort> {
+        let tpgs = self.inquiry().tpgs;
+        if tpgs == Tpgs::None {
+            return None;
+        }
+        let group = self.identification().target_port_group()?;
+        Some(TargetPort { group, tpgs })
+    }
+
+    async fn port_groups(&self, timeout: Duration) -> Result<TargetPortGroups, Error> {
+        self.target_port_groups(Some(timeout)).await
+    }
+
+    async fn activate(&self, group: u16, timeout: Duration) -> Result<(), Error> {
+        let groups = [(group, AccessState::ActiveOptimized)];
+        self.set_target_port_groups(&groups, Some(timeout)).await
+    }
+
+    async fn access_changed(&self, mut seen: u64) -> Option<u64> {
+        loop {
+            let event = self.next_event(seen).await.ok()?;
+            seen = event.number;
+            if changes_access(event.sense.code()) {
+                return Some(seen);
+            }
         }
     }
 
@@ -189,6 +223,13 @@ impl Path for LogicalUnit {
             _ => None,
         })
     }
+}
+
+/// 2A/06 and 2A/07; and after a reset nothing is as it was.
+fn changes_access(code: AdditionalSenseCode) -> bool {
+    code == AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_CHANGED
+        || code == AdditionalSenseCode::IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED
+        || code.0 == 0x29
 }
 
 /// What a failed check says about the path.

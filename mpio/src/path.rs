@@ -11,13 +11,14 @@ use iscsi_client::{
     bind::Bind,
     buf::{Completion, ReadBuf, WriteBuf},
     device::{DeviceInfo, FlushOptions, Generation, ReadOptions, WriteOptions},
-    error::Error,
+    error::{Error, ErrorKind},
     logical_unit::Recall,
 };
+use iscsi_proto::scsi::{Lun, TargetPortGroups};
 
 use crate::core::{
     DownReason, IdentityCheck, KeyRefusal, PathKeys, PortalGroup, Preempted, ProbeKind,
-    ProbeResult, Registered,
+    ProbeResult, Registered, TargetPort,
 };
 
 /// Whether a path has a connection.
@@ -76,6 +77,11 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// What an operator calls it, for instance `eth1 -> 10.0.0.2:3260`.
     fn name(&self) -> Arc<str>;
 
+    /// The logical unit's number on this path, for operators; paths of one device may have different ones.
+    fn lun(&self) -> Option<Lun> {
+        None
+    }
+
     /// Size, limits and identity as last seen. Never I/O.
     fn info(&self) -> Arc<DeviceInfo>;
 
@@ -108,6 +114,40 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     /// Asks the logical unit or the connection for a sign of life.
     fn probe(&self, kind: ProbeKind, timeout: Duration)
     -> impl Future<Output = ProbeResult> + Send;
+
+    /// Where this path ends within the SCSI device, as of the last login; `None` where the unit knows no asymmetric
+    /// access. Asked whenever a login is told of. As it is here it knows none.
+    fn target_port(&self) -> Option<TargetPort> {
+        None
+    }
+
+    /// Asks the unit for its target port groups (REPORT TARGET PORT GROUPS). Only where there is a
+    /// [`target_port`](Self::target_port).
+    fn port_groups(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<TargetPortGroups, Error>> + Send {
+        _ = timeout;
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// Asks the target to make a port group active/optimized (SET TARGET PORT GROUPS). Only where the
+    /// [`target_port`](Self::target_port) says that it can be asked. Never sent twice.
+    fn activate(
+        &self,
+        group: u16,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        _ = (group, timeout);
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// Ready once the unit has told that access states have changed, with the number of that event, if it came after
+    /// number `seen`; `None` once the path is closed, or if it will never tell, as it is here.
+    fn access_changed(&self, seen: u64) -> impl Future<Output = Option<u64>> + Send {
+        _ = seen;
+        ready(None)
+    }
 
     /// Reads the identity through the present connection and compares it with the one at opening.
     fn verify(&self) -> impl Future<Output = Result<IdentityCheck, Error>> + Send;

@@ -256,6 +256,20 @@ pub enum Action {
         /// What.
         kind: ProbeKind,
     },
+    /// Ask the unit for its target port groups (REPORT TARGET PORT GROUPS) through this path, within the checker's
+    /// timeout; report by `handle_port_groups`.
+    ReportPortGroups {
+        /// Through which path.
+        path: PathId,
+    },
+    /// Ask the target to make a port group active/optimized (SET TARGET PORT GROUPS) through this path, within the
+    /// checker's timeout; report by `handle_activated`.
+    Activate {
+        /// Through which path, which is one of the group.
+        path: PathId,
+        /// The group.
+        group: u16,
+    },
     /// Close the path's connection abortively and log in again with the same ISID; report by
     /// `handle_fenced`.
     Fence {

@@ -47,10 +47,6 @@ impl fmt::Display for PathState {
 /// every TUR would be asked as fast as the network allows.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a port group may be on its way from one state to another: as long as Linux allows. A target that
-/// is on its way for ever is not ready.
-const LONGEST_TRANSITION: Duration = Duration::from_secs(60);
-
 #[derive(Debug)]
 pub(crate) struct Checker {
     state: PathState,
@@ -113,6 +109,10 @@ impl Checker {
         self.deadline.is_some()
     }
 
+    pub(crate) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     pub(crate) fn next_check_in(&self, now: Instant) -> Option<Duration> {
         self.next.map(|at| at.saturating_duration_since(now))
     }
@@ -125,6 +125,13 @@ impl Checker {
         if self.deadline.is_none() {
             let earliest = self.doubted.map_or(now, |t| t + DOUBT_PAUSE).max(now);
             self.next = Some(self.next.map_or(earliest, |at| at.min(earliest)));
+        }
+    }
+
+    /// There is reason to think that the last answer holds no more.
+    pub(crate) const fn ask_now(&mut self, now: Instant) {
+        if self.deadline.is_none() && self.next.is_some() {
+            self.next = Some(now);
         }
     }
 
@@ -144,7 +151,7 @@ impl Checker {
         } else if self.deadline.is_none() && self.next.is_some_and(|at| at <= now) {
             self.next = None;
             self.deadline = Some(now + config.checker_timeout);
-            if self.state == PathState::Shaky {
+            if matches!(self.state, PathState::Shaky | PathState::Ghost) {
                 self.doubted = Some(now);
             }
             return true;
@@ -154,7 +161,14 @@ impl Checker {
 
     /// Judges a TUR's report. One that nobody waits for any more is ignored: it belongs to an
     /// earlier connection, or came after its timeout.
-    pub(crate) fn judge(&mut self, now: Instant, result: ProbeResult, config: &Config) {
+    /// `longest` is how long a transition may take.
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        result: ProbeResult,
+        config: &Config,
+        longest: Duration,
+    ) {
         if self.deadline.take().is_none() {
             return;
         }
@@ -162,7 +176,7 @@ impl Checker {
         let (state, fault) = match result {
             ProbeResult::Transitioning => {
                 self.in_transition = Some(since);
-                if now.saturating_duration_since(since) < LONGEST_TRANSITION {
+                if now.saturating_duration_since(since) < longest {
                     // I/O waits, or takes another path.
                     (PathState::Shaky, None)
                 } else {

@@ -10,14 +10,64 @@ use super::{
     profile::{Reinstatement, TargetProfile},
 };
 
-/// How paths are put into groups. One group is in use at a time.
+/// How paths are put into groups. One group is in use at a time, the best one that works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
+    /// By priority where the unit tells the access states of its port groups, all in one group otherwise
+    /// (`detect_pgpolicy`).
+    Detect,
     /// One path per group: one works, the others stand by.
     Failover,
     /// All paths in one group: all work.
     Multibus,
+    /// Paths of one [priority](Prioritizer) are a group (`group_by_prio`).
+    GroupByPriority,
+    /// Paths to one target port group are one (`group_by_tpg`); those of which it is not known are one more.
+    GroupByTargetPortGroup,
+    /// Paths to one target are a group (`group_by_node_name`).
+    GroupByNodeName,
+    /// Paths on which the unit tells one serial number are a group (`group_by_serial`): where it is that of the
+    /// controller that answers.
+    GroupBySerial,
+    /// Paths with one [number](super::PathAttributes::group) are a group.
+    Manual,
+}
+
+impl PathGroupingPolicy {
+    /// The name that multipath.conf(5) gives it, where it has one.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Failover => "failover",
+            Self::Multibus => "multibus",
+            Self::GroupByPriority => "group_by_prio",
+            Self::GroupByTargetPortGroup => "group_by_tpg",
+            Self::GroupByNodeName => "group_by_node_name",
+            Self::GroupBySerial => "group_by_serial",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// What makes one path better than another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Prioritizer {
+    /// As `Alua` for a path whose access state is known, otherwise as `Given` (`detect_prio`).
+    Detect,
+    /// What the program says: [`PathAttributes::priority`](super::PathAttributes::priority). The same for all is
+    /// multipath-tools' `const`, another one for single paths its `weightedpath`, `iet` and `sysfs`.
+    Given,
+    /// The state of the path's target port group: active/optimized 50, active/non-optimized 10, logical block
+    /// dependent 5, standby 1, others 0; 80 more where the group has the PREF bit. Among equals what the program
+    /// says decides.
+    Alua {
+        /// Whether an active/optimized group with the PREF bit is a better one than one without
+        /// (`exclusive_pref_bit`).
+        exclusive_pref_bit: bool,
+    },
 }
 
 /// How a path is chosen within the group in use.
@@ -33,9 +83,22 @@ pub enum PathSelector {
     /// that was left out for being slow gets an I/O now and then (after a second at the earliest, and
     /// for three percent of the time at most) to see whether it still is.
     ServiceTime,
+    /// The one where the I/Os in flight and this one would take the least time, at the smoothed time that an I/O
+    /// took there by itself: from its dispatch, or from the end of the one before it if that was later. A path
+    /// that was left out is tried again as with `ServiceTime`. For paths whose latency differs more than their
+    /// bandwidth.
+    HistoricalServiceTime,
+    /// The better of two that are drawn by lot: fewer I/Os in flight times the smoothed latency. As good as looking at
+    /// all, and devices that share paths do not all run to the same one at the same time. For many paths.
+    PowerOfTwoChoices,
 }
 
 impl PathSelector {
+    /// Whether it has to know how long I/Os take.
+    pub(crate) const fn is_by_latency(self) -> bool {
+        matches!(self, Self::HistoricalServiceTime | Self::PowerOfTwoChoices)
+    }
+
     /// The name that device-mapper gives it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -43,6 +106,8 @@ impl PathSelector {
             Self::RoundRobin => "round-robin",
             Self::QueueLength => "queue-length",
             Self::ServiceTime => "service-time",
+            Self::HistoricalServiceTime => "historical-service-time",
+            Self::PowerOfTwoChoices => "power-of-two-choices",
         }
     }
 }
@@ -57,6 +122,9 @@ pub enum Failback {
     Immediate,
     /// After it has been usable for this long.
     After(Duration),
+    /// At once, if its paths came back while this device looked (none of them worked, then one does); not if it
+    /// has become the better one by a change of priorities, which another host may have brought about.
+    FollowOver,
 }
 
 /// What happens to I/O while there is no path.
@@ -87,6 +155,10 @@ pub struct SuspicionConfig {
     /// How long a path is only suspected, before its connection is closed. Default 5 s, range
     /// 10 ms to 10 min.
     pub tear_down: Duration,
+    /// The same where another usable path has heard from the target meanwhile, which is asked for that if it is idle:
+    /// the network is dead and not the target. Not twice on one path within 10 s. Default 400 ms, range 10 ms to
+    /// 10 min; of more than `tear_down` it is without effect.
+    pub tear_down_if_others_answer: Duration,
 }
 
 /// The settings of a multipath device. Names follow multipath.conf(5) where it has them.
@@ -96,11 +168,14 @@ pub struct SuspicionConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub(crate) path_grouping_policy: PathGroupingPolicy,
+    pub(crate) prioritizer: Prioritizer,
+    pub(crate) activate_groups: Option<Duration>,
     pub(crate) path_selector: PathSelector,
     pub(crate) polling_interval: Duration,
     pub(crate) max_polling_interval: Duration,
     pub(crate) checker_timeout: Duration,
-    pub(crate) failback: Failback,
+    /// `None`: as the paths are.
+    pub(crate) failback: Option<Failback>,
     pub(crate) no_path_retry: NoPathRetry,
     pub(crate) fence: FenceConfig,
     pub(crate) suspicion: SuspicionConfig,
@@ -113,12 +188,14 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            path_grouping_policy: PathGroupingPolicy::Multibus,
+            path_grouping_policy: PathGroupingPolicy::Detect,
+            prioritizer: Prioritizer::Detect,
+            activate_groups: Some(Duration::from_secs(1)),
             path_selector: PathSelector::ServiceTime,
             polling_interval: Duration::from_secs(5),
             max_polling_interval: Duration::from_secs(20),
             checker_timeout: Duration::from_secs(30),
-            failback: Failback::Manual,
+            failback: None,
             no_path_retry: NoPathRetry::QueueFor(Duration::from_secs(60)),
             fence: FenceConfig::DEFAULT,
             suspicion: SuspicionConfig {
@@ -127,6 +204,7 @@ impl Default for Config {
                 ceiling: Duration::from_millis(500),
                 nop_timeout: Duration::from_millis(250),
                 tear_down: Duration::from_secs(5),
+                tear_down_if_others_answer: Duration::from_millis(400),
             },
             max_retries: 5,
             max_moves: 16,
@@ -167,10 +245,26 @@ impl Config {
 pub struct ConfigBuilder(Config);
 
 impl ConfigBuilder {
-    /// Default `Multibus`: all NICs work. (multipath-tools: `failover`, because of arrays that
-    /// punish I/O through their other controller. Set that for such an array.)
+    /// Default `Detect`: the optimized paths of an array that tells its access states work, and all NICs where
+    /// there is no such thing. (multipath-tools' default for the latter is `failover`, because of arrays that punish
+    /// I/O through their other controller without telling. Set that for such an array.)
     pub const fn path_grouping_policy(mut self, policy: PathGroupingPolicy) -> Self {
         self.0.path_grouping_policy = policy;
+        self
+    }
+
+    /// Default `Detect`.
+    pub const fn prioritizer(mut self, prioritizer: Prioritizer) -> Self {
+        self.0.prioritizer = prioritizer;
+        self
+    }
+
+    /// After which time the target is asked to make a port group active (explicit ALUA; SET TARGET PORT GROUPS), when
+    /// all paths that are left stand by or are unavailable; `None`: never. Default 1 s, range 0 to 1 h: a connection
+    /// that was merely reset is back sooner, and a takeover costs an array more than that. It is asked every two
+    /// seconds at most, and more seldom after failures.
+    pub const fn activate_groups(mut self, patience: Option<Duration>) -> Self {
+        self.0.activate_groups = patience;
         self
     }
 
@@ -196,9 +290,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Default `Manual`. A delay may be up to 24 h.
+    /// Default: `Immediate` where access states are known, since the array then says which paths are the better
+    /// ones; else `Manual`. A delay may be up to 24 h.
     pub const fn failback(mut self, failback: Failback) -> Self {
-        self.0.failback = failback;
+        self.0.failback = Some(failback);
         self
     }
 
@@ -295,6 +390,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// See [`SuspicionConfig::tear_down_if_others_answer`].
+    pub const fn tear_down_if_others_answer(mut self, after: Duration) -> Self {
+        self.0.suspicion.tear_down_if_others_answer = after;
+        self
+    }
+
     /// Attempts after an error that is not the path's fault. Default 5 (the kernel's for a disk),
     /// range 0 to 1000.
     pub const fn max_retries(mut self, retries: u32) -> Self {
@@ -355,7 +456,7 @@ impl ConfigBuilder {
             "100 ms to 1 h",
         )?;
         check(
-            !matches!(c.failback, Failback::After(d) if d > 24 * HOUR),
+            !matches!(c.failback, Some(Failback::After(d)) if d > 24 * HOUR),
             "failback",
             "up to 24 h",
         )?;
@@ -363,6 +464,11 @@ impl ConfigBuilder {
             !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > 720 * HOUR),
             "no_path_retry",
             "up to 30 days",
+        )?;
+        check(
+            c.activate_groups.is_none_or(|patience| patience <= HOUR),
+            "activate_groups",
+            "up to 1 h",
         )?;
         c.fence.check()?;
         let s = c.suspicion;
@@ -389,6 +495,11 @@ impl ConfigBuilder {
         check(
             (10 * MS..=HOUR / 6).contains(&s.tear_down),
             "tear_down",
+            "10 ms to 10 min",
+        )?;
+        check(
+            (10 * MS..=HOUR / 6).contains(&s.tear_down_if_others_answer),
+            "tear_down_if_others_answer",
             "10 ms to 10 min",
         )?;
         check(c.max_retries <= 1000, "max_retries", "0 to 1000")?;

@@ -90,6 +90,9 @@ impl Multipath {
 
     /// Sends out what can go.
     pub(super) fn pump(&mut self, now: Instant) {
+        if self.suspended {
+            return;
+        }
         while let Some(&io) = self.pending.front() {
             if self.ios.get(io.0).is_none() {
                 self.pending.pop_front();
@@ -128,6 +131,7 @@ impl Multipath {
                             in_flight: path.in_flight,
                             load: path.throughput.load(),
                             speed: path.throughput.speed(),
+                            service: path.service.nanos(),
                             is_curious: path.throughput.is_curious(now),
                         });
                     }

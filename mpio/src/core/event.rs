@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use iscsi_proto::held::HeldBytes;
+use iscsi_proto::{held::HeldBytes, scsi::AccessState};
 
 use super::{
     arena::{IoId, PathId},
@@ -40,6 +40,8 @@ pub enum DownReason {
     Preempting,
     /// It is connected, and its reservation key is being registered.
     Registering,
+    /// An operator has taken it out of use.
+    Operator,
     /// It is being removed.
     Removed,
 }
@@ -60,6 +62,7 @@ impl fmt::Display for DownReason {
             Self::CheckerTimeout => "checker timeout",
             Self::Preempting => "its lost writes are being preempted",
             Self::Registering => "its key is being registered",
+            Self::Operator => "taken out of use",
             Self::Removed => "being removed",
         })
     }
@@ -73,7 +76,7 @@ pub enum SuspectCause {
     Silence,
     /// An I/O failed with an error of the path; a TUR is under way.
     PathError,
-    /// Its port group is between two states (SPC-4 section 5.15.2.6); a TUR is sent each second.
+    /// Its port group is between two states (SPC-4 section 5.15.2.6), and is asked every now and then.
     Transition,
 }
 
@@ -156,6 +159,22 @@ pub enum Event {
         /// The first path that took over.
         to: PathId,
     },
+    /// The target port group of a path has another access state, or another preference, than it was known to have.
+    AccessChanged {
+        /// Which.
+        path: PathId,
+        /// The state.
+        state: AccessState,
+        /// PREF: the array would have I/O come this way.
+        preferred: bool,
+    },
+    /// All paths stand by, and the target is asked to make a port group active.
+    Activating {
+        /// Through which path.
+        path: PathId,
+        /// Which group.
+        group: u16,
+    },
     /// Another path group is in use.
     GroupSwitched {
         /// A path of the group that took the I/O before, if one did.
@@ -163,6 +182,12 @@ pub enum Event {
         /// A path of the group in use now.
         to: PathId,
     },
+    /// An operator has suspended the device: I/O waits.
+    Suspended,
+    /// It is suspended, and nothing is in flight any more.
+    Quiesced,
+    /// An operator has let I/O go on.
+    Resumed,
     /// No path takes I/O.
     AllPathsDown,
     /// I/O waits for a path.
@@ -260,11 +285,28 @@ impl fmt::Display for Event {
                 write!(f, "{path} and {with} leave through one network device")
             }
             Self::Failover { from, to } => write!(f, "failover from {from} to {to}"),
+            Self::AccessChanged {
+                path,
+                state,
+                preferred,
+            } => {
+                let preferred = if *preferred { ", preferred" } else { "" };
+                write!(f, "{path} is {state}{preferred}")
+            }
+            Self::Activating { path, group } => {
+                write!(
+                    f,
+                    "port group {group} is asked to become active, through {path}"
+                )
+            }
             Self::GroupSwitched {
                 from: Some(from),
                 to,
             } => write!(f, "group of {to} in use instead of that of {from}"),
             Self::GroupSwitched { from: None, to } => write!(f, "group of {to} in use"),
+            Self::Suspended => f.write_str("suspended: I/O waits"),
+            Self::Quiesced => f.write_str("suspended, and nothing is in flight"),
+            Self::Resumed => f.write_str("resumed"),
             Self::AllPathsDown => f.write_str("all paths are down"),
             Self::Queueing { limit: Some(limit) } => {
                 write!(f, "I/O waits for a path, at most {limit:?}")

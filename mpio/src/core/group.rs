@@ -1,9 +1,12 @@
 //! Path groups and which of them is in use.
 
+use std::sync::Arc;
+
 use super::{
     arena::{Arena, PathId},
     config::PathGroupingPolicy,
-    path::Path,
+    path::{Path, Standing},
+    priority::Priority,
 };
 
 /// Paths that are used together.
@@ -11,7 +14,36 @@ use super::{
 pub(crate) struct Group {
     pub(crate) paths: Vec<PathId>,
     /// The highest of its paths'.
-    pub(crate) priority: u32,
+    pub(crate) priority: Priority,
+}
+
+/// What the paths of a group have in common.
+#[derive(PartialEq, Eq)]
+enum Key<'a> {
+    All,
+    Itself(PathId),
+    Priority(Priority),
+    TargetPortGroup(Option<&'a Arc<str>>, Option<u16>),
+    Target(Option<&'a Arc<str>>),
+    Serial(Option<&'a Arc<str>>),
+    Number(u32),
+}
+
+impl<'a> Key<'a> {
+    fn of(policy: PathGroupingPolicy, id: PathId, path: &'a Path) -> Self {
+        match policy {
+            PathGroupingPolicy::Failover => Self::Itself(id),
+            PathGroupingPolicy::Multibus | PathGroupingPolicy::Detect => Self::All,
+            PathGroupingPolicy::GroupByPriority => Self::Priority(path.priority),
+            PathGroupingPolicy::GroupByTargetPortGroup => {
+                let group = path.access().port.map(|port| port.group);
+                Self::TargetPortGroup(path.target(), group)
+            }
+            PathGroupingPolicy::GroupByNodeName => Self::Target(path.target()),
+            PathGroupingPolicy::GroupBySerial => Self::Serial(path.serial.as_ref()),
+            PathGroupingPolicy::Manual => Self::Number(path.group),
+        }
+    }
 }
 
 /// The groups, best first.
@@ -24,10 +56,17 @@ pub(crate) struct Groups {
 impl Groups {
     /// Groups the paths anew. The group in use stays in use if one of its paths is still there.
     pub(crate) fn rebuild(&mut self, paths: &Arena<Path>, policy: PathGroupingPolicy) {
-        let in_use = std::mem::take(self)
-            .list
+        let policy = match policy {
+            PathGroupingPolicy::Detect if is_asymmetric(paths) => {
+                PathGroupingPolicy::GroupByPriority
+            }
+            other => other,
+        };
+        // Before the list is taken: what is left behind has the first group in use.
+        let active = self.active;
+        let in_use = std::mem::take(&mut self.list)
             .into_iter()
-            .nth(self.active)
+            .nth(active)
             .map_or_else(Vec::new, |group| group.paths);
         let members = paths
             .iter()
@@ -35,25 +74,24 @@ impl Groups {
             .map(|(key, path)| (PathId(key), path));
         let mut ordered: Vec<_> = members.collect();
         ordered.sort_by_key(|(_, path)| path.joined);
-        match policy {
-            PathGroupingPolicy::Failover => {
-                self.list = ordered
-                    .iter()
-                    .map(|&(id, path)| Group {
+        let mut groups: Vec<(Key<'_>, Group)> = Vec::new();
+        for (id, path) in ordered {
+            let key = Key::of(policy, id, path);
+            match groups.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, group)) => {
+                    group.paths.push(id);
+                    group.priority = group.priority.max(path.priority);
+                }
+                None => groups.push((
+                    key,
+                    Group {
                         paths: vec![id],
                         priority: path.priority,
-                    })
-                    .collect();
-            }
-            PathGroupingPolicy::Multibus => {
-                if let Some(priority) = ordered.iter().map(|(_, path)| path.priority).max() {
-                    self.list = vec![Group {
-                        paths: ordered.iter().map(|&(id, _)| id).collect(),
-                        priority,
-                    }];
-                }
+                    },
+                )),
             }
         }
+        self.list = groups.into_iter().map(|(_, group)| group).collect();
         // A stable sort: among equals the one that was added first is the better one, so that the
         // choice is the same after a restart.
         self.list
@@ -83,12 +121,40 @@ impl Groups {
     }
 
     pub(crate) fn is_active_usable(&self, paths: &Arena<Path>) -> bool {
-        self.active().is_some_and(|group| usable(group, paths))
+        self.is_usable(self.active, paths)
+    }
+
+    pub(crate) fn is_usable(&self, index: usize, paths: &Arena<Path>) -> bool {
+        let group = self.list.get(index);
+        group.is_some_and(|group| usable(group, paths))
+    }
+
+    /// The group of a path.
+    pub(crate) fn of(&self, path: PathId) -> Option<usize> {
+        self.list
+            .iter()
+            .position(|group| group.paths.contains(&path))
+    }
+
+    /// Whether no path of it works, or may turn out to.
+    pub(crate) fn is_out(&self, index: usize, paths: &Arena<Path>) -> bool {
+        let is_out = |id: &PathId| {
+            let standing = paths.get(id.0).map(Path::standing);
+            !matches!(standing, Some(Standing::Usable | Standing::Doubtful(_)))
+        };
+        let group = self.list.get(index);
+        group.is_none_or(|group| group.paths.iter().all(is_out))
     }
 
     pub(crate) fn switch(&mut self, to: usize) {
         self.active = to;
     }
+}
+
+/// Whether the access state of a path is known.
+pub(crate) fn is_asymmetric(paths: &Arena<Path>) -> bool {
+    let mut members = paths.iter().filter(|(_, path)| !path.removing);
+    members.any(|(_, path)| path.access().known.is_some())
 }
 
 fn usable(group: &Group, paths: &Arena<Path>) -> bool {

@@ -4,8 +4,10 @@
 //! what allows the failover of a device to be run a thousand times under a simulator, and a
 //! different shell to be built around the same decisions.
 
+mod access;
 mod action;
 mod admission;
+mod alua;
 pub(crate) mod arena;
 mod checker;
 mod config;
@@ -18,14 +20,18 @@ mod former;
 mod group;
 mod ladder;
 mod latency;
+mod lots;
 mod no_path;
+mod operate;
 mod path;
 mod path_keys;
 mod preempt;
+mod priority;
 mod profile;
 mod retry;
 mod rung;
 mod selector;
+mod service;
 mod snapshot;
 mod suspicion;
 mod throughput;
@@ -35,6 +41,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use iscsi_proto::planted::Bug;
 
+pub use access::TargetPort;
 pub use action::{
     Action, Execution, FailReason, Failure, FenceResult, FenceStepId, IoClass, IoKind, Outcome,
     ProbeKind, ProbeReport, ProbeResult, Retry, Scope, Verdict,
@@ -43,7 +50,8 @@ pub use admission::Admission;
 pub use arena::{AttemptId, IoId, PathId};
 pub use checker::PathState;
 pub use config::{
-    Config, ConfigBuilder, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, SuspicionConfig,
+    Config, ConfigBuilder, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer,
+    SuspicionConfig,
 };
 pub use config_error::ConfigError;
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
@@ -54,12 +62,14 @@ pub use profile::{Reinstatement, TargetProfile};
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
 
+use access::Activation;
 use arena::Arena;
 use event::Events;
 use fence::{ClaimId, Ghost, WriteRanges};
 use former::Former;
 use group::Groups;
 use ladder::{Effort, Ladder};
+use lots::Lots;
 use no_path::NoPath;
 use path::Path;
 use retry::{Limits, Tries};
@@ -164,9 +174,14 @@ struct Attempt {
 ///    Before it, and before a fence step that is done, [`handle_nexus`](Self::handle_nexus) tells whom the
 ///    session is with, if that is ever another portal group. With [`FenceConfig::preempt`] the nexus is
 ///    registered before it is up, and [`handle_registered`](Self::handle_registered) tells what came of it.
+///    [`handle_target_port`](Self::handle_target_port) tells where it ends, if the unit knows asymmetric access.
 /// 4. Before `handle_timeout`, and after the answer to a probe, it reports by
 ///    [`handle_activity`](Self::handle_activity) when each connection last received something.
 ///    (A success of an attempt counts by itself.)
+///
+/// 5. Each `ReportPortGroups` is followed by [`handle_port_groups`](Self::handle_port_groups), each `Activate` by one
+///    [`handle_activated`](Self::handle_activated), if only because the connection was lost; and when a unit tells that
+///    access states have changed, [`handle_access_changed`](Self::handle_access_changed) tells it here.
 ///
 /// What it promises: each accepted I/O gets exactly one `Finish`, after which neither the I/O nor any
 /// attempt of it is mentioned again; no `Dispatch` to a path that is down, suspected or unverified;
@@ -192,6 +207,7 @@ pub struct Multipath {
     ladders: Vec<Ladder>,
     reset: Effort,
     former: Option<Former>,
+    activation: Activation,
     /// Of the last ghost or rung.
     fence_number: u64,
     /// A claim in `writes` was released: look through `held`.
@@ -208,8 +224,12 @@ pub struct Multipath {
     /// Some path is `failing_over`.
     failing_over: bool,
     closing: bool,
+    suspended: bool,
+    told_quiesced: bool,
+    /// An operator has chosen the group in use.
+    pinned: Option<PathId>,
     joined: u64,
-    seed: u64,
+    lots: Lots,
 
     actions: VecDeque<Action>,
     events: Events,
@@ -229,7 +249,7 @@ impl Multipath {
             && !config.planted.has(Bug::FormerLifeForgotten);
         Self {
             former: fences_former.then(|| Former::new(&mut writes)),
-            selector: selector::new(config.path_selector),
+            selector: selector::new(config.path_selector, seed),
             no_path: NoPath::new(now, config.no_path_retry),
             config,
             paths: Arena::new(),
@@ -244,6 +264,7 @@ impl Multipath {
             ghosts: Vec::new(),
             ladders: Vec::new(),
             reset: Effort::default(),
+            activation: Activation::default(),
             fence_number: 0,
             released: false,
             told_down: false,
@@ -252,8 +273,11 @@ impl Multipath {
             restless: false,
             failing_over: false,
             closing: false,
+            suspended: false,
+            told_quiesced: false,
+            pinned: None,
             joined: 0,
-            seed,
+            lots: Lots(seed),
             actions: VecDeque::new(),
             events: Events::default(),
             counters: DeviceCounters::default(),
@@ -270,7 +294,8 @@ impl Multipath {
     /// Adds a path, which is down until `handle_path_up`.
     pub fn add_path(&mut self, now: Instant, attributes: PathAttributes) -> PathId {
         self.joined += 1;
-        let path = PathId(self.paths.insert(Path::new(now, attributes, self.joined)));
+        let path = Path::new(now, &self.config, attributes, self.joined);
+        let path = PathId(self.paths.insert(path));
         self.regroup();
         self.events.push(Event::PathAdded { path });
         self.restless = true;
@@ -339,6 +364,7 @@ impl Multipath {
 
     /// Uses the best group again, whatever `failback` says.
     pub fn fail_back(&mut self, now: Instant) {
+        self.pinned = None;
         self.switch_to_best();
         self.settle(now);
     }
@@ -433,6 +459,7 @@ impl Multipath {
             .chain(self.former.as_ref().and_then(Former::deadline))
             .chain(self.no_path.deadline())
             .chain(self.fail_back_at)
+            .chain(self.activation.due)
             .min()
     }
 

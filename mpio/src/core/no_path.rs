@@ -9,14 +9,24 @@ use super::config::NoPathRetry;
 #[derive(Debug)]
 pub(crate) struct NoPath {
     policy: NoPathRetry,
+    queueing: Queueing,
+    /// Since when there is no path, or since when the policy counts.
     since: Option<Instant>,
     expired: bool,
+}
+
+/// What an operator says of the wait for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queueing {
+    AsConfigured,
+    Disabled,
 }
 
 impl NoPath {
     pub(crate) const fn new(now: Instant, policy: NoPathRetry) -> Self {
         Self {
             policy,
+            queueing: Queueing::AsConfigured,
             since: Some(now),
             expired: matches!(policy, NoPathRetry::Fail),
         }
@@ -29,7 +39,40 @@ impl NoPath {
     /// The last path went.
     pub(crate) fn lost(&mut self, now: Instant) {
         self.since = Some(now);
-        self.expired = self.policy == NoPathRetry::Fail;
+        self.expired = self.in_force() == NoPathRetry::Fail;
+    }
+
+    pub(crate) const fn policy(&self) -> NoPathRetry {
+        self.policy
+    }
+
+    /// An operator does not want I/O to wait.
+    pub(crate) const fn is_disabled(&self) -> bool {
+        matches!(self.queueing, Queueing::Disabled)
+    }
+
+    /// The policy that counts.
+    pub(crate) const fn in_force(&self) -> NoPathRetry {
+        match self.queueing {
+            Queueing::AsConfigured => self.policy,
+            Queueing::Disabled => NoPathRetry::Fail,
+        }
+    }
+
+    pub(crate) fn set(&mut self, now: Instant, queueing: Queueing) {
+        self.queueing = queueing;
+        self.restart(now);
+    }
+
+    pub(crate) fn set_policy(&mut self, now: Instant, policy: NoPathRetry) {
+        self.policy = policy;
+        self.restart(now);
+    }
+
+    fn restart(&mut self, now: Instant) {
+        if self.is_down() {
+            self.lost(now);
+        }
     }
 
     /// A path came back.
@@ -45,7 +88,7 @@ impl NoPath {
 
     /// How long I/O is queued: `None` not at all, `Some(None)` without limit.
     pub(crate) const fn limit(&self) -> Option<Option<Duration>> {
-        match self.policy {
+        match self.in_force() {
             NoPathRetry::Fail => None,
             NoPathRetry::QueueFor(limit) => Some(Some(limit)),
             NoPathRetry::Queue => Some(None),
@@ -53,7 +96,7 @@ impl NoPath {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.policy {
+        match self.in_force() {
             NoPathRetry::QueueFor(limit) if !self.expired => Some(self.since? + limit),
             _ => None,
         }

@@ -7,12 +7,15 @@ use std::{
 
 use super::{
     Attempt,
+    access::{Allows, PathAccess},
     action::{FenceStepId, IoClass, IoKind, Outcome, Scope},
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
     latency::Latency,
     path_keys::KeyRefusal,
+    priority::Priority,
+    service::Service,
     suspicion::Suspicion,
     throughput::Throughput,
 };
@@ -34,21 +37,42 @@ pub struct PortalGroup {
 pub struct PathAttributes {
     /// What an operator calls it, for instance `eth1 -> 10.0.0.2:3260,1`.
     pub name: Arc<str>,
-    /// Higher is better; decides which group is in use. 1 for all is usual.
+    /// Higher is better; decides which group is in use, as far as [`Prioritizer`](super::Prioritizer) does not.
+    /// 1 for all is usual.
     pub priority: u32,
+    /// Its group, where groups are made by hand ([`Manual`](super::PathGroupingPolicy::Manual)). 0 for all is usual.
+    pub group: u32,
+    /// The serial number that the unit tells on this path.
+    pub serial: Option<Arc<str>>,
     /// Where it ends, if that is known: paths of one group can reinstate each other's nexus.
     pub portal_group: Option<PortalGroup>,
 }
 
 impl PathAttributes {
-    /// A path with priority 1.
+    /// A path with priority 1, in group 0.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
             priority: 1,
+            group: 0,
+            serial: None,
             portal_group: None,
         }
+    }
+
+    /// Sets the group's number.
+    #[must_use]
+    pub const fn with_group(mut self, group: u32) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// Sets the serial number.
+    #[must_use]
+    pub fn with_serial(mut self, serial: Option<Arc<str>>) -> Self {
+        self.serial = serial;
+        self
     }
 
     /// Sets the portal group.
@@ -116,7 +140,12 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) name: Arc<str>,
-    pub(crate) priority: u32,
+    pub(crate) priority: Priority,
+    /// What the program says of it.
+    pub(crate) given_priority: u32,
+    pub(crate) group: u32,
+    pub(crate) serial: Option<Arc<str>>,
+    access: PathAccess,
     pub(crate) portal_group: Option<PortalGroup>,
     /// Differs if its sessions were with another portal group in between.
     pub(crate) nexus: u64,
@@ -133,9 +162,11 @@ pub(crate) struct Path {
     pub(crate) preempted_by: Option<FenceStepId>,
     /// Back, and held until its lost writes are preempted.
     pub(crate) awaits_preemption: bool,
+    /// An operator has taken it out of use.
+    is_failed: bool,
     /// Has to be registered before it takes I/O.
     pub(crate) is_unregistered: bool,
-    /// Any of the three: one question for every I/O.
+    /// Any of the four, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
     pub(crate) is_fresh: bool,
@@ -152,6 +183,7 @@ pub(crate) struct Path {
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
     pub(crate) throughput: Throughput,
+    pub(crate) service: Service,
     pub(crate) counters: PathCounters,
     /// The standing that events have told of.
     pub(crate) told: Standing,
@@ -164,10 +196,19 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(now: Instant, attributes: PathAttributes, joined: u64) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        config: &Config,
+        attributes: PathAttributes,
+        joined: u64,
+    ) -> Self {
         Self {
             name: attributes.name,
-            priority: attributes.priority,
+            priority: Priority::of(config.prioritizer, attributes.priority, None),
+            given_priority: attributes.priority,
+            group: attributes.group,
+            serial: attributes.serial,
+            access: PathAccess::new(),
             portal_group: attributes.portal_group,
             nexus: 0,
             joined,
@@ -178,6 +219,7 @@ impl Path {
             fencing: false,
             preempted_by: None,
             awaits_preemption: false,
+            is_failed: false,
             is_unregistered: false,
             is_barred: false,
             is_fresh: false,
@@ -190,6 +232,7 @@ impl Path {
             in_flight: 0,
             latency: Latency::new(),
             throughput: Throughput::new(now),
+            service: Service::new(now),
             counters: PathCounters::default(),
             told: Standing::Out(DownReason::NotConnected),
             used: false,
@@ -206,13 +249,23 @@ impl Path {
             return Standing::Out(DownReason::Removed);
         }
         if self.is_barred {
-            return Standing::Out(if self.fencing {
-                DownReason::Fenced
-            } else if self.awaits_preemption {
-                DownReason::Preempting
-            } else {
-                DownReason::Registering
-            });
+            if self.fencing {
+                return Standing::Out(DownReason::Fenced);
+            }
+            if self.awaits_preemption {
+                return Standing::Out(DownReason::Preempting);
+            }
+            if self.is_unregistered {
+                return Standing::Out(DownReason::Registering);
+            }
+            if self.is_failed {
+                return Standing::Out(DownReason::Operator);
+            }
+            return match (self.checker.fault(), self.access.allows()) {
+                (Some(reason), _) => Standing::Out(reason),
+                (None, Allows::Wait) => Standing::Doubtful(SuspectCause::Transition),
+                (None, _) => Standing::Out(DownReason::Ghost),
+            };
         }
         if let Some(reason) = self.checker.fault() {
             return Standing::Out(reason);
@@ -245,17 +298,70 @@ impl Path {
         self.bar();
     }
 
+    pub(crate) const fn set_failed(&mut self, is: bool) {
+        self.is_failed = is;
+        self.bar();
+    }
+
     const fn bar(&mut self) {
-        self.is_barred = self.fencing || self.awaits_preemption || self.is_unregistered;
+        self.is_barred = self.fencing
+            || self.awaits_preemption
+            || self.is_unregistered
+            || self.is_failed
+            || !matches!(self.access.allows(), Allows::Everything);
+    }
+
+    /// An operator has taken it out of use.
+    pub(crate) const fn is_failed(&self) -> bool {
+        self.is_failed
+    }
+
+    pub(crate) const fn access(&self) -> &PathAccess {
+        &self.access
+    }
+
+    /// Changes what is known of its access.
+    pub(crate) fn with_access<T>(&mut self, change: impl FnOnce(&mut PathAccess) -> T) -> T {
+        let result = change(&mut self.access);
+        self.bar();
+        result
+    }
+
+    /// The target that it leads to.
+    pub(crate) fn target(&self) -> Option<&Arc<str>> {
+        self.portal_group.as_ref().map(|group| &group.target)
+    }
+
+    /// Whether what is asked through the other path holds for this one.
+    pub(crate) fn shares_target(&self, other: &Self) -> bool {
+        self.access.port.is_some() && self.target() == other.target()
     }
 
     /// It has a connection that works, and will take I/O as soon as its key is in order.
     pub(crate) const fn is_held(&self) -> bool {
-        self.is_barred
+        (self.awaits_preemption || self.is_unregistered)
             && !self.fencing
+            && !self.is_failed
             && !self.removing
             && matches!(self.link, Link::Up)
             && self.checker.fault().is_none()
+            && !matches!(self.access.allows(), Allows::Nothing)
+    }
+
+    /// It may turn out to take I/O, once its unit has told in which state its port group is.
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        (self.access.is_in_doubt() || self.contradicts_itself())
+            && !self.is_failed
+            && self.is_connected()
+            && !self.removing
+            && matches!(self.checker.fault(), None | Some(DownReason::Ghost))
+    }
+
+    /// The report says that it takes I/O, and the unit, which said that it does not, is being asked again.
+    const fn contradicts_itself(&self) -> bool {
+        let takes_io =
+            self.access.port.is_some() && matches!(self.access.allows(), Allows::Everything);
+        takes_io && self.checker.is_asking()
     }
 
     pub(crate) const fn is_usable(&self) -> bool {
@@ -273,7 +379,7 @@ impl Path {
 
     /// Something is owed to us by the other side.
     pub(crate) const fn is_waiting(&self) -> bool {
-        self.in_flight > 0 || self.checker.is_asking()
+        self.in_flight > 0 || self.checker.is_asking() || self.access.is_asking()
     }
 
     /// Books an attempt; true if something is owed to us only from now on.
@@ -303,6 +409,9 @@ impl Path {
         let success = outcome == Outcome::Success;
         if is_measured(class) {
             self.throughput.ended(now, class.bytes, success);
+            if success && config.path_selector.is_by_latency() {
+                self.service.ended(now, ended.started);
+            }
         }
         let same_connection = self.epoch == ended.epoch && self.is_connected();
         let mut change = Change {
@@ -327,6 +436,8 @@ impl Path {
                 self.counters.errors += 1;
                 if failure.scope == Scope::Path && same_connection {
                     self.checker.doubt(now);
+                    // It may be that its port group takes no I/O any more, which a TEST UNIT READY need not tell.
+                    self.access.recheck(now);
                     change.restless = true;
                 }
             }
@@ -354,7 +465,7 @@ impl Path {
         let suspicion =
             self.suspicion
                 .deadline(&config.suspicion, self.latency.p99(), self.is_waiting());
-        [suspicion, self.checker.deadline()]
+        [suspicion, self.checker.deadline(), self.access.deadline()]
             .into_iter()
             .flatten()
             .min()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{action::IoClass, arena::PathId, config, throughput::weight};
+use super::{action::IoClass, arena::PathId, config, lots::Lots, throughput::weight};
 
 /// A path that may be chosen.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Candidate {
     pub(crate) load: u64,
     /// What loads are divided by; 0 while it is unknown.
     pub(crate) speed: u64,
+    /// How long an I/O takes there by itself, in nanoseconds; 0 while that is unknown.
+    pub(crate) service: u64,
     /// It was left out for so long that an I/O has to find out how fast it is.
     pub(crate) is_curious: bool,
 }
@@ -23,13 +25,15 @@ pub(crate) trait Select: fmt::Debug + Send {
     fn select(&mut self, candidates: &[Candidate], io: &IoClass) -> Option<PathId>;
 }
 
-/// The selector of a configuration.
-pub(crate) fn new(selector: config::PathSelector) -> Box<dyn Select> {
+/// The selector of a configuration. `seed` is for those that draw lots.
+pub(crate) fn new(selector: config::PathSelector, seed: u64) -> Box<dyn Select> {
     let turn = RoundRobin { last: None };
     match selector {
         config::PathSelector::RoundRobin => Box::new(turn),
         config::PathSelector::QueueLength => Box::new(QueueLength { turn }),
         config::PathSelector::ServiceTime => Box::new(ServiceTime { turn }),
+        config::PathSelector::HistoricalServiceTime => Box::new(HistoricalServiceTime { turn }),
+        config::PathSelector::PowerOfTwoChoices => Box::new(PowerOfTwoChoices { lots: Lots(seed) }),
     }
 }
 
@@ -106,5 +110,71 @@ impl Select for ServiceTime {
             // At most a quarter more than the least.
             weight * of * 4 <= least * speed * 5
         })
+    }
+}
+
+/// How long what is in flight and one more would take, from the time that one takes by itself. A path of which that is
+/// not known is as good as the best one.
+fn wait(c: &Candidate, best: u64) -> u64 {
+    let service = if c.service == 0 { best } else { c.service };
+    service.saturating_mul(u64::from(c.in_flight) + 1)
+}
+
+/// The shortest service time there is.
+fn best_service(candidates: &[Candidate]) -> u64 {
+    let known = candidates.iter().map(|c| c.service).filter(|&s| s != 0);
+    known.min().unwrap_or(1)
+}
+
+/// Where this I/O would be over first, by how long they took so far. Those that are nearly as good take turns.
+#[derive(Debug)]
+struct HistoricalServiceTime {
+    turn: RoundRobin,
+}
+
+impl Select for HistoricalServiceTime {
+    fn select(&mut self, candidates: &[Candidate], _: &IoClass) -> Option<PathId> {
+        if candidates.iter().any(|c| c.is_curious) {
+            return self.turn.next(candidates, |c| c.is_curious);
+        }
+        let best = best_service(candidates);
+        let least = candidates.iter().map(|c| wait(c, best)).min()?;
+        let bound = least.saturating_add(least / 4);
+        self.turn.next(candidates, |c| wait(c, best) <= bound)
+    }
+}
+
+/// A number less than `below`, or 0. As even as 2^64 allows, which is as even as it has to be.
+const fn draw(lots: &mut Lots, below: usize) -> usize {
+    (lots.next() % if below == 0 { 1 } else { below as u64 }) as usize
+}
+
+/// The better of two that the lot names.
+#[derive(Debug)]
+struct PowerOfTwoChoices {
+    lots: Lots,
+}
+
+impl Select for PowerOfTwoChoices {
+    fn select(&mut self, candidates: &[Candidate], _: &IoClass) -> Option<PathId> {
+        let curious = candidates.iter().filter(|c| c.is_curious).count();
+        if curious > 0 {
+            // What a path takes is asked now and then, or one slow answer would count for ever.
+            let at = draw(&mut self.lots, curious);
+            let mut curious = candidates.iter().filter(|c| c.is_curious);
+            return curious.nth(at).map(|c| c.path);
+        }
+        let count = candidates.len();
+        let first = draw(&mut self.lots, count);
+        // Another one than the first.
+        let step = 1 + draw(&mut self.lots, count.saturating_sub(1));
+        let second = (first + step) % count.max(1);
+        let (first, second) = (candidates.get(first)?, candidates.get(second)?);
+        let best = best_service(candidates);
+        let better = match wait(second, best) < wait(first, best) {
+            true => second,
+            false => first,
+        };
+        Some(better.path)
     }
 }

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::held::HeldBytes;
+use iscsi_proto::{held::HeldBytes, scsi::AccessState};
 
 use super::{
-    DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathId, PathState,
-    SuspectCause,
+    DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathGroupingPolicy, PathId,
+    PathState, SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
@@ -68,8 +68,12 @@ pub struct PathSnapshot {
     pub id: PathId,
     /// Its name.
     pub name: Arc<str>,
-    /// Its priority.
+    /// Its priority: what the access state is worth, if that is known and counts, else what the program said.
     pub priority: u32,
+    /// The access state of its target port group, if that is known.
+    pub access: Option<AccessState>,
+    /// PREF of that group: the array would have I/O come this way.
+    pub preferred: bool,
     /// What the checker found last.
     pub checker: PathState,
     /// Why it takes no I/O, if it does not.
@@ -84,8 +88,12 @@ pub struct PathSnapshot {
     /// Bytes per second that it gets done while it is busy (a command counts 4 KiB besides its data);
     /// zero before the first measurement.
     pub throughput: u64,
+    /// How long an I/O takes there by itself, smoothed; zero before the first one, and with selectors that do not ask.
+    pub service_time: Duration,
     /// Until the next check, if one is planned.
     pub next_check: Option<Duration>,
+    /// Between this check and the one before it.
+    pub check_interval: Duration,
     /// What it did.
     pub counters: PathCounters,
 }
@@ -103,20 +111,27 @@ impl PathSnapshot {
         if self.is_usable() { "active" } else { "failed" }
     }
 
-    /// The words of `multipath -ll` for the three verdicts, for instance `active ready running`.
+    /// The word of `multipath -ll` for its connection: `running` or `offline`.
     #[must_use]
-    pub fn state_words(&self) -> String {
-        let device = match self.down {
+    pub const fn device_state(&self) -> &'static str {
+        match self.down {
             None => "running",
             Some(
                 DownReason::Ghost
                 | DownReason::NotReady
                 | DownReason::CheckerTimeout
                 | DownReason::Preempting
-                | DownReason::Registering,
+                | DownReason::Registering
+                | DownReason::Operator,
             ) => "running",
             Some(_) => "offline",
-        };
+        }
+    }
+
+    /// The words of `multipath -ll` for the three verdicts, for instance `active ready running`.
+    #[must_use]
+    pub fn state_words(&self) -> String {
+        let device = self.device_state();
         format!("{} {} {device}", self.dm_state(), self.checker)
     }
 }
@@ -151,10 +166,14 @@ pub struct GroupSnapshot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// `round-robin`, `queue-length` or `service-time`.
+    /// How paths are grouped.
+    pub grouping: PathGroupingPolicy,
+    /// The name of the [selector](super::PathSelector::name).
     pub selector: &'static str,
-    /// The no-path policy.
+    /// The no-path policy that counts: `Fail` while an operator has disabled queueing.
     pub no_path_retry: NoPathRetry,
+    /// An operator has suspended the device.
+    pub is_suspended: bool,
     /// Groups, best first. Paths that are being removed belong to none.
     pub groups: Vec<GroupSnapshot>,
     /// I/Os that are not finished.
@@ -175,6 +194,15 @@ impl Snapshot {
     /// All paths, in the order of the groups.
     pub fn paths(&self) -> impl Iterator<Item = &PathSnapshot> {
         self.groups.iter().flat_map(|group| &group.paths)
+    }
+
+    /// The `hwhandler` string that device-mapper would show: `1 alua` where access states are known.
+    #[must_use]
+    pub fn hwhandler(&self) -> &'static str {
+        match self.paths().any(|path| path.access.is_some()) {
+            true => "1 alua",
+            false => "0",
+        }
     }
 
     /// The `features` string that device-mapper would show.
@@ -216,8 +244,10 @@ impl Multipath {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let groups = self.groups.list().iter().enumerate();
         Snapshot {
+            grouping: self.config.path_grouping_policy,
             selector: self.config.path_selector.name(),
-            no_path_retry: self.config.no_path_retry,
+            no_path_retry: self.queueing(),
+            is_suspended: self.suspended,
             groups: groups
                 .map(|(index, group)| self.group_snapshot(now, index, group))
                 .collect(),
@@ -263,7 +293,7 @@ impl Multipath {
             GroupStatus::Enabled
         };
         GroupSnapshot {
-            priority: group.priority,
+            priority: group.priority.shown(),
             status,
             paths,
         }
@@ -275,7 +305,10 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
     PathSnapshot {
         id,
         name: Arc::clone(&path.name),
-        priority: path.priority,
+        priority: path.priority.shown(),
+        access: path.access().known.map(|known| known.state),
+        preferred: path.access().known.is_some_and(|known| known.preferred),
+        service_time: path.service.time(),
         checker: path.checker.state(),
         down: match standing {
             Standing::Out(reason) => Some(reason),
@@ -289,6 +322,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
         latency_p99: path.latency.p99(),
         throughput: path.throughput.rate(),
         next_check: path.checker.next_check_in(now),
+        check_interval: path.checker.interval(),
         counters: path.counters,
     }
 }

@@ -5,9 +5,11 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, DownReason, Event, FailReason, Failback, FenceResult, FencedBy, Ghost, IdentityCheck,
-    IoState, Multipath, PathId, PortalGroup, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
-    path::{Link, Standing},
+    Action, DownReason, Event, Failback, FenceResult, FencedBy, Ghost, IdentityCheck, IoState,
+    Multipath, PathId, PortalGroup, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    access::{Allows, PathAccess},
+    group,
+    path::{Link, Path, Standing},
     suspicion::Step,
 };
 
@@ -17,15 +19,20 @@ impl Multipath {
     /// nothing of the one before. One that leads back does, but which writes were sent in between cannot be
     /// told for sure, so that one does not count either.
     pub fn handle_nexus(&mut self, path: PathId, group: Option<PortalGroup>, changes: u64) {
+        let mut has_moved = false;
         if let Some(entry) = self.paths.get_mut(path.0) {
             if entry.nexus != changes {
                 // What is registered there is the nexus of before.
                 entry.key = None;
             }
             entry.nexus = changes;
-            if group.is_some() {
+            if group.is_some() && entry.portal_group != group {
                 entry.portal_group = group;
+                has_moved = true;
             }
+        }
+        if has_moved {
+            self.regroup();
         }
     }
 
@@ -49,6 +56,7 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
+                entry.with_access(|access| access.start(now));
                 entry.suspicion.reset(now);
                 let (epoch, nexus) = (entry.epoch, entry.nexus);
                 entry.told_unsent = false;
@@ -64,6 +72,7 @@ impl Multipath {
                     }
                 }
                 self.notice_login(now);
+                self.check_access(now);
             }
             IdentityCheck::Mismatch => {
                 // Not a reinstatement of the old nexus: whoever answered is somebody else.
@@ -72,8 +81,13 @@ impl Multipath {
                     self.events.push(Event::IdentityMismatch { path });
                 }
                 entry.checker.stop();
+                let was_asked = entry.access().is_asking();
+                entry.with_access(PathAccess::stop);
                 entry.suspicion.reset(now);
                 self.recall_reads(path);
+                if was_asked {
+                    self.ask_others(now, path);
+                }
             }
         }
         self.restless = true;
@@ -90,10 +104,15 @@ impl Multipath {
         entry.set_fencing(false);
         entry.set_unregistered(false);
         entry.checker.stop();
+        let was_asked = entry.access().is_asking();
+        entry.with_access(PathAccess::stop);
         entry.suspicion.reset(now);
         let removed = entry.closing;
         for ghost in self.ghosts.iter_mut().filter(|g| g.path == path) {
             _ = ghost.closed.get_or_insert(now);
+        }
+        if was_asked {
+            self.ask_others(now, path);
         }
         if removed {
             drop(self.paths.remove(path.0));
@@ -134,7 +153,23 @@ impl Multipath {
             entry.suspicion.answered(now);
         }
         if report.kind == ProbeKind::Tur {
-            entry.checker.judge(now, report.result, &self.config);
+            let longest = entry.access().longest_transition();
+            entry
+                .checker
+                .judge(now, report.result, &self.config, longest);
+            let allows = entry.access().allows();
+            match report.result {
+                ProbeResult::Ghost if allows != Allows::Nothing => self.doubt_access(now, path),
+                ProbeResult::Transitioning if allows != Allows::Wait => {
+                    self.doubt_access(now, path);
+                }
+                // Some states let this one question through.
+                ProbeResult::Ready if allows != Allows::Everything => {
+                    entry.with_access(|access| access.recheck(now));
+                    self.check_access(now);
+                }
+                _ => {}
+            }
         }
         self.restless = true;
         self.settle(now);
@@ -161,15 +196,20 @@ impl Multipath {
             self.switch_to_best();
         }
         self.check_paths(now);
+        self.check_access(now);
         self.settle(now);
     }
 
-    fn check_paths(&mut self, now: Instant) {
+    pub(super) fn check_paths(&mut self, now: Instant) {
+        let heard = self.last_heard();
+        let mut suspected = None;
         for (key, path) in self.paths.iter_mut() {
             if !path.is_connected() {
                 continue;
             }
             let id = PathId(key);
+            let mut heard = heard.iter().flatten();
+            let others_heard = heard.find(|(other, _)| *other != id).map(|(_, at)| *at);
             let before = path.checker.state();
             let was_waiting = path.is_waiting();
             if path.checker.step(now, &self.config) {
@@ -185,19 +225,57 @@ impl Multipath {
             let (p99, waiting) = (path.latency.p99(), path.is_waiting());
             let step = path
                 .suspicion
-                .step(now, &self.config.suspicion, p99, waiting);
+                .step(now, &self.config.suspicion, p99, waiting, others_heard);
             match step {
                 Step::Nothing => {}
                 Step::Probe => self.actions.push_back(Action::Probe {
                     path: id,
                     kind: ProbeKind::Nop,
                 }),
-                Step::Suspect => self.restless = true,
+                Step::Suspect => {
+                    self.restless = true;
+                    suspected = Some(id);
+                }
                 Step::Condemn => {
                     path.set_fencing(true);
                     self.actions.push_back(Action::Fence { path: id });
                     self.restless = true;
                 }
+            }
+        }
+        if let Some(suspected) = suspected {
+            self.ask_idle_ones(suspected);
+            let path = self.paths.get(suspected.0);
+            if path.is_some_and(|path| path.access().is_asking()) {
+                self.ask_others(now, suspected);
+            }
+        }
+    }
+
+    /// The two usable paths that were heard of last, the latest first.
+    fn last_heard(&self) -> [Option<(PathId, Instant)>; 2] {
+        let mut last = [None; 2];
+        for (key, path) in self.paths.iter().filter(|(_, path)| path.is_usable()) {
+            let at = path.suspicion.heard();
+            let is_later = |than: Option<(PathId, Instant)>| than.is_none_or(|(_, than)| at > than);
+            if is_later(last[0]) {
+                last = [Some((PathId(key), at)), last[0]];
+            } else if is_later(last[1]) {
+                last[1] = Some((PathId(key), at));
+            }
+        }
+        last
+    }
+
+    /// Whether the target answers elsewhere is to be known. Where something is awaited, that tells.
+    fn ask_idle_ones(&mut self, suspected: PathId) {
+        for (key, path) in self.paths.iter() {
+            let id = PathId(key);
+            if id != suspected && path.is_usable() && !path.is_waiting() {
+                self.actions.push_back(Action::Probe {
+                    path: id,
+                    kind: ProbeKind::Nop,
+                });
             }
         }
     }
@@ -214,9 +292,11 @@ impl Multipath {
             self.lay_former(now);
         }
         if std::mem::take(&mut self.restless) {
+            self.activate(now);
+            let came_back = self.best_came_back();
             self.tell_standings(now);
             self.notice_no_path(now);
-            self.choose_group(now);
+            self.choose_group(now, came_back);
             self.move_reads();
             self.close_removed();
         }
@@ -228,14 +308,7 @@ impl Multipath {
             // After the standings were looked at: a rung needs a path that is usable.
             self.climb(now);
         }
-        // Each I/O in flight has one attempt, so this is the number of those that wait.
-        if self.ios.len() > self.attempts.len() {
-            if self.closing {
-                self.fail_waiting(FailReason::Closed);
-            } else if self.no_path.is_failing() {
-                self.fail_waiting(FailReason::NoPath);
-            }
-        }
+        self.judge_waiting();
     }
 
     /// Tells what changed since it was last told.
@@ -256,6 +329,7 @@ impl Multipath {
                     path.failing_over = false;
                     path.is_fresh = false;
                     path.throughput.restart(now);
+                    path.service.restart();
                     match was {
                         Standing::Out(_) => Event::PathUp { path: id },
                         _ => Event::Cleared { path: id },
@@ -280,11 +354,17 @@ impl Multipath {
 
     fn notice_no_path(&mut self, now: Instant) {
         // One whose key is still to be put in order is there: I/O waits for it rather than fails.
-        let any = self
-            .paths
-            .iter()
-            .any(|(_, path)| !matches!(path.standing(), Standing::Out(_)) || path.is_held());
+        let is_there = |path: &Path| {
+            let is_out = matches!(path.standing(), Standing::Out(_));
+            !is_out || path.is_held()
+        };
+        let any = self.paths.iter().any(|(_, path)| is_there(path));
+        // What may be there in a moment keeps a device from being without a path, but makes none of it.
+        let mut paths = self.paths.iter();
+        let hopes = self.activation.is_promising() || paths.any(|(_, path)| path.is_in_doubt());
+        let hopes = hopes && !self.no_path.is_disabled();
         match (any, self.no_path.is_down()) {
+            (false, false) if hopes => {}
             (true, true) => {
                 self.no_path.restored();
                 if std::mem::take(&mut self.told_down) {
@@ -303,11 +383,27 @@ impl Multipath {
         }
     }
 
-    fn choose_group(&mut self, now: Instant) {
+    /// The best group works, and the events so far say that none of its paths does.
+    fn best_came_back(&self) -> bool {
+        let best = self.groups.best(&self.paths);
+        let group = best.and_then(|best| self.groups.list().get(best));
+        let mut paths = group.iter().flat_map(|group| &group.paths);
+        let told = |id: &PathId| self.paths.get(id.0).map(|path| path.told);
+        group.is_some() && !paths.any(|id| told(id) == Some(Standing::Usable))
+    }
+
+    fn choose_group(&mut self, now: Instant, came_back: bool) {
         let Some(best) = self.groups.best(&self.paths) else {
             self.fail_back_at = None;
             return;
         };
+        if let Some(pinned) = self.pinned_group() {
+            // While its paths are in doubt, others are used, and then it is again.
+            if self.groups.is_usable(pinned, &self.paths) {
+                self.switch_to(pinned);
+                return;
+            }
+        }
         let active = self.groups.active_index();
         if best == active {
             self.fail_back_at = None;
@@ -316,9 +412,10 @@ impl Multipath {
             // happened to open does not decide.
             self.switch_to_best();
         } else if best < active {
-            match self.config.failback {
+            match self.failback() {
                 _ if self.config.planted.has(Bug::BestGroupForgotten) => {}
-                Failback::Manual => {}
+                Failback::FollowOver if came_back => self.switch_to_best(),
+                Failback::Manual | Failback::FollowOver => {}
                 Failback::Immediate => self.switch_to_best(),
                 Failback::After(delay) => {
                     _ = self.fail_back_at.get_or_insert(now + delay);
@@ -327,18 +424,39 @@ impl Multipath {
         }
     }
 
-    pub(super) fn switch_to_best(&mut self) {
-        self.fail_back_at = None;
-        let Some(best) = self.groups.best(&self.paths) else {
-            return;
+    fn failback(&self) -> Failback {
+        let default = match group::is_asymmetric(&self.paths) {
+            true => Failback::Immediate,
+            false => Failback::Manual,
         };
-        if best == self.groups.active_index() {
+        self.config.failback.unwrap_or(default)
+    }
+
+    /// The group that an operator has chosen, as long as not all of its paths are out.
+    fn pinned_group(&mut self) -> Option<usize> {
+        let group = self.groups.of(self.pinned?);
+        let group = group.filter(|&group| !self.groups.is_out(group, &self.paths));
+        if group.is_none() {
+            self.pinned = None;
+        }
+        group
+    }
+
+    pub(super) fn switch_to_best(&mut self) {
+        if let Some(best) = self.groups.best(&self.paths) {
+            self.switch_to(best);
+        }
+        self.fail_back_at = None;
+    }
+
+    pub(super) fn switch_to(&mut self, index: usize) {
+        self.fail_back_at = None;
+        if index == self.groups.active_index() {
             return;
         }
-        let first =
-            |group: Option<&super::group::Group>| group.and_then(|g| g.paths.first().copied());
+        let first = |group: Option<&group::Group>| group.and_then(|g| g.paths.first().copied());
         let from = first(self.groups.active()).filter(|_| self.group_used);
-        self.groups.switch(best);
+        self.groups.switch(index);
         self.group_used = false;
         if let Some(to) = first(self.groups.active()) {
             self.counters.group_switches += 1;
@@ -375,12 +493,8 @@ impl Multipath {
         }
     }
 
-    /// splitmix64, for the phase of the checks.
-    fn next_phase(&mut self) -> u8 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).to_le_bytes()[0]
+    /// The phase of the checks.
+    const fn next_phase(&mut self) -> u8 {
+        self.lots.next().to_le_bytes()[0]
     }
 }

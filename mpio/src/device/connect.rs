@@ -197,8 +197,8 @@ impl MultipathBuilder {
         self
     }
 
-    /// How each path uses its logical unit.
-    /// [`fail_fast`](LogicalUnitOptions::fail_fast) is set in any case.
+    /// How each path uses its logical unit. [`fail_fast`](LogicalUnitOptions::fail_fast) and
+    /// [`open_without_access`](LogicalUnitOptions::open_without_access) are set in any case.
     pub fn unit_options(mut self, options: LogicalUnitOptions) -> Self {
         self.unit = options;
         self
@@ -309,7 +309,8 @@ impl MultipathBuilder {
             }
             let name: Arc<str> = name.into();
             let (initiator, lun, called) = (initiator.clone(), self.lun, Arc::clone(&name));
-            let unit = self.unit.clone().fail_fast();
+            let mut unit = self.unit.clone().fail_fast();
+            unit.open_without_access = true;
             let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
             let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
             Opening::new(name, move || {

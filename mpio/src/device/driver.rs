@@ -21,6 +21,7 @@ use iscsi_client::{
     logical_unit::LogicalUnit,
     runtime::AsyncTimer,
 };
+use iscsi_proto::scsi::TargetPortGroups;
 
 use super::{
     info,
@@ -42,6 +43,11 @@ use crate::{
 /// How a job ended.
 enum Report<P> {
     Probed(PathId, ProbeReport),
+    PortGroups(PathId, Option<TargetPortGroups>),
+    /// Whether the target has accepted it.
+    Activated(PathId, bool),
+    /// With the number of the event that told it; `None` at the end.
+    AccessChanged(PathId, Option<u64>),
     /// And whether registrations were found to be lost.
     Ended(AttemptId, Outcome, bool),
     Status(PathId, PathStatus),
@@ -99,12 +105,32 @@ impl<P: Path> MultipathDriver<P> {
         match job {
             Job::Probe(id, kind) => {
                 let Some(path) = self.path(id) else { return };
-                let timeout = self
-                    .shared
-                    .look(|state| state.core.config().checker_timeout);
+                let timeout = self.checker_timeout();
                 self.jobs.push(Box::pin(async move {
                     let result = path.probe(kind, timeout).await;
                     Report::Probed(id, ProbeReport { kind, result })
+                }));
+            }
+            Job::ReportPortGroups(id) => {
+                let path = self.path(id);
+                let timeout = self.checker_timeout();
+                self.jobs.push(Box::pin(async move {
+                    let groups = match path {
+                        Some(path) => path.port_groups(timeout).await.ok(),
+                        None => None,
+                    };
+                    Report::PortGroups(id, groups)
+                }));
+            }
+            Job::Activate(id, group) => {
+                let path = self.path(id);
+                let timeout = self.checker_timeout();
+                self.jobs.push(Box::pin(async move {
+                    let accepted = match path {
+                        Some(path) => path.activate(group, timeout).await.is_ok(),
+                        None => false,
+                    };
+                    Report::Activated(id, accepted)
                 }));
             }
             Job::Fence(id) => {
@@ -170,7 +196,8 @@ impl<P: Path> MultipathDriver<P> {
                 if let (Some(path), Some(seen)) = (self.path(id), seen) {
                     let info = path.info().generation;
                     self.watch(id, Arc::clone(&path), seen);
-                    self.watch_info(id, path, info);
+                    self.watch_info(id, Arc::clone(&path), info);
+                    self.watch_access(id, path, 0);
                 }
             }
             Job::Verify(id) => {
@@ -198,6 +225,11 @@ impl<P: Path> MultipathDriver<P> {
             .look(|state| state.member(id).map(|member| Arc::clone(&member.path)))
     }
 
+    fn checker_timeout(&self) -> Duration {
+        let config = |state: &mut State<P>| state.core.config().checker_timeout;
+        self.shared.look(config)
+    }
+
     /// What paths are registered with.
     fn keys(&self) -> Option<PathKeys> {
         self.shared.look(|state| state.keys())
@@ -212,6 +244,12 @@ impl<P: Path> MultipathDriver<P> {
     fn watch_info(&self, id: PathId, path: Arc<P>, seen: Generation) {
         self.jobs.push(Box::pin(async move {
             Report::Info(id, path.info_changed(seen).await)
+        }));
+    }
+
+    fn watch_access(&self, id: PathId, path: Arc<P>, seen: u64) {
+        self.jobs.push(Box::pin(async move {
+            Report::AccessChanged(id, path.access_changed(seen).await)
         }));
     }
 
@@ -237,6 +275,20 @@ impl<P: Path> MultipathDriver<P> {
             Report::Probed(path, report) => {
                 self.act(|s, now| s.core.handle_probe(now, path, report))
             }
+            Report::PortGroups(path, groups) => self.act(|s, now| {
+                s.core.handle_port_groups(now, path, groups.as_ref());
+                info::update(s);
+            }),
+            Report::Activated(path, accepted) => {
+                self.act(|s, now| s.core.handle_activated(now, path, accepted));
+            }
+            Report::AccessChanged(id, Some(seen)) => {
+                self.act(|s, now| s.core.handle_access_changed(now, id));
+                if let Some(path) = self.path(id) {
+                    self.watch_access(id, path, seen);
+                }
+            }
+            Report::AccessChanged(_, None) => {}
             Report::Ended(attempt, outcome, lost) => self.act(|s, now| {
                 s.core.handle_outcome(now, attempt, outcome);
                 if lost {

@@ -9,7 +9,8 @@ use crate::path::Path;
 
 /// What the paths have in common. `None` if they disagree about what the device is.
 pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Option<DeviceInfo> {
-    let mut infos = infos.into_iter();
+    // One that has no access to the medium as yet knows no size.
+    let mut infos = infos.into_iter().filter(|info| info.size > 0);
     let mut merged = infos.next()?.clone();
     for info in infos {
         if (info.size, info.block_size) != (merged.size, merged.block_size) {
@@ -33,6 +34,8 @@ pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Opti
 pub(super) fn update<P: Path>(state: &mut State<P>) {
     let in_use = state.members.iter().flatten();
     let in_use = in_use.filter(|member| member.up && member.verified);
+    // Nor one without access to the medium: it knows the size that it had when it had access.
+    let in_use = in_use.filter(|member| state.core.has_access(member.id));
     let infos: Vec<_> = in_use.map(|member| member.path.info()).collect();
     let Some(mut merged) = merge(infos.iter().map(|info| &**info)) else {
         return;

@@ -18,6 +18,9 @@ pub(super) struct Preempt {
 /// Something for the driver to do.
 pub(super) enum Job<P> {
     Probe(PathId, ProbeKind),
+    ReportPortGroups(PathId),
+    /// The port group of the path.
+    Activate(PathId, u16),
     Fence(PathId),
     /// The nexus of the first path, through the second.
     Reinstate(FenceStepId, PathId, PathId),
@@ -40,6 +43,8 @@ impl<P> fmt::Debug for Job<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
+            Self::ReportPortGroups(path) => write!(f, "ReportPortGroups({path})"),
+            Self::Activate(path, group) => write!(f, "Activate({path}, {group})"),
             Self::Fence(path) => write!(f, "Fence({path})"),
             Self::Reinstate(_, dead, via) => write!(f, "Reinstate({dead}, {via})"),
             Self::Register(path) => write!(f, "Register({path})"),

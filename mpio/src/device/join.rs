@@ -50,6 +50,9 @@ pub enum JoinError {
         /// The path's.
         found: u64,
     },
+    /// No path has access to the medium.
+    #[error("no path has access to the medium: have the target make one of its port groups active")]
+    NoAccess,
     /// The device is closed.
     #[error("the device is closed")]
     Closed,
@@ -88,6 +91,10 @@ impl<P: Path> Candidate<P> {
                 expected,
                 found,
             });
+        }
+        if info.size == 0 {
+            // It stands by, and says how large it is once it does not.
+            return Ok(());
         }
         let same_size = info.size == device.size || may_be_resized;
         if !same_size || info.block_size != device.block_size {

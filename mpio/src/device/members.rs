@@ -37,6 +37,9 @@ impl<P: Path> State<P> {
             local_end,
         } = candidate;
         let sharing = self.shares_cable(local_end.as_ref());
+        let mut attributes = attributes;
+        let serial = || path.info().identity.serial.clone();
+        attributes.serial = attributes.serial.or_else(serial);
         let id = self.core.add_path(now, attributes);
         let up = status.link == PathLink::Up;
         // Of this very nexus, if nothing has happened since.
@@ -81,6 +84,7 @@ impl<P: Path> State<P> {
         };
         let changes = path.nexus_changes();
         self.core.handle_nexus(id, path.portal_group(), changes);
+        self.core.handle_target_port(id, path.target_port());
     }
 
     /// Once every path of the configuration has logged in, each nexus of a former process was reinstated.

@@ -12,6 +12,7 @@ mod keys;
 mod log;
 mod members;
 mod outcome;
+mod paths;
 mod shared;
 mod ticket;
 mod topology;
@@ -33,6 +34,7 @@ pub use events::EventReader;
 pub(crate) use found::Found;
 pub use join::JoinError;
 pub use log::DeviceEvent;
+pub use paths::{PathLine, Paths};
 pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};
@@ -104,9 +106,13 @@ impl<P: Path> MultipathDevice<P> {
         config: Config,
         candidates: Vec<Candidate<P>>,
     ) -> Result<(Self, MultipathDriver<P>), JoinError> {
-        let first = candidates.first().ok_or(JoinError::NoPath)?;
-        // The first one says who the device is, the others have to agree.
-        let (_, info) = first.identity()?;
+        if candidates.is_empty() {
+            return Err(JoinError::NoPath);
+        }
+        // The first one that can says who the device is, the others have to agree.
+        let has_access = |candidate: &&Candidate<P>| candidate.path.info().size > 0;
+        let first = candidates.iter().find(has_access);
+        let (_, info) = first.ok_or(JoinError::NoAccess)?.identity()?;
         for candidate in &candidates {
             candidate.check(&info, false)?;
         }
@@ -152,6 +158,78 @@ impl<P: Path> MultipathDevice<P> {
     /// Uses the best path group again, whatever the failback policy says.
     pub fn fail_back(&self) {
         self.shared().act(|state, now| state.core.fail_back(now));
+    }
+
+    /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path): no new I/O there, its reads move, its
+    /// writes may end. Its session stays, and it is checked as before.
+    pub fn fail_path(&self, path: PathId) {
+        self.shared()
+            .act(|state, now| state.core.fail_path(now, path));
+    }
+
+    /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once.
+    pub fn reinstate_path(&self, path: PathId) {
+        self.shared()
+            .act(|state, now| state.core.reinstate_path(now, path));
+    }
+
+    /// Uses the group of this path, whatever the priorities say, for as long as one of its paths works or until
+    /// [`fail_back`](Self::fail_back). False, and nothing is changed, if none of them works.
+    pub fn switch_group(&self, path: PathId) -> bool {
+        self.shared()
+            .act(|state, now| state.core.switch_group(now, path))
+    }
+
+    /// Holds all I/O back, and is ready when nothing is in flight any more: for a snapshot of the array, or a change of
+    /// its configuration. What comes meanwhile waits for [`resume`](Self::resume), or for its own timeout. Writes of lost
+    /// paths that are not proven dead may still land: see [`ghosts`](crate::core::Snapshot::ghosts) of the snapshot.
+    ///
+    /// A device is suspended or not, however often it was asked for: one `resume` ends it for all.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Aborted`] if the device was resumed before nothing was in flight, [`ErrorKind::Closed`] if it has ended.
+    /// Then there is no quiet.
+    ///
+    /// # Cancel safety
+    ///
+    /// The device is suspended from the first poll on, and stays so if the future is dropped, until `resume`.
+    pub async fn suspend(&self) -> Result<(), Error> {
+        self.shared().act(|state, now| state.core.suspend(now));
+        let outcome = |state: &shared::State<P>| {
+            if state.ended {
+                Some(Err(Error::not_executed(ErrorKind::Closed)))
+            } else if !state.core.is_suspended() {
+                Some(Err(Error::not_executed(ErrorKind::Aborted)))
+            } else {
+                state.core.is_quiesced().then_some(Ok(()))
+            }
+        };
+        self.shared().until(outcome).await
+    }
+
+    /// Lets I/O go on.
+    pub fn resume(&self) {
+        self.shared().act(|state, now| state.core.resume(now));
+    }
+
+    /// I/O without a path fails at once, whatever is configured, what waits for one now included; until
+    /// [`restore_queueing`](Self::restore_queueing). For the shutdown of a host whose storage is gone.
+    pub fn disable_queueing(&self) {
+        self.shared()
+            .act(|state, now| state.core.disable_queueing(now));
+    }
+
+    /// The configured no-path policy counts again. A wait that is limited begins anew.
+    pub fn restore_queueing(&self) {
+        self.shared()
+            .act(|state, now| state.core.restore_queueing(now));
+    }
+
+    /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence stays as it was.
+    pub fn reconfigure(&self, config: Config) {
+        self.shared()
+            .act(|state, now| state.core.reconfigure(now, config));
     }
 
     /// Size, limits and identity as last seen. Never I/O.
@@ -201,6 +279,19 @@ impl<P: Path> MultipathDevice<P> {
             snapshot,
             missing,
             warnings,
+        }
+    }
+
+    /// The paths as `multipathd show paths` would list them.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let snapshot = self.snapshot();
+        let line = |path: &crate::core::PathSnapshot| PathLine {
+            lun: self.path(path.id).and_then(|path| path.lun()),
+            path: path.clone(),
+        };
+        Paths {
+            lines: snapshot.paths().map(line).collect(),
         }
     }
 

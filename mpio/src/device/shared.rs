@@ -357,6 +357,8 @@ impl<P: Path> State<P> {
                 }
             }
             Action::Probe { path, kind } => self.jobs.push(Job::Probe(path, kind)),
+            Action::ReportPortGroups { path } => self.jobs.push(Job::ReportPortGroups(path)),
+            Action::Activate { path, group } => self.jobs.push(Job::Activate(path, group)),
             Action::Fence { path } => self.jobs.push(Job::Fence(path)),
             Action::Reinstate { step, dead, via } => {
                 self.jobs.push(Job::Reinstate(step, dead, via));

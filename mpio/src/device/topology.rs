@@ -43,9 +43,10 @@ impl fmt::Display for Topology {
         )?;
         writeln!(
             f,
-            "size={} features='{}' hwhandler='0' wp={}",
+            "size={} features='{}' hwhandler='{}' wp={}",
             Size(self.info.size),
             self.snapshot.features(),
+            self.snapshot.hwhandler(),
             if self.info.read_only { "ro" } else { "rw" }
         )?;
         self.snapshot.fmt(f)?;

@@ -99,7 +99,8 @@ impl InventoryBuilder {
     }
 
     /// How each path uses its logical unit.
-    /// [`fail_fast`](LogicalUnitOptions::fail_fast) is set in any case. Its
+    /// [`fail_fast`](LogicalUnitOptions::fail_fast) and
+    /// [`open_without_access`](LogicalUnitOptions::open_without_access) are set in any case. Its
     /// [`open_timeout`](LogicalUnitOptions::open_timeout) is also that of a list of logical units.
     pub fn unit_options(mut self, options: LogicalUnitOptions) -> Self {
         self.plan.unit = options;

@@ -107,7 +107,8 @@ impl Keeper {
                 continue;
             }
             let (initiator, to) = (self.initiator.clone(), entry.to.clone());
-            let options = self.plan.unit.clone().fail_fast();
+            let mut options = self.plan.unit.clone().fail_fast();
+            options.open_without_access = true;
             let name = entry.route.path_name();
             self.jobs.push(Box::pin(async move {
                 let found = Found::open(initiator, to, lun, options, name).await;
@@ -253,9 +254,30 @@ impl Keeper {
             stranding: 0,
         };
         self.disks.insert(Arc::clone(wwid), disk);
+        self.call_those_without_access(wwid);
         let wwid = Arc::clone(wwid);
         self.tell(Event::DeviceFound { wwid });
         Ok(path)
+    }
+
+    /// Paths to a device that could not be its first one can join it now.
+    fn call_those_without_access(&mut self, wwid: &Arc<str>) {
+        let waits = |unit: &Unit| match &unit.state {
+            UnitState::Refused {
+                error: JoinError::NoAccess,
+                info,
+            } => info.identity.wwid.as_ref() == Some(wwid),
+            _ => false,
+        };
+        let mut waiting = Vec::new();
+        for (id, entry) in &self.routes {
+            let luns = entry.units.iter().filter(|(_, unit)| waits(unit));
+            waiting.extend(luns.map(|(lun, unit)| (*id, *lun, unit.listed)));
+        }
+        for (id, lun, listed) in waiting {
+            self.look_again(id, lun, listed);
+            self.pump(id);
+        }
     }
 
     pub(super) fn checked(&mut self, id: RouteId, lun: Lun, standing: Standing) {

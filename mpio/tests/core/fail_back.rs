@@ -49,6 +49,25 @@ fn immediate_failback_is_immediate() {
     assert_eq!(h.saw(|e| *e == back), 1);
 }
 
+/// Another host may have made the other group the better one, and would do so again.
+#[test]
+fn followover_goes_back_when_paths_come_back_and_not_when_priorities_change() {
+    let (mut h, a, _) = on_the_second_path(Failback::FollowOver);
+    assert_eq!(target(&mut h), a);
+    let config = Config::builder()
+        .path_grouping_policy(PathGroupingPolicy::Failover)
+        .failback(Failback::FollowOver)
+        .build()
+        .unwrap();
+    let mut h = Harness::new(config);
+    let first = h.add("first", 10);
+    h.up(first);
+    assert_eq!(target(&mut h), first);
+    let better = h.add("better", 50);
+    h.up(better);
+    assert_eq!(target(&mut h), better, "it was not there before");
+}
+
 #[test]
 fn delayed_failback_wants_the_path_to_last() {
     let (mut h, a, b) = on_the_second_path(Failback::After(10 * S));

@@ -34,6 +34,10 @@ pub(crate) struct Harness {
     pub(crate) flying: Vec<(IoId, AttemptId, PathId)>,
     pub(crate) recalled: Vec<AttemptId>,
     pub(crate) probes: Vec<(PathId, ProbeKind)>,
+    /// Paths through which the unit is asked for its port groups.
+    pub(crate) reports: Vec<PathId>,
+    /// Groups that are to become active, and through which path.
+    pub(crate) activations: Vec<(PathId, u16)>,
     pub(crate) fences: Vec<PathId>,
     /// Rungs to be carried out: whose nexus through which path.
     pub(crate) reinstatements: Vec<(FenceStepId, PathId, PathId)>,
@@ -96,6 +100,8 @@ impl Harness {
             flying: Vec::new(),
             recalled: Vec::new(),
             probes: Vec::new(),
+            reports: Vec::new(),
+            activations: Vec::new(),
             fences: Vec::new(),
             reinstatements: Vec::new(),
             preemptions: Vec::new(),
@@ -121,7 +127,10 @@ impl Harness {
     }
 
     pub(crate) fn add(&mut self, name: &str, priority: u32) -> PathId {
-        let attributes = PathAttributes::new(name).with_priority(priority);
+        self.add_with(PathAttributes::new(name).with_priority(priority))
+    }
+
+    pub(crate) fn add_with(&mut self, attributes: PathAttributes) -> PathId {
         let path = self.core.add_path(self.now, attributes);
         self.drain();
         path
@@ -291,6 +300,8 @@ impl Harness {
                     self.recalled.push(attempt);
                 }
                 Action::Probe { path, kind } => self.probes.push((path, kind)),
+                Action::ReportPortGroups { path } => self.reports.push(path),
+                Action::Activate { path, group } => self.activations.push((path, group)),
                 Action::Fence { path } => self.fences.push(path),
                 Action::Reinstate { step, dead, via } => {
                     self.asked.insert(step, (self.now, self.ends));

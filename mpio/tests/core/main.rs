@@ -2,6 +2,7 @@
 
 mod accounting;
 mod another_nexus;
+mod asymmetric_access;
 mod budget;
 mod cancel;
 mod checker;
@@ -9,9 +10,11 @@ mod close;
 mod fail_back;
 mod failover;
 mod former_life;
+mod grouping;
 mod harness;
 mod identity;
 mod no_path;
+mod operate;
 mod overlap;
 mod path_error;
 mod preempt;

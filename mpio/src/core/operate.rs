@@ -1,0 +1,145 @@
+//! What an operator does to a device that is in use: the commands of multipathd.
+
+use std::time::Instant;
+
+use super::{
+    Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing, selector,
+};
+
+impl Multipath {
+    /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path) (`fail path`): no new I/O there, its
+    /// reads move if they can, its writes may end. Its connection stays, and it is checked as before.
+    pub fn fail_path(&mut self, now: Instant, path: PathId) {
+        self.set_failed(now, path, true);
+    }
+
+    /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
+    /// asked at once, and used when it answers.
+    pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
+        if let Some(entry) = self.paths.get_mut(path.0) {
+            if entry.is_connected() {
+                entry.checker.ask_now(now);
+                entry.with_access(|access| access.recheck(now));
+            }
+        }
+        self.set_failed(now, path, false);
+    }
+
+    fn set_failed(&mut self, now: Instant, path: PathId, failed: bool) {
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
+        entry.set_failed(failed);
+        if failed {
+            self.recall_reads(path);
+        }
+        self.restless = true;
+        self.check_paths(now);
+        self.check_access(now);
+        self.settle(now);
+    }
+
+    /// Uses the group of this path (`switch group`), whatever the priorities say, for as long as one of its paths
+    /// works or until [`fail_back`](Self::fail_back). False, and nothing is changed, if none of them works.
+    pub fn switch_group(&mut self, now: Instant, path: PathId) -> bool {
+        let Some(index) = self.groups.of(path) else {
+            return false;
+        };
+        if !self.groups.is_usable(index, &self.paths) {
+            return false;
+        }
+        self.switch_to(index);
+        self.pinned = Some(path);
+        self.settle(now);
+        true
+    }
+
+    /// Holds all I/O back (`suspend map`): what comes waits, what is in flight may end, and then comes the event
+    /// [`Quiesced`](Event::Quiesced). Paths are watched, and writes fenced, as before.
+    pub fn suspend(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.suspended, true) {
+            self.told_quiesced = false;
+            self.events.push(Event::Suspended);
+        }
+        self.settle(now);
+    }
+
+    /// Lets I/O go on (`resume map`).
+    pub fn resume(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.suspended, false) {
+            self.events.push(Event::Resumed);
+            self.restless = true;
+        }
+        self.settle(now);
+    }
+
+    /// Whether it is suspended.
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// Whether it is suspended, and nothing is in flight.
+    #[must_use]
+    pub fn is_quiesced(&self) -> bool {
+        self.suspended && self.attempts.len() == 0
+    }
+
+    /// I/O without a path fails at once, whatever is configured (`disablequeueing map`): what waits for a path now
+    /// does so as well.
+    pub fn disable_queueing(&mut self, now: Instant) {
+        self.no_path.set(now, Queueing::Disabled);
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// What is configured holds again (`restorequeueing map`). A wait that is limited begins anew.
+    pub fn restore_queueing(&mut self, now: Instant) {
+        self.no_path.set(now, Queueing::AsConfigured);
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence, and which writer mode
+    /// it is for, stays as it was: writes are under way that were accepted on those terms.
+    pub fn reconfigure(&mut self, now: Instant, config: Config) {
+        let (fence, planted) = (self.config.fence, self.config.planted);
+        if self.config.path_selector != config.path_selector {
+            self.selector = selector::new(config.path_selector, self.lots.next());
+        }
+        let no_path_retry = config.no_path_retry;
+        self.config = Config {
+            fence,
+            planted,
+            ..config
+        };
+        if self.no_path.policy() != no_path_retry {
+            self.no_path.set_policy(now, no_path_retry);
+        }
+        self.fail_back_at = None;
+        self.prioritize();
+        self.regroup();
+        self.restless = true;
+        self.settle(now);
+    }
+
+    /// What a device that is suspended, or without a path, still has to do with what waits.
+    pub(super) fn judge_waiting(&mut self) {
+        // Each I/O in flight has one attempt, so this is the number of those that wait.
+        if self.ios.len() > self.attempts.len() {
+            if self.closing {
+                self.fail_waiting(FailReason::Closed);
+            } else if self.no_path.is_failing() && !self.suspended {
+                self.fail_waiting(FailReason::NoPath);
+            }
+        }
+        if self.is_quiesced() && !std::mem::replace(&mut self.told_quiesced, true) {
+            self.events.push(Event::Quiesced);
+        }
+    }
+
+    /// The no-path policy that counts at the moment.
+    pub(super) const fn queueing(&self) -> NoPathRetry {
+        self.no_path.in_force()
+    }
+}

@@ -1,0 +1,52 @@
+//! How good a path is.
+
+use iscsi_proto::scsi::AccessState;
+
+use super::{access::Known, config::Prioritizer};
+
+/// The better path is the greater one: by what the array says first, then by what the program said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Priority {
+    access: Option<u8>,
+    given: u32,
+}
+
+/// Of a path whose state is not known yet among others whose state is: it may well work, and better ones exist.
+const UNKNOWN: u8 = 10;
+
+impl Priority {
+    pub(crate) fn of(prioritizer: Prioritizer, given: u32, known: Option<Known>) -> Self {
+        match prioritizer {
+            Prioritizer::Given => Self {
+                access: None,
+                given,
+            },
+            Prioritizer::Alua { exclusive_pref_bit } => Self {
+                access: Some(known.map_or(UNKNOWN, |known| alua(known, exclusive_pref_bit))),
+                given,
+            },
+            Prioritizer::Detect => Self {
+                access: known.map(|known| alua(known, false)),
+                given,
+            },
+        }
+    }
+
+    /// One number, as `multipath -ll` prints it.
+    pub(crate) fn shown(self) -> u32 {
+        self.access.map_or(self.given, u32::from)
+    }
+}
+
+/// The numbers of multipath-tools' `alua` prioritizer.
+fn alua(known: Known, exclusive_pref_bit: bool) -> u8 {
+    let (base, is_optimized) = match known.state {
+        AccessState::ActiveOptimized => (50, true),
+        AccessState::ActiveNonOptimized => (10, false),
+        AccessState::LogicalBlockDependent => (5, false),
+        AccessState::Standby => (1, false),
+        _ => (0, false),
+    };
+    let preferred = known.preferred && (exclusive_pref_bit || !is_optimized);
+    base + if preferred { 80 } else { 0 }
+}

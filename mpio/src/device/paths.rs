@@ -1,0 +1,113 @@
+//! The paths of a device as `multipathd show paths` would list them.
+
+use std::{fmt, time::Duration};
+
+use iscsi_proto::scsi::Lun;
+
+use crate::core::PathSnapshot;
+
+/// One line of [`Paths`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathLine {
+    /// The logical unit's number on this path, if it has one.
+    pub lun: Option<Lun>,
+    /// The path.
+    pub path: PathSnapshot,
+}
+
+impl PathLine {
+    /// Host, channel, id and LUN: as with the kernel each session is a host of its own, with one target.
+    #[must_use]
+    pub fn hcil(&self) -> String {
+        match self.lun {
+            Some(lun) => format!("{}:0:0:{lun}", self.path.id.index()),
+            None => format!("{}:0:0:-", self.path.id.index()),
+        }
+    }
+}
+
+/// The paths of a device, in the order of its groups.
+///
+/// `Display` is in the layout of `multipathd show paths`: a heading, then a line for each path, with its priority,
+/// what the device, the checker and the connection say, and how far it is to the next check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Paths {
+    /// The lines.
+    pub lines: Vec<PathLine>,
+}
+
+const HEADING: [&str; 7] = [
+    "hcil",
+    "dev",
+    "pri",
+    "dm_st",
+    "chk_st",
+    "dev_st",
+    "next_check",
+];
+
+impl fmt::Display for Paths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |line: &PathLine| {
+            let path = &line.path;
+            [
+                line.hcil(),
+                path.name.to_string(),
+                path.priority.to_string(),
+                path.dm_state().to_owned(),
+                path.checker.to_string(),
+                path.device_state().to_owned(),
+                countdown(path.next_check, path.check_interval),
+            ]
+        };
+        let heading = HEADING.map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(heading)
+            .chain(self.lines.iter().map(row))
+            .collect();
+        let width = |column: usize| {
+            let lengths = rows.iter().map(|row| row[column].chars().count());
+            lengths.max().unwrap_or(0)
+        };
+        let widths: [usize; 7] = std::array::from_fn(width);
+        for row in &rows {
+            let mut line = String::new();
+            for (text, width) in row.iter().zip(widths) {
+                line.push_str(&format!("{text:width$} "));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// `XXX....... 7/20`: of the ten letters as many are crosses as there are tenths of the interval left, in seconds.
+fn countdown(left: Option<Duration>, interval: Duration) -> String {
+    let Some(left) = left else {
+        return "-".to_owned();
+    };
+    let left = left.min(interval);
+    let tenths = match interval.as_millis() {
+        0 => 0,
+        whole => left.as_millis() * 10 / whole,
+    };
+    let bar: String = (0..10)
+        .map(|at| if at < tenths { 'X' } else { '.' })
+        .collect();
+    format!("{bar} {}/{}", left.as_secs(), interval.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_counts_down_in_tenths() {
+        let secs = Duration::from_secs;
+        assert_eq!(countdown(Some(secs(14)), secs(20)), "XXXXXXX... 14/20");
+        assert_eq!(countdown(Some(secs(0)), secs(5)), ".......... 0/5");
+        assert_eq!(countdown(Some(secs(9)), secs(5)), "XXXXXXXXXX 5/5");
+        assert_eq!(countdown(None, secs(5)), "-");
+    }
+}
