@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{Failback, NoPathRetry, PathGroupingPolicy, PathSelector, WriterMode};
+use mpio::core::{
+    Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer, WriterMode,
+};
 
 use super::plan::{
     Answered, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms, TargetTerms,
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     sim::Rng,
-    target::{PortState, Reinstatement, WriteHold},
+    target::{AluaConfig, PortState, Reinstatement, WriteHold},
 };
 
 const US: Duration = Duration::from_micros(1);
@@ -74,6 +76,7 @@ impl Plan {
         plan.add_others();
         preempt::draw(&mut plan);
         plan.add_struggles();
+        plan.add_access();
         plan
     }
 
@@ -420,6 +423,7 @@ fn target(rng: &mut Rng, fence: &Fence) -> TargetTerms {
         hold: WriteHold::new(per_mille, MS.min(most), most),
         volatile: rng.chance(250),
         brink_per_mille: pick(rng, &[0, 0, 300]),
+        access: AluaConfig::default(),
     }
 }
 
@@ -435,6 +439,8 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
                 PathGroupingPolicy::Failover,
             ],
         ),
+        prioritizer: Prioritizer::Detect,
+        activate: Some(S),
         selector: pick(
             rng,
             &[

@@ -8,6 +8,7 @@ use super::{
     plan::{Answered, Fault, Place, Plan, Said, What},
 };
 use crate::{sim::Rng, target::PortState};
+use mpio::core::{Failback, PathGroupingPolicy, PathSelector, Prioritizer};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -53,6 +54,65 @@ impl Plan {
                 let group = pick(rng, &self.portals);
                 more.push(self.sometime(rng, 25_000, What::PortState { group, state }));
             }
+        }
+        self.faults.extend(more);
+        self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    /// Arrays that say which paths are the better ones, change their mind, and let themselves be asked, or not; and
+    /// devices that group, weigh and choose paths in all ways there are.
+    pub(super) fn add_access(&mut self) {
+        let rng = &mut Rng::new(self.seed ^ 0xacce_55a1_1ab1_e5e7);
+        if rng.below(3) != 0 {
+            return;
+        }
+        let device = &mut self.device;
+        let policies = [
+            PathGroupingPolicy::Detect,
+            PathGroupingPolicy::Detect,
+            PathGroupingPolicy::GroupByPriority,
+            PathGroupingPolicy::GroupByTargetPortGroup,
+            PathGroupingPolicy::GroupByNodeName,
+            PathGroupingPolicy::GroupBySerial,
+            PathGroupingPolicy::Manual,
+        ];
+        device.grouping = pick(rng, &policies);
+        let prioritizers = [
+            Prioritizer::Detect,
+            Prioritizer::Given,
+            Prioritizer::Alua {
+                exclusive_pref_bit: rng.chance(500),
+            },
+        ];
+        device.prioritizer = pick(rng, &prioritizers);
+        device.activate = pick(rng, &[None, Some(MS), Some(1000 * MS), Some(5000 * MS)]);
+        let selectors = [
+            PathSelector::HistoricalServiceTime,
+            PathSelector::PowerOfTwoChoices,
+            device.selector,
+        ];
+        device.selector = pick(rng, &selectors);
+        if rng.chance(300) {
+            device.failback = Failback::FollowOver;
+        }
+        let access = &mut self.target.access;
+        (access.implicit, access.explicit) =
+            pick(rng, &[(true, true), (true, false), (false, true)]);
+        access.extended_header = rng.chance(500);
+        access.transition_time = pick(rng, &[0, 2, 30]);
+        access.preferred = rng.chance(400).then(|| pick(rng, &self.portals));
+        let mut more = Vec::new();
+        for _ in 0..rng.below(6) {
+            let states = [
+                PortState::NonOptimized,
+                PortState::NonOptimized,
+                PortState::Standby,
+                PortState::Unavailable,
+                PortState::Transitioning,
+                PortState::LogicalBlockDependent,
+            ];
+            let (state, group) = (pick(rng, &states), pick(rng, &self.portals));
+            more.push(self.sometime(rng, 10_000, What::PortState { group, state }));
         }
         self.faults.extend(more);
         self.faults.sort_by_key(|fault| fault.at);

@@ -5,11 +5,11 @@ use std::{fmt, ops::Range, time::Duration};
 use iscsi_proto::planted::Planted;
 use mpio::core::{
     Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathKeys, PathSelector,
-    PreemptAndAbort, WriterMode,
+    PreemptAndAbort, Prioritizer, WriterMode,
 };
 
 use super::{check::invariants::Bound, wire::Wire};
-use crate::target::{PortState, Reinstatement, WriteHold};
+use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +118,8 @@ pub struct TargetTerms {
     pub volatile: bool,
     /// How many of 1000 serial numbers begin near their end.
     pub brink_per_mille: u16,
+    /// How it does asymmetric access.
+    pub access: AluaConfig,
 }
 
 /// How the hosts prove the writes of a lost path dead; see [`FenceConfig`](mpio::core::FenceConfig).
@@ -169,6 +171,10 @@ impl Fence {
 pub struct DeviceTerms {
     /// Grouping.
     pub grouping: PathGroupingPolicy,
+    /// What makes one path better than another.
+    pub prioritizer: Prioritizer,
+    /// When a group that stands by is asked to become active.
+    pub activate: Option<Duration>,
     /// Selector.
     pub selector: PathSelector,
     /// Failback.
@@ -202,6 +208,8 @@ impl DeviceTerms {
         let (floor, factor, ceiling) = self.suspicion;
         let builder = Config::builder()
             .path_grouping_policy(self.grouping)
+            .prioritizer(self.prioritizer)
+            .activate_groups(self.activate)
             .path_selector(self.selector)
             .failback(self.failback)
             .no_path_retry(self.no_path_retry)

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     sim::{BitFlips, Direction, Link, SimConfig, SimHandle, SimNet, SimRuntime},
-    target::{AluaConfig, ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
+    target::{ChapConfig, DigestPolicy, Limits, LunConfig, SimTarget, TargetConfig},
 };
 
 const TARGET: &str = "iqn.2026-01.example:disk";
@@ -295,6 +295,7 @@ impl World {
     fn unit_options(&self) -> LogicalUnitOptions {
         let mut options = LogicalUnitOptions::default();
         options.timeout = self.plan.session.command_timeout;
+        options.open_without_access = true;
         options.fail_fast()
     }
 
@@ -348,7 +349,7 @@ pub(super) const TARGET_SECRET: &[u8] = crate::canary::THEIRS.as_bytes();
 
 fn target(plan: &Plan) -> TargetConfig {
     let session = &plan.session;
-    let mut config = TargetConfig::new(TARGET).with_alua(AluaConfig::default());
+    let mut config = TargetConfig::new(TARGET).with_alua(plan.target.access.clone());
     for (portal, group) in (0..).zip(&plan.portals) {
         config = config.with_portal(portal_address(portal), *group);
     }

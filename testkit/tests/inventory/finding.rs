@@ -6,7 +6,7 @@ use iscsi_client::initiator::Initiator;
 use iscsi_proto::login::{Authentication, ChapCredentials, Secret};
 use iscsi_testkit::{
     sim::{Link, SimRuntime},
-    target::{Answer, ChapConfig, LunConfig, SimTarget, TargetConfig},
+    target::{AluaConfig, Answer, ChapConfig, LunConfig, PortState, SimTarget, TargetConfig},
 };
 use mpio::{
     core::{Config, PathGroupingPolicy},
@@ -14,8 +14,8 @@ use mpio::{
 };
 
 use crate::support::{
-    OTHER, SECOND, TARGET, World, check, count, other_config, other_wwid, paths, portal, told,
-    until_told, wwid, wwids,
+    OTHER, SECOND, TARGET, World, check, count, other_config, other_wwid, paths, portal,
+    target_config, told, until_told, wwid, wwids,
 };
 
 #[test]
@@ -157,7 +157,7 @@ fn a_device_that_is_not_there_is_not_found_at_the_end_of_the_scan() {
 fn each_target_of_a_portal_has_its_own_credentials() {
     let mut config = other_config();
     config.chap = Some(ChapConfig::new("other", b"a secret of sixteen"));
-    let mut first = crate::support::target_config(1);
+    let mut first = target_config(1);
     first.chap = Some(ChapConfig::new("first", b"another one of them"));
     let world = World::with_target(8, first);
     let other = SimTarget::start(&world.sim.handle(), config).unwrap();
@@ -305,4 +305,28 @@ fn a_target_that_starts_later_is_waited_for() {
         check(&device, 1).await;
     });
     world.end(inventory);
+}
+
+/// It does not know how large the device is, and needs another path that says so.
+#[test]
+fn paths_that_stand_by_join_the_device_that_an_active_one_makes() {
+    for standby in [1, 2] {
+        let mut alua = AluaConfig::default();
+        alua.states = vec![(standby, PortState::Standby)];
+        let world = World::with_target(9, target_config(1).with_alua(alua));
+        let (inventory, _) = world.scanned(World::builder());
+        world.sim.block_on(async {
+            let device = inventory.device(&wwid(0)).await.unwrap();
+            let begun = world.sim.elapsed();
+            while paths(&device) < 4 {
+                world.sim.sleep(SECOND / 100).await;
+                assert!(
+                    world.sim.elapsed() - begun < SECOND,
+                    "no rescan is waited for"
+                );
+            }
+            check(&device, 1).await;
+        });
+        world.end(inventory);
+    }
 }

@@ -1,5 +1,6 @@
 //! The multipath device over real sessions in a simulated world.
 
+mod asymmetric_access;
 mod bad_block;
 mod failover;
 mod fencing;
@@ -14,4 +15,5 @@ mod shared_sessions;
 mod speed;
 mod standing_by;
 mod support;
+mod suspend;
 mod writes;
