@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use iscsi_client::{device::DeviceInfo, error::Error, runtime::Runtime};
+use iscsi_proto::name::IscsiName;
 
 use crate::{
     backoff::Backoff,
@@ -39,6 +40,18 @@ pub enum JoinError {
         expected: Arc<str>,
         /// The path's.
         found: Arc<str>,
+    },
+    /// It leads to a unit of that identity at another target, which only an inventory can find.
+    #[error(
+        "{path} leads to target {found}, and the device to {expected}: if both are one array's,          allow devices across targets"
+    )]
+    OtherTarget {
+        /// The path.
+        path: Arc<str>,
+        /// The target of the device's first path.
+        expected: IscsiName,
+        /// The path's.
+        found: IscsiName,
     },
     /// Same identity, other geometry.
     #[error("{path} reports {found} bytes and not {expected}: rescan the target")]

@@ -48,6 +48,7 @@ impl InventoryBuilder {
                 unit: LogicalUnitOptions::default(),
                 filter: Filter::default(),
                 settings: Settings::default(),
+                across_targets: false,
                 limits: Limits::default(),
                 rescan: Some(RESCAN),
                 keep: KEEP,
@@ -144,6 +145,15 @@ impl InventoryBuilder {
         describe: impl Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync + 'static,
     ) -> Self {
         self.plan.settings.describe = Some(Arc::new(describe));
+        self
+    }
+
+    /// Lets a device have paths to several targets, as with arrays of which each controller is a target of its own.
+    /// Otherwise the target of its first path is that of all: an identifier is whatever a target says, and one that
+    /// claims that of another one's unit would be given what is written there. With this all targets that are taken
+    /// have to be trusted as much as the one that has the data; a [filter](Self::filter) can see to that.
+    pub const fn across_targets(mut self) -> Self {
+        self.plan.across_targets = true;
         self
     }
 

@@ -16,7 +16,7 @@ use iscsi_client::{
     runtime::Runtime,
     session::Session,
 };
-use iscsi_proto::{portal::Portal, scsi::Lun};
+use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
 
 use super::{
     event::InventoryEventKind,
@@ -170,6 +170,8 @@ pub(super) struct Disk {
     /// Tells it from a later one of its name.
     pub(super) number: u64,
     pub(super) paths: usize,
+    /// That of its first path.
+    pub(super) target: IscsiName,
     /// The number of the time for which it has been without a path.
     pub(super) stranding: u64,
 }

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) unit: LogicalUnitOptions,
     pub(super) filter: Filter,
     pub(super) settings: Settings,
+    /// Whether a device may have paths to several targets.
+    pub(super) across_targets: bool,
     pub(super) limits: Limits,
     pub(super) rescan: Option<Duration>,
     pub(super) keep: Duration,

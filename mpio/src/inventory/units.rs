@@ -201,6 +201,19 @@ impl Keeper {
         }
         found.describe(|usual| self.plan.settings.attributes(&unit, usual));
         let handle = found.unit().clone();
+        let across = self.plan.across_targets;
+        let elsewhere = |disk: &&Disk| !across && disk.target != unit.route.target;
+        if let Some(disk) = self.disks.get(&wwid).filter(elsewhere) {
+            let error = JoinError::OtherTarget {
+                path: unit.route.path_name(),
+                expected: disk.target.clone(),
+                found: unit.route.target.clone(),
+            };
+            return UnitState::Refused {
+                error,
+                info: unit.info,
+            };
+        }
         let is_full = self.disks.len() >= self.plan.limits.devices;
         let joined = match self.disks.get_mut(&wwid) {
             Some(disk) => found.join(&disk.device).inspect(|_| disk.paths += 1),
@@ -251,6 +264,7 @@ impl Keeper {
             device,
             number,
             paths: 1,
+            target: unit.route.target.clone(),
             stranding: 0,
         };
         self.disks.insert(Arc::clone(wwid), disk);

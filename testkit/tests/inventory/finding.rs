@@ -14,7 +14,7 @@ use mpio::{
 };
 
 use crate::support::{
-    OTHER, SECOND, TARGET, World, check, count, other_config, other_wwid, paths, portal,
+    LUN_SIZE, OTHER, SECOND, TARGET, World, check, count, other_config, other_wwid, paths, portal,
     target_config, told, until_told, wwid, wwids,
 };
 
@@ -329,4 +329,32 @@ fn paths_that_stand_by_join_the_device_that_an_active_one_makes() {
         });
         world.end(inventory);
     }
+}
+
+/// What is written there would be lost, and what is read whatever that target likes.
+#[test]
+fn another_target_that_claims_an_identifier_gets_none_of_its_io() {
+    let claim = |across: bool| {
+        let world = World::new(10, 1);
+        let mut lun = LunConfig::new(0, LUN_SIZE).with_seed(100);
+        lun.naa = LunConfig::new(0, LUN_SIZE).naa;
+        let other = TargetConfig::new(OTHER).with_portal(portal(2), 1);
+        let _other = SimTarget::start(&world.sim.handle(), other.with_lun(lun)).unwrap();
+        let builder = match across {
+            true => World::builder().across_targets(),
+            false => World::builder(),
+        };
+        let (inventory, mut events) = world.scanned(builder);
+        world.tell_of_other();
+        world.sim.block_on(inventory.rescan());
+        let paths = paths(&inventory.devices()[0]);
+        if !across {
+            world.sim.block_on(check(&inventory.devices()[0], 1));
+        }
+        let lines = told(&mut events);
+        world.end(inventory);
+        (paths, count(&lines, "allow devices across targets"))
+    };
+    assert_eq!(claim(false), (4, 2));
+    assert_eq!(claim(true), (6, 0), "two controllers of one array");
 }
