@@ -215,6 +215,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// With a fence before what an earlier device of the same unit may have left, as far as that can be proven dead.
+    pub(crate) fn fencing_a_former_life(mut self) -> Self {
+        if self.fence.can_fence() {
+            self.fence.former_life = FormerLife::Fence;
+        }
+        self
+    }
+
     /// Starts from the defaults.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder(Self::default())

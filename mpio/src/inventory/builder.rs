@@ -26,6 +26,8 @@ const SHORTEST_RESCAN: Duration = Duration::from_secs(1);
 /// How long a device without a path is kept, unless another time is set: as long as requests wait there with the
 /// default settings.
 const KEEP: Duration = Duration::from_secs(60);
+/// How long a scan is waited for, unless another time is set: a unit that is slow is given half of it.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 /// A caller may well say `Duration::MAX` for "ever", which added to a clock is a panic.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -52,6 +54,7 @@ impl InventoryBuilder {
                 limits: Limits::default(),
                 rescan: Some(RESCAN),
                 keep: KEEP,
+                scan_timeout: SCAN_TIMEOUT,
             },
         }
     }
@@ -164,7 +167,8 @@ impl InventoryBuilder {
     }
 
     /// The time from the end of a scan to the next one; `None`: only [`rescan`](Inventory::rescan) begins
-    /// another one, and what targets tell by themselves. Default a minute, at least a second.
+    /// another one, and what targets tell by themselves. Default a minute, at least a second. While a device has no
+    /// path the pauses are shorter, from one to ten seconds.
     pub fn rescan_interval(mut self, interval: Option<Duration>) -> Self {
         let clamp = |interval: Duration| interval.clamp(SHORTEST_RESCAN, YEAR);
         self.plan.rescan = interval.map(clamp);
@@ -176,6 +180,14 @@ impl InventoryBuilder {
     /// land: it is kept until that is [proven dead](crate::core::Snapshot::ghosts). Default a minute.
     pub fn keep_without_path(mut self, time: Duration) -> Self {
         self.plan.keep = time.min(YEAR);
+        self
+    }
+
+    /// How long a scan takes at most. What has not answered by then is still waited for, but no longer by those who
+    /// wait for the scan, nor by the next one. One that begins in the time of another may take twice as long. Default a
+    /// minute, at least a second.
+    pub fn scan_timeout(mut self, time: Duration) -> Self {
+        self.plan.scan_timeout = time.clamp(SHORTEST_RESCAN, YEAR);
         self
     }
 

@@ -28,6 +28,8 @@ pub(super) enum Report {
     /// The unit says that it, or the list that it is in, is not what it was. The number of the event; `None`
     /// at the end of the unit.
     Attention(RouteId, Lun, Option<u64>),
+    /// A scan of this number has had its time.
+    ScanTooLong(u64),
     /// A device of this number has been without a path for long enough.
     StrandedLong(Arc<str>, u64),
     /// A device is closed.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::stream::FuturesUnordered;
@@ -28,7 +28,14 @@ use super::{
     slots::Slots,
     snapshot::{RouteSnapshot, UnitState},
 };
-use crate::{backoff::Backoff, core::PathId, device::MultipathDevice};
+use crate::{
+    backoff::{Backoff, sleep},
+    core::PathId,
+    device::MultipathDevice,
+};
+
+/// The longest pause between two scans while a device has no path.
+const LONGEST_STRANDED: Duration = Duration::from_secs(10);
 
 /// A portal that is asked from one local end: its place in the list of them.
 pub(super) type SourceId = usize;
@@ -63,6 +70,12 @@ pub(super) struct Keeper {
     scans: u64,
     /// When the next one is due.
     pub(super) next_scan: Option<Instant>,
+    /// A clock runs for this scan, or still for one before it.
+    is_timed: bool,
+    /// Between scans while there is a device without a path.
+    stranded_scans: Backoff,
+    /// Devices that were closed while writes of theirs might land.
+    pub(super) haunted: BTreeSet<Arc<str>>,
     /// What was left out in this scan, and in the last one.
     pub(super) limited: [BTreeMap<Limit, usize>; 2],
     /// Local ends from which nothing is reached, as was told.
@@ -208,6 +221,9 @@ impl Keeper {
             reopens: false,
             scans: 0,
             next_scan: None,
+            is_timed: false,
+            stranded_scans: Backoff::default(),
+            haunted: BTreeSet::new(),
             limited: Default::default(),
             unreachable: BTreeSet::new(),
         }
@@ -258,6 +274,7 @@ impl Keeper {
             Report::Examined(route, lun, result) => self.examined(route, lun, result),
             Report::Checked(route, lun, standing) => self.checked(route, lun, standing),
             Report::Attention(route, lun, seen) => self.attention(route, lun, seen),
+            Report::ScanTooLong(number) => self.scan_too_long(number),
             Report::StrandedLong(wwid, stranding) => self.stranded_long(&wwid, stranding),
             Report::Closed => {}
         }
@@ -274,6 +291,7 @@ impl Keeper {
         self.scan = Some(number);
         self.next_scan = None;
         self.limited[0].clear();
+        self.time_scan(number);
         if self.scans == 0 {
             let fixed = self.plan.targets.clone();
             let ends = fixed
@@ -300,6 +318,63 @@ impl Keeper {
         self.end_scan();
     }
 
+    /// One clock at a time, however often scans are asked for.
+    fn time_scan(&mut self, number: u64) {
+        if std::mem::replace(&mut self.is_timed, true) {
+            return;
+        }
+        let (runtime, time) = (self.runtime(), self.plan.scan_timeout);
+        self.jobs.push(Box::pin(async move {
+            sleep(&*runtime, time).await;
+            Report::ScanTooLong(number)
+        }));
+    }
+
+    /// A target that changes without end, or swallows its commands, must not keep the others from being asked
+    /// again, nor those who wait for this scan. What is under way goes on.
+    fn scan_too_long(&mut self, number: u64) {
+        self.is_timed = false;
+        let Some(current) = self.scan else { return };
+        if current != number {
+            // Somebody has asked for another one meanwhile.
+            self.publish(Some(number));
+            self.time_scan(current);
+            return;
+        }
+        for source in &mut self.sources {
+            source.in_scan = false;
+        }
+        for entry in self.routes.values_mut() {
+            entry.in_scan = false;
+        }
+    }
+
+    /// When to look again: as configured, and sooner as long as there are devices without a path.
+    fn plan_next_scan(&mut self) {
+        let Some(interval) = self.plan.rescan else {
+            return;
+        };
+        let is_stranded = self.disks.values().any(|disk| disk.paths == 0);
+        let pause = match is_stranded {
+            true => {
+                let pause = self.stranded_scans.next_delay(&*self.runtime());
+                pause.min(LONGEST_STRANDED).min(interval)
+            }
+            false => {
+                self.stranded_scans.reset();
+                interval
+            }
+        };
+        self.next_scan = Some(self.now() + pause);
+    }
+
+    /// A device has lost its last path: what has brought it back may be seen before it is given up.
+    pub(super) fn scan_soon(&mut self) {
+        if self.scan.is_none() {
+            self.plan_next_scan();
+        }
+    }
+
     /// If nothing of the scan is left to be done, it is over.
     fn end_scan(&mut self) {
         let Some(number) = self.scan else { return };
@@ -310,7 +385,7 @@ impl Keeper {
         self.scan = None;
         self.reopens = false;
         self.scans += 1;
-        self.next_scan = self.plan.rescan.map(|interval| self.now() + interval);
+        self.plan_next_scan();
         self.tell_unreachable();
         let limited = self.limited[0].clone();
         if limited != self.limited[1] {

@@ -18,6 +18,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Logical units behind one session. Default 1024.
     pub units: usize,
+    /// Paths of one device. Default 64.
+    pub paths: usize,
     /// Devices. Default 4096.
     pub devices: usize,
 }
@@ -28,6 +30,7 @@ impl Default for Limits {
             portals: 32,
             sessions: 1024,
             units: 1024,
+            paths: 64,
             devices: 4096,
         }
     }
@@ -55,6 +58,13 @@ impl Limits {
         self
     }
 
+    /// Another number of paths of one device.
+    #[must_use]
+    pub const fn with_paths(mut self, paths: usize) -> Self {
+        self.paths = paths;
+        self
+    }
+
     /// Another number of devices.
     #[must_use]
     pub const fn with_devices(mut self, devices: usize) -> Self {
@@ -73,6 +83,8 @@ pub enum Limit {
     Sessions(usize),
     /// [`Limits::units`].
     Units(usize),
+    /// [`Limits::paths`].
+    Paths(usize),
     /// [`Limits::devices`].
     Devices(usize),
 }
@@ -83,6 +95,7 @@ impl fmt::Display for Limit {
             Self::Portals(most) => write!(f, "{most} portals of a target"),
             Self::Sessions(most) => write!(f, "{most} sessions"),
             Self::Units(most) => write!(f, "{most} logical units behind a session"),
+            Self::Paths(most) => write!(f, "{most} paths of a device"),
             Self::Devices(most) => write!(f, "{most} devices"),
         }
     }

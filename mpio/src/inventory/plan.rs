@@ -31,6 +31,7 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) rescan: Option<Duration>,
     pub(super) keep: Duration,
+    pub(super) scan_timeout: Duration,
 }
 
 impl Plan {

@@ -111,16 +111,20 @@ impl Keeper {
             Ok(session) => {
                 entry.backoff.reset();
                 entry.told = None;
-                let seen = session.status().generation;
-                let up = true;
+                let status = session.status();
+                // One that somebody else uses already may be without a connection just now.
+                let (seen, up) = (status.generation, matches!(status.state, SessionState::Up));
+                entry.in_scan &= up;
                 entry.link = Link::Open {
                     session: session.clone(),
                     up,
                 };
                 let route = Arc::clone(&entry.route);
-                self.tell(Event::LoggedIn { route });
                 self.watch(id, session, seen);
-                self.list(id);
+                if up {
+                    self.tell(Event::LoggedIn { route });
+                    self.list(id);
+                }
             }
             Err(error) => self.login_failed(id, error),
         }

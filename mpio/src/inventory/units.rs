@@ -1,6 +1,6 @@
 //! The logical units behind the sessions, and the devices that they become.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use iscsi_client::error::Error;
 use iscsi_proto::scsi::Lun;
@@ -35,14 +35,34 @@ impl Keeper {
         for unit in entry.units.values_mut() {
             unit.listed = false;
         }
-        let (mut taken, mut left_out, mut rejected) = (0, 0, Vec::new());
+        // What an earlier list has begun, and is not in this one, is not looked at; but paths are kept as long as they
+        // answer, and count.
+        let listed: BTreeSet<Lun> = luns.iter().copied().collect();
+        let units = &mut entry.units;
+        entry.todo.retain(|lun| {
+            let Some(unit) = units.get_mut(lun) else {
+                return false;
+            };
+            unit.queued = listed.contains(lun) || unit.path().is_some();
+            unit.queued
+        });
+        let kept = |(lun, unit): &(&Lun, &Unit)| {
+            !listed.contains(lun) && (unit.queued || unit.path().is_some())
+        };
+        let mut taken = units.iter().filter(kept).count();
+        let (mut left_out, mut rejected, mut filtered) = (0, Vec::new(), 0);
         for lun in luns {
             let rejection = self.plan.filter.lun(&entry.route, lun).err();
-            if rejection.is_none() && taken == most {
+            if rejection.is_none() && taken >= most {
                 left_out += 1;
                 continue;
             }
             taken += usize::from(rejection.is_none());
+            filtered += usize::from(rejection.is_some());
+            if rejection.is_some() && filtered > most {
+                // There is nothing to be done about them, and enough are shown.
+                continue;
+            }
             let unit = entry.units.entry(lun).or_insert_with(|| Unit {
                 state: UnitState::Examining,
                 handle: None,
@@ -214,6 +234,11 @@ impl Keeper {
                 info: unit.info,
             };
         }
+        let most = self.plan.limits.paths;
+        if self.disks.get(&wwid).is_some_and(|disk| disk.paths >= most) {
+            self.leave_out(Limit::Paths(most), 1);
+            return UnitState::LeftOut;
+        }
         let is_full = self.disks.len() >= self.plan.limits.devices;
         let joined = match self.disks.get_mut(&wwid) {
             Some(disk) => found.join(&disk.device).inspect(|_| disk.paths += 1),
@@ -252,6 +277,11 @@ impl Keeper {
         found: Found,
     ) -> Result<PathId, JoinError> {
         let config = self.plan.settings.of(unit);
+        // The program has closed it while writes of it might land: they are those of a former life now.
+        let config = match self.haunted.remove(wwid) {
+            true => config.fencing_a_former_life(),
+            false => config,
+        };
         let runtime = self.runtime();
         let (device, driver, path) = found.into_device(Arc::clone(&runtime), config)?;
         let number = self.number();
@@ -385,6 +415,7 @@ impl Keeper {
         }
         disk.stranding = number;
         self.keep_stranded(Arc::clone(&wwid), number);
+        self.scan_soon();
         self.tell(Event::DeviceStranded { wwid });
     }
 
@@ -427,7 +458,10 @@ impl Keeper {
         if disk.is_none_or(|disk| disk.number != number) {
             return;
         }
-        self.disks.remove(wwid);
+        let ended = self.disks.remove(wwid);
+        if ended.is_some_and(|disk| disk.device.snapshot().ghosts > 0) {
+            self.haunted.insert(Arc::clone(wwid));
+        }
         let mut routes = Vec::new();
         for (id, entry) in &mut self.routes {
             for unit in entry.units.values_mut() {

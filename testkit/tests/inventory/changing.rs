@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use iscsi_client::{
     device::{BlockDevice, BlockDeviceExt},
     session::SessionOptions,
@@ -232,6 +233,69 @@ fn a_device_without_a_path_is_kept_for_as_long_as_a_write_of_it_may_land() {
     world.end(inventory);
 }
 
+/// Nobody asks for the scan that finds it, and the usual pause between two is as long as the device is kept.
+#[test]
+fn a_device_without_a_path_is_looked_for_before_it_is_given_up() {
+    let world = World::new(15, 1);
+    let (inventory, mut events) = world.scanned(World::builder());
+    let device = world.sim.block_on(inventory.device(&wwid(0))).unwrap();
+    world.target.core().set_mapped(0, false);
+    world.sim.block_on(async {
+        inventory.rescan().await;
+        until_told(&mut events, "no path is left").await;
+        let waiting = check(&device, 1);
+        let coming = async {
+            world.sim.sleep(40 * SECOND).await;
+            world.target.core().set_mapped(0, true);
+        };
+        futures_util::future::join(waiting, coming).await;
+        until_paths(&world, &device, 4).await;
+        world.sim.sleep(100 * SECOND).await;
+    });
+    assert_eq!(count(&told(&mut events), "lost"), 0);
+    world.end(inventory);
+}
+
+/// The program closes a device of which a write may still land, and has it opened again.
+#[test]
+fn a_device_that_is_opened_again_waits_for_what_the_one_before_it_left() {
+    for is_lost in [false, true] {
+        let world = World::new(17, 1);
+        let (inventory, mut events) = world.scanned(World::builder().rescan_interval(None));
+        let device = world.sim.block_on(inventory.device(&wwid(0))).unwrap();
+        let took = world.sim.block_on(async {
+            if is_lost {
+                // Whichever path it takes, its answer is lost.
+                for index in 0..2 {
+                    let answers = World::link(index).only(Direction::FromPortal);
+                    world.sim.net().cut(answers);
+                }
+                let write = Box::pin(device.write_at(0, &[1; 4096]));
+                let lose = Box::pin(async {
+                    world.sim.sleep(Duration::from_millis(10)).await;
+                    for index in 0..2 {
+                        world.sim.net().reset(World::link(index));
+                    }
+                    while device.snapshot().ghosts == 0 {
+                        world.sim.sleep(Duration::from_millis(1)).await;
+                    }
+                });
+                drop(select(write, lose).await);
+            }
+            device.close().await;
+            world.sim.net().heal_all();
+            until_told(&mut events, "lost").await;
+            inventory.rescan().await;
+            let again = inventory.wait_for(&wwid(0)).await.unwrap();
+            let begun = world.sim.elapsed();
+            again.write_at(0, &[2; 4096]).await.unwrap();
+            world.sim.elapsed() - begun
+        });
+        assert_eq!(took > 5 * SECOND, is_lost, "{took:?}");
+        world.end(inventory);
+    }
+}
+
 /// The portal group that a login has to find is the one that was told last.
 #[test]
 fn a_portal_that_moves_to_another_group_is_logged_in_to_there() {
@@ -339,6 +403,38 @@ fn a_target_whose_list_changes_without_end_is_asked_once_a_second() {
     assert!(with < without + 4 * 15 * 10, "{with}, {without}");
     drop(device);
     assert_eq!(world.target.core().violations(), []);
+}
+
+/// Whoever waits for a scan is not kept by a target that never comes to rest, nor are the other targets.
+#[test]
+fn a_scan_ends_though_a_list_changes_without_end() {
+    let world = World::new(16, 1);
+    let builder = World::builder().scan_timeout(5 * SECOND);
+    let (inventory, _) = world.scanned(builder);
+    let changes = async {
+        loop {
+            world.target.core().raise_attention(0, 0x3f, 0x0e);
+            check(&inventory.devices()[0], 1).await;
+            world.sim.sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let scans = async {
+        let begun = world.sim.elapsed();
+        world.sim.sleep(SECOND).await;
+        inventory.rescan().await;
+        inventory.rescan().await;
+        world.sim.elapsed() - begun
+    };
+    let (changes, scans) = (Box::pin(changes), Box::pin(scans));
+    let took = match world.sim.block_on(select(changes, scans)) {
+        Either::Right((took, changes)) => {
+            drop(changes);
+            took
+        }
+        Either::Left(_) => unreachable!("it changes without end"),
+    };
+    assert!(took <= 21 * SECOND, "{took:?}");
+    world.end(inventory);
 }
 
 /// Nothing is asked twice, and nothing is forgotten, whenever the questions come.

@@ -4,7 +4,7 @@ use iscsi_proto::scsi::Lun;
 use iscsi_testkit::target::Answer;
 use mpio::inventory::Limits;
 
-use crate::support::{OTHER, World, count, told, wwid, wwids};
+use crate::support::{OTHER, SECOND, World, count, paths, told, wwid, wwids};
 
 #[test]
 fn ten_thousand_portals_are_a_few_sessions() {
@@ -85,5 +85,51 @@ fn devices_past_the_limit_are_left_out_and_those_that_are_there_stay() {
     );
     world.sim.block_on(inventory.rescan());
     assert_eq!(wwids(&inventory), first);
+    world.end(inventory);
+}
+
+/// What an earlier list had, and was not looked at yet, does not come on top of the present one.
+#[test]
+fn lists_that_are_new_each_time_are_no_more_than_one() {
+    let world = World::new(5, 1);
+    let core = world.target.core();
+    core.answer(0, &[0x12], Answer::Unanswered, u32::MAX);
+    let limits = Limits::default().with_units(100);
+    let builder = World::builder().limits(limits).scan_timeout(SECOND);
+    let (inventory, _) = world.open(builder);
+    world.sim.block_on(async {
+        for round in 0..10 {
+            let mut list = 800_u32.to_be_bytes().to_vec();
+            list.resize(8, 0);
+            // LUN 0, which does not answer, and those that are new.
+            let luns = (0..99).map(|number| 1 + round * 100 + number);
+            list.extend(
+                [0].into_iter()
+                    .chain(luns)
+                    .flat_map(|number| Lun::new(number).to_wire()),
+            );
+            core.answer(0, &[0xa0], Answer::Data(list), 4);
+            inventory.rescan().await;
+        }
+    });
+    let snapshot = inventory.snapshot();
+    for route in &snapshot.routes {
+        // And those that are being looked at.
+        assert!(route.units.len() <= 108, "{}", route.units.len());
+    }
+    world.end(inventory);
+}
+
+#[test]
+fn paths_past_the_limit_of_a_device_are_left_out() {
+    let world = World::new(6, 1);
+    let limits = Limits::default().with_paths(3);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    assert_eq!(paths(&inventory.devices()[0]), 3);
+    let lines = told(&mut events);
+    assert_eq!(
+        count(&lines, "more than the limit of 3 paths of a device"),
+        1
+    );
     world.end(inventory);
 }
