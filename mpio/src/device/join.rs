@@ -43,7 +43,8 @@ pub enum JoinError {
     },
     /// It leads to a unit of that identity at another target, which only an inventory can find.
     #[error(
-        "{path} leads to target {found}, and the device to {expected}: if both are one array's,          allow devices across targets"
+        "{path} leads to target {found}, and the device to {expected}: if both are one array's, \
+         set `InventoryBuilder::across_targets`"
     )]
     OtherTarget {
         /// The path.

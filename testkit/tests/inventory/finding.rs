@@ -353,7 +353,13 @@ fn another_target_that_claims_an_identifier_gets_none_of_its_io() {
         }
         let lines = told(&mut events);
         world.end(inventory);
-        (paths, count(&lines, "allow devices across targets"))
+        (
+            paths,
+            count(
+                &lines,
+                "one array's, set `InventoryBuilder::across_targets`",
+            ),
+        )
     };
     assert_eq!(claim(false), (4, 2));
     assert_eq!(claim(true), (6, 0), "two controllers of one array");
