@@ -10,7 +10,7 @@ use iscsi_client::{
 };
 use iscsi_proto::{scsi::Lun, text::send_targets::Discovered};
 
-use super::keeper::{RouteId, SourceId};
+use super::ids::{RouteId, SourceId};
 use crate::device::Found;
 
 /// How a job ended.

@@ -20,6 +20,7 @@ use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
 
 use super::{
     event::InventoryEventKind,
+    ids::{RouteId, SourceId},
     job::{Job, Report},
     limits::Limit,
     plan::Plan,
@@ -36,11 +37,6 @@ use crate::{
 
 /// The longest pause between two scans while a device has no path.
 const LONGEST_STRANDED: Duration = Duration::from_secs(10);
-
-/// A portal that is asked from one local end: its place in the list of them.
-pub(super) type SourceId = usize;
-/// A route, for as long as it is there; never used again.
-pub(super) type RouteId = u64;
 
 /// Works on reports and owns everything; driven by [`InventoryDriver`](super::InventoryDriver).
 pub(super) struct Keeper {

@@ -5,12 +5,14 @@ mod driver;
 mod error;
 mod event;
 mod filter;
+mod ids;
 mod job;
 mod keeper;
 mod limits;
 mod log;
 mod pattern;
 mod plan;
+mod reader;
 mod route;
 mod routes;
 mod settings;
@@ -30,7 +32,7 @@ pub use self::{
     event::{InventoryEvent, InventoryEventKind, Loss, Removal},
     filter::{Criterion, Filter, Rejection, Rule},
     limits::{Limit, Limits},
-    log::InventoryEvents,
+    reader::InventoryEvents,
     route::{FoundUnit, Route},
     snapshot::{
         DeviceSnapshot, InventorySnapshot, RouteSnapshot, RouteState, SourceSnapshot, UnitState,

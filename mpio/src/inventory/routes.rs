@@ -10,8 +10,9 @@ use iscsi_proto::scsi::{AdditionalSenseCode, Lun};
 
 use super::{
     event::{InventoryEventKind as Event, Removal},
+    ids::RouteId,
     job::Report,
-    keeper::{Keeper, Known, Link, RouteEntry, RouteId},
+    keeper::{Keeper, Known, Link, RouteEntry},
     limits::Limit,
     route::{Endpoint, Route, fits, is_link_local},
 };

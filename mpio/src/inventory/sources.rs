@@ -7,8 +7,9 @@ use iscsi_proto::{name::IscsiName, portal::Portal, text::send_targets::Discovere
 
 use super::{
     event::InventoryEventKind as Event,
+    ids::SourceId,
     job::Report,
-    keeper::{Keeper, Known, RouteEntry, Source, SourceId},
+    keeper::{Keeper, Known, RouteEntry, Source},
     limits::Limit,
     route::{Endpoint, Route},
 };

@@ -7,8 +7,9 @@ use iscsi_proto::scsi::Lun;
 
 use super::{
     event::{InventoryEventKind as Event, Loss, Removal},
+    ids::RouteId,
     job::{self, Report, Standing},
-    keeper::{Disk, Keeper, RouteId, Unit},
+    keeper::{Disk, Keeper, Unit},
     limits::Limit,
     route::FoundUnit,
     snapshot::UnitState,
