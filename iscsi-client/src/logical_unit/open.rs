@@ -72,13 +72,10 @@ pub(super) fn malformed(error: DecodeError) -> Error {
     Error::new(ErrorKind::Protocol, Outcome::Executed).with_source(error)
 }
 
-/// Whether the port is in a state in which it grants no access to the medium (SPC-4 section 5.15.2): on the way to
-/// another one, standby, unavailable, offline.
+/// Whether the port is in a state in which it grants no access to the medium.
 pub(super) fn is_without_access(error: &Error) -> bool {
-    error.sense().is_some_and(|sense| {
-        let code = sense.code();
-        code.0 == 0x04 && matches!(code.1, 0x0a | 0x0b | 0x0c | 0x12)
-    })
+    let sense = error.sense();
+    sense.is_some_and(|sense| sense.code().is_without_access())
 }
 
 /// Whether a unit has merely said that it does not know a command or a page.

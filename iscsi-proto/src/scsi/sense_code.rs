@@ -12,6 +12,15 @@ pub struct AdditionalSenseCode(
     pub u8,
 );
 
+impl AdditionalSenseCode {
+    /// Whether a port group's state is in the way of access to the medium (04h/0Ah, 0Bh, 0Ch, 12h; SPC-4
+    /// section 5.15.2): between two states, standby, unavailable, offline.
+    #[must_use]
+    pub const fn is_without_access(self) -> bool {
+        self.0 == 0x04 && matches!(self.1, 0x0a | 0x0b | 0x0c | 0x12)
+    }
+}
+
 macro_rules! codes {
     ($($asc:literal / $ascq:literal $name:ident $text:literal;)*) => {
         impl AdditionalSenseCode {

@@ -355,8 +355,7 @@ impl Activation {
 
     /// I/O without a path may hope for it.
     pub(crate) const fn is_promising(&self) -> bool {
-        self.under_way.is_some()
-            || (self.wanted_since.is_some() && self.is_soon && !self.was_in_vain)
+        self.under_way.is_some() || (self.is_soon && !self.was_in_vain)
     }
 
     pub(crate) fn begin(&mut self, path: PathId, target: Option<Arc<str>>, group: u16) {

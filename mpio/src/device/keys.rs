@@ -40,21 +40,14 @@ pub(super) fn registered(
         }
         Err(error) => error,
     };
-    if is_without_access(&error) {
+    let sense = error.sense();
+    if sense.is_some_and(|sense| sense.code().is_without_access()) {
         // Its port group takes none of these commands, and no I/O either. Both may change together.
         return None;
     }
     *failures += 1;
     let is_final = *failures >= TRIES || error.kind() == ErrorKind::Protocol;
     is_final.then_some(Registered::Not(KeyRefusal::Unknown))
-}
-
-/// Whether a port group's state is in the way: between two, standby, unavailable, offline (SPC-4 section 5.15.2).
-fn is_without_access(error: &Error) -> bool {
-    let states = [0x0a, 0x0b, 0x0c, 0x12];
-    let codes = states.map(|state| AdditionalSenseCode(0x04, state));
-    let code = error.sense().map(SenseData::code);
-    code.is_some_and(|code| codes.contains(&code))
 }
 
 /// Whether an error says that somebody has ended registrations of this nexus (REGISTRATIONS PREEMPTED and
