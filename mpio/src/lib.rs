@@ -23,7 +23,7 @@ mod reservations;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
-    MultipathDriver, PathFailure, PathLine, Paths, Topology,
+    MultipathDriver, PathFailure, PathLine, Paths, ResizeError, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
 

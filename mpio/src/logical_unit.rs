@@ -54,6 +54,10 @@ impl Path for LogicalUnit {
         BlockDevice::info_changed(self, seen).await
     }
 
+    async fn refresh(&self) -> Result<Arc<DeviceInfo>, Error> {
+        LogicalUnit::refresh(self, Some(VERIFY_TIMEOUT)).await
+    }
+
     // Not `async`: a future around a future would be one more to be moved and polled through.
     fn read(
         &self,

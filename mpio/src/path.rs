@@ -91,6 +91,11 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
         seen: Generation,
     ) -> impl Future<Output = Result<Arc<DeviceInfo>, Error>> + Send;
 
+    /// Asks the unit for its size and limits again. As it is here, what is known is what counts.
+    fn refresh(&self) -> impl Future<Output = Result<Arc<DeviceInfo>, Error>> + Send {
+        ready(Ok(self.info()))
+    }
+
     /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows.
     fn read(
         &self,

@@ -36,10 +36,10 @@ impl Multipath {
         self.settle(now);
     }
 
-    /// Whether the port group of a path, as far as known, takes I/O.
+    /// Whether the port group of a path, as far as known, takes I/O; not of one that is being removed.
     #[must_use]
     pub fn has_access(&self, path: PathId) -> bool {
-        let path = self.paths.get(path.0);
+        let path = self.paths.get(path.0).filter(|path| !path.removing);
         path.is_some_and(|path| path.access().allows() == Allows::Everything)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use iscsi_proto::planted::Planted;
 
 use super::{
+    auto_resize::AutoResize,
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
     profile::{Reinstatement, TargetProfile},
@@ -177,6 +178,7 @@ pub struct Config {
     /// `None`: as the paths are.
     pub(crate) failback: Option<Failback>,
     pub(crate) no_path_retry: NoPathRetry,
+    pub(crate) auto_resize: AutoResize,
     pub(crate) fence: FenceConfig,
     pub(crate) suspicion: SuspicionConfig,
     pub(crate) max_retries: u32,
@@ -197,6 +199,7 @@ impl Default for Config {
             checker_timeout: Duration::from_secs(30),
             failback: None,
             no_path_retry: NoPathRetry::QueueFor(Duration::from_secs(60)),
+            auto_resize: AutoResize::GrowOnly,
             fence: FenceConfig::DEFAULT,
             suspicion: SuspicionConfig {
                 floor: Duration::from_millis(100),
@@ -232,6 +235,12 @@ impl Config {
     #[must_use]
     pub const fn no_path_retry(&self) -> NoPathRetry {
         self.no_path_retry
+    }
+
+    /// What a new size of the unit does.
+    #[must_use]
+    pub const fn auto_resize(&self) -> AutoResize {
+        self.auto_resize
     }
 
     /// How lost writes are proven dead.
@@ -310,6 +319,12 @@ impl ConfigBuilder {
     /// a switch that reboots into I/O errors. The limit may be up to 30 days.
     pub const fn no_path_retry(mut self, policy: NoPathRetry) -> Self {
         self.0.no_path_retry = policy;
+        self
+    }
+
+    /// Default `GrowOnly`.
+    pub const fn auto_resize(mut self, policy: AutoResize) -> Self {
+        self.0.auto_resize = policy;
         self
     }
 

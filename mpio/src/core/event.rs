@@ -188,6 +188,25 @@ pub enum Event {
     Quiesced,
     /// An operator has let I/O go on.
     Resumed,
+    /// All paths in use tell a new size, and the device has taken it.
+    Resized {
+        /// The old one in bytes.
+        from: u64,
+        /// The new one in bytes.
+        to: u64,
+    },
+    /// All paths in use tell another size, and the device keeps its own: see [`AutoResize`](super::AutoResize).
+    SizeNotTaken {
+        /// The device's in bytes.
+        size: u64,
+        /// The unit's in bytes.
+        told: u64,
+    },
+    /// After `SizeNotTaken` all paths in use tell the device's own size again.
+    SizeAgreed {
+        /// In bytes.
+        size: u64,
+    },
     /// No path takes I/O.
     AllPathsDown,
     /// I/O waits for a path.
@@ -307,6 +326,14 @@ impl fmt::Display for Event {
             Self::Suspended => f.write_str("suspended: I/O waits"),
             Self::Quiesced => f.write_str("suspended, and nothing is in flight"),
             Self::Resumed => f.write_str("resumed"),
+            Self::Resized { from, to } => write!(f, "resized from {from} to {to} bytes"),
+            Self::SizeNotTaken { size, told } => {
+                write!(
+                    f,
+                    "all paths tell {told} bytes, and the device keeps {size}"
+                )
+            }
+            Self::SizeAgreed { size } => write!(f, "all paths tell {size} bytes again"),
             Self::AllPathsDown => f.write_str("all paths are down"),
             Self::Queueing { limit: Some(limit) } => {
                 write!(f, "I/O waits for a path, at most {limit:?}")

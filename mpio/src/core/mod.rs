@@ -9,6 +9,7 @@ mod action;
 mod admission;
 mod alua;
 pub(crate) mod arena;
+mod auto_resize;
 mod checker;
 mod config;
 mod config_error;
@@ -48,6 +49,7 @@ pub use action::{
 };
 pub use admission::Admission;
 pub use arena::{AttemptId, IoId, PathId};
+pub use auto_resize::AutoResize;
 pub use checker::PathState;
 pub use config::{
     Config, ConfigBuilder, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer,

@@ -24,7 +24,7 @@ use iscsi_client::{
 use iscsi_proto::scsi::TargetPortGroups;
 
 use super::{
-    info,
+    info::{self, Size},
     job::{Job, Preempt},
     join::{Candidate, Opening},
     keys::{self, Verified},
@@ -277,7 +277,7 @@ impl<P: Path> MultipathDriver<P> {
             }
             Report::PortGroups(path, groups) => self.act(|s, now| {
                 s.core.handle_port_groups(now, path, groups.as_ref());
-                info::update(s);
+                info::update(s, now, Size::ByItself);
             }),
             Report::Activated(path, accepted) => {
                 self.act(|s, now| s.core.handle_activated(now, path, accepted));
@@ -310,13 +310,13 @@ impl<P: Path> MultipathDriver<P> {
             Report::Info(id, result) => {
                 let path = self.path(id);
                 if let (Some(path), Ok(info)) = (path, result) {
-                    self.act(|state, _| info::update(state));
+                    self.act(|state, now| info::update(state, now, Size::ByItself));
                     self.watch_info(id, path, info.generation);
                 }
             }
             Report::Closed(path) => drop(self.act(|state, now| {
                 state.core.handle_path_down(now, path, DownReason::Removed);
-                state.forget(path)
+                state.forget(now, path)
             })),
             Report::Opened(opening, Ok(candidate)) => {
                 let name = Arc::clone(&opening.name);
@@ -418,7 +418,7 @@ impl<P: Path> MultipathDriver<P> {
                 None => {}
             }
             state.core.handle_path_up(now, id, identity);
-            info::update(state);
+            info::update(state, now, Size::ByItself);
             again
         });
         if let Some(pause) = again {
@@ -551,10 +551,10 @@ impl<P: Path> State<P> {
 
     /// The path is gone from the core as well.
     #[must_use = "to be dropped without the lock: dropping a session wakes its driver"]
-    fn forget(&mut self, path: PathId) -> Option<Member<P>> {
+    fn forget(&mut self, now: Instant, path: PathId) -> Option<Member<P>> {
         let slot = self.members.get_mut(path.index())?;
         let member = slot.take_if(|member| member.id == path);
-        info::update(self);
+        info::update(self, now, Size::ByItself);
         member
     }
 

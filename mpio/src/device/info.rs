@@ -1,11 +1,11 @@
 //! One info for a device with several paths.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use iscsi_client::device::DeviceInfo;
 
-use super::shared::State;
-use crate::path::Path;
+use super::shared::{Member, State};
+use crate::{core::Event, path::Path};
 
 /// What the paths have in common. `None` if they disagree about what the device is.
 pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Option<DeviceInfo> {
@@ -29,17 +29,51 @@ pub(super) fn merge<'a>(infos: impl IntoIterator<Item = &'a DeviceInfo>) -> Opti
     Some(merged)
 }
 
-/// Looks at the infos of all paths again. A new size counts only once every path in use tells it: a device that has
-/// grown on one controller and not yet on the other is as small as before. One that is kept out has no say.
-pub(super) fn update<P: Path>(state: &mut State<P>) {
+/// Who has a say: a path that is kept out has none.
+pub(super) fn in_use<P: Path>(state: &State<P>) -> impl Iterator<Item = &Member<P>> {
     let in_use = state.members.iter().flatten();
     let in_use = in_use.filter(|member| member.up && member.verified);
     // Nor one without access to the medium: it knows the size that it had when it had access.
-    let in_use = in_use.filter(|member| state.core.has_access(member.id));
-    let infos: Vec<_> = in_use.map(|member| member.path.info()).collect();
+    in_use.filter(|member| state.core.has_access(member.id))
+}
+
+/// Which size a device takes that all its paths tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// What the settings let it take by itself.
+    ByItself,
+    /// Whatever they tell.
+    AsTold,
+}
+
+/// Looks at the infos of all paths again. A new size counts only once every path in use tells it: a device that has
+/// grown on one controller and not yet on the other is as small as before.
+pub(super) fn update<P: Path>(state: &mut State<P>, now: Instant, size: Size) {
+    let infos: Vec<_> = in_use(state).map(|member| member.path.info()).collect();
     let Some(mut merged) = merge(infos.iter().map(|info| &**info)) else {
         return;
     };
+    let (old, told) = (state.info.size, merged.size);
+    let takes = size == Size::AsTold || state.core.config().auto_resize().takes(old, told);
+    let event = if takes {
+        let was_told = state.size_not_taken.take();
+        match (told == old, was_told) {
+            (false, _) => Some(Event::Resized {
+                from: old,
+                to: told,
+            }),
+            (true, Some(_)) => Some(Event::SizeAgreed { size: old }),
+            (true, None) => None,
+        }
+    } else {
+        merged.size = old;
+        let is_known = state.size_not_taken.replace(told) == Some(told);
+        (!is_known).then_some(Event::SizeNotTaken { size: old, told })
+    };
+    if let Some(event) = event {
+        state.log.push(now, event);
+        state.news = true;
+    }
     merged.generation = state.info.generation;
     merged.identity = state.info.identity.clone();
     if merged == *state.info {

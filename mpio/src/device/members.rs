@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use iscsi_proto::planted::Bug;
 
 use super::{
-    info,
+    info::{self, Size},
     job::Job,
     join::{Candidate, JoinError},
     shared::{Member, State},
@@ -23,9 +23,10 @@ impl<P: Path> State<P> {
         candidate: Candidate<P>,
     ) -> Result<PathId, JoinError> {
         // Without a connection nobody is left who could say that the device is not as large as this path
-        // finds it: it may have been resized since.
+        // finds it: it may have been resized since. So may one be of which all paths tell another size.
         let is_first = !self.members.iter().flatten().any(|member| member.up);
-        candidate.check(&self.info, is_first)?;
+        let is_told = self.size_not_taken == Some(candidate.path.info().size);
+        candidate.check(&self.info, is_first || is_told)?;
         if self.core.is_closing() {
             return Err(JoinError::Closed);
         }
@@ -73,7 +74,7 @@ impl<P: Path> State<P> {
             self.log.push(now, Event::SharedDevice { path: id, with });
             self.news = true;
         }
-        info::update(self);
+        info::update(self, now, Size::ByItself);
         Ok(id)
     }
 

@@ -13,6 +13,7 @@ mod log;
 mod members;
 mod outcome;
 mod paths;
+mod resize;
 mod shared;
 mod ticket;
 mod topology;
@@ -35,6 +36,7 @@ pub(crate) use found::Found;
 pub use join::JoinError;
 pub use log::DeviceEvent;
 pub use paths::{PathLine, Paths};
+pub use resize::ResizeError;
 pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};
@@ -249,7 +251,7 @@ impl<P: Path> MultipathDevice<P> {
     #[must_use]
     pub fn topology(&self) -> Topology {
         let snapshot = self.snapshot();
-        let (info, missing, paths) = self.shared().look(|state| {
+        let (info, size_not_taken, missing, paths) = self.shared().look(|state| {
             let members = state.members.iter().flatten();
             let paths: Vec<_> = members
                 .map(|member| {
@@ -260,7 +262,12 @@ impl<P: Path> MultipathDevice<P> {
                     (member.id, Arc::clone(&member.path), shared)
                 })
                 .collect();
-            (Arc::clone(&state.info), state.missing.clone(), paths)
+            (
+                Arc::clone(&state.info),
+                state.size_not_taken,
+                state.missing.clone(),
+                paths,
+            )
         });
         let mut warnings = Vec::new();
         for (id, path, shared) in paths {
@@ -276,6 +283,7 @@ impl<P: Path> MultipathDevice<P> {
         }
         Topology {
             info,
+            size_not_taken,
             snapshot,
             missing,
             warnings,

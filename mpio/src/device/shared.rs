@@ -121,6 +121,8 @@ pub(super) struct State<P> {
     pub(super) jobs: Vec<Job<P>>,
     pub(super) log: EventLog,
     pub(super) info: Arc<DeviceInfo>,
+    /// The size that all paths in use tell, if the device has kept another one.
+    pub(super) size_not_taken: Option<u64>,
     /// Paths that could not be opened so far: name and reason.
     pub(super) missing: Vec<(Arc<str>, String)>,
     /// The driver has to look whether it is done.
@@ -161,6 +163,7 @@ impl<P: Path> Shared<P> {
                 jobs: Vec::new(),
                 log: EventLog::default(),
                 info,
+                size_not_taken: None,
                 missing: Vec::new(),
                 nudge: false,
                 news: false,

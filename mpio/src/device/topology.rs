@@ -15,6 +15,9 @@ use crate::core::Snapshot;
 pub struct Topology {
     /// Size, limits and identity.
     pub info: Arc<DeviceInfo>,
+    /// The size in bytes that all paths in use tell, where the device has kept the one in `info`; see
+    /// [`AutoResize`](crate::core::AutoResize).
+    pub size_not_taken: Option<u64>,
     /// Groups, paths and counters.
     pub snapshot: Snapshot,
     /// Paths that could not be opened so far, and why.
@@ -50,6 +53,9 @@ impl fmt::Display for Topology {
             if self.info.read_only { "ro" } else { "rw" }
         )?;
         self.snapshot.fmt(f)?;
+        if let Some(told) = self.size_not_taken {
+            writeln!(f, "warning: all paths tell size={}", Size(told))?;
+        }
         for (path, reason) in &self.missing {
             writeln!(f, "missing: {path}: {reason}")?;
         }

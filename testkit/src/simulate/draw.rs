@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer, WriterMode,
+    AutoResize, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer, WriterMode,
 };
 
 use super::plan::{
@@ -77,6 +77,7 @@ impl Plan {
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
+        plan.add_resizing();
         plan
     }
 
@@ -471,6 +472,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         suspicion: (floor, pick(rng, &[2, 4, 8]), floor * 5),
         nop_timeout: time(rng, MS, 20, 500),
         tear_down: time(rng, MS, 100, 6000),
+        auto_resize: AutoResize::GrowShrink,
         fence,
     }
 }

@@ -7,7 +7,7 @@ use iscsi_proto::{LoginStatus, scsi::lun::Lun};
 use iscsi_testkit::target::{LunConfig, SimTarget, TargetConfig};
 use mpio::{
     ConnectError, JoinError, MultipathBuilder,
-    core::{Config, PathAttributes},
+    core::{AutoResize, Config, PathAttributes},
 };
 
 use crate::support::{LUN_SIZE, TARGET, World, paths, portal, target_config};
@@ -89,7 +89,8 @@ fn a_path_that_cannot_be_opened_now_joins_later() {
 #[test]
 fn a_device_without_a_path_takes_one_to_the_unit_that_was_resized_meanwhile() {
     let world = World::new(6);
-    let device = connect(&world, &world.builder(Config::default())).unwrap();
+    let config = Config::builder().auto_resize(AutoResize::GrowShrink);
+    let device = connect(&world, &world.builder(config.build().unwrap())).unwrap();
     let changed = LUN_SIZE / 2;
     let add = || async {
         let target = SessionTarget::new(TARGET.parse().unwrap(), portal(0).into())

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use futures_util::future::{Either, select};
 use iscsi_client::device::BlockDeviceExt;
 use iscsi_testkit::target::{AluaConfig, PortState};
-use mpio::core::{Config, NoPathRetry, PathGroupingPolicy};
+use mpio::core::{AutoResize, Config, NoPathRetry, PathGroupingPolicy};
 
 use crate::support::{LUN_SIZE, World, paths, target_config};
 
@@ -13,6 +13,7 @@ fn world_with_a_path_that_stands_by(seed: u64) -> (World, mpio::MultipathDevice)
     let world = World::new(seed);
     let config = Config::builder()
         .path_grouping_policy(PathGroupingPolicy::Failover)
+        .auto_resize(AutoResize::GrowShrink)
         .polling_interval(Duration::from_secs(2), Duration::from_secs(4));
     let device = world.open(config.build().unwrap());
     (world, device)
