@@ -44,8 +44,16 @@ pub(super) struct Terms {
 }
 
 impl Terms {
+    /// Whether both lead to one portal. Its group tag is a hint that some answers to SendTargets have and others have
+    /// not, unless the login insists on it.
+    fn leads_where(&self, other: &Self) -> bool {
+        let (one, two) = (&self.portal, &other.portal);
+        let insists = self.options.require_portal_group || other.options.require_portal_group;
+        (&one.host, one.port) == (&two.host, two.port) && (!insists || one.tpgt == two.tpgt)
+    }
+
     fn difference(&self, other: &Self) -> Option<SlotDifference> {
-        if self.portal != other.portal {
+        if !self.leads_where(other) {
             return Some(SlotDifference::Portal);
         }
         if self.bind != other.bind {

@@ -19,7 +19,7 @@ use iscsi_client::{
     tap::{ConnectionTap, Tap, TappedConnection},
 };
 use iscsi_proto::{
-    LoginStatus,
+    LoginStatus, TargetPortalGroupTag,
     login::{Authentication, ChapCredentials, Secret},
 };
 use iscsi_testkit::sim::Link;
@@ -171,6 +171,34 @@ fn all_who_wait_learn_why_a_login_failed_and_the_next_one_tries_again() {
         assert!(initiator.sessions().is_empty());
         world.target.core().refuse_logins(0, None);
         read_one(&initiator.session(&target).await.unwrap()).await;
+    });
+}
+
+/// One answer to SendTargets has it, a portal that a person wrote down has not.
+#[test]
+fn the_group_tag_of_a_portal_is_a_hint_unless_the_login_insists_on_it() {
+    let world = World::new(4);
+    let initiator = world.builder().build();
+    let tagged = |tag, insists| {
+        let mut target = to();
+        target.portal.tpgt = Some(TargetPortalGroupTag(tag));
+        let mut options = SessionOptions::default();
+        options.require_portal_group = insists;
+        target.with_options(options)
+    };
+    world.sim.block_on(async {
+        let session = initiator.session(&to()).await.unwrap();
+        read_one(&initiator.session(&tagged(1, false)).await.unwrap()).await;
+        read_one(&initiator.session(&tagged(2, false)).await.unwrap()).await;
+        drop(session);
+        emptied(&world, &initiator).await;
+        let _insists = initiator.session(&tagged(1, true)).await.unwrap();
+        initiator.session(&tagged(1, true)).await.unwrap();
+        let error = initiator.session(&tagged(2, true)).await.unwrap_err();
+        let LoginFailure::SlotDiffers(found) = error.failure() else {
+            panic!("{error}");
+        };
+        assert_eq!(*found, SlotDifference::Portal);
     });
 }
 

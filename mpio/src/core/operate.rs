@@ -85,6 +85,13 @@ impl Multipath {
         self.suspended && self.attempts.len() == 0
     }
 
+    /// Whether a path is being removed, or is not there any more.
+    #[must_use]
+    pub fn is_removed(&self, path: PathId) -> bool {
+        let path = self.paths.get(path.0);
+        path.is_none_or(|path| path.removing)
+    }
+
     /// I/O without a path fails at once, whatever is configured (`disablequeueing map`): what waits for a path now
     /// does so as well.
     pub fn disable_queueing(&mut self, now: Instant) {

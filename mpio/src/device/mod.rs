@@ -310,6 +310,13 @@ impl<P: Path> MultipathDevice<P> {
             .look(|state| state.member(path).map(|member| Arc::clone(&member.path)))
     }
 
+    /// Whether the device is open, and takes nothing to this path any more.
+    pub(crate) fn has_removed(&self, path: PathId) -> bool {
+        let state =
+            |state: &mut shared::State<P>| (!state.core.is_closing(), state.core.is_removed(path));
+        self.shared().look(state) == (true, true)
+    }
+
     /// What happens from now on. Events name paths by id; [`snapshot`](Self::snapshot) has the names.
     #[must_use]
     pub fn events(&self) -> EventReader<P> {

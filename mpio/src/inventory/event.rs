@@ -184,6 +184,8 @@ pub enum Removal {
     SessionClosed,
     /// Nobody tells of its portal any more, and its session is down.
     PortalGone,
+    /// The program removed it; it stays out until the program asks for a [rescan](super::Inventory::rescan).
+    ByProgram,
 }
 
 /// Why a device is not there any more.
@@ -203,6 +205,7 @@ impl fmt::Display for Removal {
             Self::OtherUnit => "it leads to another unit now",
             Self::SessionClosed => "the session is closed",
             Self::PortalGone => "the portal is gone",
+            Self::ByProgram => "the program removed it",
         })
     }
 }

@@ -161,6 +161,8 @@ pub(super) struct Unit {
     pub(super) listed: bool,
     /// It is among those to be looked at, or is being looked at.
     pub(super) queued: bool,
+    /// It was a path, and the program has removed that.
+    pub(super) removed: bool,
 }
 
 impl Unit {

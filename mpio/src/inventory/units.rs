@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use iscsi_client::error::Error;
+use iscsi_client::{error::Error, session::SessionState};
 use iscsi_proto::scsi::Lun;
 
 use super::{
     event::{InventoryEventKind as Event, Loss, Removal},
     ids::RouteId,
     job::{self, Report, Standing},
-    keeper::{Disk, Keeper, Unit},
+    keeper::{Disk, Keeper, Link, Unit},
     limits::Limit,
     route::FoundUnit,
     snapshot::UnitState,
@@ -69,6 +69,7 @@ impl Keeper {
                 handle: None,
                 listed: true,
                 queued: false,
+                removed: false,
             });
             unit.listed = true;
             match rejection {
@@ -77,8 +78,9 @@ impl Keeper {
                     rejected.push((lun, rejection));
                 }
                 Some(_) => {}
-                None if unit.queued => {}
+                None if unit.queued || (unit.removed && !self.reopens) => {}
                 None => {
+                    unit.removed = false;
                     unit.queued = true;
                     entry.todo.push_back(lun);
                 }
@@ -363,7 +365,10 @@ impl Keeper {
 
     /// A unit has said something. `seen` is `None` once it is closed.
     pub(super) fn attention(&mut self, id: RouteId, lun: Lun, seen: Option<u64>) {
-        let Some(seen) = seen else { return };
+        let Some(seen) = seen else {
+            self.unit_closed(id, lun);
+            return;
+        };
         let entry = self.routes.get(&id);
         let unit = entry.and_then(|entry| entry.units.get(&lun)?.handle.clone());
         if let Some(unit) = unit {
@@ -372,6 +377,30 @@ impl Keeper {
             }));
         }
         self.list(id);
+    }
+
+    /// A unit is closed. If it still is a path of a device, and its session goes on, the program has removed the path.
+    fn unit_closed(&mut self, id: RouteId, lun: Lun) {
+        let Some(entry) = self.routes.get_mut(&id) else {
+            return;
+        };
+        // Its own handle is closed in any case.
+        let is_open = match &entry.link {
+            Link::Open { session, .. } => !matches!(session.state(), SessionState::Closed),
+            Link::LoggingIn | Link::Waiting(_) => false,
+        };
+        let Some(unit) = entry.units.get_mut(&lun) else {
+            return;
+        };
+        let Some((wwid, path)) = unit.path() else {
+            return;
+        };
+        // Else it is closed with its device or its session, which are told of by themselves.
+        let disk = self.disks.get(&wwid);
+        if is_open && disk.is_some_and(|disk| disk.device.has_removed(path)) {
+            unit.removed = true;
+            self.take_path(id, lun, Removal::ByProgram);
+        }
     }
 
     /// Takes all paths of a route away.

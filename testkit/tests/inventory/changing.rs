@@ -50,6 +50,53 @@ fn a_target_that_is_told_of_later_appears_at_the_next_scan() {
 }
 
 #[test]
+fn a_path_that_the_program_removes_stays_out_until_it_asks_for_a_scan() {
+    let world = World::new(30, 2);
+    let builder = World::builder().rescan_interval(Some(10 * SECOND));
+    let (inventory, mut events) = world.scanned(builder);
+    world.sim.block_on(async {
+        let device = inventory.device(&wwid(1)).await.unwrap();
+        let all = paths(&device);
+        let first = device.snapshot().paths().next().unwrap().id;
+        device.remove_path(first);
+        let line = until_told(&mut events, "the program removed it").await;
+        assert!(line.contains(&wwid(1)), "{line}");
+        // By itself it looks again and again, and leaves it out.
+        for _ in 0..2 {
+            until_told(&mut events, "scan over").await;
+        }
+        assert_eq!(paths(&device), all - 1);
+        let counted: Vec<_> = inventory
+            .snapshot()
+            .devices
+            .iter()
+            .map(|d| d.paths)
+            .collect();
+        assert_eq!(counted, [all, all - 1]);
+        inventory.rescan().await;
+        assert_eq!(paths(&device), all);
+        check(&device, 2).await;
+    });
+    world.end(inventory);
+}
+
+/// What is closed with its device was not removed.
+#[test]
+fn the_paths_of_a_device_that_the_program_closes_are_not_told_one_by_one() {
+    let world = World::new(31, 1);
+    let (inventory, mut events) = world.scanned(World::builder());
+    world.sim.block_on(async {
+        inventory.devices()[0].close().await;
+        until_told(&mut events, "the program closed it").await;
+        inventory.rescan().await;
+        check(&inventory.device(&wwid(0)).await.unwrap(), 1).await;
+    });
+    let lines = told(&mut events);
+    assert_eq!(count(&lines, "removed it"), 0, "{lines:#?}");
+    world.end(inventory);
+}
+
+#[test]
 fn scans_repeat_by_themselves() {
     let world = World::new(2, 1);
     let _other = world.start_other();
