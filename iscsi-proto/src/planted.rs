@@ -211,6 +211,10 @@ bugs! {
     AccessNotAskedAgain = "access-not-asked-again", "L2";
     /// The best group is used again when it works again, if that is configured.
     BestGroupForgotten = "best-group-forgotten", "L5";
+    /// A path that is marginal is sound again when it has stood its probation.
+    MarginalNeverPromoted = "marginal-never-promoted", "L5";
+    /// A marginal path takes no I/O while a sound one can.
+    MarginalUsedFirst = "marginal-used-first", "L5";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.

@@ -135,6 +135,14 @@ impl Checker {
         }
     }
 
+    /// The next check comes no later than this from now on.
+    pub(crate) fn hurry(&mut self, now: Instant, pause: Duration) {
+        if let Some(next) = self.next.filter(|&at| at > now + pause) {
+            self.interval = pause;
+            self.next = Some(next.min(now + pause));
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline.or(self.next)
     }

@@ -170,6 +170,9 @@ impl Multipath {
         self.group_used = true;
         entry.state = IoState::InFlight(attempt);
         entry.steer = Steer::Any;
+        if self.is_comparing && self.look_at.is_none() {
+            self.look_soon(now);
+        }
         if self.failing_over {
             self.tell_failover(to);
         }

@@ -80,6 +80,49 @@ pub enum SuspectCause {
     Transition,
 }
 
+/// Why a path that works is used only where no sound one is left; see [`MarginalConfig`](super::MarginalConfig).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MarginalCause {
+    /// It was lost too often, and came back.
+    Flapping {
+        /// How often it was down, or silent.
+        losses: u32,
+        /// In which time.
+        within: Duration,
+    },
+    /// I/Os failed there too often.
+    PathErrors {
+        /// How often, losses included.
+        errors: u32,
+        /// In which time.
+        within: Duration,
+    },
+    /// It is slow.
+    Latency {
+        /// What an I/O takes there, on average.
+        mean: Duration,
+        /// What the same would take on the best path of its group.
+        best: Duration,
+    },
+}
+
+impl fmt::Display for MarginalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flapping { losses, within } => {
+                write!(f, "lost {losses} times in {} s", within.as_secs())
+            }
+            Self::PathErrors { errors, within } => {
+                write!(f, "{errors} errors in {} s", within.as_secs())
+            }
+            Self::Latency { mean, best } => {
+                write!(f, "an I/O takes {mean:?} instead of {best:?}")
+            }
+        }
+    }
+}
+
 /// What ended the wait for the writes of a lost path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -132,6 +175,20 @@ pub enum Event {
     Cleared {
         /// Which.
         path: PathId,
+    },
+    /// A path works, but so badly that it takes I/O only where no sound one can.
+    PathMarginal {
+        /// Which.
+        path: PathId,
+        /// Why.
+        cause: MarginalCause,
+    },
+    /// A path that was marginal is as good as the others: it has stood its probation, or an operator says so.
+    PathSound {
+        /// Which.
+        path: PathId,
+        /// How long it was marginal.
+        after: Duration,
     },
     /// A path is gone; its id means nothing any more.
     PathRemoved {
@@ -277,6 +334,10 @@ impl fmt::Display for Event {
                 cause: SuspectCause::Transition,
             } => write!(f, "{path} waits: its port group is between two states"),
             Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
+            Self::PathMarginal { path, cause } => write!(f, "{path} is marginal: {cause}"),
+            Self::PathSound { path, after } => {
+                write!(f, "{path} is sound again after {} s", after.as_secs())
+            }
             Self::PathRemoved { path } => write!(f, "{path} removed"),
             Self::IdentityMismatch { path } => {
                 write!(f, "{path} leads to another logical unit and is kept out")

@@ -19,8 +19,11 @@ mod fence_config;
 mod former;
 mod group;
 mod ladder;
+mod lately;
 mod latency;
 mod lots;
+mod marginal;
+mod marginal_config;
 mod no_path;
 mod operate;
 mod path;
@@ -36,6 +39,7 @@ mod snapshot;
 mod suspicion;
 mod throughput;
 mod upkeep;
+mod weigh;
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -54,8 +58,9 @@ pub use config::{
     SuspicionConfig,
 };
 pub use config_error::ConfigError;
-pub use event::{DownReason, Event, FencedBy, SuspectCause};
+pub use event::{DownReason, Event, FencedBy, MarginalCause, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
+pub use marginal_config::{LatencyLimit, MarginalConfig};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
@@ -217,6 +222,10 @@ pub struct Multipath {
     /// `AllPathsDown` was told.
     told_down: bool,
     fail_back_at: Option<Instant>,
+    /// When to look which paths are marginal, if there is something to look at.
+    look_at: Option<Instant>,
+    /// Some of the paths can be compared with each other.
+    is_comparing: bool,
     /// Something was dispatched since the group in use became that.
     group_used: bool,
     /// A path's standing may have changed.
@@ -269,6 +278,8 @@ impl Multipath {
             released: false,
             told_down: false,
             fail_back_at: None,
+            look_at: None,
+            is_comparing: false,
             group_used: false,
             restless: false,
             failing_over: false,
@@ -459,6 +470,7 @@ impl Multipath {
             .chain(self.former.as_ref().and_then(Former::deadline))
             .chain(self.no_path.deadline())
             .chain(self.fail_back_at)
+            .chain(self.look_at)
             .chain(self.activation.due)
             .min()
     }
@@ -511,6 +523,9 @@ impl Multipath {
     fn regroup(&mut self) {
         self.groups
             .rebuild(&self.paths, self.config.path_grouping_policy);
+        let mut groups = self.groups.list().iter();
+        let limit = self.config.marginal.and_then(|marginal| marginal.latency);
+        self.is_comparing = limit.is_some() && groups.any(|group| group.paths.len() > 1);
     }
 }
 

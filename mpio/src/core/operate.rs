@@ -14,8 +14,9 @@ impl Multipath {
     }
 
     /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
-    /// asked at once, and used when it answers.
+    /// asked at once, and used when it answers. One that is marginal is sound again.
     pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
+        self.forgive(now, path);
         if let Some(entry) = self.paths.get_mut(path.0) {
             if entry.is_connected() {
                 entry.checker.ask_now(now);
@@ -117,6 +118,9 @@ impl Multipath {
             self.no_path.set_policy(now, no_path_retry);
         }
         self.fail_back_at = None;
+        if self.config.marginal.is_none() {
+            self.forgive_all(now);
+        }
         self.prioritize();
         self.regroup();
         self.restless = true;

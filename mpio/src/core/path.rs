@@ -12,7 +12,9 @@ use super::{
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
+    lately::Lately,
     latency::Latency,
+    marginal::Marginal,
     path_keys::KeyRefusal,
     priority::Priority,
     service::Service,
@@ -108,6 +110,8 @@ pub struct PathCounters {
     pub downs: u64,
     /// How often it was suspected.
     pub suspicions: u64,
+    /// How often it became marginal.
+    pub demotions: u64,
 }
 
 /// Whether a session leads to the right logical unit.
@@ -182,6 +186,10 @@ pub(crate) struct Path {
     pub(crate) epoch: u32,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
+    pub(crate) lately: Lately,
+    /// A stretch of that has just ended.
+    pub(crate) has_stretch: bool,
+    pub(crate) marginal: Marginal,
     pub(crate) throughput: Throughput,
     pub(crate) service: Service,
     pub(crate) counters: PathCounters,
@@ -231,6 +239,9 @@ impl Path {
             epoch: 0,
             in_flight: 0,
             latency: Latency::new(),
+            lately: Lately::new(now),
+            has_stretch: false,
+            marginal: Marginal::new(),
             throughput: Throughput::new(now),
             service: Service::new(now),
             counters: PathCounters::default(),
@@ -448,7 +459,11 @@ impl Path {
 
     /// True if commands have become quicker.
     fn succeeded(&mut self, class: &IoClass, took: Duration) -> bool {
-        let quicker = self.latency.record(took);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let quicker = self.latency.record(micros);
+        if is_measured(class) {
+            self.lately.ended(class, micros);
+        }
         self.counters.ios += 1;
         if class.kind == IoKind::Read {
             self.counters.bytes_read += class.bytes;

@@ -9,8 +9,8 @@ use std::{
 use iscsi_proto::{held::HeldBytes, scsi::AccessState};
 
 use super::{
-    DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathGroupingPolicy, PathId,
-    PathState, SuspectCause,
+    DownReason, FenceCounters, MarginalCause, Multipath, NoPathRetry, PathCounters,
+    PathGroupingPolicy, PathId, PathState, SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
@@ -80,6 +80,10 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// Why it is used as the last resort only, if it is.
+    pub marginal: Option<MarginalCause>,
+    /// How long it will be so at least, in that case: the rest of its probation if nothing happens.
+    pub probation_left: Option<Duration>,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -103,6 +107,15 @@ impl PathSnapshot {
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         self.down.is_none() && self.suspect.is_none()
+    }
+
+    /// The word of multipath-tools for this (`marginal_st`): `marginal` or `normal`.
+    #[must_use]
+    pub const fn marginal_state(&self) -> &'static str {
+        match self.marginal {
+            Some(_) => "marginal",
+            None => "normal",
+        }
     }
 
     /// The word of `multipath -ll` for this: `active` or `failed`.
@@ -145,6 +158,10 @@ impl fmt::Display for PathSnapshot {
             (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
             (None, None) => Ok(()),
+        }?;
+        match self.marginal {
+            Some(cause) => write!(f, " (marginal: {cause})"),
+            None => Ok(()),
         }
     }
 }
@@ -155,6 +172,8 @@ impl fmt::Display for PathSnapshot {
 pub struct GroupSnapshot {
     /// The highest priority of its paths.
     pub priority: u32,
+    /// Its paths are marginal.
+    pub is_marginal: bool,
     /// Whether it is in use.
     pub status: GroupStatus,
     /// Its paths.
@@ -220,9 +239,10 @@ impl fmt::Display for Snapshot {
         for (index, group) in self.groups.iter().enumerate() {
             let last = index + 1 == self.groups.len();
             let (branch, stem) = if last { ("`-+-", " ") } else { ("|-+-", "|") };
+            let marginal = if group.is_marginal { " marginal" } else { "" };
             writeln!(
                 f,
-                "{branch} policy='{} 0' prio={} status={}",
+                "{branch} policy='{} 0' prio={} status={}{marginal}",
                 self.selector, group.priority, group.status
             )?;
             for (at, path) in group.paths.iter().enumerate() {
@@ -294,6 +314,7 @@ impl Multipath {
         };
         GroupSnapshot {
             priority: group.priority.shown(),
+            is_marginal: !group.priority.is_sound(),
             status,
             paths,
         }
@@ -318,6 +339,8 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        marginal: path.marginal.demotion().map(|demotion| demotion.cause),
+        probation_left: path.marginal.demotion().map(|demotion| demotion.left(now)),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         throughput: path.throughput.rate(),

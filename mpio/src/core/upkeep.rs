@@ -11,6 +11,7 @@ use super::{
     group,
     path::{Link, Path, Standing},
     suspicion::Step,
+    weigh,
 };
 
 impl Multipath {
@@ -56,6 +57,9 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
+                if let Some(demotion) = entry.marginal.demotion() {
+                    entry.checker.hurry(now, demotion.pause());
+                }
                 entry.with_access(|access| access.start(now));
                 entry.suspicion.reset(now);
                 let (epoch, nexus) = (entry.epoch, entry.nexus);
@@ -154,9 +158,15 @@ impl Multipath {
         }
         if report.kind == ProbeKind::Tur {
             let longest = entry.access().longest_transition();
+            if entry.checker.is_asking() {
+                entry.marginal.answered(now);
+            }
             entry
                 .checker
                 .judge(now, report.result, &self.config, longest);
+            if let Some(demotion) = entry.marginal.demotion() {
+                entry.checker.hurry(now, demotion.pause());
+            }
             let allows = entry.access().allows();
             match report.result {
                 ProbeResult::Ghost if allows != Allows::Nothing => self.doubt_access(now, path),
@@ -168,6 +178,7 @@ impl Multipath {
                     entry.with_access(|access| access.recheck(now));
                     self.check_access(now);
                 }
+                ProbeResult::Ready => self.weigh_check(now, path),
                 _ => {}
             }
         }
@@ -195,6 +206,9 @@ impl Multipath {
         if self.fail_back_at.is_some_and(|at| at <= now) {
             self.switch_to_best();
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.weigh_paths(now);
+        }
         self.check_paths(now);
         self.check_access(now);
         self.settle(now);
@@ -216,6 +230,7 @@ impl Multipath {
                 if !was_waiting {
                     path.suspicion.started(now);
                 }
+                path.marginal.asked(now);
                 self.actions.push_back(Action::Probe {
                     path: id,
                     kind: ProbeKind::Tur,
@@ -268,7 +283,7 @@ impl Multipath {
     }
 
     /// Whether the target answers elsewhere is to be known. Where something is awaited, that tells.
-    fn ask_idle_ones(&mut self, suspected: PathId) {
+    pub(super) fn ask_idle_ones(&mut self, suspected: PathId) {
         for (key, path) in self.paths.iter() {
             let id = PathId(key);
             if id != suspected && path.is_usable() && !path.is_waiting() {
@@ -313,12 +328,14 @@ impl Multipath {
 
     /// Tells what changed since it was last told.
     fn tell_standings(&mut self, now: Instant) {
+        let mut has_fault = false;
         for (key, path) in self.paths.iter_mut() {
             let (was, is) = (path.told, path.standing());
             if was == is {
                 continue;
             }
             path.told = is;
+            has_fault |= weigh::note(now, path, was, is);
             let id = PathId(key);
             if was == Standing::Usable {
                 path.failing_over = std::mem::take(&mut path.used);
@@ -349,6 +366,9 @@ impl Multipath {
                 }
             };
             self.events.push(event);
+        }
+        if has_fault && self.config.marginal.is_some() {
+            self.look_soon(now);
         }
     }
 
@@ -412,7 +432,9 @@ impl Multipath {
             // happened to open does not decide.
             self.switch_to_best();
         } else if best < active {
+            let leaves_marginal = !self.groups.is_sound(active) && self.groups.is_sound(best);
             match self.failback() {
+                _ if leaves_marginal => self.switch_to_best(),
                 _ if self.config.planted.has(Bug::BestGroupForgotten) => {}
                 Failback::FollowOver if came_back => self.switch_to_best(),
                 Failback::Manual | Failback::FollowOver => {}

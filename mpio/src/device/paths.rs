@@ -30,7 +30,8 @@ impl PathLine {
 /// The paths of a device, in the order of its groups.
 ///
 /// `Display` is in the layout of `multipathd show paths`: a heading, then a line for each path, with its priority,
-/// what the device, the checker and the connection say, and how far it is to the next check.
+/// what the device, the checker and the connection say, and how far it is to the next check. Where a path is marginal,
+/// a column more tells which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Paths {
@@ -38,7 +39,7 @@ pub struct Paths {
     pub lines: Vec<PathLine>,
 }
 
-const HEADING: [&str; 7] = [
+const HEADING: [&str; 8] = [
     "hcil",
     "dev",
     "pri",
@@ -46,6 +47,7 @@ const HEADING: [&str; 7] = [
     "chk_st",
     "dev_st",
     "next_check",
+    "marginal_st",
 ];
 
 impl fmt::Display for Paths {
@@ -60,6 +62,7 @@ impl fmt::Display for Paths {
                 path.checker.to_string(),
                 path.device_state().to_owned(),
                 countdown(path.next_check, path.check_interval),
+                path.marginal_state().to_owned(),
             ]
         };
         let heading = HEADING.map(str::to_owned);
@@ -70,10 +73,13 @@ impl fmt::Display for Paths {
             let lengths = rows.iter().map(|row| row[column].chars().count());
             lengths.max().unwrap_or(0)
         };
-        let widths: [usize; 7] = std::array::from_fn(width);
+        // As there, this is not among the usual columns.
+        let is_any_marginal = self.lines.iter().any(|line| line.path.marginal.is_some());
+        let columns = if is_any_marginal { 8 } else { 7 };
+        let widths: [usize; 8] = std::array::from_fn(width);
         for row in &rows {
             let mut line = String::new();
-            for (text, width) in row.iter().zip(widths) {
+            for (text, width) in row.iter().zip(widths).take(columns) {
                 line.push_str(&format!("{text:width$} "));
             }
             writeln!(f, "{}", line.trim_end())?;
