@@ -91,4 +91,6 @@ found! {
     shared_repeats_at_once: SharedRepeatsAtOnce by 1973;
     access_not_asked_again: AccessNotAskedAgain by 4;
     name_not_asked_again: NameNotAskedAgain by 24;
+    marginal_never_promoted: MarginalNeverPromoted by 28;
+    marginal_used_first: MarginalUsedFirst by 9;
 }
