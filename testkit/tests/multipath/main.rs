@@ -8,6 +8,7 @@ mod ghost;
 mod hostile;
 mod joining;
 mod lifecycle;
+mod marginal;
 mod no_path;
 mod preempt;
 mod scripted;
