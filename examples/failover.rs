@@ -113,6 +113,7 @@ async fn watch(args: &Args, places: &Places, runtime: Arc<dyn Runtime>) -> Resul
     let (login, urls) = (&args.login, &places.urls);
     let initiator = paths::initiator("failover", login, urls, options, Arc::clone(&runtime))?;
     let device = paths::open_device(&initiator, places).await?;
+    device.reconfigure(args.deadlines.forgiving_config()?);
     let outcome = under_load(args, &device, &places.urls, &runtime).await;
     device.close().await;
     outcome
