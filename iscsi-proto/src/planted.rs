@@ -199,6 +199,8 @@ bugs! {
     RegionLoadedPerAttempt = "region-loaded-per-attempt", "I3";
     /// A read that was taken back has no data.
     RecalledReadIsSuccess = "recalled-read-is-success", "I3";
+    /// Reads that are done twice, since their path was silent for a moment, are few.
+    HedgesWithoutBudget = "hedges-without-budget", "L4";
     /// A write of which several attempts were lost is dead when all of them are.
     SecondGhostForgotten = "second-ghost-forgotten", "I16";
     /// A rung of the fencing ladder that failed has proven nothing.

@@ -23,7 +23,7 @@ use super::{
     notice::attention_notice,
     op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, Harvested, Owner, RingId, Slots, Ticket},
+    slot::{Abandoned, Class, Harvested, Owner, Revocation, RingId, Slots, Then, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
     units::UnitTable,
@@ -82,7 +82,7 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) submitted: Vec<(OpId, Work)>,
-    pub(super) revoked: Vec<OpId>,
+    pub(super) revoked: Vec<Revocation>,
     pub(super) finished: Vec<(OpId, Finished)>,
     /// When somebody who waits for a slot is to be woken.
     pub(super) line_due: Option<iscsi_proto::Instant>,
@@ -294,9 +294,9 @@ impl Shared {
         })
     }
 
-    pub(super) fn revoke(&self, op: OpId) {
+    pub(super) fn revoke(&self, op: OpId, then: Then) {
         let mut inner = self.lock();
-        if inner.slots.revoke(op) {
+        if inner.slots.revoke(op, then) {
             inner.unlock_and_wake_driver();
         }
     }
