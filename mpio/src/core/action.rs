@@ -74,11 +74,6 @@ impl IoClass {
             IoKind::Read | IoKind::Flush => None,
         }
     }
-
-    /// Whether an attempt may be taken back from a path that is merely silent.
-    pub(crate) const fn is_movable(&self) -> bool {
-        matches!(self.kind, IoKind::Read | IoKind::Flush)
-    }
 }
 
 /// How far a failed attempt got in the target.
@@ -246,6 +241,12 @@ pub enum Action {
     /// Take the attempt back from its path, so that its buffer is free; the outcome is reported by
     /// `handle_outcome` as always (it may still be a success).
     Recall {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Take the attempt, a read, back from its path as by `Recall`, but leave the command to its end there instead of
+    /// aborting it: the path is silent, and it may be that it is merely slow.
+    Detach {
         /// The attempt.
         attempt: AttemptId,
     },

@@ -5,8 +5,9 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
-    IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
+    Action, Attempt, AttemptId, ClaimId, Event, Execution, FailReason, FenceRung, IoId, IoKind,
+    IoState, Multipath, PathId, RungStep, Steer, TakenBack, Verdict, WriterMode, earlier,
+    hedge::leave_out_asked,
     path::Path,
     retry::{Disposition, Wish},
 };
@@ -38,6 +39,7 @@ impl Multipath {
                 io.steer = match wish {
                     Wish::Same => Steer::Prefer(ended.path),
                     Wish::Other => Steer::Avoid(ended.path),
+                    Wish::Equal => Steer::Leave(ended.path),
                 };
                 io.state = IoState::Pending;
                 self.pending.push_back(ended.io);
@@ -115,6 +117,7 @@ impl Multipath {
             Steer::Prefer(path) if self.is_usable(path) => return Some(path),
             Steer::Any | Steer::Prefer(_) => None,
             Steer::Avoid(path) => Some(path),
+            Steer::Leave(path) => return self.choose_equal(now, io, path),
         };
         let active = self.groups.active_index();
         let others = (0..self.groups.list().len()).filter(|&index| index != active);
@@ -126,16 +129,12 @@ impl Multipath {
             for &id in &group.paths {
                 if let Some(path) = self.paths.get(id.0).filter(|path| path.is_usable()) {
                     if Some(id) != avoid {
-                        self.candidates.push(Candidate {
-                            path: id,
-                            in_flight: path.in_flight,
-                            load: path.throughput.load(),
-                            speed: path.throughput.speed(),
-                            service: path.service.nanos(),
-                            is_curious: path.throughput.is_curious(now),
-                        });
+                        self.candidates.push(path.as_candidate(now, id));
                     }
                 }
+            }
+            if self.asking {
+                leave_out_asked(&mut self.candidates, &self.paths);
             }
             if let [only] = self.candidates[..] {
                 return Some(only.path);
@@ -148,7 +147,7 @@ impl Multipath {
         avoid.filter(|&path| self.is_usable(path))
     }
 
-    fn is_usable(&self, path: PathId) -> bool {
+    pub(super) fn is_usable(&self, path: PathId) -> bool {
         self.paths.get(path.0).is_some_and(Path::is_usable)
     }
 
@@ -162,7 +161,8 @@ impl Multipath {
             epoch: path.epoch,
             nexus: path.nexus,
             started: now,
-            recalled: false,
+            taken_back: TakenBack::No,
+            denied: false,
         }));
         if path.started(now, &entry.class) {
             self.sooner = earlier(self.sooner, path.deadline(&self.config));
@@ -191,7 +191,9 @@ impl Multipath {
     }
 
     /// Takes the reads back from a path, if there is another one to give them to.
-    pub(super) fn recall_reads(&mut self, from: PathId) {
+    ///
+    /// From one that is `silent` they are detached: it may be merely slow.
+    pub(super) fn recall_reads(&mut self, from: PathId, silent: bool) {
         let elsewhere = self
             .paths
             .iter()
@@ -200,18 +202,20 @@ impl Multipath {
             return;
         }
         for (key, attempt) in self.attempts.iter_mut() {
-            let movable = self
-                .ios
-                .get(attempt.io.0)
-                .is_some_and(|io| io.class.is_movable());
-            if attempt.path == from && movable && !attempt.recalled {
-                attempt.recalled = true;
-                self.actions.push_back(Action::Recall {
-                    attempt: AttemptId(key),
-                });
-                if let Some(path) = self.paths.get_mut(from.0) {
-                    path.counters.recalled += 1;
-                }
+            if attempt.path != from || attempt.taken_back != TakenBack::No {
+                continue;
+            }
+            let kind = self.ios.get(attempt.io.0).map(|io| io.class.kind);
+            let id = AttemptId(key);
+            let action = match kind {
+                Some(IoKind::Read) if silent => Action::Detach { attempt: id },
+                Some(IoKind::Read | IoKind::Flush) => Action::Recall { attempt: id },
+                _ => continue,
+            };
+            attempt.taken_back = TakenBack::Recalled;
+            self.actions.push_back(action);
+            if let Some(path) = self.paths.get_mut(from.0) {
+                path.counters.recalled += 1;
             }
         }
     }

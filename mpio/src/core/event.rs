@@ -128,6 +128,16 @@ pub enum Event {
         /// Why.
         cause: SuspectCause,
     },
+    /// A path is silent and has been asked, another one like it is not, and reads have moved there; once for each
+    /// question, when the first ones move.
+    Hedged {
+        /// The silent one.
+        path: PathId,
+        /// How many have moved.
+        moved: u32,
+        /// How many stay, since the budget is spent.
+        denied: u32,
+    },
     /// The suspicion was wrong.
     Cleared {
         /// Which.
@@ -276,6 +286,17 @@ impl fmt::Display for Event {
                 path,
                 cause: SuspectCause::Transition,
             } => write!(f, "{path} waits: its port group is between two states"),
+            Self::Hedged {
+                path,
+                moved,
+                denied,
+            } => {
+                write!(f, "{path} is silent and others are not: {moved} reads move")?;
+                match denied {
+                    0 => Ok(()),
+                    _ => write!(f, ", {denied} are beyond the budget"),
+                }
+            }
             Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
             Self::PathRemoved { path } => write!(f, "{path} removed"),
             Self::IdentityMismatch { path } => {

@@ -18,6 +18,8 @@ mod fence;
 mod fence_config;
 mod former;
 mod group;
+mod hedge;
+mod hedge_config;
 mod ladder;
 mod latency;
 mod lots;
@@ -56,6 +58,7 @@ pub use config::{
 pub use config_error::ConfigError;
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
+pub use hedge_config::HedgeConfig;
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
@@ -68,11 +71,12 @@ use event::Events;
 use fence::{ClaimId, Ghost, WriteRanges};
 use former::Former;
 use group::Groups;
+use hedge::Budget;
 use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
-use retry::{Limits, Tries};
+use retry::{Limits, TakenBack, Tries};
 use selector::{Candidate, Select};
 
 /// Whether a session that was opened leads to the logical unit of this device.
@@ -117,6 +121,8 @@ enum Steer {
     Any,
     Prefer(PathId),
     Avoid(PathId),
+    /// It was hedged away from this one: to one as good, or back.
+    Leave(PathId),
 }
 
 #[derive(Debug)]
@@ -140,7 +146,9 @@ struct Attempt {
     /// The nexus of its path when it was dispatched.
     nexus: u64,
     started: Instant,
-    recalled: bool,
+    taken_back: TakenBack,
+    /// It was to be hedged, and the budget was spent.
+    denied: bool,
 }
 
 /// One device behind several paths: the decisions, without any I/O.
@@ -208,6 +216,10 @@ pub struct Multipath {
     reset: Effort,
     former: Option<Former>,
     activation: Activation,
+    /// For reads that move at the question.
+    budget: Budget,
+    /// Some path may have been asked. Until that is looked at again, so that those who dispatch need not look.
+    asking: bool,
     /// Of the last ghost or rung.
     fence_number: u64,
     /// A claim in `writes` was released: look through `held`.
@@ -251,6 +263,8 @@ impl Multipath {
             former: fences_former.then(|| Former::new(&mut writes)),
             selector: selector::new(config.path_selector, seed),
             no_path: NoPath::new(now, config.no_path_retry),
+            budget: Budget::new(config.hedge),
+            asking: false,
             config,
             paths: Arena::new(),
             groups: Groups::default(),
@@ -340,7 +354,8 @@ impl Multipath {
         match entry.state {
             IoState::InFlight(attempt) => {
                 if let Some(running) = self.attempts.get_mut(attempt.0) {
-                    if !std::mem::replace(&mut running.recalled, true) {
+                    if running.taken_back == TakenBack::No {
+                        running.taken_back = TakenBack::Recalled;
                         self.actions.push_back(Action::Recall { attempt });
                     }
                 }
@@ -409,7 +424,7 @@ impl Multipath {
                 retries: self.config.max_retries,
                 moves: self.config.max_moves,
             };
-            retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
+            retry::decide(&io.class, outcome, ended.taken_back, &mut io.tries, limits)
         };
         let writes = io.class.modifies().is_some();
         let forgotten = planted.has(Bug::GhostForgotten);

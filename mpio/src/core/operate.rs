@@ -31,7 +31,7 @@ impl Multipath {
         };
         entry.set_failed(failed);
         if failed {
-            self.recall_reads(path);
+            self.recall_reads(path, false);
         }
         self.restless = true;
         self.check_paths(now);
@@ -108,6 +108,7 @@ impl Multipath {
             self.selector = selector::new(config.path_selector, self.lots.next());
         }
         let no_path_retry = config.no_path_retry;
+        let hedges_otherwise = self.config.hedge != config.hedge;
         self.config = Config {
             fence,
             planted,
@@ -115,6 +116,9 @@ impl Multipath {
         };
         if self.no_path.policy() != no_path_retry {
             self.no_path.set_policy(now, no_path_retry);
+        }
+        if hedges_otherwise {
+            self.reset_hedging();
         }
         self.fail_back_at = None;
         self.prioritize();

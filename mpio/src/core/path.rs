@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Attempt,
+    Attempt, PathId,
     access::{Allows, PathAccess},
     action::{FenceStepId, IoClass, IoKind, Outcome, Scope},
     checker::Checker,
@@ -15,6 +15,8 @@ use super::{
     latency::Latency,
     path_keys::KeyRefusal,
     priority::Priority,
+    retry::TakenBack,
+    selector::Candidate,
     service::Service,
     suspicion::Suspicion,
     throughput::Throughput,
@@ -104,6 +106,10 @@ pub struct PathCounters {
     pub errors: u64,
     /// Attempts that were taken back because the path was silent.
     pub recalled: u64,
+    /// Of these, reads that moved when the path had only been asked ([`HedgeConfig`](super::HedgeConfig)).
+    pub hedged: u64,
+    /// Of these, those of a path that answered in time after all: they were read twice.
+    pub hedges_wasted: u64,
     /// How often it went down.
     pub downs: u64,
     /// How often it was suspected.
@@ -185,6 +191,8 @@ pub(crate) struct Path {
     pub(crate) throughput: Throughput,
     pub(crate) service: Service,
     pub(crate) counters: PathCounters,
+    /// Reads that succeeded here since the budget of hedged reads had its share of them.
+    pub(crate) reads: u64,
     /// The standing that events have told of.
     pub(crate) told: Standing,
     /// Took I/O since it was last usable.
@@ -234,6 +242,7 @@ impl Path {
             throughput: Throughput::new(now),
             service: Service::new(now),
             counters: PathCounters::default(),
+            reads: 0,
             told: Standing::Out(DownReason::NotConnected),
             used: false,
             failing_over: false,
@@ -368,6 +377,18 @@ impl Path {
         matches!(self.standing(), Standing::Usable)
     }
 
+    #[inline]
+    pub(crate) fn as_candidate(&self, now: Instant, path: PathId) -> Candidate {
+        Candidate {
+            path,
+            in_flight: self.in_flight,
+            load: self.throughput.load(),
+            speed: self.throughput.speed(),
+            service: self.service.nanos(),
+            is_curious: self.throughput.is_curious(now),
+        }
+    }
+
     pub(crate) const fn is_connected(&self) -> bool {
         matches!(self.link, Link::Up) && !self.fencing
     }
@@ -432,7 +453,7 @@ impl Path {
                     change.sooner = self.deadline(config);
                 }
             }
-            Outcome::Failed(failure) if !ended.recalled => {
+            Outcome::Failed(failure) if ended.taken_back == TakenBack::No => {
                 self.counters.errors += 1;
                 if failure.scope == Scope::Path && same_connection {
                     self.checker.doubt(now);
@@ -451,6 +472,7 @@ impl Path {
         let quicker = self.latency.record(took);
         self.counters.ios += 1;
         if class.kind == IoKind::Read {
+            self.reads += 1;
             self.counters.bytes_read += class.bytes;
         } else {
             self.counters.bytes_written += class.bytes;

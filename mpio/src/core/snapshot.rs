@@ -27,6 +27,10 @@ pub struct DeviceCounters {
     pub no_path_errors: u64,
     /// Losses of a path after which its I/O went elsewhere.
     pub failovers: u64,
+    /// Reads that moved when their path had only been asked.
+    pub reads_hedged: u64,
+    /// Reads that would have, but for the budget.
+    pub hedges_denied: u64,
     /// Changes of the group in use.
     pub group_switches: u64,
     /// Writes that ended on a path without anybody knowing whether they would land.
@@ -80,6 +84,8 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
+    pub is_asked: bool,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -182,6 +188,8 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Writes that may still land.
     pub ghosts: usize,
+    /// Reads that may be hedged at this moment ([`HedgeConfig`](super::HedgeConfig)).
+    pub hedge_tokens: u32,
     /// Bytes of memory that its tables hold: of I/Os, attempts, claims, ghosts, actions and events.
     /// Not the payload of I/Os, which is the callers', nor the sessions of its paths
     /// (`SessionStats::held_bytes`). Bounded by [`ConfigBuilder::queue_limit`](super::ConfigBuilder::queue_limit).
@@ -254,6 +262,7 @@ impl Multipath {
             unfinished: self.ios.len(),
             waiting: self.ios.len() - self.attempts.len(),
             ghosts: self.ghosts.len(),
+            hedge_tokens: self.hedge_tokens(),
             held_bytes: self.held_bytes(),
             counters: DeviceCounters {
                 events_lost: self.events.lost(),
@@ -318,11 +327,15 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        is_asked: path.suspicion.is_asked(),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         throughput: path.throughput.rate(),
         next_check: path.checker.next_check_in(now),
         check_interval: path.checker.interval(),
-        counters: path.counters,
+        counters: PathCounters {
+            hedges_wasted: path.suspicion.wasted(),
+            ..path.counters
+        },
     }
 }

@@ -84,7 +84,7 @@ impl Multipath {
                 let was_asked = entry.access().is_asking();
                 entry.with_access(PathAccess::stop);
                 entry.suspicion.reset(now);
-                self.recall_reads(path);
+                self.recall_reads(path, false);
                 if was_asked {
                     self.ask_others(now, path);
                 }
@@ -151,7 +151,13 @@ impl Multipath {
         }
         if report.result != ProbeResult::ConnectionLost {
             entry.suspicion.answered(now);
+            if self.asking {
+                self.look_at_asked(now);
+            }
         }
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
         if report.kind == ProbeKind::Tur {
             let longest = entry.access().longest_transition();
             entry
@@ -203,6 +209,7 @@ impl Multipath {
     pub(super) fn check_paths(&mut self, now: Instant) {
         let heard = self.last_heard();
         let mut suspected = None;
+        let mut looks = self.asking;
         for (key, path) in self.paths.iter_mut() {
             if !path.is_connected() {
                 continue;
@@ -228,10 +235,14 @@ impl Multipath {
                 .step(now, &self.config.suspicion, p99, waiting, others_heard);
             match step {
                 Step::Nothing => {}
-                Step::Probe => self.actions.push_back(Action::Probe {
-                    path: id,
-                    kind: ProbeKind::Nop,
-                }),
+                Step::Probe => {
+                    looks = true;
+                    self.actions.push_back(Action::Probe {
+                        path: id,
+                        kind: ProbeKind::Nop,
+                    });
+                }
+                Step::Look => looks = true,
                 Step::Suspect => {
                     self.restless = true;
                     suspected = Some(id);
@@ -242,6 +253,9 @@ impl Multipath {
                     self.restless = true;
                 }
             }
+        }
+        if looks {
+            self.look_at_asked(now);
         }
         if let Some(suspected) = suspected {
             self.ask_idle_ones(suspected);
@@ -472,7 +486,7 @@ impl Multipath {
                 break;
             };
             if path.is_connected() && path.suspicion.is_suspect() && path.in_flight > 0 {
-                self.recall_reads(PathId(key));
+                self.recall_reads(PathId(key), true);
             }
         }
     }

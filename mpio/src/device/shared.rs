@@ -95,11 +95,13 @@ pub(super) struct Member<P> {
 pub(super) struct Deferred {
     wakers: SmallVec<[Waker; 4]>,
     recalls: SmallVec<[Recall; 2]>,
+    detached: SmallVec<[Recall; 2]>,
 }
 
 impl Deferred {
     pub(super) fn carry_out(self) {
         self.recalls.iter().for_each(Recall::recall);
+        self.detached.iter().for_each(Recall::detach);
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -344,6 +346,9 @@ impl<P: Path> State<P> {
                 // Taken here, under the lock: it is used after it, when the attempt may have ended and
                 // another one have its index.
                 deferred.recalls.extend(self.take_recall(attempt));
+            }
+            Action::Detach { attempt } => {
+                deferred.detached.extend(self.take_recall(attempt));
             }
             Action::Finish { io, verdict } => {
                 let Some(mailbox) = self.mailbox(io) else {

@@ -12,6 +12,7 @@ mod failover;
 mod former_life;
 mod grouping;
 mod harness;
+mod hedge;
 mod identity;
 mod no_path;
 mod operate;
