@@ -75,6 +75,8 @@ pub(super) struct State {
     pub(super) watched: Vec<Watched>,
     /// The most that a device was seen to hold.
     pub(super) held_bytes: u64,
+    /// A device that has done more reads twice than it may.
+    pub(super) overspent: Option<Violation>,
     /// Requests that have ended since paths were last looked at.
     pub(super) since_observed: usize,
     /// In which second each event of a device came.

@@ -77,6 +77,7 @@ impl Plan {
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
+        plan.add_hedging();
         plan
     }
 
@@ -471,6 +472,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         suspicion: (floor, pick(rng, &[2, 4, 8]), floor * 5),
         nop_timeout: time(rng, MS, 20, 500),
         tear_down: time(rng, MS, 100, 6000),
+        hedge: None,
         fence,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{watched::Watched, world::World};
+use super::{check::hedging, watched::Watched, world::World};
 
 /// Requests between two looks.
 const EVERY: usize = 32;
@@ -24,6 +24,13 @@ impl World {
             let snapshot = device.map(|device| device.snapshot());
             let held = snapshot.as_ref().map_or(0, |snapshot| snapshot.held_bytes);
             state.held_bytes = state.held_bytes.max(held);
+            if let Some(snapshot) = &snapshot {
+                let (who, counters) = (format!("device {index}"), &snapshot.counters);
+                let judged = hedging::is_within_its_budget(&who, counters, self.plan.device.hedge);
+                if let (Err(violation), None) = (judged, &state.overspent) {
+                    state.overspent = Some(violation);
+                }
+            }
             let is_there = |watched: &Watched| {
                 let mut paths = snapshot.iter().flat_map(|snapshot| snapshot.paths());
                 watched.opening == opening && paths.any(|path| path.id == watched.path)

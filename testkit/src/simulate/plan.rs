@@ -4,8 +4,8 @@ use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathKeys, PathSelector,
-    PreemptAndAbort, Prioritizer, WriterMode,
+    Config, Failback, FormerLife, HedgeConfig, NoPathRetry, PathGroupingPolicy, PathKeys,
+    PathSelector, PreemptAndAbort, Prioritizer, WriterMode,
 };
 
 use super::{check::invariants::Bound, wire::Wire};
@@ -191,6 +191,8 @@ pub struct DeviceTerms {
     pub nop_timeout: Duration,
     /// How long a path stays suspected.
     pub tear_down: Duration,
+    /// How many reads leave a path that has only been asked.
+    pub hedge: Option<HedgeConfig>,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -218,6 +220,7 @@ impl DeviceTerms {
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
             .tear_down(self.tear_down)
+            .hedge(self.hedge)
             .planted(planted);
         let fence = &self.fence;
         let can_fence = fence.barrier || fence.quiesce.is_some() || fence.unit_reset.is_some();

@@ -5,6 +5,7 @@ mod bad_block;
 mod failover;
 mod fencing;
 mod ghost;
+mod hedge;
 mod hostile;
 mod joining;
 mod lifecycle;
