@@ -91,7 +91,9 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
         seen: Generation,
     ) -> impl Future<Output = Result<Arc<DeviceInfo>, Error>> + Send;
 
-    /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows.
+    /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows. What is
+    /// [detached](Recall::detach) rather than recalled is left to its end at the target, and is not aborted unless that
+    /// is long in coming.
     fn read(
         &self,
         offset: u64,

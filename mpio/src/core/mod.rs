@@ -171,8 +171,8 @@ struct Attempt {
 /// shell promises:
 ///
 /// 1. Each `Dispatch` is followed by exactly one [`handle_outcome`](Self::handle_outcome) with its
-///    attempt, whatever happens: on a lost connection soon after it was lost, after a `Recall` at
-///    once. An outcome is honest about execution: `Unknown` unless there is proof. It may have been
+///    attempt, whatever happens: on a lost connection soon after it was lost, after a `Recall` or
+///    a `Detach` at once. An outcome is honest about execution: `Unknown` unless there is proof. It may have been
 ///    sent on a later connection of the path than was there when it was dispatched. If its connection
 ///    is closed, its outcome is reported after that was done.
 /// 2. [`handle_path_down`](Self::handle_path_down) is reported when the connection has been closed

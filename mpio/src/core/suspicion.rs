@@ -8,6 +8,8 @@
 //! byte that arrives takes it back. The connection itself is torn down seconds later; or in a fraction
 //! of one, if another path hears from the target meanwhile: then it is the network that is dead, and
 //! what is silent with it would be so for long. Where all are silent it is the target that is slow.
+//! For the same reason some reads need not wait for the verdict (`hedge.rs`); what that has to remember of a question
+//! is here.
 //!
 //! The numbers: 100 ms is above what a busy LAN target needs and below what a guest notices; four
 //! times the 99th percentile keeps slow targets from being asked all the time, and 500 ms ends that
