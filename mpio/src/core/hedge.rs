@@ -5,7 +5,8 @@
 //! seen from the others: if a path of the same group has been heard from in the second half of the silence, or since,
 //! the target is alive and it is this path's network, or what serves this connection, that is not. Where all are silent
 //! the target is slow, nothing is known to be better, and nothing moves. The second half only, since all paths of a
-//! target that stalls fall silent within a moment of each other, and one of them is the last.
+//! target that stalls fall silent within a moment of each other, and one of them is the last. One of them is the first
+//! to be heard again, too, so what comes a while after the question has to be true for another twenty-five milliseconds.
 //!
 //! A read that moves is detached from its path: its memory comes back at once, but it is not aborted, since the path
 //! may be merely slow, and there are targets that an ABORT TASK costs the session. It is read twice then, which is what
@@ -21,7 +22,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     Action, AttemptId, Candidate, Event, HedgeConfig, IoId, IoKind, Multipath, PathId, ProbeKind,
-    Steer, TakenBack, arena::Arena, path::Path, suspicion::look_step,
+    Steer, TakenBack, arena::Arena, path::Path,
 };
 
 /// How often one read may be hedged. After that it waits for verdicts, and its moves count.
@@ -82,6 +83,12 @@ impl Multipath {
         }
     }
 
+    /// A path has answered, and may have been the last one that was asked.
+    pub(super) fn note_asked(&mut self) {
+        let mut paths = self.paths.iter();
+        self.asking = paths.any(|(_, path)| path.suspicion.is_asked());
+    }
+
     /// Looks at the paths that have been asked: whether others have been heard from meanwhile.
     pub(super) fn look_at_asked(&mut self, now: Instant) {
         self.asking = false;
@@ -97,7 +104,8 @@ impl Multipath {
     }
 
     fn look_at(&mut self, now: Instant, from: PathId) {
-        let Some(config) = self.config.hedge else {
+        // What moves while the device is suspended would wait for its resumption instead of for an answer.
+        let Some(config) = self.config.hedge.filter(|_| !self.suspended) else {
             return;
         };
         let Some(path) = self.paths.get(from.0).filter(|path| path.is_connected()) else {
@@ -112,19 +120,25 @@ impl Multipath {
             let is_heard = |(_, path): (PathId, &Path)| {
                 !path.suspicion.is_asked() && path.suspicion.heard() > since
             };
-            let others_are_heard = self.equals(from).any(is_heard);
-            match others_are_heard {
-                true => left -= self.hedge(from, config, reads),
-                false => self.ask_idle_equals(from),
+            if !self.equals(from).any(is_heard) {
+                self.ask_idle_equals(from);
+            } else if self.is_confirmed(now, from) {
+                left -= self.hedge(from, config, reads);
             }
         }
         // Without another path in the group there never will be anything to see.
         let group = self.groups.of(from).and_then(|g| self.groups.list().get(g));
         let is_worth_it = left > 0 && group.is_some_and(|group| group.paths.len() > 1);
-        let next = is_worth_it.then(|| now + look_step(&self.config.suspicion));
-        if let Some(path) = self.paths.get_mut(from.0) {
-            path.suspicion.look_again(next);
+        match self.paths.get_mut(from.0) {
+            Some(path) if is_worth_it => path.suspicion.look_again(now, &self.config.suspicion),
+            Some(path) => path.suspicion.look_no_more(),
+            None => {}
         }
+    }
+
+    fn is_confirmed(&mut self, now: Instant, from: PathId) -> bool {
+        let path = self.paths.get_mut(from.0);
+        path.is_some_and(|path| path.suspicion.confirms(now, &self.config.suspicion))
     }
 
     /// Reads in flight on a path that may be hedged, the oldest first.

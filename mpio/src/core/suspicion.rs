@@ -49,6 +49,9 @@ struct Hedge {
     from: Instant,
     /// When to look for evidence again. At the question itself whoever asks looks.
     look: Option<Instant>,
+    /// When evidence that came late was first seen.
+    seen: Option<Instant>,
+    confirmed: bool,
     others_asked: bool,
     told: bool,
     /// Reads that have moved.
@@ -60,6 +63,8 @@ const EARLY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Looks at a path whose question is not answered: so many in the time that its answer has.
 const LOOKS: u32 = 10;
+/// But the first one comes after such a part of a step, since an idle path that was asked answers at once.
+const PROMPT: u32 = 5;
 
 /// What follows for the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +168,33 @@ impl Suspicion {
         }
     }
 
-    /// When to look again at what moves.
-    pub(crate) const fn look_again(&mut self, at: Option<Instant>) {
+    /// Others were heard from: whether reads may move for that. What comes at once tells that the target was alive all
+    /// the time. What comes late may be its awakening, which this path is about to hear of as well, so it has
+    /// to be true for another step.
+    pub(crate) fn confirms(&mut self, now: Instant, config: &SuspicionConfig) -> bool {
+        let State::Asked { hedge, .. } = &mut self.state else {
+            return false;
+        };
+        let step = look_step(config);
+        let is_prompt = now <= hedge.from + 2 * (step / PROMPT);
+        let seen = *hedge.seen.get_or_insert(now);
+        hedge.confirmed |= is_prompt || now >= seen + step;
+        hedge.confirmed
+    }
+
+    /// There may be something to see later: soon after the question, and then at every step.
+    pub(crate) fn look_again(&mut self, now: Instant, config: &SuspicionConfig) {
         if let State::Asked { hedge, .. } = &mut self.state {
-            hedge.look = at;
+            let step = look_step(config);
+            let soon = hedge.from + step / PROMPT;
+            hedge.look = Some(if now < soon { soon } else { now + step });
+        }
+    }
+
+    /// There is nothing more to see.
+    pub(crate) const fn look_no_more(&mut self) {
+        if let State::Asked { hedge, .. } = &mut self.state {
+            hedge.look = None;
         }
     }
 
@@ -213,8 +241,8 @@ impl Suspicion {
         let silence = now.saturating_duration_since(self.silent_since);
         // A process that overslept finds the silence long, with what came meanwhile unread in its sockets: what it hears
         // from now on counts, and not before all of them had their turn.
-        let is_late = now.saturating_duration_since(due) > config.nop_timeout / 2;
         let step = look_step(config);
+        let is_late = now.saturating_duration_since(due) > step;
         let (evidence_since, from, look) = match is_late {
             true => (now, now + step, Some(now + step)),
             false => (self.silent_since + silence / 2, now, None),
@@ -223,6 +251,8 @@ impl Suspicion {
             evidence_since,
             look,
             from,
+            seen: None,
+            confirmed: false,
             others_asked: false,
             told: false,
             moved: 0,
@@ -252,7 +282,7 @@ impl Suspicion {
                 Step::Probe
             }
             State::Asked { deadline, .. } if now < deadline => {
-                self.look_again(None);
+                self.look_no_more();
                 Step::Look
             }
             // A process that was stopped or starved for a while finds every deadline passed, with
@@ -271,6 +301,8 @@ impl Suspicion {
                         look: Some(now + look_step(config)),
                         from: now + look_step(config),
                         evidence_since: now,
+                        seen: None,
+                        confirmed: false,
                         ..hedge
                     },
                 };
@@ -312,7 +344,7 @@ impl Suspicion {
 }
 
 /// Between two looks at a path that was asked.
-pub(crate) fn look_step(config: &SuspicionConfig) -> Duration {
+fn look_step(config: &SuspicionConfig) -> Duration {
     (config.nop_timeout / LOOKS).max(Duration::from_millis(1))
 }
 

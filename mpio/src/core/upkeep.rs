@@ -152,7 +152,7 @@ impl Multipath {
         if report.result != ProbeResult::ConnectionLost {
             entry.suspicion.answered(now);
             if self.asking {
-                self.look_at_asked(now);
+                self.note_asked();
             }
         }
         let Some(entry) = self.paths.get_mut(path.0) else {

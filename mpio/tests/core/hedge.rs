@@ -74,30 +74,61 @@ fn an_idle_path_is_asked_so_that_it_is_heard_from() {
     h.pass(100 * MS, &[a, b]);
     assert_eq!(h.probes, [(a, ProbeKind::Nop), (b, ProbeKind::Nop)]);
     assert_eq!(h.recalled, []);
-    h.pass(30 * MS, &[a, b]);
-    assert_eq!(h.probes.len(), 2, "once for each question");
     h.now += MS;
     h.answer(b, ProbeKind::Nop, ProbeResult::Ready);
-    assert_eq!(h.detached.len(), 1, "at once");
+    h.pass(3 * MS, &[a]);
+    assert_eq!(h.recalled, []);
+    h.pass(MS, &[a]);
+    assert_eq!(h.detached.len(), 1);
     h.end_io(read, TAKEN_BACK);
     assert_eq!(h.path_of(read), Some(b));
 }
 
 #[test]
-fn a_busy_path_that_is_heard_from_later_is_seen_soon() {
+fn an_idle_path_is_asked_once_for_each_question() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    h.read(0..1);
+    h.pass(340 * MS, &[a, b]);
+    assert_eq!(h.probes, [(a, ProbeKind::Nop), (b, ProbeKind::Nop)]);
+    assert_eq!(h.recalled, []);
+}
+
+#[test]
+fn a_busy_path_that_is_heard_from_after_the_question_is_seen_soon() {
     let (mut h, [a, b]) = Harness::with_paths(budget(64, 5));
     let stuck = reads_on(&mut h, a, 1);
     let busy = reads_on(&mut h, b, 1);
     hear(&mut h, a);
     h.pass(100 * MS, &[a, b]);
     hear(&mut h, b);
-    h.pass(24 * MS, &[a, b]);
+    h.pass(4 * MS, &[a, b]);
     assert_eq!(h.recalled, []);
     h.pass(MS, &[a, b]);
     assert_eq!(h.detached.len(), 1);
     h.end_io(stuck[0], TAKEN_BACK);
     assert_eq!(h.path_of(stuck[0]), Some(b));
     assert_eq!(h.path_of(busy[0]), Some(b));
+}
+
+/// That may be the target's awakening, of which the other path is about to hear.
+#[test]
+fn what_is_heard_late_has_to_hold_for_a_while() {
+    for awakes in [false, true] {
+        let (mut h, [a, b]) = Harness::with_paths(Config::default());
+        h.read(0..1);
+        h.pass(200 * MS, &[a, b]);
+        h.answer(b, ProbeKind::Nop, ProbeResult::Ready);
+        // Looks are 25 ms apart, the first one 5 ms after the question.
+        h.pass(5 * MS, &[a]);
+        assert_eq!(h.recalled, []);
+        if awakes {
+            h.answer(a, ProbeKind::Nop, ProbeResult::Ready);
+        }
+        h.pass(24 * MS, &[a]);
+        assert_eq!(h.recalled, []);
+        h.pass(MS, &[a]);
+        assert_eq!(h.detached.len(), usize::from(!awakes));
+    }
 }
 
 /// All paths of a target that stalls fall silent within a moment, and one of them is the last.
@@ -413,6 +444,19 @@ fn a_read_that_is_cancelled_after_it_was_hedged_ends() {
     h.end_io(read, TAKEN_BACK);
     assert!(matches!(h.verdict(read), Some(Verdict::Failed { .. })));
     assert_eq!(h.flying, []);
+}
+
+#[test]
+fn nothing_moves_while_the_device_is_suspended() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let read = h.read(0..1);
+    h.core.suspend(h.now);
+    h.drain();
+    h.pass(99 * MS, &[a]);
+    hear(&mut h, b);
+    h.pass(200 * MS, &[a]);
+    assert_eq!(h.recalled, []);
+    assert_eq!(h.path_of(read), Some(a));
 }
 
 #[test]
