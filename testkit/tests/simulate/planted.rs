@@ -81,7 +81,7 @@ found! {
     best_group_forgotten: BestGroupForgotten by 22;
     checks_without_pause: ChecksWithoutPause by 0;
     target_proof_ignored: TargetProofIgnored by 25;
-    hedges_without_budget: HedgesWithoutBudget by 0;
+    hedges_without_budget: HedgesWithoutBudget by 11;
     second_ghost_forgotten: SecondGhostForgotten by 749;
     failed_rung_proves: FailedRungProves by 1471;
     flush_failure_ignored: FlushFailureIgnored by 869;
