@@ -27,7 +27,9 @@ use crate::{
     tap::{self, TappedConnection},
 };
 
-use super::{options::SessionOptions, redirect::Redirection, reflection::Challenges};
+use super::{
+    options::SessionOptions, redirect::Redirection, reflection::Challenges, repeat::Repeating,
+};
 
 /// Makes logins, each like the first.
 #[derive(Debug)]
@@ -152,15 +154,19 @@ impl Connector {
         Box::pin(async move { spec.connect(&runtime, &spec.portal, address).await })
     }
 
-    /// A login that replaces one that was lost; see [`log_in`](Self::log_in).
-    pub(super) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
-        self.log_in(Pace::Again)
-    }
-
     /// A login that can be awaited by whoever owns the result, once its turn has come.
     pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
         let turn = self.limiter.turn(pace);
-        let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
+        let spec = Arc::clone(&self.spec);
+        let runtime: Arc<dyn Runtime> = match pace {
+            // Whoever asks is told soon enough, by the timeout.
+            Pace::Asked => Arc::clone(&self.runtime),
+            Pace::Again | Pace::Repeat => Arc::new(Repeating {
+                runtime: Arc::clone(&self.runtime),
+                limiter: Arc::clone(&self.limiter),
+                interval: spec.options.reconnect_interval,
+            }),
+        };
         let (portal, sender) = match &self.moved {
             Some(moved) => (moved.to.clone(), Some(moved.by.clone())),
             None => (spec.portal.clone(), None),
@@ -168,7 +174,7 @@ impl Connector {
         let mut login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
         let planted = spec.options.core.planted;
         login = login.with_planted(planted);
-        if planted.has(Bug::ReconnectsAsAnother) && pace == Pace::Again {
+        if planted.has(Bug::ReconnectsAsAnother) && pace != Pace::Asked {
             let mut isid = login.isid();
             isid.0[5] ^= 0x80;
             login = login.with_isid(isid);
@@ -258,8 +264,13 @@ async fn connect(
     let mut sender = attempt.sender.clone();
     let mut redirections: Vec<Redirection> = Vec::new();
     loop {
-        let login = prepare(&**runtime, spec, &attempt, &portal).await?;
-        let arrival = arrive(runtime, spec, &login, &portal, sender.as_ref()).await?;
+        let arrival = arrive(runtime, spec, &attempt, &portal, sender.as_ref()).await;
+        // Whoever has sent us here has answered.
+        let is_first = redirections.is_empty();
+        let arrival = arrival.map_err(|error| {
+            let unanswered = is_first && error.is_unanswered();
+            error.with_unanswered(unanswered)
+        })?;
         let (to, permanent, address) = match arrival {
             Arrival::Connected(mut connected) => {
                 // A permanent redirection behind a temporary one is not permanent for us. Without any,
@@ -310,7 +321,7 @@ async fn prepare(
     spec: &Spec,
     attempt: &Attempt,
     portal: &Portal,
-) -> Result<LoginConfig, LoginError> {
+) -> Result<LoginConfig, LoginFailure> {
     let mut login = attempt.login.clone();
     if spec.options.require_portal_group {
         login = login.with_portal_group(portal.tpgt);
@@ -332,10 +343,7 @@ async fn prepare(
     });
     match answer.await {
         Ok(authentication) => Ok(login.with_authentication(authentication)),
-        Err(why) => {
-            let failure = LoginFailure::Credentials(why.into());
-            Err(LoginError::new(portal.clone(), failure))
-        }
+        Err(why) => Err(LoginFailure::Credentials(why.into())),
     }
 }
 
@@ -349,7 +357,7 @@ struct Timeout;
 async fn arrive(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
-    login: &LoginConfig,
+    from: &Attempt,
     portal: &Portal,
     sender: Option<&Sender>,
 ) -> Result<Arrival, LoginError> {
@@ -366,11 +374,30 @@ async fn arrive(
         }
     }
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
+    let mut unanswered = true;
+    let mut prepared = None;
     let mut narrowed = None;
     for address in addresses {
         loop {
+            let mut transport = match spec.connect(runtime, portal, address).await {
+                Ok(transport) => transport,
+                Err(error) => {
+                    last = connect_failure(error);
+                    break;
+                }
+            };
+            unanswered = false;
+            // Not before: whoever gives the credentials is not asked for a portal that is not there.
+            let login = match &prepared {
+                Some(login) => login,
+                None => {
+                    let login = prepare(&**runtime, spec, from, portal).await;
+                    let login = login.inspect_err(|_| transport.abort());
+                    &*prepared.insert(login.map_err(fail)?)
+                }
+            };
             let login = narrowed.as_ref().unwrap_or(login);
-            match attempt(runtime, spec, login, portal, address).await {
+            match attempt(runtime, spec, login, portal, address, transport).await {
                 Ok(Arrival::Connected(mut connected)) => {
                     connected.narrowed = narrowed;
                     return Ok(Arrival::Connected(connected));
@@ -392,19 +419,18 @@ async fn arrive(
             break;
         }
     }
-    Err(fail(last))
+    Err(fail(last).with_unanswered(unanswered))
 }
 
-/// One connection to one address, and one login over it.
+/// One login over one connection.
 async fn attempt(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: &LoginConfig,
     portal: &Portal,
     address: SocketAddr,
+    transport: Box<dyn Transport>,
 ) -> Result<Arrival, LoginFailure> {
-    let transport = spec.connect(runtime, portal, address).await;
-    let transport = transport.map_err(connect_failure)?;
     let (mut transport, tap) = match &spec.options.tap {
         None => (transport, None),
         Some(tap) => {

@@ -6,6 +6,7 @@ mod credentials;
 mod dialer;
 mod discovery;
 mod flood;
+mod healing;
 mod io;
 mod ladder;
 #[path = "../support/layers.rs"]
