@@ -33,7 +33,7 @@ use iscsi_examples::{
     marks::{self, Mark},
     paths::{self, Places},
     rounds::{self, Round, Stage},
-    runtime::{Ticker, block_on},
+    runtime::{Ticker, block_on, watch_links},
     stamped::{Kind, Plan, Stamped, Totals, stamp},
 };
 use mpio::{EventReader, MultipathDevice, core::Event};
@@ -73,6 +73,9 @@ struct Args {
     /// Print what happens to the device to standard error
     #[arg(long)]
     events: bool,
+    /// Do not watch the carriers of the NICs: only silence tells that one is down
+    #[arg(long)]
+    no_links: bool,
     /// Which async runtime to use
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeChoice,
@@ -111,7 +114,11 @@ async fn watch(args: &Args, places: &Places, runtime: Arc<dyn Runtime>) -> Resul
     let mut options = SessionOptions::default();
     args.deadlines.bound(&mut options);
     let (login, urls) = (&args.login, &places.urls);
-    let initiator = paths::initiator("failover", login, urls, options, Arc::clone(&runtime))?;
+    let builder = paths::initiator_builder("failover", login, urls, options, Arc::clone(&runtime))?;
+    let initiator = match args.no_links {
+        true => builder.build(),
+        false => builder.links(watch_links(args.runtime, &*runtime)?).build(),
+    };
     let device = paths::open_device(&initiator, places).await?;
     let outcome = under_load(args, &device, &places.urls, &runtime).await;
     device.close().await;

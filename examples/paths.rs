@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use iscsi_client::{
     bind::Bind,
     error::{Error, LoginError},
-    initiator::{Initiator, SessionTarget},
+    initiator::{Initiator, InitiatorBuilder, SessionTarget},
     isid::SessionSlot,
     logical_unit::LogicalUnit,
     runtime::Runtime,
@@ -60,6 +60,21 @@ pub fn initiator(
     options: SessionOptions,
     runtime: Arc<dyn Runtime>,
 ) -> Result<Initiator, Failure> {
+    Ok(initiator_builder(tool, login, urls, options, runtime)?.build())
+}
+
+/// The same, for more to be said of it.
+///
+/// # Errors
+///
+/// As [`initiator`].
+pub fn initiator_builder(
+    tool: &str,
+    login: &LoginArgs,
+    urls: &[TargetUrl],
+    options: SessionOptions,
+    runtime: Arc<dyn Runtime>,
+) -> Result<InitiatorBuilder, Failure> {
     let name = initiator_name(tool, login.initiator_name.as_deref())?;
     let mut authentication = Authentication::None;
     for url in urls {
@@ -73,8 +88,8 @@ pub fn initiator(
     }
     let builder = Initiator::builder(name, runtime).options(options);
     Ok(match authentication {
-        Authentication::Chap(credentials) => builder.credentials(credentials).build(),
-        _ => builder.build(),
+        Authentication::Chap(credentials) => builder.credentials(credentials),
+        _ => builder,
     })
 }
 

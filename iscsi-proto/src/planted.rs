@@ -207,6 +207,8 @@ bugs! {
     DroppedMeansNotExecuted = "dropped-means-not-executed", "I1";
     /// A path whose unit answers that it stands by is given no I/O (SPC-4 section 5.15.2).
     StandbyUsed = "standby-used", "I8";
+    /// A path whose carrier is back is used again.
+    CarrierNeverBack = "carrier-never-back", "L2";
     /// A port group's state is asked for again when it may have changed.
     AccessNotAskedAgain = "access-not-asked-again", "L2";
     /// The best group is used again when it works again, if that is configured.

@@ -132,16 +132,20 @@ impl Path for LogicalUnit {
     fn status(&self) -> PathStatus {
         let status = self.session().status();
         PathStatus::new(status.generation, link(&status.state), false)
+            .with_carrier(status.has_carrier)
     }
 
     async fn changed(&self, seen: u64) -> PathStatus {
-        let SessionStatus { generation, state } = self.session().changed(seen).await;
+        let status = self.session().changed(seen).await;
+        let SessionStatus {
+            generation, state, ..
+        } = status;
         let events = self.session().events(seen);
         // Events that are not kept any more were many, and a quiet session has none.
         let missed = events.first().is_none_or(|event| event.number != seen + 1);
         let lost = |kind: &SessionEventKind| matches!(kind, SessionEventKind::Down { .. });
         let was_lost = missed || events.iter().any(|event| lost(&event.kind));
-        PathStatus::new(generation, link(&state), was_lost)
+        PathStatus::new(generation, link(&state), was_lost).with_carrier(status.has_carrier)
     }
 
     fn fence(&self) {

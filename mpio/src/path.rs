@@ -37,24 +37,34 @@ pub enum PathLink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathStatus {
-    /// Differs whenever anything has happened to the connection.
+    /// Differs whenever anything has happened to the connection, or its carrier.
     pub generation: u64,
     /// Whether there is one.
     pub link: PathLink,
     /// Whether one was lost since the generation that was asked about, although there may be another
     /// one by now.
     pub was_lost: bool,
+    /// False if the network device that it leaves through is known to have no carrier.
+    pub has_carrier: bool,
 }
 
 impl PathStatus {
-    /// A status.
+    /// A status, with a carrier.
     #[must_use]
     pub const fn new(generation: u64, link: PathLink, was_lost: bool) -> Self {
         Self {
             generation,
             link,
             was_lost,
+            has_carrier: true,
         }
+    }
+
+    /// The same with a carrier or without.
+    #[must_use]
+    pub const fn with_carrier(mut self, has_carrier: bool) -> Self {
+        self.has_carrier = has_carrier;
+        self
     }
 }
 

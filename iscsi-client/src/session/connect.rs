@@ -22,13 +22,17 @@ use crate::{
     bind::{Bind, BindError, scope_id},
     credentials::CredentialRequest,
     error::{LoginError, LoginFailure},
+    links::LinkMonitor,
     login_rate::{Limiter, Pace},
     runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
 
 use super::{
-    options::SessionOptions, redirect::Redirection, reflection::Challenges, repeat::Repeating,
+    options::SessionOptions,
+    redirect::Redirection,
+    reflection::Challenges,
+    repeat::{Nudge, Repeating},
 };
 
 /// Makes logins, each like the first.
@@ -46,6 +50,7 @@ pub(crate) struct Connector {
     limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
     claim: Option<Box<dyn Claim>>,
+    nudge: Arc<Nudge>,
 }
 
 /// What a session occupies while it may still log in: dropped when that is over.
@@ -60,6 +65,8 @@ pub(crate) struct Spec {
     pub(crate) options: Arc<SessionOptions>,
     /// Our CHAP challenges in flight, of all sessions of the initiator.
     pub(crate) challenges: Arc<Challenges>,
+    /// Tells of the carrier of the device that the session is bound to.
+    pub(crate) links: Option<LinkMonitor>,
 }
 
 impl Spec {
@@ -125,7 +132,7 @@ struct Attempt {
 }
 
 impl Connector {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         runtime: Arc<dyn Runtime>,
         spec: Arc<Spec>,
         limiter: Arc<Limiter>,
@@ -140,12 +147,25 @@ impl Connector {
             last_failure: None,
             limiter,
             claim,
+            nudge: Arc::new(Nudge::new()),
         }
     }
 
     /// The portal as configured.
     pub(super) fn portal(&self) -> &Portal {
         &self.spec.portal
+    }
+
+    /// The login that is under way tries for another connection now, if it has none. Whoever polls it
+    /// does so next.
+    pub(super) fn nudge(&self) {
+        self.nudge.give();
+    }
+
+    /// Who tells of the carrier of the local end, and the device that this is now.
+    pub(super) fn link(&self) -> Option<(&LinkMonitor, Arc<str>)> {
+        let links = self.spec.links.as_ref()?;
+        Some((links, self.spec.bind.device()?))
     }
 
     /// A connection without a login, as the last login had one.
@@ -156,6 +176,7 @@ impl Connector {
 
     /// A login that can be awaited by whoever owns the result, once its turn has come.
     pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
+        self.nudge.take();
         let turn = self.limiter.turn(pace);
         let spec = Arc::clone(&self.spec);
         let runtime: Arc<dyn Runtime> = match pace {
@@ -165,6 +186,7 @@ impl Connector {
                 runtime: Arc::clone(&self.runtime),
                 limiter: Arc::clone(&self.limiter),
                 interval: spec.options.reconnect_interval,
+                nudge: Arc::clone(&self.nudge),
             }),
         };
         let (portal, sender) = match &self.moved {
@@ -235,6 +257,7 @@ pub(super) async fn reinstate(
         login: dead.login.clone().with_portal_group(Some(group)),
         options: Arc::clone(&dead.options),
         challenges: Arc::clone(&dead.challenges),
+        links: None,
     });
     let connector = Connector::new(Arc::clone(runtime), spec, Arc::clone(limiter), None);
     let mut connected = connector.log_in(Pace::Asked).await?;

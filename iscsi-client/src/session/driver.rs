@@ -1,5 +1,6 @@
 //! The driver of a session: the one task that owns core, buffers and socket.
 
+mod carrier;
 mod leave;
 
 use std::{
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, LoginError, LoginFailure},
+    links::Subscription,
     login_rate::Pace,
     runtime::{BoxFuture, Transport},
 };
@@ -58,6 +60,12 @@ pub struct Driver {
     phase: Phase,
     backoff: Backoff,
     nexus: NexusWatch,
+    /// Before this no login, whoever wants one: what the target has asked for.
+    not_before: Instant,
+    /// The device whose carrier is followed.
+    link: Option<Subscription>,
+    /// When a carrier was last heeded that came back.
+    heeded_link: Option<Instant>,
     /// How the next login takes its turn.
     pace: Pace,
     /// When the login began that is under way, or was last.
@@ -118,6 +126,9 @@ impl Driver {
             phase: Phase::Done,
             backoff: Backoff::default(),
             nexus: NexusWatch::default(),
+            not_before: now,
+            link: None,
+            heeded_link: None,
             pace: Pace::Again,
             dialled: now,
             address: None,
@@ -163,6 +174,9 @@ impl Driver {
         let is_up = matches!(self.phase, Phase::Up(_));
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
+        }
+        if control.link_up && self.close_by.is_none() {
+            self.link_up();
         }
         if control.reconnect && self.close_by.is_none() {
             match &self.phase {
@@ -329,8 +343,11 @@ impl Driver {
             self.shared().report(kind, None);
         }
         let info = Arc::new(info);
-        self.shared()
-            .with_journal(|journal| journal.set_login(info));
+        self.follow_link();
+        self.shared().with_journal(|journal| {
+            journal.set_login(info);
+            journal.set_carrier(true);
+        });
         self.shared().report(
             SessionEventKind::Up {
                 portal,
@@ -427,6 +444,7 @@ impl Driver {
             _ => (self.backoff.next(now, random), Pace::Again),
         };
         self.pace = pace;
+        self.not_before = now + at_least;
         let mut retry_in = pause.max(at_least);
         if self.options.core.planted.has(Bug::ReconnectsWithoutPause) {
             retry_in = at_least;
@@ -473,6 +491,7 @@ impl Driver {
         self.shared()
             .report(SessionEventKind::Closed, Some(SessionState::Closed));
         self.nexus = NexusWatch::default();
+        self.link = None;
         self.connector.release();
     }
 }

@@ -11,6 +11,7 @@ mod io;
 mod ladder;
 #[path = "../support/layers.rs"]
 mod layers;
+mod links;
 mod login;
 mod loss;
 mod manage;

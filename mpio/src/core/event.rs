@@ -76,6 +76,8 @@ pub enum SuspectCause {
     Silence,
     /// An I/O failed with an error of the path; a TUR is under way.
     PathError,
+    /// The network device that it leaves through has no carrier.
+    LinkDown,
     /// Its port group is between two states (SPC-4 section 5.15.2.6), and is asked every now and then.
     Transition,
 }
@@ -272,6 +274,10 @@ impl fmt::Display for Event {
                 path,
                 cause: SuspectCause::PathError,
             } => write!(f, "{path} is suspected: an I/O failed there"),
+            Self::Suspect {
+                path,
+                cause: SuspectCause::LinkDown,
+            } => write!(f, "{path} has no carrier"),
             Self::Suspect {
                 path,
                 cause: SuspectCause::Transition,

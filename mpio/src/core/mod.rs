@@ -20,6 +20,7 @@ mod former;
 mod group;
 mod ladder;
 mod latency;
+mod links;
 mod lots;
 mod no_path;
 mod operate;
@@ -182,6 +183,9 @@ struct Attempt {
 /// 5. Each `ReportPortGroups` is followed by [`handle_port_groups`](Self::handle_port_groups), each `Activate` by one
 ///    [`handle_activated`](Self::handle_activated), if only because the connection was lost; and when a unit tells that
 ///    access states have changed, [`handle_access_changed`](Self::handle_access_changed) tells it here.
+///
+/// 6. Where it is known whether the network devices have a carrier, [`handle_links`](Self::handle_links) tells it: of all
+///    paths of one device together.
 ///
 /// What it promises: each accepted I/O gets exactly one `Finish`, after which neither the I/O nor any
 /// attempt of it is mentioned again; no `Dispatch` to a path that is down, suspected or unverified;

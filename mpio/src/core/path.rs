@@ -162,11 +162,13 @@ pub(crate) struct Path {
     pub(crate) preempted_by: Option<FenceStepId>,
     /// Back, and held until its lost writes are preempted.
     pub(crate) awaits_preemption: bool,
+    /// The device that it leaves through has no carrier.
+    is_unplugged: bool,
     /// An operator has taken it out of use.
     is_failed: bool,
     /// Has to be registered before it takes I/O.
     pub(crate) is_unregistered: bool,
-    /// Any of the four, or a port group that takes no I/O: one question for every I/O.
+    /// Any of the five, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
     pub(crate) is_fresh: bool,
@@ -219,6 +221,7 @@ impl Path {
             fencing: false,
             preempted_by: None,
             awaits_preemption: false,
+            is_unplugged: false,
             is_failed: false,
             is_unregistered: false,
             is_barred: false,
@@ -263,6 +266,8 @@ impl Path {
             }
             return match (self.checker.fault(), self.access.allows()) {
                 (Some(reason), _) => Standing::Out(reason),
+                (None, Allows::Nothing) => Standing::Out(DownReason::Ghost),
+                _ if self.is_unplugged => Standing::Doubtful(SuspectCause::LinkDown),
                 (None, Allows::Wait) => Standing::Doubtful(SuspectCause::Transition),
                 (None, _) => Standing::Out(DownReason::Ghost),
             };
@@ -303,12 +308,23 @@ impl Path {
         self.bar();
     }
 
+    pub(super) const fn set_unplugged(&mut self, is: bool) {
+        self.is_unplugged = is;
+        self.bar();
+    }
+
     const fn bar(&mut self) {
         self.is_barred = self.fencing
             || self.awaits_preemption
             || self.is_unregistered
             || self.is_failed
+            || self.is_unplugged
             || !matches!(self.access.allows(), Allows::Everything);
+    }
+
+    /// Its device has no carrier.
+    pub(crate) const fn is_unplugged(&self) -> bool {
+        self.is_unplugged
     }
 
     /// An operator has taken it out of use.

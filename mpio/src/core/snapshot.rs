@@ -143,6 +143,7 @@ impl fmt::Display for PathSnapshot {
             (Some(reason), _) => write!(f, " ({reason})"),
             (None, Some(SuspectCause::Silence)) => f.write_str(" (suspect: silent)"),
             (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
+            (None, Some(SuspectCause::LinkDown)) => f.write_str(" (suspect: link down)"),
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
             (None, None) => Ok(()),
         }

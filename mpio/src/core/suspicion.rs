@@ -85,6 +85,17 @@ impl Suspicion {
         self.heard
     }
 
+    /// It is asked now, and believed when it has answered: its cable was out.
+    pub(crate) fn doubt(&mut self, now: Instant, config: &SuspicionConfig) {
+        if !self.is_suspect() {
+            self.state = State::Suspect {
+                asked: now,
+                since: now,
+                look: Some(now + config.tear_down.min(config.tear_down_if_others_answer)),
+            };
+        }
+    }
+
     /// The first command after none.
     pub(crate) fn started(&mut self, now: Instant) {
         self.silent_since = self.silent_since.max(now);

@@ -295,6 +295,9 @@ impl Multipath {
             self.activate(now);
             let came_back = self.best_came_back();
             self.tell_standings(now);
+            if self.close_unplugged() {
+                self.tell_standings(now);
+            }
             self.notice_no_path(now);
             self.choose_group(now, came_back);
             self.move_reads();
@@ -471,7 +474,8 @@ impl Multipath {
             let Some((key, path)) = self.paths.iter().nth(index) else {
                 break;
             };
-            if path.is_connected() && path.suspicion.is_suspect() && path.in_flight > 0 {
+            let is_silent = path.suspicion.is_suspect() || path.is_unplugged();
+            if path.is_connected() && is_silent && path.in_flight > 0 {
                 self.recall_reads(PathId(key));
             }
         }

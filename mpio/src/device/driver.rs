@@ -1,5 +1,7 @@
 //! The task of a device: what happens on no request's behalf.
 
+mod carriers;
+
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -225,6 +227,13 @@ impl<P: Path> MultipathDriver<P> {
             .look(|state| state.member(id).map(|member| Arc::clone(&member.path)))
     }
 
+    fn paths(&self) -> Vec<(PathId, Arc<P>)> {
+        self.shared.look(|state| {
+            let members = state.members.iter().flatten();
+            members.map(|m| (m.id, Arc::clone(&m.path))).collect()
+        })
+    }
+
     fn checker_timeout(&self) -> Duration {
         let config = |state: &mut State<P>| state.core.config().checker_timeout;
         self.shared.look(config)
@@ -382,6 +391,7 @@ impl<P: Path> MultipathDriver<P> {
             }
             Some((path, verify))
         });
+        self.carriers(id, status);
         if let Some((path, verify)) = verify {
             self.watch(id, path, status.generation);
             if verify {
@@ -436,13 +446,8 @@ impl<P: Path> MultipathDriver<P> {
             return;
         }
         // Outside the lock: each asks its session, which has a lock of its own.
-        let paths = self.shared.look(|state| {
-            let members = state.members.iter().flatten();
-            members
-                .map(|m| (m.id, Arc::clone(&m.path)))
-                .collect::<Vec<_>>()
-        });
-        let heard: Vec<_> = paths
+        let heard: Vec<_> = self
+            .paths()
             .into_iter()
             .map(|(id, path)| (id, path.last_receive()))
             .collect();

@@ -55,6 +55,7 @@ impl<P: Path> State<P> {
             verifying: false,
             verification: 0,
             key_failures: 0,
+            has_carrier: status.has_carrier,
         });
         self.tell_nexus(id);
         if verified {
@@ -65,6 +66,7 @@ impl<P: Path> State<P> {
             // generation tells the watch at once.
             self.core.handle_path_up(now, id, IdentityCheck::Verified);
         }
+        self.core.handle_links(now, [(id, status.has_carrier)]);
         self.jobs.push(Job::Watch(id));
         if up && !verified {
             self.jobs.push(Job::Verify(id));

@@ -88,6 +88,8 @@ pub(super) struct Member<P> {
     pub(super) verification: u64,
     /// How often its registration has failed on this connection.
     pub(super) key_failures: u32,
+    /// What the core was told of its carrier.
+    pub(super) has_carrier: bool,
 }
 
 /// Carried out after the lock is released: wakers may run anything.

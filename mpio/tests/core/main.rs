@@ -13,6 +13,7 @@ mod former_life;
 mod grouping;
 mod harness;
 mod identity;
+mod link;
 mod no_path;
 mod operate;
 mod overlap;

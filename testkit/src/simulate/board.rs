@@ -7,7 +7,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use iscsi_client::initiator::Initiator;
+use iscsi_client::{initiator::Initiator, links::LinkFeed};
 use mpio::MultipathDevice;
 
 use super::{
@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) is_up: bool,
     /// Counts from 1.
     pub(super) life: u32,
+    /// Tells it of the carriers of its NICs.
+    pub(super) feed: Arc<Mutex<LinkFeed>>,
 }
 
 #[derive(Default)]

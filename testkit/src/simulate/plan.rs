@@ -43,6 +43,8 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
+    pub links: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
