@@ -22,7 +22,8 @@
 
 #[cfg(all(
     feature = "link-events",
-    any(target_os = "linux", target_os = "android")
+    any(target_os = "linux", target_os = "android"),
+    any(feature = "tokio", feature = "smol")
 ))]
 mod message;
 #[cfg(all(

@@ -69,7 +69,7 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
-            links: Rng::new(seed ^ 0x11_4b5_ca22).chance(500),
+            links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
