@@ -11,6 +11,8 @@ const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+/// One of several, which are a list.
+const NLM_F_MULTI: u16 = 0x2;
 /// Something changed while the list was made.
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// `NLM_F_REQUEST`, and `NLM_F_DUMP`: all links.
@@ -38,6 +40,16 @@ pub(super) enum Message {
 
 pub(super) const DUMP_LENGTH: usize = 2 * HEADER;
 
+/// A message, and how it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) message: Message,
+    /// It is part of a list; what is not is news.
+    pub(super) is_listed: bool,
+    /// Something changed while the list was made that it is of.
+    pub(super) is_disturbed: bool,
+}
+
 /// A request for the list of all links.
 pub(super) fn dump(sequence: u32) -> [u8; DUMP_LENGTH] {
     let mut bytes = [0; DUMP_LENGTH];
@@ -48,11 +60,11 @@ pub(super) fn dump(sequence: u32) -> [u8; DUMP_LENGTH] {
     bytes
 }
 
-/// The messages of a datagram; `None` for what is none, after which nothing follows. With each goes whether the list that it is of was disturbed.
+/// The messages of a datagram; `None` for what is none, after which nothing follows.
 pub(super) struct Messages<'a>(pub(super) &'a [u8]);
 
 impl Iterator for Messages<'_> {
-    type Item = Option<(Message, bool)>;
+    type Item = Option<Told>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -84,7 +96,7 @@ fn cut<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(whole)
 }
 
-fn read(bytes: &mut &[u8]) -> Option<(Message, bool)> {
+fn read(bytes: &mut &[u8]) -> Option<Told> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
     let body = cut(bytes, length)?.get(HEADER..)?;
@@ -96,7 +108,11 @@ fn read(bytes: &mut &[u8]) -> Option<(Message, bool)> {
         NLMSG_ERROR => Message::Error(code()?),
         _ => Message::Other,
     };
-    Some((message, flags & NLM_F_DUMP_INTR != 0))
+    Some(Told {
+        message,
+        is_listed: flags & NLM_F_MULTI != 0,
+        is_disturbed: flags & NLM_F_DUMP_INTR != 0,
+    })
 }
 
 fn link(kind: u16, body: &[u8]) -> Option<Message> {
@@ -138,7 +154,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::links) const NO_CARRIER: &[u8] = include_bytes!("captured/no_carrier.bin");
-    const CARRIER: &[u8] = include_bytes!("captured/carrier.bin");
+    pub(in crate::links) const CARRIER: &[u8] = include_bytes!("captured/carrier.bin");
     const SET_DOWN: &[u8] = include_bytes!("captured/set_down.bin");
     const LEFT_BRIDGE: &[u8] = include_bytes!("captured/left_bridge.bin");
     const GONE: &[u8] = include_bytes!("captured/gone.bin");
@@ -156,11 +172,19 @@ pub(super) mod tests {
         end
     }
 
-    fn only(bytes: &[u8]) -> Option<(Message, bool)> {
+    fn only(bytes: &[u8]) -> Option<Told> {
         let mut messages = Messages(bytes);
         let first = messages.next().unwrap();
         assert_eq!(messages.next(), None);
         first
+    }
+
+    fn news(message: Message) -> Told {
+        Told {
+            message,
+            is_listed: false,
+            is_disturbed: false,
+        }
     }
 
     fn link(index: u32, name: &str, has_carrier: bool) -> Message {
@@ -175,21 +199,23 @@ pub(super) mod tests {
     fn a_carrier_that_is_lost_or_back_and_a_nic_that_is_set_down_are_told_apart_from_nothing_else()
     {
         for (bytes, has_carrier) in [(NO_CARRIER, false), (CARRIER, true), (SET_DOWN, false)] {
-            assert_eq!(only(bytes), Some((link(3, "nic1", has_carrier), false)));
+            assert_eq!(only(bytes).unwrap(), news(link(3, "nic1", has_carrier)));
         }
     }
 
     #[test]
     fn a_device_that_is_gone_is_told_from_a_port_that_left_its_bridge() {
-        assert_eq!(only(GONE), Some((Message::Gone(3), false)));
-        assert_eq!(only(LEFT_BRIDGE), Some((Message::Other, false)));
+        assert_eq!(only(GONE).unwrap(), news(Message::Gone(3)));
+        assert_eq!(only(LEFT_BRIDGE).unwrap(), news(Message::Other));
     }
 
     #[test]
     fn a_list_is_links_and_an_end() {
         let bytes = dumped();
         let messages: Option<Vec<_>> = Messages(&bytes).collect();
-        let messages: Vec<_> = messages.unwrap().into_iter().map(|(m, _)| m).collect();
+        let messages = messages.unwrap();
+        assert!(messages.iter().all(|told| told.is_listed));
+        let messages: Vec<_> = messages.into_iter().map(|told| told.message).collect();
         let expected = [
             link(1, "lo", false),
             link(2, "far1", false),
@@ -197,7 +223,7 @@ pub(super) mod tests {
             Message::Done(0),
         ];
         assert_eq!(messages, expected);
-        assert_eq!(only(&end(0x10)), Some((Message::Done(0), true)));
+        assert!(only(&end(0x10)).unwrap().is_disturbed);
     }
 
     #[test]

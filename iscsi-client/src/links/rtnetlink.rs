@@ -18,7 +18,7 @@ use nix::{
 
 use super::{
     LinkFeed,
-    message::{self, Message, Messages},
+    message::{self, Message, Messages, Told},
     source::LinkError,
 };
 
@@ -152,7 +152,9 @@ pub(super) async fn watch<S: Socket>(socket: S, mut feed: LinkFeed) -> LinkError
 struct List {
     /// To be asked for, once there is none under way: the kernel makes one at a time.
     wanted: bool,
-    /// Those told of since it was asked for; `None` between two lists.
+    /// It was, and nothing has come: what comes before it is older, and may be gone.
+    asked: bool,
+    /// Those told of since it began; `None` between two lists.
     seen: Option<BTreeSet<u32>>,
     sequence: u32,
 }
@@ -161,6 +163,7 @@ impl List {
     const fn new() -> Self {
         Self {
             wanted: true,
+            asked: false,
             seen: None,
             sequence: 0,
         }
@@ -168,11 +171,11 @@ impl List {
 
     /// The request, if it is time for one.
     fn begin(&mut self) -> Option<[u8; message::DUMP_LENGTH]> {
-        if !self.wanted || self.seen.is_some() {
+        if !self.wanted || self.asked || self.seen.is_some() {
             return None;
         }
         self.wanted = false;
-        self.seen = Some(BTreeSet::new());
+        self.asked = true;
         self.sequence = self.sequence.wrapping_add(1);
         Some(message::dump(self.sequence))
     }
@@ -182,13 +185,17 @@ impl List {
         self.wanted = true;
     }
 
-    fn take(&mut self, message: Option<(Message, bool)>, feed: &mut LinkFeed) -> io::Result<()> {
-        let Some((message, disturbed)) = message else {
+    fn take(&mut self, told: Option<Told>, feed: &mut LinkFeed) -> io::Result<()> {
+        let Some(told) = told else {
             self.missed();
             return Ok(());
         };
-        self.wanted |= disturbed;
-        match message {
+        self.wanted |= told.is_disturbed;
+        if told.is_listed && self.asked {
+            self.asked = false;
+            self.seen = Some(BTreeSet::new());
+        }
+        match told.message {
             Message::Link(link) => {
                 if let Some(seen) = &mut self.seen {
                     seen.insert(link.index);
@@ -211,6 +218,13 @@ impl List {
                 }
             }
             Message::Error(0) | Message::Other => {}
+            // It had no room for the answer, or is at another list still.
+            Message::Error(code)
+                if [-(Errno::ENOBUFS as i32), -(Errno::EBUSY as i32)].contains(&code) =>
+            {
+                self.asked = false;
+                self.missed();
+            }
             Message::Done(code) | Message::Error(code) => {
                 return Err(io::Error::from_raw_os_error(code.saturating_neg()));
             }
@@ -245,6 +259,18 @@ mod tests {
         assert_eq!(list.begin(), None, "nothing was missed");
         list.missed();
         assert!(list.begin().is_some());
+        took(&mut list, &mut feed, &end(0));
+        assert_eq!(names(&links), [""; 0]);
+    }
+
+    /// The kernel had kept it from before the list, when it had no room for what came after.
+    #[test]
+    fn what_was_told_before_the_list_began_is_no_part_of_it() {
+        let (links, mut feed) = LinkMonitor::new();
+        let mut list = List::new();
+        list.begin();
+        took(&mut list, &mut feed, CARRIER);
+        assert_eq!(names(&links), ["nic1"]);
         took(&mut list, &mut feed, &end(0));
         assert_eq!(names(&links), [""; 0]);
     }
