@@ -2,7 +2,9 @@
 //! arguments, puts the pieces together and reports.
 
 pub mod args;
+pub mod background;
 pub mod clock;
+pub mod command;
 pub mod deadlines;
 pub mod events;
 pub mod failure;
@@ -10,6 +12,7 @@ pub mod faults;
 pub mod histogram;
 pub mod load;
 pub mod marks;
+pub mod partition_table;
 pub mod paths;
 pub mod probe;
 pub mod progress;
