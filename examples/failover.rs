@@ -34,7 +34,7 @@ use iscsi_examples::{
     paths::{self, Places},
     rounds::{self, Round, Stage},
     runtime::{Ticker, block_on},
-    stamped::{Kind, Plan, Stamped, Totals, stamp},
+    stamped::{Kind, Plan, Stamped, Totals, Variety, stamp},
 };
 use mpio::{EventReader, MultipathDevice, core::Event};
 use serde::Serialize;
@@ -181,10 +181,12 @@ fn plan(args: &Args, runtime: &dyn Runtime) -> Plan {
     Plan {
         run,
         span: args.span,
+        block: stamp::BLOCK,
         io: usize::try_from(args.bs).unwrap_or(usize::MAX),
         depth: args.qd.into(),
         read_percent: args.mix,
         seed: run,
+        variety: Variety::default(),
     }
 }
 

@@ -3,11 +3,13 @@
 
 pub mod args;
 pub mod clock;
+pub mod counted;
 pub mod deadlines;
 pub mod events;
 pub mod failure;
 pub mod faults;
 pub mod histogram;
+pub mod interrupt;
 pub mod load;
 pub mod marks;
 pub mod paths;
@@ -17,11 +19,14 @@ pub mod reader;
 pub mod report;
 pub mod rounds;
 pub mod runtime;
+pub mod soaked;
 pub mod stamped;
 pub mod survey;
 pub mod tls;
 pub mod usage;
 pub mod verify;
+pub mod vigil;
+pub mod waits;
 
 /// The code in the README compiles.
 #[cfg(doctest)]
