@@ -7,6 +7,7 @@ pub mod counted;
 pub mod deadlines;
 pub mod events;
 pub mod failure;
+pub mod farm;
 pub mod faults;
 pub mod histogram;
 pub mod interrupt;

@@ -35,7 +35,7 @@ use iscsi_examples::{
     interrupt,
     paths::{self, Places},
     runtime::{Ticker, block_on, sleep},
-    soaked::{Intervals, Verdict},
+    soaked::{Begun, Intervals, Verdict},
     stamped::{Plan, Stamped, Variety, stamp},
     vigil::{Bound, Holding, Vigil},
     waits::Waits,
@@ -205,6 +205,7 @@ async fn under_load(
         all_down: 0,
         stopped: None,
     };
+    say(Begun::new(plan.seed).text(args.json))?;
     soak.load.start();
     let stuck = soak.run(Box::pin(signals)).await?;
     let failure = match stuck {

@@ -17,6 +17,33 @@ use crate::{
     waits::{Class, Percentiles, Waits},
 };
 
+/// Every block was written once, and the load begins.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Begun {
+    /// `begun`.
+    pub event: &'static str,
+    /// What the load is drawn from.
+    pub seed: u64,
+}
+
+impl Begun {
+    /// With this seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        let event = "begun";
+        Self { event, seed }
+    }
+
+    /// As a line of text, or of JSON.
+    #[must_use]
+    pub fn text(self, as_json: bool) -> String {
+        if as_json {
+            return json(&self);
+        }
+        format!("the load has begun (seed {})", self.seed)
+    }
+}
+
 /// What a path did. The field names are the keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct PathRate {

@@ -4,6 +4,7 @@ mod asymmetric_access;
 mod bad_block;
 mod failover;
 mod fencing;
+mod flips_over_tcp;
 mod ghost;
 mod hostile;
 mod joining;
