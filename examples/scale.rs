@@ -29,6 +29,7 @@ use iscsi_client::{
     device::{ReadOptions, WriteOptions},
     initiator::Initiator,
     runtime::Runtime,
+    session::SessionOptions,
 };
 use iscsi_examples::{
     args::{self, RuntimeChoice},
@@ -71,6 +72,15 @@ struct Args {
     /// How long the processor time of idle devices is measured
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
     idle: Duration,
+    /// How long they are left alone before that: a path that is well is looked at less often after a while
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = args::time)]
+    settle: Duration,
+    /// Commands of a session at a time [default: the library's]
+    #[arg(long, value_name = "N")]
+    queue_depth: Option<u16>,
+    /// Bytes of scratch of a session [default: the library's]
+    #[arg(long, value_name = "BYTES", value_parser = args::some_bytes)]
+    scratch: Option<u64>,
     /// Milliseconds between two I/Os of a device
     #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pace: u16,
@@ -174,7 +184,9 @@ async fn measure(
     let counted = Arc::new(Counted::new(Arc::clone(&runtime)));
     let name = "iqn.2026-01.example.iscsi-mpio:scale".parse();
     let name = name.map_err(Failure::new)?;
-    let initiator = Initiator::builder(name, Arc::clone(&counted) as Arc<dyn Runtime>).build();
+    let beneath = Arc::clone(&counted) as Arc<dyn Runtime>;
+    let builder = Initiator::builder(name, beneath).options(session_options(args));
+    let initiator = builder.build();
     let before = memory();
     let begun = clock::now();
     let devices = open(args, farm, &initiator).await?;
@@ -198,6 +210,15 @@ async fn measure(
     figures.later_rss_per_path_bytes = figures.later_rss_kib * 1024 / paths;
     join_all(devices.iter().map(MultipathDevice::close)).await;
     Ok(figures)
+}
+
+fn session_options(args: &Args) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.queue_depth = args.queue_depth.unwrap_or(options.queue_depth);
+    if let Some(bytes) = args.scratch {
+        options.core.scratch = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    options
 }
 
 async fn open(
@@ -249,8 +270,7 @@ async fn all_usable(devices: &[MultipathDevice], runtime: &dyn Runtime) -> Resul
 }
 
 async fn idle(args: &Args, figures: &mut Figures, before: (i64, i64), runtime: &dyn Runtime) {
-    // What comes right after a login is none of it.
-    sleep(runtime, Duration::from_secs(2)).await;
+    sleep(runtime, args.settle).await;
     let used = Usage::now();
     sleep(runtime, args.idle).await;
     let used = Usage::now().since(used);

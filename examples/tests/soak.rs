@@ -184,9 +184,9 @@ fn an_error_of_a_caller_is_a_failure() {
     let target = target(512);
     let mut soak = Soak::start(&target, &["--for", "1d", "--timeout", "0.5"]);
     soak.hear("begun");
-    [0, 1].map(|portal| target.cut(portal));
+    (0..2).for_each(|portal| target.cut(portal));
     while soak.hear("progress")["errors"] == 0 {}
-    [0, 1].map(|portal| target.heal(portal));
+    (0..2).for_each(|portal| target.heal(portal));
     soak.send("-TERM");
     let (verdict, status, errors) = soak.end();
     assert_eq!(status, Some(1), "{verdict}");
