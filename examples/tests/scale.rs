@@ -1,6 +1,7 @@
 //! `scale` from the outside, in small.
 
 #[path = "common/mod.rs"]
+#[expect(dead_code, reason = "the rest is for tools that are given a target")]
 mod common;
 
 use common::{failure_of, run, stdout};
