@@ -23,7 +23,8 @@ mod reservations;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
-    MultipathDriver, PathFailure, PathLine, Paths, Topology,
+    MultipathDriver, PathFailure, PathLine, PathRegistration, Paths, RegistrationKeys,
+    RegistrationOutcome, Registrations, ReserveError, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
 

@@ -16,7 +16,11 @@ use iscsi_client::{
 };
 use iscsi_proto::{
     pdu::TaskManagementResponseCode,
-    scsi::{AccessState, AdditionalSenseCode, Lun, TargetPortGroups, inquiry::Tpgs},
+    scsi::{
+        AccessState, AdditionalSenseCode, CurrentReservation, FullStatus, Lun,
+        PersistentReserveOut, ReservationCapabilities, ReservationKeys, TargetPortGroups,
+        inquiry::Tpgs,
+    },
     session::TaskManagement,
 };
 
@@ -169,10 +173,7 @@ impl Path for LogicalUnit {
     }
 
     async fn unregister(&self, key: u64) -> Result<(), Error> {
-        // Without a connection it would wait for one.
-        if !matches!(self.session().state(), SessionState::Up) {
-            return Err(Error::not_executed(ErrorKind::Transport));
-        }
+        reservations::needs_connection(self)?;
         reservations::unregister(self, key).await
     }
 
@@ -183,6 +184,52 @@ impl Path for LogicalUnit {
         victim: u64,
     ) -> Result<Preempted, Error> {
         reservations::preempt_and_abort(self, keys, own, victim).await
+    }
+
+    fn nexus_key(&self, keys: PathKeys) -> u64 {
+        reservations::key_of(self, keys).0
+    }
+
+    async fn reserve_out(
+        &self,
+        order: &PersistentReserveOut,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        reservations::needs_connection(self)?;
+        self.persistent_reserve_out(order, timeout).await
+    }
+
+    async fn reservation_keys(&self, timeout: Option<Duration>) -> Result<ReservationKeys, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation_keys(timeout).await
+    }
+
+    async fn reservation(&self, timeout: Option<Duration>) -> Result<CurrentReservation, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation(timeout).await
+    }
+
+    async fn registrations(&self, timeout: Option<Duration>) -> Result<FullStatus, Error> {
+        reservations::needs_connection(self)?;
+        self.registrations(timeout).await
+    }
+
+    async fn reservation_capabilities(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<ReservationCapabilities, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation_capabilities(timeout).await
+    }
+
+    async fn registrations_ended(&self, mut seen: u64) -> Option<u64> {
+        loop {
+            let event = self.next_event(seen).await.ok()?;
+            seen = event.number;
+            if ends_registrations(event.sense.code()) {
+                return Some(seen);
+            }
+        }
     }
 
     async fn reset_unit(&self) -> Result<(), Error> {
@@ -230,6 +277,12 @@ fn changes_access(code: AdditionalSenseCode) -> bool {
     code == AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_CHANGED
         || code == AdditionalSenseCode::IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED
         || code.0 == 0x29
+}
+
+/// RESERVATIONS PREEMPTED and REGISTRATIONS PREEMPTED.
+pub(crate) fn ends_registrations(code: AdditionalSenseCode) -> bool {
+    code == AdditionalSenseCode::RESERVATIONS_PREEMPTED
+        || code == AdditionalSenseCode::REGISTRATIONS_PREEMPTED
 }
 
 /// What a failed check says about the path.

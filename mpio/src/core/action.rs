@@ -169,6 +169,8 @@ pub enum FailReason {
     /// A write of a lost path that nothing proved dead; or, as not executed, one that overlaps such a
     /// write.
     Unfenced,
+    /// A write of a device whose registration somebody has ended.
+    Preempted,
     /// The caller cancelled it.
     Cancelled,
     /// The device was closed.

@@ -76,7 +76,7 @@ impl Multipath {
 
     /// Dispatches an I/O unless others come first or consequences have yet to be drawn.
     fn go(&mut self, now: Instant, io: IoId) -> Option<(PathId, AttemptId)> {
-        if !self.pending.is_empty() || self.restless || self.suspended {
+        if !self.pending.is_empty() || self.restless || self.stopped {
             return None;
         }
         let path = self.choose(now, io)?;
@@ -100,7 +100,7 @@ impl Multipath {
         if let Some(claim) = io.claim {
             self.give_back(ended.io, claim, true);
         }
-        if self.pending.is_empty() && self.held.is_empty() && !self.restless && !self.suspended {
+        if self.pending.is_empty() && self.held.is_empty() && !self.restless && !self.stopped {
             self.released = false;
         } else {
             self.settle(now);

@@ -90,7 +90,7 @@ impl Multipath {
 
     /// Sends out what can go.
     pub(super) fn pump(&mut self, now: Instant) {
-        if self.suspended {
+        if self.stopped && self.holds_back() {
             return;
         }
         while let Some(&io) = self.pending.front() {
@@ -148,7 +148,7 @@ impl Multipath {
         avoid.filter(|&path| self.is_usable(path))
     }
 
-    fn is_usable(&self, path: PathId) -> bool {
+    pub(crate) fn is_usable(&self, path: PathId) -> bool {
         self.paths.get(path.0).is_some_and(Path::is_usable)
     }
 

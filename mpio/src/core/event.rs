@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use iscsi_proto::{held::HeldBytes, scsi::AccessState};
+use iscsi_proto::{
+    held::HeldBytes,
+    scsi::{AccessState, ReservationKey, ReservationType},
+};
 
 use super::{
     arena::{IoId, PathId},
@@ -40,6 +43,8 @@ pub enum DownReason {
     Preempting,
     /// It is connected, and its reservation key is being registered.
     Registering,
+    /// It is connected, and its reservation key could not be registered; that is tried again.
+    Unregistered,
     /// An operator has taken it out of use.
     Operator,
     /// It is being removed.
@@ -62,6 +67,7 @@ impl fmt::Display for DownReason {
             Self::CheckerTimeout => "checker timeout",
             Self::Preempting => "its lost writes are being preempted",
             Self::Registering => "its key is being registered",
+            Self::Unregistered => "its key is not registered",
             Self::Operator => "taken out of use",
             Self::Removed => "being removed",
         })
@@ -234,6 +240,32 @@ pub enum Event {
         /// Why.
         why: KeyRefusal,
     },
+    /// A path is registered with the device's key, or anew.
+    PathRegistered {
+        /// Which.
+        path: PathId,
+        /// With what.
+        key: ReservationKey,
+    },
+    /// A path could not be registered with the device's key. It takes no I/O, and is tried again. Once, until it is.
+    PathNotRegistered {
+        /// Which.
+        path: PathId,
+    },
+    /// Somebody has ended the device's registration: its writes fail until it is registered again.
+    RegistrationLost {
+        /// The path that has found it.
+        path: PathId,
+    },
+    /// The device is not registered any more, because its user wants it so.
+    Unregistered,
+    /// The device holds the reservation.
+    Reserved {
+        /// Of which type.
+        kind: ReservationType,
+    },
+    /// The device holds no reservation any more.
+    Released,
     /// The first path is up, and writes wait until those of a former process are proven dead.
     FormerLifeFenceStarted,
     /// No write of a former process can land any more.
@@ -336,6 +368,17 @@ impl fmt::Display for Event {
             Self::KeyRefused { path, why } => {
                 write!(f, "{path} has no reservation key: {why}")
             }
+            Self::PathRegistered { path, key } => write!(f, "{path} is registered with {key}"),
+            Self::PathNotRegistered { path } => {
+                write!(f, "{path} could not be registered, and takes no I/O")
+            }
+            Self::RegistrationLost { path } => write!(
+                f,
+                "somebody has ended the registration, as {path} finds: writes fail"
+            ),
+            Self::Unregistered => f.write_str("not registered any more"),
+            Self::Reserved { kind } => write!(f, "reserved: {kind}"),
+            Self::Released => f.write_str("not reserved by this device any more"),
             Self::FormerLifeFenceStarted => {
                 f.write_str("writes of a former process are being proven dead")
             }

@@ -28,6 +28,7 @@ mod path_keys;
 mod preempt;
 mod priority;
 mod profile;
+mod reserve;
 mod retry;
 mod rung;
 mod selector;
@@ -59,6 +60,7 @@ pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
+pub use reserve::Registration;
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
 
@@ -72,6 +74,7 @@ use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
+use reserve::Standstill;
 use retry::{Limits, Tries};
 use selector::{Candidate, Select};
 
@@ -225,6 +228,9 @@ pub struct Multipath {
     failing_over: bool,
     closing: bool,
     suspended: bool,
+    standstill: Standstill,
+    /// It is not the usual case: suspended, or something of `standstill`.
+    stopped: bool,
     told_quiesced: bool,
     /// An operator has chosen the group in use.
     pinned: Option<PathId>,
@@ -274,6 +280,8 @@ impl Multipath {
             failing_over: false,
             closing: false,
             suspended: false,
+            standstill: Standstill::default(),
+            stopped: false,
             told_quiesced: false,
             pinned: None,
             joined: 0,

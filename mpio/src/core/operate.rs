@@ -57,19 +57,22 @@ impl Multipath {
     /// Holds all I/O back (`suspend map`): what comes waits, what is in flight may end, and then comes the event
     /// [`Quiesced`](Event::Quiesced). Paths are watched, and writes fenced, as before.
     pub fn suspend(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.suspended, true) {
+        let was_held = self.is_held_back();
+        if !std::mem::replace(&mut self.suspended, true) && !was_held {
             self.told_quiesced = false;
             self.events.push(Event::Suspended);
         }
+        self.weigh_standstill();
         self.settle(now);
     }
 
     /// Lets I/O go on (`resume map`).
     pub fn resume(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.suspended, false) {
+        if std::mem::replace(&mut self.suspended, false) && !self.is_held_back() {
             self.events.push(Event::Resumed);
-            self.restless = true;
         }
+        self.weigh_standstill();
+        self.restless = true;
         self.settle(now);
     }
 
@@ -79,10 +82,10 @@ impl Multipath {
         self.suspended
     }
 
-    /// Whether it is suspended, and nothing is in flight.
+    /// Whether it is suspended or [paused](Self::pause), and nothing is in flight.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
-        self.suspended && self.attempts.len() == 0
+        self.is_held_back() && self.attempts.len() == 0
     }
 
     /// I/O without a path fails at once, whatever is configured (`disablequeueing map`): what waits for a path now
@@ -129,7 +132,7 @@ impl Multipath {
         if self.ios.len() > self.attempts.len() {
             if self.closing {
                 self.fail_waiting(FailReason::Closed);
-            } else if self.no_path.is_failing() && !self.suspended {
+            } else if self.no_path.is_failing() && !self.is_held_back() {
                 self.fail_waiting(FailReason::NoPath);
             }
         }

@@ -166,6 +166,8 @@ pub(crate) struct Path {
     is_failed: bool,
     /// Has to be registered before it takes I/O.
     pub(crate) is_unregistered: bool,
+    /// And that was tried in vain, so nothing is to be expected of it soon.
+    is_keyless: bool,
     /// Any of the four, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
@@ -221,6 +223,7 @@ impl Path {
             awaits_preemption: false,
             is_failed: false,
             is_unregistered: false,
+            is_keyless: false,
             is_barred: false,
             is_fresh: false,
             key: None,
@@ -256,7 +259,10 @@ impl Path {
                 return Standing::Out(DownReason::Preempting);
             }
             if self.is_unregistered {
-                return Standing::Out(DownReason::Registering);
+                return Standing::Out(match self.is_keyless {
+                    true => DownReason::Unregistered,
+                    false => DownReason::Registering,
+                });
             }
             if self.is_failed {
                 return Standing::Out(DownReason::Operator);
@@ -295,7 +301,13 @@ impl Path {
 
     pub(crate) const fn set_unregistered(&mut self, is: bool) {
         self.is_unregistered = is;
+        self.is_keyless = false;
         self.bar();
+    }
+
+    pub(crate) const fn set_keyless(&mut self) {
+        self.set_unregistered(true);
+        self.is_keyless = true;
     }
 
     pub(crate) const fn set_failed(&mut self, is: bool) {
@@ -340,6 +352,7 @@ impl Path {
     /// It has a connection that works, and will take I/O as soon as its key is in order.
     pub(crate) const fn is_held(&self) -> bool {
         (self.awaits_preemption || self.is_unregistered)
+            && !self.is_keyless
             && !self.fencing
             && !self.is_failed
             && !self.removing

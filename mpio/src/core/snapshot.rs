@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_proto::{held::HeldBytes, scsi::AccessState};
+use iscsi_proto::{
+    held::HeldBytes,
+    scsi::{AccessState, ReservationKey, ReservationType},
+};
 
 use super::{
     DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathGroupingPolicy, PathId,
-    PathState, SuspectCause,
+    PathState, Registration, SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
@@ -80,6 +83,8 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// The reservation key that its nexus is registered with, as far as is known: the device's, or that of its fence.
+    pub key: Option<ReservationKey>,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -122,6 +127,7 @@ impl PathSnapshot {
                 | DownReason::CheckerTimeout
                 | DownReason::Preempting
                 | DownReason::Registering
+                | DownReason::Unregistered
                 | DownReason::Operator,
             ) => "running",
             Some(_) => "offline",
@@ -174,6 +180,10 @@ pub struct Snapshot {
     pub no_path_retry: NoPathRetry,
     /// An operator has suspended the device.
     pub is_suspended: bool,
+    /// Whether its user has registered it with the unit's persistent reservations.
+    pub registration: Registration,
+    /// The reservation that it holds, as last known.
+    pub reservation: Option<ReservationType>,
     /// Groups, best first. Paths that are being removed belong to none.
     pub groups: Vec<GroupSnapshot>,
     /// I/Os that are not finished.
@@ -248,6 +258,8 @@ impl Multipath {
             selector: self.config.path_selector.name(),
             no_path_retry: self.queueing(),
             is_suspended: self.suspended,
+            registration: self.registration(),
+            reservation: self.standstill.held,
             groups: groups
                 .map(|(index, group)| self.group_snapshot(now, index, group))
                 .collect(),
@@ -318,6 +330,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        key: path.key.map(ReservationKey),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         throughput: path.throughput.rate(),

@@ -8,6 +8,7 @@ use super::{
     info,
     job::Job,
     join::{Candidate, JoinError},
+    reserve::Book,
     shared::{Member, State},
 };
 use crate::{
@@ -44,7 +45,8 @@ impl<P: Path> State<P> {
         let up = status.link == PathLink::Up;
         // Of this very nexus, if nothing has happened since.
         let registered = registered.filter(|_| path.status().generation == status.generation);
-        let verified = up && (registered.is_some() || self.keys().is_none());
+        let needs_no_key = self.keys().is_none() && !self.wants_keys();
+        let verified = up && (registered.is_some() || needs_no_key);
         self.insert(Member {
             id,
             path: Arc::new(path),
@@ -55,6 +57,7 @@ impl<P: Path> State<P> {
             verifying: false,
             verification: 0,
             key_failures: 0,
+            book: Book::default(),
         });
         self.tell_nexus(id);
         if verified {

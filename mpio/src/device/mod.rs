@@ -13,6 +13,7 @@ mod log;
 mod members;
 mod outcome;
 mod paths;
+mod reserve;
 mod shared;
 mod ticket;
 mod topology;
@@ -35,6 +36,9 @@ pub(crate) use found::Found;
 pub use join::JoinError;
 pub use log::DeviceEvent;
 pub use paths::{PathLine, Paths};
+pub use reserve::{
+    PathRegistration, RegistrationKeys, RegistrationOutcome, Registrations, ReserveError,
+};
 pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};

@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 use super::{
     job::{Job, Preempt},
     log::EventLog,
+    reserve::{Book, Reserve},
     vessel::Vessel,
 };
 use crate::{
@@ -88,6 +89,8 @@ pub(super) struct Member<P> {
     pub(super) verification: u64,
     /// How often its registration has failed on this connection.
     pub(super) key_failures: u32,
+    /// How far it is with what the device's user wants of it.
+    pub(super) book: Book,
 }
 
 /// Carried out after the lock is released: wakers may run anything.
@@ -120,6 +123,8 @@ pub(super) struct State<P> {
     by_io: Vec<Key>,
     pub(super) jobs: Vec<Job<P>>,
     pub(super) log: EventLog,
+    /// Persistent reservations, as the device's user wants them.
+    pub(super) reserve: Reserve,
     pub(super) info: Arc<DeviceInfo>,
     /// Paths that could not be opened so far: name and reason.
     pub(super) missing: Vec<(Arc<str>, String)>,
@@ -160,6 +165,7 @@ impl<P: Path> Shared<P> {
                 by_io: Vec::new(),
                 jobs: Vec::new(),
                 log: EventLog::default(),
+                reserve: Reserve::default(),
                 info,
                 missing: Vec::new(),
                 nudge: false,

@@ -19,6 +19,7 @@ mod overlap;
 mod path_error;
 mod preempt;
 mod random_walk;
+mod reserve;
 mod selectors;
 mod service_time;
 mod settings;

@@ -10,6 +10,7 @@ mod joining;
 mod lifecycle;
 mod no_path;
 mod preempt;
+mod reservations;
 mod scripted;
 mod shared_sessions;
 mod speed;
