@@ -1,11 +1,16 @@
 //! What the core asks its shell to do, and what an I/O is to the core.
 
-use std::{ops::Range, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use super::arena::{AttemptId, IoId, PathId};
 
 /// What kind of command an I/O is; decides what may be done with it when its path is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum IoKind {
     /// Changes nothing: may be moved and repeated at will.
@@ -21,6 +26,17 @@ pub enum IoKind {
         /// AND WRITE, PERSISTENT RESERVE OUT) is never repeated unless it was not executed.
         idempotent: bool,
     },
+}
+
+impl fmt::Display for IoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::Other { .. } => "other",
+        })
+    }
 }
 
 /// What the core needs to know of an I/O. It never sees the bytes.
@@ -83,6 +99,11 @@ impl IoClass {
 
 /// How far a failed attempt got in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Execution {
     /// It was not executed, not even in part: proven, for instance because it was never sent.
     NotExecuted,
@@ -92,8 +113,23 @@ pub enum Execution {
     Executed,
 }
 
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotExecuted => "not executed",
+            Self::Unknown => "execution unknown",
+            Self::Executed => "executed",
+        })
+    }
+}
+
 /// Whom a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Scope {
     /// This request only.
     Request,
@@ -158,6 +194,11 @@ pub enum Verdict {
 
 /// Why an I/O was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FailReason {
     /// The last attempt's own error stands: the device said no.
@@ -173,6 +214,19 @@ pub enum FailReason {
     Cancelled,
     /// The device was closed.
     Closed,
+}
+
+impl fmt::Display for FailReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "the error stands",
+            Self::RetriesExhausted => "tried too often",
+            Self::NoPath => "no path",
+            Self::Unfenced => "it could not be proven dead",
+            Self::Cancelled => "cancelled",
+            Self::Closed => "closed",
+        })
+    }
 }
 
 /// A question to a path that costs it next to nothing.

@@ -11,6 +11,11 @@ use super::{action::ProbeResult, config::Config, event::DownReason};
 
 /// What the checker last found, in multipath-tools' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum PathState {
     /// Not checked since it was added or logged in.

@@ -12,6 +12,11 @@ use super::{
 
 /// How paths are put into groups. One group is in use at a time, the best one that works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
     /// By priority where the unit tells the access states of its port groups, all in one group otherwise
@@ -129,13 +134,20 @@ pub enum Failback {
 
 /// What happens to I/O while there is no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", content = "limit_ns", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum NoPathRetry {
     /// It fails at once.
     Fail,
     /// It waits until this long after the last path went; then all that waits fails, and all that
     /// comes fails at once, until a path is back.
-    QueueFor(Duration),
+    QueueFor(
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::nanos"))] Duration,
+    ),
     /// It waits.
     Queue,
 }
@@ -182,6 +194,7 @@ pub struct Config {
     pub(crate) max_retries: u32,
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
+    pub(crate) decision_trace: usize,
     pub(crate) planted: Planted,
 }
 
@@ -209,6 +222,7 @@ impl Default for Config {
             max_retries: 5,
             max_moves: 16,
             queue_limit: 65_536,
+            decision_trace: 0,
             planted: Planted::NONE,
         }
     }
@@ -226,6 +240,12 @@ impl Config {
     /// Starts from the defaults.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder(Self::default())
+    }
+
+    /// Starts from these settings: to change one of a device, `reconfigure` it with
+    /// `device.config().to_builder()`, changed and built.
+    pub fn to_builder(&self) -> ConfigBuilder {
+        ConfigBuilder(self.clone())
     }
 
     /// The no-path policy.
@@ -432,6 +452,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How many of the last decisions are kept, for [`MultipathDevice::trace`](crate::MultipathDevice::trace): which
+    /// path an I/O took and why no other one, what followed its failure, and all events. Some 200 bytes each, and 48
+    /// for each path of the device. Default 0: none, at no cost. Range 0 to 65536.
+    pub const fn decision_trace(mut self, capacity: usize) -> Self {
+        self.0.decision_trace = capacity;
+        self
+    }
+
     /// Checks every range.
     ///
     /// # Errors
@@ -521,6 +549,7 @@ impl ConfigBuilder {
             "queue_limit",
             "1 to 2^20",
         )?;
+        check(c.decision_trace <= 65_536, "decision_trace", "0 to 65536")?;
         Ok(c)
     }
 }

@@ -5,10 +5,11 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
-    IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
+    Action, Attempt, AttemptId, ClaimId, Event, Execution, FailReason, FenceRung, IoId, IoState,
+    Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
     path::Path,
     retry::{Disposition, Wish},
+    selector::Candidate,
 };
 
 impl Multipath {
@@ -99,6 +100,9 @@ impl Multipath {
                 continue;
             }
             let Some(path) = self.choose(now, io) else {
+                if self.events.trace.is_some() {
+                    self.trace_no_path(io);
+                }
                 break;
             };
             self.pending.pop_front();
@@ -154,6 +158,9 @@ impl Multipath {
 
     /// Books an attempt; the shell is to be told.
     pub(super) fn dispatch(&mut self, now: Instant, io: IoId, to: PathId) -> Option<AttemptId> {
+        if self.events.trace.is_some() {
+            self.trace_dispatch(now, io, to);
+        }
         let entry = self.ios.get_mut(io.0)?;
         let path = self.paths.get_mut(to.0)?;
         let attempt = AttemptId(self.attempts.insert(Attempt {

@@ -8,10 +8,16 @@ use super::{
     arena::{IoId, PathId},
     path_keys::KeyRefusal,
     rung::{FenceRung, RungStep},
+    trace::{Decision, Recorder},
 };
 
 /// Why a path takes no I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum DownReason {
     /// Never logged in so far.
@@ -70,6 +76,11 @@ impl fmt::Display for DownReason {
 
 /// Why a path is given no new I/O though it is not down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum SuspectCause {
     /// A NOP-Out on an otherwise silent connection was not answered in time.
@@ -80,8 +91,23 @@ pub enum SuspectCause {
     Transition,
 }
 
+impl fmt::Display for SuspectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silence => "no answer",
+            Self::PathError => "an I/O failed there",
+            Self::Transition => "its port group is between two states",
+        })
+    }
+}
+
 /// What ended the wait for the writes of a lost path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FencedBy {
     /// The target confirmed that the last of them is dead.
@@ -102,6 +128,11 @@ pub enum FencedBy {
 
 /// Something that an operator may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Event {
     /// A path was added; it is down until its first `PathUp`.
@@ -116,6 +147,14 @@ pub enum Event {
     },
     /// A path takes no I/O.
     PathDown {
+        /// Which.
+        path: PathId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// A path takes no I/O as before, and for another reason now: for instance since it is not logged in again after its
+    /// connection was lost.
+    StillDown {
         /// Which.
         path: PathId,
         /// Why.
@@ -164,6 +203,7 @@ pub enum Event {
         /// Which.
         path: PathId,
         /// The state.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         state: AccessState,
         /// PREF: the array would have I/O come this way.
         preferred: bool,
@@ -193,6 +233,10 @@ pub enum Event {
     /// I/O waits for a path.
     Queueing {
         /// For how long at most; `None`: without limit.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "limit_ns", serialize_with = "crate::serial::nanos_or_none")
+        )]
         limit: Option<Duration>,
     },
     /// The wait for a path has reached its limit: I/O fails until one comes back.
@@ -257,53 +301,94 @@ impl fmt::Display for FencedBy {
     }
 }
 
-impl fmt::Display for Event {
-    /// One line; paths by their id, whose names the snapshot has.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Event {
+    /// The same line as `Display`, with names in the place of ids: what `names` does not know keeps its id. An event
+    /// may tell of a path that is gone, so names are best kept from its [`PathAdded`](Self::PathAdded) on.
+    pub fn named<N: fmt::Display>(&self, names: impl Fn(PathId) -> Option<N>) -> impl fmt::Display {
+        Line { event: self, names }
+    }
+
+    fn line(&self, f: &mut fmt::Formatter<'_>, names: &Names<'_>) -> fmt::Result {
+        let name = |path: &PathId| Named { path: *path, names };
         match self {
-            Self::PathAdded { path } => write!(f, "{path} added"),
-            Self::PathUp { path } => write!(f, "{path} is up"),
-            Self::PathDown { path, reason } => write!(f, "{path} is down: {reason}"),
+            Self::PathAdded { path } => write!(f, "{path} added", path = name(path)),
+            Self::PathUp { path } => write!(f, "{path} is up", path = name(path)),
+            Self::PathDown { path, reason } => {
+                write!(f, "{path} is down: {reason}", path = name(path))
+            }
+            Self::StillDown { path, reason } => {
+                write!(f, "{path} is still down: {reason}", path = name(path))
+            }
             Self::Suspect {
                 path,
                 cause: SuspectCause::Silence,
-            } => write!(f, "{path} is suspected: no answer"),
+            } => write!(f, "{path} is suspected: no answer", path = name(path)),
             Self::Suspect {
                 path,
                 cause: SuspectCause::PathError,
-            } => write!(f, "{path} is suspected: an I/O failed there"),
+            } => write!(
+                f,
+                "{path} is suspected: an I/O failed there",
+                path = name(path)
+            ),
             Self::Suspect {
                 path,
                 cause: SuspectCause::Transition,
-            } => write!(f, "{path} waits: its port group is between two states"),
-            Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
-            Self::PathRemoved { path } => write!(f, "{path} removed"),
+            } => write!(
+                f,
+                "{path} waits: its port group is between two states",
+                path = name(path)
+            ),
+            Self::Cleared { path } => write!(f, "{path} is no longer suspected", path = name(path)),
+            Self::PathRemoved { path } => write!(f, "{path} removed", path = name(path)),
             Self::IdentityMismatch { path } => {
-                write!(f, "{path} leads to another logical unit and is kept out")
+                write!(
+                    f,
+                    "{path} leads to another logical unit and is kept out",
+                    path = name(path)
+                )
             }
             Self::SharedDevice { path, with } => {
-                write!(f, "{path} and {with} leave through one network device")
+                write!(
+                    f,
+                    "{path} and {with} leave through one network device",
+                    path = name(path),
+                    with = name(with)
+                )
             }
-            Self::Failover { from, to } => write!(f, "failover from {from} to {to}"),
+            Self::Failover { from, to } => write!(
+                f,
+                "failover from {from} to {to}",
+                from = name(from),
+                to = name(to)
+            ),
             Self::AccessChanged {
                 path,
                 state,
                 preferred,
             } => {
                 let preferred = if *preferred { ", preferred" } else { "" };
-                write!(f, "{path} is {state}{preferred}")
+                write!(f, "{path} is {state}{preferred}", path = name(path))
             }
             Self::Activating { path, group } => {
                 write!(
                     f,
-                    "port group {group} is asked to become active, through {path}"
+                    "port group {group} is asked to become active, through {path}",
+                    path = name(path)
                 )
             }
             Self::GroupSwitched {
                 from: Some(from),
                 to,
-            } => write!(f, "group of {to} in use instead of that of {from}"),
-            Self::GroupSwitched { from: None, to } => write!(f, "group of {to} in use"),
+            } => write!(
+                f,
+                "group of {to} in use instead of that of {from}",
+                from = name(from),
+                to = name(to)
+            ),
+            Self::GroupSwitched { from: None, to } => {
+                write!(f, "group of {to} in use", to = name(to))
+            }
             Self::Suspended => f.write_str("suspended: I/O waits"),
             Self::Quiesced => f.write_str("suspended, and nothing is in flight"),
             Self::Resumed => f.write_str("resumed"),
@@ -318,23 +403,31 @@ impl fmt::Display for Event {
                 write!(f, "{io} waits for a write whose outcome is unknown")
             }
             Self::FenceStarted { path } => {
-                write!(f, "a write of {path} has an unknown outcome")
+                write!(
+                    f,
+                    "a write of {path} has an unknown outcome",
+                    path = name(path)
+                )
             }
             Self::FenceDone { path, by } => {
-                write!(f, "no write of {path} can land any more: {by}")
+                write!(
+                    f,
+                    "no write of {path} can land any more: {by}",
+                    path = name(path)
+                )
             }
             Self::FenceStep {
                 path: Some(path),
                 rung,
                 step,
-            } => write!(f, "fence of {path}: {rung} {step}"),
+            } => write!(f, "fence of {path}: {rung} {step}", path = name(path)),
             Self::FenceStep {
                 path: None,
                 rung,
                 step,
             } => write!(f, "fence: {rung} {step}"),
             Self::KeyRefused { path, why } => {
-                write!(f, "{path} has no reservation key: {why}")
+                write!(f, "{path} has no reservation key: {why}", path = name(path))
             }
             Self::FormerLifeFenceStarted => {
                 f.write_str("writes of a former process are being proven dead")
@@ -346,6 +439,40 @@ impl fmt::Display for Event {
     }
 }
 
+type Names<'a> = dyn Fn(PathId, &mut fmt::Formatter<'_>) -> fmt::Result + 'a;
+
+struct Named<'a> {
+    path: PathId,
+    names: &'a Names<'a>,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.names)(self.path, f)
+    }
+}
+
+struct Line<'a, F> {
+    event: &'a Event,
+    names: F,
+}
+
+impl<N: fmt::Display, F: Fn(PathId) -> Option<N>> fmt::Display for Line<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.line(f, &|path, f| match (self.names)(path) {
+            Some(name) => name.fmt(f),
+            None => path.fmt(f),
+        })
+    }
+}
+
+impl fmt::Display for Event {
+    /// One line; paths by their id, whose names the snapshot has. See [`named`](Self::named).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line(f, &|path, f| path.fmt(f))
+    }
+}
+
 /// An operator who never asks must cost nothing: of more than this many unread events the oldest go.
 const LIMIT: usize = 1024;
 
@@ -353,6 +480,8 @@ const LIMIT: usize = 1024;
 pub(crate) struct Events {
     queue: VecDeque<Event>,
     lost: u64,
+    /// Where decisions are written down, if they are.
+    pub(crate) trace: Option<Box<Recorder>>,
 }
 
 impl Events {
@@ -362,10 +491,14 @@ impl Events {
             self.lost += 1;
         }
         self.queue.push_back(event);
+        if let Some(recorder) = &mut self.trace {
+            recorder.push(Decision::Told { event });
+        }
     }
 
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.queue.held_bytes()
+        let trace = self.trace.as_ref();
+        self.queue.held_bytes() + trace.map_or(0, |recorder| recorder.held_bytes())
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {

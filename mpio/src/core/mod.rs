@@ -13,11 +13,14 @@ mod checker;
 mod config;
 mod config_error;
 mod dispatch;
+#[cfg(test)]
+mod each_event;
 mod event;
 mod fence;
 mod fence_config;
 mod former;
 mod group;
+mod histogram;
 mod ladder;
 mod latency;
 mod lots;
@@ -35,6 +38,7 @@ mod service;
 mod snapshot;
 mod suspicion;
 mod throughput;
+pub mod trace;
 mod upkeep;
 
 use std::{collections::VecDeque, time::Instant};
@@ -56,6 +60,7 @@ pub use config::{
 pub use config_error::ConfigError;
 pub use event::{DownReason, Event, FencedBy, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
+pub use histogram::{Bucket, Histogram, Latencies};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
@@ -73,7 +78,8 @@ use lots::Lots;
 use no_path::NoPath;
 use path::Path;
 use retry::{Limits, Tries};
-use selector::{Candidate, Select};
+use selector::Select;
+use trace::Recorder;
 
 /// Whether a session that was opened leads to the logical unit of this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +101,15 @@ pub enum SubmitError {
     /// The device is closed or being closed.
     #[error("the device is closed")]
     Closed,
+}
+
+/// A command names a path that the device does not have: it was removed meanwhile, or is another device's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the device has no {path} (any more): its snapshot says which it has")]
+#[non_exhaustive]
+pub struct UnknownPath {
+    /// Its id.
+    pub path: PathId,
 }
 
 /// Where an I/O stands. In flight it has exactly one attempt, otherwise none.
@@ -130,6 +145,8 @@ struct Io {
     /// Of all attempts so far; once unknown, always unknown.
     execution: Execution,
     cancelled: bool,
+    /// When it was accepted.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -191,10 +208,11 @@ struct Attempt {
 #[derive(Debug)]
 pub struct Multipath {
     config: Config,
+    made: Instant,
     paths: Arena<Path>,
     groups: Groups,
     selector: Box<dyn Select>,
-    candidates: Vec<Candidate>,
+    candidates: Vec<selector::Candidate>,
 
     ios: Arena<Io>,
     attempts: Arena<Attempt>,
@@ -234,6 +252,8 @@ pub struct Multipath {
     actions: VecDeque<Action>,
     events: Events,
     counters: DeviceCounters,
+    /// From when an I/O was accepted until it succeeded, whatever happened in between.
+    latencies: Latencies,
     /// See [`take_sooner`](Self::take_sooner).
     sooner: Option<Instant>,
 }
@@ -244,6 +264,8 @@ impl Multipath {
     #[must_use]
     pub fn new(now: Instant, config: Config, seed: u64) -> Self {
         let mut writes = WriteRanges::default();
+        let mut events = Events::default();
+        events.trace = Recorder::new(now, now, config.decision_trace);
         writes.planted = config.planted;
         let fences_former = config.fence.former_life == FormerLife::Fence
             && !config.planted.has(Bug::FormerLifeForgotten);
@@ -252,6 +274,7 @@ impl Multipath {
             selector: selector::new(config.path_selector, seed),
             no_path: NoPath::new(now, config.no_path_retry),
             config,
+            made: now,
             paths: Arena::new(),
             groups: Groups::default(),
             candidates: Vec::new(),
@@ -279,8 +302,9 @@ impl Multipath {
             joined: 0,
             lots: Lots(seed),
             actions: VecDeque::new(),
-            events: Events::default(),
+            events,
             counters: DeviceCounters::default(),
+            latencies: Latencies::new(),
             sooner: None,
         }
     }
@@ -394,6 +418,9 @@ impl Multipath {
             self.sooner = earlier(self.sooner, change.sooner);
         }
         let Outcome::Failed(failure) = outcome else {
+            let took = now.saturating_duration_since(io.since);
+            self.latencies
+                .record_in(io.class.kind, latency::bucket(took));
             self.finish(ended.io, Verdict::Success);
             self.settle(now);
             return;
@@ -417,6 +444,9 @@ impl Multipath {
             self.raise_ghost(now, attempt, &ended);
         } else if failure.unsent && writes {
             self.count_unsent(ended.path);
+        }
+        if self.events.trace.is_some() {
+            self.trace_failure(&ended, failure, disposition);
         }
         self.dispose(now, &ended, disposition);
         self.settle(now);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing, selector,
+    trace::Recorder,
 };
 
 impl Multipath {
@@ -108,6 +109,11 @@ impl Multipath {
             self.selector = selector::new(config.path_selector, self.lots.next());
         }
         let no_path_retry = config.no_path_retry;
+        match (&mut self.events.trace, config.decision_trace) {
+            (trace, 0) => *trace = None,
+            (Some(recorder), capacity) => recorder.resize(capacity),
+            (trace, capacity) => *trace = Recorder::new(self.made, now, capacity),
+        }
         self.config = Config {
             fence,
             planted,

@@ -1,9 +1,6 @@
 //! One path: three verdicts that are kept apart, and its figures.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     Attempt,
@@ -12,7 +9,8 @@ use super::{
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
-    latency::Latency,
+    histogram::Latencies,
+    latency::{self, Latency},
     path_keys::KeyRefusal,
     priority::Priority,
     service::Service,
@@ -92,6 +90,7 @@ impl PathAttributes {
 
 /// What a path did, since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PathCounters {
     /// I/Os that succeeded here.
@@ -135,6 +134,8 @@ pub(crate) struct Change {
     pub(crate) restless: bool,
     /// The path's deadline, if it is an earlier one.
     pub(crate) sooner: Option<Instant>,
+    /// How long it took, as a bucket, if it succeeded.
+    pub(crate) bucket: usize,
 }
 
 #[derive(Debug)]
@@ -182,6 +183,8 @@ pub(crate) struct Path {
     pub(crate) epoch: u32,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
+    /// The same for ever, and for whoever wants to see it.
+    pub(crate) latencies: Latencies,
     pub(crate) throughput: Throughput,
     pub(crate) service: Service,
     pub(crate) counters: PathCounters,
@@ -231,6 +234,7 @@ impl Path {
             epoch: 0,
             in_flight: 0,
             latency: Latency::new(),
+            latencies: Latencies::new(),
             throughput: Throughput::new(now),
             service: Service::new(now),
             counters: PathCounters::default(),
@@ -417,10 +421,13 @@ impl Path {
         let mut change = Change {
             restless: self.removing,
             sooner: None,
+            bucket: 0,
         };
         match outcome {
             Outcome::Success => {
-                let quicker = self.succeeded(class, now.saturating_duration_since(ended.started));
+                let took = now.saturating_duration_since(ended.started);
+                change.bucket = latency::bucket(took);
+                let quicker = self.succeeded(class, change.bucket);
                 // An answer takes a question back, and the silence from then on may be over its limit
                 // before the question's time would have been.
                 let asked = same_connection && !self.suspicion.is_calm();
@@ -447,8 +454,9 @@ impl Path {
     }
 
     /// True if commands have become quicker.
-    fn succeeded(&mut self, class: &IoClass, took: Duration) -> bool {
-        let quicker = self.latency.record(took);
+    fn succeeded(&mut self, class: &IoClass, bucket: usize) -> bool {
+        let quicker = self.latency.record(bucket);
+        self.latencies.record_in(class.kind, bucket);
         self.counters.ios += 1;
         if class.kind == IoKind::Read {
             self.counters.bytes_read += class.bytes;

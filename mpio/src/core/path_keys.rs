@@ -66,6 +66,11 @@ impl fmt::Display for PathKeys {
 
 /// Why a path has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum KeyRefusal {
     /// The unit has no persistent reservations, or no room for another registration.

@@ -9,14 +9,15 @@ use std::{
 use iscsi_proto::{held::HeldBytes, scsi::AccessState};
 
 use super::{
-    DownReason, FenceCounters, Multipath, NoPathRetry, PathCounters, PathGroupingPolicy, PathId,
-    PathState, SuspectCause,
+    DownReason, FenceCounters, Latencies, Multipath, NoPathRetry, PathCounters, PathGroupingPolicy,
+    PathId, PathState, SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
 
 /// What the device did since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DeviceCounters {
     /// I/Os accepted.
@@ -41,12 +42,18 @@ pub struct DeviceCounters {
 
 /// Whether a group is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum GroupStatus {
     /// In use, and it works.
     Active,
-    /// Could be used.
+    /// Could be used, or stands by: its target may make it active.
     Enabled,
-    /// None of its paths can be used.
+    /// None of its paths can be used, and none stands by.
     Disabled,
 }
 
@@ -62,6 +69,7 @@ impl fmt::Display for GroupStatus {
 
 /// One path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PathSnapshot {
     /// Its id.
@@ -71,6 +79,10 @@ pub struct PathSnapshot {
     /// Its priority: what the access state is worth, if that is known and counts, else what the program said.
     pub priority: u32,
     /// The access state of its target port group, if that is known.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::text_or_none")
+    )]
     pub access: Option<AccessState>,
     /// PREF of that group: the array would have I/O come this way.
     pub preferred: bool,
@@ -84,15 +96,36 @@ pub struct PathSnapshot {
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
     /// first.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "latency_p99_ns", serialize_with = "crate::serial::nanos")
+    )]
     pub latency_p99: Duration,
+    /// How long I/Os took here, from the dispatch to the answer, since it was added.
+    pub latency: Latencies,
     /// Bytes per second that it gets done while it is busy (a command counts 4 KiB besides its data);
     /// zero before the first measurement.
     pub throughput: u64,
     /// How long an I/O takes there by itself, smoothed; zero before the first one, and with selectors that do not ask.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "service_time_ns", serialize_with = "crate::serial::nanos")
+    )]
     pub service_time: Duration,
     /// Until the next check, if one is planned.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "next_check_ns",
+            serialize_with = "crate::serial::nanos_or_none"
+        )
+    )]
     pub next_check: Option<Duration>,
     /// Between this check and the one before it.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "check_interval_ns", serialize_with = "crate::serial::nanos")
+    )]
     pub check_interval: Duration,
     /// What it did.
     pub counters: PathCounters,
@@ -105,10 +138,19 @@ impl PathSnapshot {
         self.down.is_none() && self.suspect.is_none()
     }
 
-    /// The word of `multipath -ll` for this: `active` or `failed`.
+    /// Whether its port group stands by: it takes no I/O, and is there for when no other one does.
+    #[must_use]
+    pub const fn is_ghost(&self) -> bool {
+        matches!(self.down, Some(DownReason::Ghost))
+    }
+
+    /// The word of `multipath -ll` for this: `active` or `failed`. As there, one that stands by has not failed.
     #[must_use]
     pub const fn dm_state(&self) -> &'static str {
-        if self.is_usable() { "active" } else { "failed" }
+        match self.is_usable() || self.is_ghost() {
+            true => "active",
+            false => "failed",
+        }
     }
 
     /// The word of `multipath -ll` for its connection: `running` or `offline`.
@@ -151,6 +193,7 @@ impl fmt::Display for PathSnapshot {
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct GroupSnapshot {
     /// The highest priority of its paths.
@@ -164,8 +207,15 @@ pub struct GroupSnapshot {
 /// The device at a moment. `Display` prints the lines of `multipath -ll` from the second one on: the
 /// first, and the size, belong to whoever knows the device's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
+    /// How long ago it was made. The times of its events are since then too.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "uptime_ns", serialize_with = "crate::serial::nanos")
+    )]
+    pub uptime: Duration,
     /// How paths are grouped.
     pub grouping: PathGroupingPolicy,
     /// The name of the [selector](super::PathSelector::name).
@@ -186,6 +236,8 @@ pub struct Snapshot {
     /// Not the payload of I/Os, which is the callers', nor the sessions of its paths
     /// (`SessionStats::held_bytes`). Bounded by [`ConfigBuilder::queue_limit`](super::ConfigBuilder::queue_limit).
     pub held_bytes: u64,
+    /// How long I/Os took for those who asked, all waits and retries included.
+    pub latency: Latencies,
     /// What the device did.
     pub counters: DeviceCounters,
 }
@@ -194,6 +246,18 @@ impl Snapshot {
     /// All paths, in the order of the groups.
     pub fn paths(&self) -> impl Iterator<Item = &PathSnapshot> {
         self.groups.iter().flat_map(|group| &group.paths)
+    }
+
+    /// A path by its id.
+    #[must_use]
+    pub fn path(&self, id: PathId) -> Option<&PathSnapshot> {
+        self.paths().find(|path| path.id == id)
+    }
+
+    /// A path by its name; of several the first.
+    #[must_use]
+    pub fn path_named(&self, name: &str) -> Option<&PathSnapshot> {
+        self.paths().find(|path| *path.name == *name)
     }
 
     /// The `hwhandler` string that device-mapper would show: `1 alua` where access states are known.
@@ -239,11 +303,17 @@ impl fmt::Display for Snapshot {
 }
 
 impl Multipath {
+    /// When it was made.
+    pub(crate) const fn made(&self) -> Instant {
+        self.made
+    }
+
     /// What the device looks like now. Allocates; meant for operators, not for each I/O.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let groups = self.groups.list().iter().enumerate();
         Snapshot {
+            uptime: now.saturating_duration_since(self.made),
             grouping: self.config.path_grouping_policy,
             selector: self.config.path_selector.name(),
             no_path_retry: self.queueing(),
@@ -255,6 +325,7 @@ impl Multipath {
             waiting: self.ios.len() - self.attempts.len(),
             ghosts: self.ghosts.len(),
             held_bytes: self.held_bytes(),
+            latency: self.latencies.clone(),
             counters: DeviceCounters {
                 events_lost: self.events.lost(),
                 ..self.counters
@@ -286,7 +357,10 @@ impl Multipath {
             .filter_map(|&id| Some(path_snapshot(now, id, self.paths.get(id.0)?)))
             .collect();
         let status = if !paths.iter().any(PathSnapshot::is_usable) {
-            GroupStatus::Disabled
+            match paths.iter().any(PathSnapshot::is_ghost) {
+                true => GroupStatus::Enabled,
+                false => GroupStatus::Disabled,
+            }
         } else if index == self.groups.active_index() {
             GroupStatus::Active
         } else {
@@ -320,6 +394,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
         },
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
+        latency: path.latencies.clone(),
         throughput: path.throughput.rate(),
         next_check: path.checker.next_check_in(now),
         check_interval: path.checker.interval(),

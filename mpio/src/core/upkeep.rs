@@ -309,6 +309,9 @@ impl Multipath {
             self.climb(now);
         }
         self.judge_waiting();
+        if let Some(recorder) = &mut self.events.trace {
+            recorder.stamp(now);
+        }
     }
 
     /// Tells what changed since it was last told.
@@ -341,8 +344,9 @@ impl Multipath {
                     }
                     Event::Suspect { path: id, cause }
                 }
-                // It was fenced for a reason that was told; that it is closed now is no news.
-                (Standing::Out(_), Standing::Out(_)) => continue,
+                // Who removes it knows.
+                (Standing::Out(_), Standing::Out(DownReason::Removed)) => continue,
+                (Standing::Out(_), Standing::Out(reason)) => Event::StillDown { path: id, reason },
                 (_, Standing::Out(reason)) => {
                     path.counters.downs += 1;
                     Event::PathDown { path: id, reason }

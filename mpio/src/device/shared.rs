@@ -148,6 +148,7 @@ pub(super) struct Shared<P> {
 
 impl<P: Path> Shared<P> {
     pub(super) fn new(runtime: Arc<dyn Runtime>, core: Multipath, info: Arc<DeviceInfo>) -> Self {
+        let log = EventLog::new(core.made());
         Self {
             runtime,
             planted: core.config().planted,
@@ -159,7 +160,7 @@ impl<P: Path> Shared<P> {
                 vessels: Vec::new(),
                 by_io: Vec::new(),
                 jobs: Vec::new(),
-                log: EventLog::default(),
+                log,
                 info,
                 missing: Vec::new(),
                 nudge: false,

@@ -275,7 +275,7 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
     if let Some(found) = found {
-        device.remove_path(found.id);
+        _ = device.remove_path(found.id);
         world.board.with(|state| {
             let opening = state.openings[index];
             state.removed.insert((index, opening, path))
