@@ -22,6 +22,7 @@ pub mod survey;
 pub mod tls;
 pub mod usage;
 pub mod verify;
+pub mod watch;
 
 /// The code in the README compiles.
 #[cfg(doctest)]

@@ -92,6 +92,9 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// A check of it, or the question for its access state, has no answer yet: what is said here may be another thing in
+    /// a moment. So it is after each login.
+    pub is_being_asked: bool,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -170,11 +173,21 @@ impl PathSnapshot {
         }
     }
 
+    /// What `multipath -ll` calls the state of the checker: that of a path that stands by is `ghost`, whatever the unit
+    /// answers to a TEST UNIT READY.
+    #[must_use]
+    pub const fn checker_state(&self) -> PathState {
+        match self.is_ghost() {
+            true => PathState::Ghost,
+            false => self.checker,
+        }
+    }
+
     /// The words of `multipath -ll` for the three verdicts, for instance `active ready running`.
     #[must_use]
     pub fn state_words(&self) -> String {
         let device = self.device_state();
-        format!("{} {} {device}", self.dm_state(), self.checker)
+        format!("{} {} {device}", self.dm_state(), self.checker_state())
     }
 }
 
@@ -392,6 +405,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        is_being_asked: path.checker.is_asking() || path.access().is_asking(),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         latency: path.latencies.clone(),

@@ -67,7 +67,7 @@ impl fmt::Display for Paths {
                 column(&path.name),
                 path.priority.to_string(),
                 path.dm_state().to_owned(),
-                path.checker.to_string(),
+                path.checker_state().to_string(),
                 path.device_state().to_owned(),
                 countdown(path.next_check, path.check_interval),
             ]
