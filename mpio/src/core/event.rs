@@ -7,8 +7,9 @@ use iscsi_proto::{held::HeldBytes, scsi::AccessState};
 use super::{
     arena::{IoId, PathId},
     path_keys::KeyRefusal,
+    recorder::Recorder,
     rung::{FenceRung, RungStep},
-    trace::{Decision, Recorder},
+    trace::Decision,
 };
 
 /// Why a path takes no I/O.

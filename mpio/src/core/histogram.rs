@@ -362,6 +362,12 @@ mod tests {
         assert_eq!(new.since(&old).count(), 2);
     }
 
+    /// Each path has them for as long as it is there, idle or not.
+    #[test]
+    fn they_take_less_than_two_kilobytes() {
+        assert!(size_of::<Latencies>() < 2048);
+    }
+
     #[test]
     fn it_is_one_line() {
         let text = of(std::iter::repeat_n(300, 99).chain([20_000])).to_string();

@@ -31,6 +31,7 @@ mod path_keys;
 mod preempt;
 mod priority;
 mod profile;
+mod recorder;
 mod retry;
 mod rung;
 mod selector;
@@ -77,9 +78,9 @@ use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
+use recorder::Recorder;
 use retry::{Limits, Tries};
 use selector::Select;
-use trace::Recorder;
 
 /// Whether a session that was opened leads to the logical unit of this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

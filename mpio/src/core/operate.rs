@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing, selector,
-    trace::Recorder,
+    Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing,
+    recorder::Recorder, selector,
 };
 
 impl Multipath {
