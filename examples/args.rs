@@ -102,6 +102,30 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give seconds, such as 3 or 0.5".into())
 }
 
+/// A time: `90`, `90s`, `30m`, `12h`, `3d`.
+///
+/// # Errors
+///
+/// What a time looks like.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => f64::NAN,
+    };
+    let number = number.parse::<f64>().unwrap_or(f64::NAN);
+    Duration::try_from_secs_f64(number * seconds)
+        .ok()
+        .filter(|time| !time.is_zero() && *time <= Duration::from_secs(366 * 86400))
+        .ok_or_else(|| "give a time, such as 90s, 30m, 12h or 3d, of a year at most".into())
+}
+
 /// `yes` or `no`.
 ///
 /// # Errors
@@ -161,6 +185,22 @@ mod tests {
             assert!(bytes(text).is_err(), "{text}");
         }
         assert!(some_bytes("0").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("1.5m", 90),
+            ("2h", 7200),
+            ("3d", 259_200),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "0s", "-1m", "3w", "nan", "infs", "1e9d", "1m30s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

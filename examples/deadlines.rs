@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iscsi_client::{logical_unit::LogicalUnitOptions, session::SessionOptions};
-use mpio::core::{Config, NoPathRetry};
+use mpio::core::{Config, MarginalConfig, NoPathRetry};
 
 use crate::{args, failure::Failure};
 
@@ -65,7 +65,20 @@ impl DeadlineArgs {
     ///
     /// If the time is none that a device takes.
     pub fn device_config(&self) -> Result<Config, Failure> {
-        let mut config = Config::builder();
+        self.config_with(Some(MarginalConfig::DEFAULT))
+    }
+
+    /// The same, and for a device whose paths are lost on purpose, time and again: that makes none of them marginal.
+    ///
+    /// # Errors
+    ///
+    /// If the time is none that a device takes.
+    pub fn forgiving_config(&self) -> Result<Config, Failure> {
+        self.config_with(None)
+    }
+
+    fn config_with(&self, marginal: Option<MarginalConfig>) -> Result<Config, Failure> {
+        let mut config = Config::builder().marginal(marginal);
         if let Some(time) = self.timeout {
             config = config.no_path_retry(NoPathRetry::QueueFor(time));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use iscsi_client::logical_unit::LogicalUnit;
-use mpio::{EventReader, MultipathDevice, core::PathId};
+use mpio::{DeviceEvent, EventReader, MultipathDevice, core::PathId};
 
 /// Turns events into lines.
 #[derive(Debug)]
@@ -17,21 +17,33 @@ impl Narrator {
     /// Tells what happens to `device` from now on.
     #[must_use]
     pub fn new(device: &MultipathDevice) -> Self {
-        Self {
+        let mut narrator = Self {
             events: device.events(),
             names: Vec::new(),
-        }
+        };
+        narrator.learn(device);
+        narrator
     }
 
-    /// What has happened since the last call.
-    pub fn lines(&mut self, device: &MultipathDevice) -> impl Iterator<Item = String> + use<> {
-        let mut lines = Vec::new();
-        while let Some(event) = self.events.try_next() {
-            if lines.is_empty() {
-                self.learn(device);
-            }
-            lines.push(self.rename(event.event.to_string()));
+    /// What has happened since the last call, and when.
+    pub fn events(&mut self, device: &MultipathDevice) -> Vec<DeviceEvent> {
+        let events: Vec<_> = std::iter::from_fn(|| self.events.try_next()).collect();
+        if !events.is_empty() {
+            self.learn(device);
         }
+        events
+    }
+
+    /// An event as a line.
+    #[must_use]
+    pub fn line(&self, event: &DeviceEvent) -> String {
+        event.event.named(|path| self.name(path)).to_string()
+    }
+
+    /// What has happened since the last call, as lines.
+    pub fn lines(&mut self, device: &MultipathDevice) -> impl Iterator<Item = String> + use<> {
+        let events = self.events(device);
+        let lines: Vec<_> = events.iter().map(|event| self.line(event)).collect();
         lines.into_iter()
     }
 
@@ -41,14 +53,10 @@ impl Narrator {
                 self.names.push((path.id, Arc::clone(&path.name)));
             }
         }
-        // Longer ids first, lest "path 1" be found in "path 12".
-        self.names
-            .sort_by_key(|(id, _)| std::cmp::Reverse(id.to_string().len()));
     }
 
-    fn rename(&self, line: String) -> String {
-        self.names
-            .iter()
-            .fold(line, |line, (id, name)| line.replace(&id.to_string(), name))
+    fn name(&self, path: PathId) -> Option<&str> {
+        let known = self.names.iter().find(|(id, _)| *id == path);
+        known.map(|(_, name)| &**name)
     }
 }

@@ -33,8 +33,8 @@ use iscsi_examples::{
     marks::{self, Mark},
     paths::{self, Places},
     rounds::{self, Round, Stage},
-    runtime::{Ticker, block_on},
-    stamped::{Kind, Plan, Stamped, Totals, stamp},
+    runtime::{Ticker, block_on, watch_links},
+    stamped::{Kind, Plan, Stamped, Totals, Variety, stamp},
 };
 use mpio::{EventReader, MultipathDevice, core::Event};
 use serde::Serialize;
@@ -73,6 +73,9 @@ struct Args {
     /// Print what happens to the device to standard error
     #[arg(long)]
     events: bool,
+    /// Do not watch the carriers of the NICs: only silence tells that one is down
+    #[arg(long)]
+    no_links: bool,
     /// Which async runtime to use
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeChoice,
@@ -111,8 +114,13 @@ async fn watch(args: &Args, places: &Places, runtime: Arc<dyn Runtime>) -> Resul
     let mut options = SessionOptions::default();
     args.deadlines.bound(&mut options);
     let (login, urls) = (&args.login, &places.urls);
-    let initiator = paths::initiator("failover", login, urls, options, Arc::clone(&runtime))?;
+    let builder = paths::initiator_builder("failover", login, urls, options, Arc::clone(&runtime))?;
+    let initiator = match args.no_links {
+        true => builder.build(),
+        false => builder.links(watch_links(args.runtime, &*runtime)?).build(),
+    };
     let device = paths::open_device(&initiator, places).await?;
+    device.reconfigure(args.deadlines.forgiving_config()?);
     let outcome = under_load(args, &device, &places.urls, &runtime).await;
     device.close().await;
     outcome
@@ -181,10 +189,12 @@ fn plan(args: &Args, runtime: &dyn Runtime) -> Plan {
     Plan {
         run,
         span: args.span,
+        block: stamp::BLOCK,
         io: usize::try_from(args.bs).unwrap_or(usize::MAX),
         depth: args.qd.into(),
         read_percent: args.mix,
         seed: run,
+        variety: Variety::default(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! From the command line to logical units.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use iscsi_client::{
     bind::Bind,
     error::{Error, LoginError},
-    initiator::{Initiator, SessionTarget},
+    initiator::{Initiator, InitiatorBuilder, SessionTarget},
     isid::SessionSlot,
     logical_unit::LogicalUnit,
     runtime::Runtime,
@@ -20,7 +20,7 @@ use mpio::{
     ConnectError, MultipathBuilder, MultipathDevice, Path as _, PathFailure, core::PathAttributes,
 };
 
-use crate::{args::LoginArgs, deadlines::DeadlineArgs, failure::Failure};
+use crate::{args::LoginArgs, deadlines::DeadlineArgs, failure::Failure, runtime::sleep};
 
 /// Where a LUN is found, and through which NICs.
 #[derive(Clone, Debug)]
@@ -41,9 +41,18 @@ pub struct Places {
 ///
 /// What is wrong with which of them.
 pub fn parse_urls(texts: &[String]) -> Result<Vec<TargetUrl>, Failure> {
+    parse_urls_of("--url", texts)
+}
+
+/// The same of another argument than `--url`.
+///
+/// # Errors
+///
+/// What is wrong with which of them.
+pub fn parse_urls_of(argument: &str, texts: &[String]) -> Result<Vec<TargetUrl>, Failure> {
     let parse = |(text, number): (&String, usize)| {
         text.parse()
-            .map_err(|error| Failure::usage(format_args!("--url number {number}: {error}")))
+            .map_err(|error| Failure::usage(format_args!("{argument} number {number}: {error}")))
     };
     texts.iter().zip(1..).map(parse).collect()
 }
@@ -60,6 +69,21 @@ pub fn initiator(
     options: SessionOptions,
     runtime: Arc<dyn Runtime>,
 ) -> Result<Initiator, Failure> {
+    Ok(initiator_builder(tool, login, urls, options, runtime)?.build())
+}
+
+/// The same, for more to be said of it.
+///
+/// # Errors
+///
+/// As [`initiator`].
+pub fn initiator_builder(
+    tool: &str,
+    login: &LoginArgs,
+    urls: &[TargetUrl],
+    options: SessionOptions,
+    runtime: Arc<dyn Runtime>,
+) -> Result<InitiatorBuilder, Failure> {
     let name = initiator_name(tool, login.initiator_name.as_deref())?;
     let mut authentication = Authentication::None;
     for url in urls {
@@ -73,8 +97,8 @@ pub fn initiator(
     }
     let builder = Initiator::builder(name, runtime).options(options);
     Ok(match authentication {
-        Authentication::Chap(credentials) => builder.credentials(credentials).build(),
-        _ => builder.build(),
+        Authentication::Chap(credentials) => builder.credentials(credentials),
+        _ => builder,
     })
 }
 
@@ -155,6 +179,18 @@ pub async fn open_device(
         }
     }
     Ok(device)
+}
+
+/// How long [`settle`] waits.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Waits until every path of the device has answered what is asked after a login, but not for long: what is shown before
+/// that is what a path with access would look like.
+pub async fn settle(device: &MultipathDevice, runtime: &dyn Runtime) {
+    let end = runtime.now() + SETTLE;
+    while runtime.now() < end && device.snapshot().paths().any(|path| path.is_being_asked) {
+        sleep(runtime, Duration::from_millis(5)).await;
+    }
 }
 
 /// Adds the paths to a URL of another target: an array may have a target per port. Whether it is the

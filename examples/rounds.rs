@@ -146,7 +146,7 @@ impl Round {
     fn took(&mut self, kind: Kind, took: Duration) {
         let longest = match kind {
             Kind::Read => &mut self.read,
-            Kind::Write => &mut self.write,
+            Kind::Write | Kind::Flush => &mut self.write,
             Kind::Overlapping => &mut self.overlapping.1,
         };
         *longest = took.max(*longest);

@@ -1,6 +1,7 @@
 //! Running a tool's future on the runtime that the user chose.
 
 use std::{
+    error::Error as _,
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
@@ -8,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_client::runtime::{AsyncTimer, Runtime, SmolRuntime, TokioRuntime};
+use iscsi_client::{
+    links::LinkMonitor,
+    runtime::{AsyncTimer, Runtime, SmolRuntime, TokioRuntime},
+};
 
 use crate::{args::RuntimeChoice, failure::Failure};
 
@@ -30,6 +34,28 @@ where
         RuntimeChoice::Tokio => on_tokio(threads, start),
         RuntimeChoice::Smol => on_smol(threads, start),
     }
+}
+
+/// Watches the network devices of this host, in the background, on the runtime that this is called on.
+///
+/// # Errors
+///
+/// Where the kernel does not tell.
+pub fn watch_links(choice: RuntimeChoice, runtime: &dyn Runtime) -> Result<LinkMonitor, Failure> {
+    let watched = match choice {
+        RuntimeChoice::Tokio => LinkMonitor::tokio(),
+        RuntimeChoice::Smol => LinkMonitor::smol(),
+    };
+    let (links, driver) = watched.map_err(|error| {
+        let why = error.source().map(|source| format!(": {source}"));
+        let why = why.unwrap_or_default();
+        Failure::new(format_args!("{error}{why}; --no-links does without"))
+    })?;
+    runtime.spawn(Box::pin(async move {
+        let error = driver.await;
+        eprintln!("links are not watched any more: {error}");
+    }));
+    Ok(links)
 }
 
 fn on_tokio<T, F>(threads: usize, start: impl FnOnce(Arc<dyn Runtime>) -> F) -> Result<T, Failure>

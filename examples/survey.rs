@@ -28,6 +28,9 @@ use crate::{deadlines::DeadlineArgs, failure::Failure};
 /// How many portals are asked at a time: enough that one which is silent does not hold up the others.
 const AT_A_TIME: usize = 8;
 
+/// What has answered, and is nothing to read from.
+const NO_DISK: &str = "not a disk";
+
 /// Asks, from some NICs.
 #[derive(Debug)]
 pub struct Survey {
@@ -320,8 +323,11 @@ async fn disk(inventory: &Inventory, unit: &UnitState) -> Result<DiskFound, Stri
             error: JoinError::NoIdentity { .. },
             info,
         } => Ok(described(info, None, Vec::new())),
-        UnitState::Unusable(error) if error.kind() == ErrorKind::Unsupported => {
-            Err("not a disk".to_owned())
+        // A kind of its own, or what tgtd and arrays have at LUN 0: something to ask for the list.
+        UnitState::Unusable(error)
+            if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NoSuchUnit) =>
+        {
+            Err(NO_DISK.to_owned())
         }
         other => Err(other.to_string()),
     }
@@ -420,7 +426,7 @@ impl Found {
         if self.portals.iter().all(|portal| failed(&portal.error)) {
             return Outcome::None;
         }
-        let missing = |lun: &LunFound| lun.error.as_deref().is_some_and(|e| e != "not a disk");
+        let missing = |lun: &LunFound| lun.error.as_deref().is_some_and(|e| e != NO_DISK);
         let portals = self.portals.iter().any(|portal| failed(&portal.error));
         let sessions = self.sessions.iter();
         let mut incomplete = sessions.filter(|s| failed(&s.error) || s.luns.iter().any(missing));

@@ -63,8 +63,25 @@ impl Usage {
 /// which survives `exec` and would show a big parent's.
 #[must_use]
 pub fn peak_memory_kib() -> u64 {
+    status_kib("VmHWM:")
+}
+
+/// The resident set in KiB, or 0 where the platform does not tell.
+#[must_use]
+pub fn memory_kib() -> u64 {
+    status_kib("VmRSS:")
+}
+
+/// Open descriptors, or 0 where the platform does not tell.
+#[must_use]
+pub fn descriptors() -> usize {
+    // The one with which they are counted is among them.
+    std::fs::read_dir("/proc/self/fd").map_or(0, |open| open.count().saturating_sub(1))
+}
+
+fn status_kib(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }
@@ -83,5 +100,15 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(1));
         }
         assert!(peak_memory_kib() > 100);
+        assert!((100..=peak_memory_kib()).contains(&memory_kib()));
+    }
+
+    #[test]
+    fn an_open_file_is_a_descriptor() {
+        // Other tests of this process open files of their own.
+        let files: Vec<_> = (0..100)
+            .map(|_| std::fs::File::open("/proc/self/status").unwrap())
+            .collect();
+        assert!(descriptors() >= files.len());
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! A read may give the last acknowledged write of its block, or a later one that was submitted before the
 //! read was over; and never less than an earlier read gave that was over before this one began.
+//!
+//! Writes of one block that are under way together may be executed in any order, so of a chain of them, each of
+//! which began before the one before it was over, any may be the last. A write that is acknowledged ends what was
+//! acknowledged before its chain began, and nothing else; and what a read has given is no bound where a write was
+//! under way that is older.
 
 use std::ops::Range;
 
@@ -12,12 +17,23 @@ struct Entry {
     floor: u64,
     /// The last one that was submitted.
     newest: u64,
-    /// A write of it is under way.
-    writing: bool,
+    /// Writes of it that are under way.
+    writing: u32,
+    /// The first one of the chain to which they belong.
+    chain: u64,
     /// An earlier write of it may still land, for all that the load can know.
     unproven: bool,
     /// It was written again since.
     rewritten: bool,
+}
+
+/// What a read of a block is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// The least that it may give.
+    floor: u64,
+    /// What it gives is the least for later ones up to this: what lies above may be followed by an older one.
+    settled: u64,
 }
 
 /// All blocks of a span.
@@ -56,14 +72,17 @@ impl Book {
     /// Whether a write there would wait for no other one.
     pub(super) fn is_free(&mut self, blocks: Range<u64>) -> bool {
         let entries = self.of(blocks);
-        entries.iter().all(|e| !e.writing && !e.unproven)
+        entries.iter().all(|e| e.writing == 0 && !e.unproven)
     }
 
     /// A write of `blocks` is submitted: the generations that it writes.
     pub(super) fn begin_write(&mut self, blocks: Range<u64>) -> impl Iterator<Item = u64> {
         self.of(blocks).iter_mut().map(|entry| {
-            entry.writing = true;
             entry.newest += 1;
+            if entry.writing == 0 {
+                entry.chain = entry.newest;
+            }
+            entry.writing += 1;
             entry.newest
         })
     }
@@ -71,27 +90,39 @@ impl Book {
     /// It is over. One that has failed may have been executed or not: either is right from then on.
     pub(super) fn end_write(&mut self, blocks: Range<u64>, acknowledged: bool) {
         for entry in self.of(blocks) {
-            entry.writing = false;
+            entry.writing -= 1;
             if acknowledged {
-                // Only one write of a block is under way at a time.
-                entry.floor = entry.newest;
+                // Its chain is still this one, since it has been under way up to now.
+                entry.floor = entry.floor.max(entry.chain);
             }
         }
     }
 
-    /// A read of `blocks` is submitted: the least that it may give.
-    pub(super) fn begin_read(&mut self, blocks: Range<u64>) -> Vec<u64> {
-        self.of(blocks).iter().map(|entry| entry.floor).collect()
+    /// A read of `blocks` is submitted.
+    pub(super) fn begin_read(&mut self, blocks: Range<u64>) -> Vec<Bounds> {
+        let bounds = |entry: &mut Entry| Bounds {
+            floor: entry.floor,
+            settled: match entry.writing {
+                0 => entry.newest + 1,
+                _ => entry.chain,
+            },
+        };
+        self.of(blocks).iter_mut().map(bounds).collect()
     }
 
-    /// A read that began when `floor` was the least has given `found` of `block`.
-    pub(super) fn end_read(&mut self, block: u64, floor: u64, found: u64) -> Result<(), OutOfTime> {
+    /// A read that began with these bounds has given `found` of `block`.
+    pub(super) fn end_read(
+        &mut self,
+        block: u64,
+        bounds: Bounds,
+        found: u64,
+    ) -> Result<(), OutOfTime> {
         let entry = &mut self.entries[block as usize];
-        let allowed = (floor, entry.newest);
-        if found < floor || found > entry.newest {
+        let allowed = (bounds.floor, entry.newest);
+        if found < bounds.floor || found > entry.newest {
             return Err(OutOfTime { found, allowed });
         }
-        entry.floor = entry.floor.max(found);
+        entry.floor = entry.floor.max(found.min(bounds.settled));
         Ok(())
     }
 
@@ -119,7 +150,7 @@ impl Book {
         let entries = &self.entries;
         let wanted = |block: &&u64| {
             let entry = entries[**block as usize];
-            !entry.writing && !entry.rewritten
+            entry.writing == 0 && !entry.rewritten
         };
         let block = *self.unproven.iter().find(wanted)?;
         self.entries[block as usize].rewritten = true;
@@ -138,8 +169,8 @@ mod tests {
     }
 
     fn read(book: &mut Book, block: u64, found: u64) -> Result<(), OutOfTime> {
-        let floor = book.begin_read(block..block + 1)[0];
-        book.end_read(block, floor, found)
+        let bounds = book.begin_read(block..block + 1)[0];
+        book.end_read(block, bounds, found)
     }
 
     #[test]
@@ -149,12 +180,12 @@ mod tests {
         assert_eq!(read(&mut book, 2, 1), Ok(()));
         assert!(read(&mut book, 2, 0).is_err(), "lost");
         assert!(read(&mut book, 2, 2).is_err(), "never written");
-        let floor = book.begin_read(2..3)[0];
+        let bounds = book.begin_read(2..3)[0];
         let generation = book.begin_write(2..3).next().unwrap();
         book.end_write(2..3, true);
         assert_eq!(generation, 2);
         for found in [1, 2] {
-            assert_eq!(book.end_read(2, floor, found), Ok(()), "it was overtaken");
+            assert_eq!(book.end_read(2, bounds, found), Ok(()), "it was overtaken");
         }
         assert_eq!(
             read(&mut book, 2, 1),
@@ -173,6 +204,48 @@ mod tests {
         assert_eq!(read(&mut book, 0, 1), Ok(()), "not executed");
         assert_eq!(read(&mut book, 0, 2), Ok(()), "executed after all");
         assert!(read(&mut book, 0, 1).is_err());
+    }
+
+    #[test]
+    fn of_writes_that_overlap_in_time_any_may_be_the_last() {
+        let mut book = Book::new(1);
+        write(&mut book, 0, true);
+        let begin = |book: &mut Book| book.begin_write(0..1).next().unwrap();
+        assert_eq!((begin(&mut book), begin(&mut book)), (2, 3));
+        let early = book.begin_read(0..1)[0];
+        assert_eq!(book.end_read(0, early, 3), Ok(()));
+        assert_eq!(book.end_read(0, early, 2), Ok(()), "2 came after 3");
+        assert_eq!(book.end_read(0, early, 1), Ok(()), "it was slow");
+        book.end_write(0..1, true);
+        assert!(read(&mut book, 0, 1).is_err(), "one of both is there");
+        assert_eq!(begin(&mut book), 4, "the chain goes on");
+        book.end_write(0..1, true);
+        book.end_write(0..1, true);
+        for found in [3, 4] {
+            let bounds = Bounds {
+                floor: 2,
+                settled: 2,
+            };
+            assert_eq!(book.begin_read(0..1)[0].floor, 2);
+            assert_eq!(book.end_read(0, bounds, found), Ok(()));
+        }
+        assert_eq!(write(&mut book, 0, true), 5);
+        assert!(
+            read(&mut book, 0, 4).is_err(),
+            "a new chain ends the old one"
+        );
+        assert_eq!(read(&mut book, 0, 5), Ok(()));
+    }
+
+    #[test]
+    fn what_was_read_when_all_was_done_stays() {
+        let mut book = Book::new(1);
+        book.begin_write(0..1).for_each(drop);
+        book.begin_write(0..1).for_each(drop);
+        book.end_write(0..1, true);
+        book.end_write(0..1, true);
+        assert_eq!(read(&mut book, 0, 2), Ok(()), "the later one was the last");
+        assert!(read(&mut book, 0, 1).is_err(), "and stays it");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use iscsi_client::error::Error;
 
 use super::{
     Done, Kind, Plan, Totals,
-    book::{Book, OutOfTime},
-    stamp::{self, BLOCK},
+    book::{Book, Bounds, OutOfTime},
+    stamp,
 };
 use crate::{clock, failure::Failure};
 
@@ -20,17 +20,19 @@ pub(super) struct Job {
     pub(super) blocks: Range<u64>,
     /// What to write.
     pub(super) data: Bytes,
-    /// The least that each block may be read as.
-    floors: Vec<u64>,
+    /// What each block is judged by.
+    bounds: Vec<Bounds>,
+    /// Bytes of a block.
+    block: usize,
 }
 
 impl Job {
     pub(super) const fn offset(&self) -> u64 {
-        self.blocks.start * BLOCK as u64
+        self.blocks.start * self.block as u64
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        (self.blocks.end - self.blocks.start) as usize * BLOCK
+    pub(super) const fn bytes(&self) -> usize {
+        (self.blocks.end - self.blocks.start) as usize * self.block
     }
 }
 
@@ -52,6 +54,10 @@ pub(super) struct Desk {
     pub(super) done: Vec<Done>,
     pub(super) totals: Totals,
     pub(super) stopped: bool,
+    /// Slots that draw I/Os.
+    pub(super) slots: usize,
+    /// Where the next one goes of those that follow each other.
+    cursor: u64,
 }
 
 /// Places that are looked at for a write that waits for no other one. With a span that is much larger than
@@ -61,7 +67,7 @@ const TRIES: usize = 64;
 impl Desk {
     pub(super) fn new(plan: Plan) -> Self {
         Self {
-            book: Book::new(plan.span / BLOCK as u64),
+            book: Book::new(plan.span / plan.block as u64),
             random: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             plan,
             next_id: 0,
@@ -69,6 +75,8 @@ impl Desk {
             done: Vec::new(),
             totals: Totals::default(),
             stopped: false,
+            slots: 0,
+            cursor: 0,
         }
     }
 
@@ -76,29 +84,86 @@ impl Desk {
         self.book.len()
     }
 
-    /// The load's next I/O; `None` when it is to end.
+    /// The load's next I/O; `None` when the slot that asks is to end.
     pub(super) fn next(&mut self) -> Option<Job> {
-        if self.stopped {
+        if self.stopped || self.slots > self.plan.depth {
+            self.slots -= 1;
             return None;
         }
-        let write = self.random() % 100 >= self.plan.read_percent.into();
-        let mut place = self.place();
-        for _ in 0..TRIES {
-            if !write {
-                break;
+        let variety = self.plan.variety;
+        if self.draws(variety.flush_percent) {
+            return Some(self.submit(Kind::Flush, 0..0, Bytes::new(), Vec::new()));
+        }
+        if self.draws(self.plan.read_percent) {
+            let place = self.place();
+            return Some(self.read(place));
+        }
+        if self.draws(variety.overlap_percent) {
+            if let Some(place) = self.overlapping_place() {
+                return Some(self.write(Kind::Overlapping, place));
             }
+        }
+        for _ in 0..TRIES {
+            let place = self.place();
             if self.book.is_free(place.clone()) {
                 return Some(self.write(Kind::Write, place));
             }
-            place = self.place();
         }
+        let place = self.place();
         Some(self.read(place))
     }
 
+    /// True so many times of a hundred.
+    fn draws(&mut self, percent: u8) -> bool {
+        // One that is never true leaves the sequence as it is.
+        percent > 0 && self.random() % 100 < percent.into()
+    }
+
     fn place(&mut self) -> Range<u64> {
-        let length = (self.plan.io / BLOCK) as u64;
-        let first = self.random() % (self.blocks() / length) * length;
+        let length = self.length();
+        let step = self.plan.least() / self.plan.block as u64;
+        let places = (self.blocks() - length) / step + 1;
+        let first = if self.draws(self.plan.variety.sequential_percent) {
+            let next = self.cursor + length;
+            let first = if next > self.blocks() { 0 } else { self.cursor };
+            self.cursor = first + length;
+            first
+        } else {
+            self.random() % places * step
+        };
         first..first + length
+    }
+
+    /// Blocks of an I/O: the smaller of two draws, since small ones are the most in most loads.
+    fn length(&mut self) -> u64 {
+        let least = self.plan.least();
+        let doublings = u64::from((self.plan.io as u64 / least).ilog2());
+        let doubled = match doublings {
+            0 => 0,
+            _ => (self.random() % (doublings + 1)).min(self.random() % (doublings + 1)),
+        };
+        (least << doubled) / self.plan.block as u64
+    }
+
+    /// Where another write is under way or may still land. Most of what is drawn has to be something else: a device
+    /// has such a write wait, and in the end all slots would.
+    fn overlapping_place(&mut self) -> Option<Range<u64>> {
+        let of = |kind| move |io: &&UnderWay| io.kind == kind;
+        let overlapping = self.under_way.values().filter(of(Kind::Overlapping));
+        if overlapping.count() > self.plan.depth / 8 {
+            return None;
+        }
+        let writes = self.under_way.values().filter(of(Kind::Write)).count() as u64;
+        if writes == 0 {
+            return None;
+        }
+        let chosen = (self.random() % writes) as usize;
+        let length = self.length();
+        let mut writes = self.under_way.values().filter(of(Kind::Write));
+        let hit = writes.nth(chosen)?.blocks.clone();
+        let first = hit.start + self.random() % (hit.end - hit.start);
+        let first = first.min(self.blocks() - length);
+        Some(first..first + length)
     }
 
     /// Xorshift.
@@ -117,9 +182,10 @@ impl Desk {
 
     pub(super) fn write(&mut self, kind: Kind, blocks: Range<u64>) -> Job {
         let run = self.plan.run;
-        let mut data = vec![0; (blocks.end - blocks.start) as usize * BLOCK];
+        let block = self.plan.block;
+        let mut data = vec![0; (blocks.end - blocks.start) as usize * block];
         let generations = self.book.begin_write(blocks.clone());
-        let places = data.chunks_exact_mut(BLOCK);
+        let places = data.chunks_exact_mut(block);
         for ((place, generation), number) in places.zip(generations).zip(blocks.clone()) {
             stamp::fill(run, number, generation, place);
         }
@@ -127,11 +193,11 @@ impl Desk {
     }
 
     pub(super) fn read(&mut self, blocks: Range<u64>) -> Job {
-        let floors = self.book.begin_read(blocks.clone());
-        self.submit(Kind::Read, blocks, Bytes::new(), floors)
+        let bounds = self.book.begin_read(blocks.clone());
+        self.submit(Kind::Read, blocks, Bytes::new(), bounds)
     }
 
-    fn submit(&mut self, kind: Kind, blocks: Range<u64>, data: Bytes, floors: Vec<u64>) -> Job {
+    fn submit(&mut self, kind: Kind, blocks: Range<u64>, data: Bytes, bounds: Vec<Bounds>) -> Job {
         let id = self.next_id;
         self.next_id += 1;
         let under_way = UnderWay {
@@ -145,7 +211,8 @@ impl Desk {
             kind,
             blocks,
             data,
-            floors,
+            bounds,
+            block: self.plan.block,
         }
     }
 
@@ -162,7 +229,7 @@ impl Desk {
             ok,
         });
         self.totals.count(job.kind);
-        if job.kind != Kind::Read {
+        if job.kind.is_write() {
             self.book.end_write(job.blocks.clone(), ok);
         }
         match result {
@@ -180,12 +247,12 @@ impl Desk {
     }
 
     fn verify(&mut self, job: &Job, data: &[u8]) {
-        let blocks = job.blocks.clone().zip(&job.floors);
+        let blocks = job.blocks.clone().zip(&job.bounds);
         // A buffer that did not come back whole is judged as empty, block for block.
-        let pieces = data.chunks(BLOCK).chain(iter::repeat(&[][..]));
-        for ((number, floor), block) in blocks.zip(pieces) {
+        let pieces = data.chunks(job.block).chain(iter::repeat(&[][..]));
+        for ((number, bounds), block) in blocks.zip(pieces) {
             let what = match stamp::generation(self.plan.run, number, block) {
-                Ok(found) => match self.book.end_read(number, *floor, found) {
+                Ok(found) => match self.book.end_read(number, *bounds, found) {
                     Ok(()) => continue,
                     Err(OutOfTime { found, allowed }) => format!(
                         "generation {found}, where {} to {} are right",
@@ -205,7 +272,7 @@ impl Desk {
     /// A path may have been lost: whatever is being written may have been sent there.
     pub(super) fn doubt(&mut self) {
         for io in self.under_way.values() {
-            if io.kind != Kind::Read {
+            if io.kind.is_write() {
                 self.book.doubt(io.blocks.clone());
             }
         }

@@ -1,6 +1,7 @@
 //! A load whose every block is stamped, so that each read can be judged while others write.
 //!
-//! Reads and writes of one size at random places, a number of them under way at a time. Each write gives
+//! Reads and writes at random places, a number of them under way at a time, all of one size or with more
+//! [`Variety`]. Each write gives
 //! its blocks their next generation; each read must give the last acknowledged one, or one that was under way
 //! then. Whoever drives it says what the paths do, and takes what is done:
 //!
@@ -30,15 +31,12 @@ use futures_util::{
 };
 use iscsi_client::{
     buf::ReadBuf,
-    device::{BlockDevice, ReadOptions, WriteOptions},
+    device::{BlockDevice, FlushOptions, ReadOptions, WriteOptions},
     runtime::Runtime,
 };
 use serde::Serialize;
 
-use self::{
-    desk::{Desk, Job},
-    stamp::BLOCK,
-};
+use self::desk::{Desk, Job};
 use crate::{clock, failure::Failure, runtime::sleep};
 
 /// What a load does.
@@ -48,7 +46,9 @@ pub struct Plan {
     pub run: u64,
     /// Bytes from the beginning of the device that are used. All of them are overwritten.
     pub span: u64,
-    /// Bytes of an I/O.
+    /// Bytes of a stamped block: a multiple of the device's blocks.
+    pub block: usize,
+    /// Bytes of an I/O, of the largest one where they differ.
     pub io: usize,
     /// I/Os under way at a time.
     pub depth: usize,
@@ -56,19 +56,47 @@ pub struct Plan {
     pub read_percent: u8,
     /// Which places, and in which order.
     pub seed: u64,
+    /// What else there is than reads and writes of one size.
+    pub variety: Variety,
+}
+
+/// What else a load does than reads and writes of one size at random places; with the default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Variety {
+    /// Bytes of the smallest I/O: sizes are this, or so many times doubled, up to the largest. `None`: all have one
+    /// size.
+    pub least: Option<usize>,
+    /// How many of a hundred follow each other in the span.
+    pub sequential_percent: u8,
+    /// How many of a hundred writes go where another one is under way.
+    pub overlap_percent: u8,
+    /// How many of a hundred I/Os are flushes.
+    pub flush_percent: u8,
 }
 
 impl Plan {
+    /// Bytes of the smallest I/O.
+    fn least(&self) -> u64 {
+        self.variety.least.unwrap_or(self.io) as u64
+    }
+
     /// Checks it against a device of `size` bytes.
     ///
     /// # Errors
     ///
     /// What cannot be done.
     pub fn check(&self, size: u64) -> Result<(), Failure> {
-        let whole = |bytes: u64| bytes > 0 && bytes % BLOCK as u64 == 0;
-        if !whole(self.io as u64) || !whole(self.span) {
+        let whole = |bytes: u64| bytes > 0 && bytes % self.block as u64 == 0;
+        if !whole(self.io as u64) || !whole(self.span) || !whole(self.least()) {
             return Err(Failure::usage(format_args!(
-                "an I/O and the span must be multiples of {BLOCK} bytes"
+                "an I/O and the span must be multiples of {} bytes",
+                self.block
+            )));
+        }
+        if self.least() > self.io as u64 {
+            return Err(Failure::usage(format_args!(
+                "the smallest I/O is larger than the largest: give at most {} bytes",
+                self.io
             )));
         }
         if self.span > size {
@@ -93,8 +121,16 @@ pub enum Kind {
     Read,
     /// A write of a place where nothing else was under way.
     Write,
-    /// A write of a place where an earlier one may still have had to land.
+    /// A write of a place where an earlier one may still have had to land, or was under way.
     Overlapping,
+    /// A flush.
+    Flush,
+}
+
+impl Kind {
+    const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::Overlapping)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -103,6 +139,7 @@ impl fmt::Display for Kind {
             Self::Read => "read",
             Self::Write => "write",
             Self::Overlapping => "overlapping write",
+            Self::Flush => "flush",
         })
     }
 }
@@ -127,6 +164,8 @@ pub struct Totals {
     pub reads: u64,
     /// Writes that are over.
     pub writes: u64,
+    /// Flushes that are over.
+    pub flushes: u64,
     /// I/Os that failed.
     pub errors: u64,
     /// Blocks that were read as what they must not be.
@@ -144,6 +183,7 @@ impl Totals {
         match kind {
             Kind::Read => self.reads += 1,
             Kind::Write | Kind::Overlapping => self.writes += 1,
+            Kind::Flush => self.flushes += 1,
         }
     }
 }
@@ -200,8 +240,11 @@ impl Stamped {
     }
 
     async fn sweep(&mut self, kind: Kind) {
-        let blocks = self.shared.desk.borrow().blocks();
-        let length = BULK / BLOCK as u64;
+        let (blocks, block) = {
+            let desk = self.shared.desk.borrow();
+            (desk.blocks(), desk.plan.block as u64)
+        };
+        let length = (BULK / block).max(1);
         let places = (0..blocks).step_by(length as usize);
         let shared = &self.shared;
         stream::iter(places)
@@ -219,7 +262,16 @@ impl Stamped {
     /// Begins with as many I/Os as the plan says.
     pub fn start(&mut self) {
         let depth = self.shared.desk.borrow().plan.depth;
-        for _ in 0..depth {
+        self.set_depth(depth);
+    }
+
+    /// From now on so many I/Os are under way; what is under way already comes to its end. Not more than the plan
+    /// was [checked](Plan::check) for.
+    pub fn set_depth(&mut self, depth: usize) {
+        let mut desk = self.shared.desk.borrow_mut();
+        desk.plan.depth = depth;
+        while desk.slots < depth {
+            desk.slots += 1;
             self.tasks.push(Box::pin(slot(self.shared.clone())));
         }
     }
@@ -315,6 +367,10 @@ impl Shared {
             let data = read.buf.into_bytes_mut().unwrap_or_default();
             let result = read.result.map(|()| &data[..]);
             self.desk.borrow_mut().end(&job, now, result)
+        } else if job.kind == Kind::Flush {
+            let flushed = self.device.flush(FlushOptions::default()).await;
+            let result = flushed.map(|()| &[][..]);
+            self.desk.borrow_mut().end(&job, clock::now(), result)
         } else {
             let (buf, options) = (job.data.clone().into(), WriteOptions::default());
             let written = self.device.write(job.offset(), buf, options).await;

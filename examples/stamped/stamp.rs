@@ -6,20 +6,23 @@
 //!   16  number of the block in its span
 //!   24  generation: 1 for the first write of the block, then one more for each
 //!   32  noise, other for each run, block and generation
-//! 4088  checksum of all before
+//!   -8  checksum of all before
 //! ```
+//!
+//! A block has 4096 bytes as a rule, and 512 where writes are that small: any multiple of eight that holds all this.
 //!
 //! All numbers are big-endian. The noise is there so that a block which is made of two writes is as wrong
 //! as one of which a bit has flipped: the checksum is of the whole block.
 
 use std::fmt;
 
-/// Bytes of a stamped block.
+/// Bytes of a stamped block, where nothing smaller is written.
 pub const BLOCK: usize = 4096;
+/// Bytes that a stamped block has at least.
+pub const LEAST: usize = 64;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"stamped1");
 const WORD: usize = 8;
-const SUM: usize = BLOCK - WORD;
 const NOISE: usize = 4 * WORD;
 
 /// Why a block is not what was written there.
@@ -46,13 +49,13 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// Stamps `block`, which has [`BLOCK`] bytes.
+/// Stamps `block`.
 ///
 /// # Panics
 ///
-/// If it has another length.
+/// If its length is less than [`LEAST`], or no multiple of eight.
 pub fn fill(run: u64, number: u64, generation: u64, block: &mut [u8]) {
-    assert_eq!(block.len(), BLOCK, "a stamp covers a whole block");
+    assert!(is_whole(block), "a stamp covers a whole block");
     for (place, word) in block
         .chunks_exact_mut(WORD)
         .zip([MAGIC, run, number, generation])
@@ -60,14 +63,15 @@ pub fn fill(run: u64, number: u64, generation: u64, block: &mut [u8]) {
         place.copy_from_slice(&word.to_be_bytes());
     }
     let mut noise = run ^ number.rotate_left(24) ^ generation.rotate_left(48) | 1;
-    for place in block[NOISE..SUM].chunks_exact_mut(WORD) {
+    let end = block.len() - WORD;
+    for place in block[NOISE..end].chunks_exact_mut(WORD) {
         noise ^= noise << 13;
         noise ^= noise >> 7;
         noise ^= noise << 17;
         place.copy_from_slice(&noise.to_be_bytes());
     }
-    let sum = checksum(block);
-    block[SUM..].copy_from_slice(&sum.to_be_bytes());
+    let sum = checksum(&block[..end]);
+    block[end..].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The generation of a block that was read as block `number` of `run`.
@@ -76,13 +80,14 @@ pub fn fill(run: u64, number: u64, generation: u64, block: &mut [u8]) {
 ///
 /// What else it is.
 pub fn generation(run: u64, number: u64, block: &[u8]) -> Result<u64, Wrong> {
-    if block.len() != BLOCK {
+    if !is_whole(block) {
         return Err(Wrong::Damaged);
     }
     if word(block, 0) != MAGIC {
         return Err(Wrong::NoStamp);
     }
-    if word(block, SUM) != checksum(block) {
+    let end = block.len() - WORD;
+    if word(block, end) != checksum(&block[..end]) {
         return Err(Wrong::Damaged);
     }
     if word(block, WORD) != run {
@@ -94,6 +99,10 @@ pub fn generation(run: u64, number: u64, block: &[u8]) -> Result<u64, Wrong> {
     }
 }
 
+const fn is_whole(block: &[u8]) -> bool {
+    block.len() >= LEAST && block.len() % WORD == 0
+}
+
 fn word(block: &[u8], at: usize) -> u64 {
     let mut word = [0; WORD];
     word.copy_from_slice(&block[at..at + WORD]);
@@ -101,8 +110,8 @@ fn word(block: &[u8], at: usize) -> u64 {
 }
 
 /// FNV-1a over words: each step is invertible, so no single word can change unnoticed.
-fn checksum(block: &[u8]) -> u64 {
-    block[..SUM]
+fn checksum(stamped: &[u8]) -> u64 {
+    stamped
         .chunks_exact(WORD)
         .fold(0xcbf2_9ce4_8422_2325, |sum, place| {
             (sum ^ word(place, 0))
@@ -129,6 +138,18 @@ mod tests {
             assert_eq!(generation(6, number, &block), Err(Wrong::OtherRun));
             let next = number.wrapping_add(1);
             assert_eq!(generation(5, next, &block), Err(Wrong::OtherBlock(number)));
+        }
+    }
+
+    #[test]
+    fn a_block_can_be_as_small_as_a_sector() {
+        let mut block = [0; 512];
+        fill(5, 6, 7, &mut block);
+        assert_eq!(generation(5, 6, &block), Ok(7));
+        block[511] ^= 1;
+        assert_eq!(generation(5, 6, &block), Err(Wrong::Damaged));
+        for length in [0, 8, 56, 511] {
+            assert_eq!(generation(5, 6, &block[..length]), Err(Wrong::Damaged));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::LoginError;
 /// are kept, without a new session.
 ///
 /// It is asked before each login to a portal, redirections included, and so also before each re-login
-/// of a session that was lost. What it gives replaces every other setting of credentials.
+/// of a session that was lost; once there is a connection, so not while nobody answers there. What it gives replaces every other setting of credentials.
 ///
 /// ```
 /// use iscsi_client::credentials::{CredentialFailure, CredentialProvider, CredentialRequest};

@@ -13,6 +13,7 @@
 //! * [`quirks`]: what single targets need that others do not, as a table that can be changed.
 //! * [`url`]: `iscsi://` URLs that never show a secret. [`isid`]: why a re-login is the same session.
 //! * [`credentials`]: secrets that change.
+//! * [`links`]: cables that are pulled, and plugged in again.
 //! * [`tap`]: watching what is sent and received; captures for Wireshark.
 //! * [`blocking`]: for hosts without a runtime.
 //!
@@ -27,6 +28,7 @@ pub mod discovery;
 pub mod error;
 pub mod initiator;
 pub mod isid;
+pub mod links;
 pub mod logical_unit;
 mod login_rate;
 mod mac;

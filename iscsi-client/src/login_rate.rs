@@ -91,6 +91,9 @@ pub(crate) enum Pace {
     Asked,
     /// A session was lost.
     Again,
+    /// Nobody answered the last attempt. Those that were just lost come first, and find half of the
+    /// [burst](LoginRate::burst) untouched: what stays dead must not hold up what is not.
+    Repeat,
 }
 
 /// Hands out turns.
@@ -166,8 +169,9 @@ impl Limiter {
         state.running.retain(|(_, until)| *until > now);
         let mut at = 0;
         while at < state.waiting.len() && state.running.len() < usize::from(self.rate.in_flight) {
-            let paced = state.waiting[at].pace == Pace::Again;
-            if paced && self.next_again(state) > now {
+            let pace = state.waiting[at].pace;
+            let paced = pace != Pace::Asked;
+            if paced && self.next_again(state, pace) > now {
                 // Those that the program asked for may overtake: they do not wait for this.
                 at += 1;
                 continue;
@@ -178,7 +182,7 @@ impl Limiter {
             if paced {
                 let interval = self.rate.interval();
                 state.full_at = state.full_at.max(now) + interval;
-                if self.next_again(state) > now {
+                if self.next_again(state, Pace::Again) > now {
                     // The bucket is empty: the next one waits, for half of the interval and something.
                     let jitter = f64::from(self.random()) / f64::from(u32::MAX);
                     state.full_at = state.full_at - interval / 2 + interval.mul_f64(jitter);
@@ -190,8 +194,13 @@ impl Limiter {
     }
 
     /// When a lost session may log in.
-    fn next_again(&self, state: &State) -> Instant {
-        let slack = self.rate.interval() * u32::from(self.rate.burst - 1);
+    fn next_again(&self, state: &State, pace: Pace) -> Instant {
+        let burst = u32::from(self.rate.burst - 1);
+        let burst = match pace {
+            Pace::Repeat => burst / 2,
+            Pace::Asked | Pace::Again => burst,
+        };
+        let slack = self.rate.interval() * burst;
         // Before the clock's beginning is before now, which is all that is asked.
         state.full_at.checked_sub(slack).unwrap_or(state.full_at)
     }
@@ -199,7 +208,8 @@ impl Limiter {
     /// When the turn of whoever is at this place should come; at the latest then it looks again.
     fn estimate(&self, state: &State, place: usize, now: Instant) -> Instant {
         let first = if state.running.len() < usize::from(self.rate.in_flight) {
-            self.next_again(state)
+            let pace = state.waiting.get(place).map_or(Pace::Again, |w| w.pace);
+            self.next_again(state, pace)
         } else {
             let ends = state.running.iter().map(|(_, until)| *until);
             ends.min().unwrap_or(now)
@@ -271,7 +281,12 @@ impl Turn {
             let id = state.next_id;
             state.next_id += 1;
             let (pace, waker) = (self.pace, cx.waker().clone());
-            state.waiting.push_back(Waiting { id, pace, waker });
+            let repeated = |waiting: &Waiting| waiting.pace == Pace::Repeat;
+            let at = match pace {
+                Pace::Repeat => state.waiting.len(),
+                Pace::Asked | Pace::Again => state.waiting.partition_point(|w| !repeated(w)),
+            };
+            state.waiting.insert(at, Waiting { id, pace, waker });
             id
         });
         limiter.give(&mut state, now, &mut wakers);

@@ -199,6 +199,8 @@ bugs! {
     RegionLoadedPerAttempt = "region-loaded-per-attempt", "I3";
     /// A read that was taken back has no data.
     RecalledReadIsSuccess = "recalled-read-is-success", "I3";
+    /// Reads that are done twice, since their path was silent for a moment, are few.
+    HedgesWithoutBudget = "hedges-without-budget", "L4";
     /// A write of which several attempts were lost is dead when all of them are.
     SecondGhostForgotten = "second-ghost-forgotten", "I16";
     /// A rung of the fencing ladder that failed has proven nothing.
@@ -207,10 +209,16 @@ bugs! {
     DroppedMeansNotExecuted = "dropped-means-not-executed", "I1";
     /// A path whose unit answers that it stands by is given no I/O (SPC-4 section 5.15.2).
     StandbyUsed = "standby-used", "I8";
+    /// A path whose carrier is back is used again.
+    CarrierNeverBack = "carrier-never-back", "L2";
     /// A port group's state is asked for again when it may have changed.
     AccessNotAskedAgain = "access-not-asked-again", "L2";
     /// The best group is used again when it works again, if that is configured.
     BestGroupForgotten = "best-group-forgotten", "L5";
+    /// A path that is marginal is sound again when it has stood its probation.
+    MarginalNeverPromoted = "marginal-never-promoted", "L5";
+    /// A marginal path takes no I/O while a sound one can.
+    MarginalUsedFirst = "marginal-used-first", "L5";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.

@@ -9,6 +9,23 @@
 //! * [`Path`] is what a path has to be able to do;
 //!   [`LogicalUnit`](iscsi_client::logical_unit::LogicalUnit) is one.
 //!
+//! # Serialisation
+//!
+//! With the feature `serde` all snapshots and events implement `Serialize`, by rules that hold for all of them:
+//!
+//! * Names are those of the fields. One that ends in `_ns` is a time in nanoseconds, as an integer. There are no
+//!   moments: an event has the time since its device or inventory was made (`uptime_ns`), and a
+//!   [snapshot](core::Snapshot::uptime) says how long ago that is.
+//! * An enum without data is its variant's name in snake_case. An enum of which any variant has data is always an
+//!   object with that name as `kind`, beside the data: so a variant that is new to a reader can be read, and passed
+//!   over, as any other object. Events are such objects as well, with their number and time in them.
+//! * Ids, names, addresses, access states and errors are the text that their `Display` writes; an error with its
+//!   causes.
+//! * Fields and variants are added in later versions. None changes its meaning.
+//!
+//! Only a [`Histogram`](core::Histogram) is read back. The others are a view of something that lives in this process:
+//! an id means nothing elsewhere. A program that reads them wants shapes of its own, with what it looks at.
+//!
 //! Vocabulary and settings follow multipath-tools where it has them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -20,10 +37,13 @@ pub mod inventory;
 mod logical_unit;
 mod path;
 mod reservations;
+#[cfg(feature = "serde")]
+mod serial;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
-    MultipathDriver, PathFailure, PathLine, Paths, ResizeError, Topology,
+    MultipathDriver, PathFailure, PathLine, PathRegistration, Paths, RegistrationKeys,
+    RegistrationOutcome, Registrations, ReserveError, ResizeError, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
 

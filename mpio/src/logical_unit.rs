@@ -16,7 +16,11 @@ use iscsi_client::{
 };
 use iscsi_proto::{
     pdu::TaskManagementResponseCode,
-    scsi::{AccessState, AdditionalSenseCode, Lun, TargetPortGroups, inquiry::Tpgs},
+    scsi::{
+        AccessState, AdditionalSenseCode, CurrentReservation, FullStatus, Lun,
+        PersistentReserveOut, ReservationCapabilities, ReservationKeys, TargetPortGroups,
+        inquiry::Tpgs,
+    },
     session::TaskManagement,
 };
 
@@ -55,7 +59,7 @@ impl Path for LogicalUnit {
     }
 
     async fn refresh(&self) -> Result<Arc<DeviceInfo>, Error> {
-        LogicalUnit::refresh(self, Some(VERIFY_TIMEOUT)).await
+        Self::refresh(self, Some(VERIFY_TIMEOUT)).await
     }
 
     // Not `async`: a future around a future would be one more to be moved and polled through.
@@ -136,16 +140,20 @@ impl Path for LogicalUnit {
     fn status(&self) -> PathStatus {
         let status = self.session().status();
         PathStatus::new(status.generation, link(&status.state), false)
+            .with_carrier(status.has_carrier)
     }
 
     async fn changed(&self, seen: u64) -> PathStatus {
-        let SessionStatus { generation, state } = self.session().changed(seen).await;
+        let status = self.session().changed(seen).await;
+        let SessionStatus {
+            generation, state, ..
+        } = status;
         let events = self.session().events(seen);
         // Events that are not kept any more were many, and a quiet session has none.
         let missed = events.first().is_none_or(|event| event.number != seen + 1);
         let lost = |kind: &SessionEventKind| matches!(kind, SessionEventKind::Down { .. });
         let was_lost = missed || events.iter().any(|event| lost(&event.kind));
-        PathStatus::new(generation, link(&state), was_lost)
+        PathStatus::new(generation, link(&state), was_lost).with_carrier(status.has_carrier)
     }
 
     fn fence(&self) {
@@ -173,10 +181,7 @@ impl Path for LogicalUnit {
     }
 
     async fn unregister(&self, key: u64) -> Result<(), Error> {
-        // Without a connection it would wait for one.
-        if !matches!(self.session().state(), SessionState::Up) {
-            return Err(Error::not_executed(ErrorKind::Transport));
-        }
+        reservations::needs_connection(self)?;
         reservations::unregister(self, key).await
     }
 
@@ -187,6 +192,52 @@ impl Path for LogicalUnit {
         victim: u64,
     ) -> Result<Preempted, Error> {
         reservations::preempt_and_abort(self, keys, own, victim).await
+    }
+
+    fn nexus_key(&self, keys: PathKeys) -> u64 {
+        reservations::key_of(self, keys).0
+    }
+
+    async fn reserve_out(
+        &self,
+        order: &PersistentReserveOut,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        reservations::needs_connection(self)?;
+        self.persistent_reserve_out(order, timeout).await
+    }
+
+    async fn reservation_keys(&self, timeout: Option<Duration>) -> Result<ReservationKeys, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation_keys(timeout).await
+    }
+
+    async fn reservation(&self, timeout: Option<Duration>) -> Result<CurrentReservation, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation(timeout).await
+    }
+
+    async fn registrations(&self, timeout: Option<Duration>) -> Result<FullStatus, Error> {
+        reservations::needs_connection(self)?;
+        self.registrations(timeout).await
+    }
+
+    async fn reservation_capabilities(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<ReservationCapabilities, Error> {
+        reservations::needs_connection(self)?;
+        self.reservation_capabilities(timeout).await
+    }
+
+    async fn registrations_ended(&self, mut seen: u64) -> Option<u64> {
+        loop {
+            let event = self.next_event(seen).await.ok()?;
+            seen = event.number;
+            if ends_registrations(event.sense.code()) {
+                return Some(seen);
+            }
+        }
     }
 
     async fn reset_unit(&self) -> Result<(), Error> {
@@ -234,6 +285,12 @@ fn changes_access(code: AdditionalSenseCode) -> bool {
     code == AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_CHANGED
         || code == AdditionalSenseCode::IMPLICIT_ASYMMETRIC_ACCESS_STATE_TRANSITION_FAILED
         || code.0 == 0x29
+}
+
+/// RESERVATIONS PREEMPTED and REGISTRATIONS PREEMPTED.
+pub(crate) fn ends_registrations(code: AdditionalSenseCode) -> bool {
+    code == AdditionalSenseCode::RESERVATIONS_PREEMPTED
+        || code == AdditionalSenseCode::REGISTRATIONS_PREEMPTED
 }
 
 /// What a failed check says about the path.

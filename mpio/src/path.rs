@@ -14,7 +14,10 @@ use iscsi_client::{
     error::{Error, ErrorKind},
     logical_unit::Recall,
 };
-use iscsi_proto::scsi::{Lun, TargetPortGroups};
+use iscsi_proto::scsi::{
+    CurrentReservation, FullStatus, Lun, PersistentReserveOut, ReservationCapabilities,
+    ReservationKeys, TargetPortGroups,
+};
 
 use crate::core::{
     DownReason, IdentityCheck, KeyRefusal, PathKeys, PortalGroup, Preempted, ProbeKind,
@@ -37,24 +40,34 @@ pub enum PathLink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathStatus {
-    /// Differs whenever anything has happened to the connection.
+    /// Differs whenever anything has happened to the connection, or its carrier.
     pub generation: u64,
     /// Whether there is one.
     pub link: PathLink,
     /// Whether one was lost since the generation that was asked about, although there may be another
     /// one by now.
     pub was_lost: bool,
+    /// False if the network device that it leaves through is known to have no carrier.
+    pub has_carrier: bool,
 }
 
 impl PathStatus {
-    /// A status.
+    /// A status, with a carrier.
     #[must_use]
     pub const fn new(generation: u64, link: PathLink, was_lost: bool) -> Self {
         Self {
             generation,
             link,
             was_lost,
+            has_carrier: true,
         }
+    }
+
+    /// The same with a carrier or without.
+    #[must_use]
+    pub const fn with_carrier(mut self, has_carrier: bool) -> Self {
+        self.has_carrier = has_carrier;
+        self
     }
 }
 
@@ -96,7 +109,9 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
         ready(Ok(self.info()))
     }
 
-    /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows.
+    /// Reads. Once `recall` is used it completes soon, with the buffer, as what it then knows. What is
+    /// [detached](Recall::detach) rather than recalled is left to its end at the target, and is not aborted unless that
+    /// is long in coming.
     fn read(
         &self,
         offset: u64,
@@ -207,6 +222,67 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Preempted, Error>> + Send {
         _ = (keys, own, victim);
         ready(Ok(Preempted::Failed))
+    }
+
+    /// The key of its present nexus, of these: another one for each nexus, and the same after a restart.
+    ///
+    /// As it is here, that of its name.
+    fn nexus_key(&self, keys: PathKeys) -> u64 {
+        keys.key(PathKeys::digest([self.name().as_bytes()]))
+    }
+
+    /// Gives an order about persistent reservations (PERSISTENT RESERVE OUT). At once an error without a connection, and
+    /// never sent twice unless the unit has said that it did not execute it.
+    fn reserve_out(
+        &self,
+        order: &PersistentReserveOut,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        _ = (order, timeout);
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// READ KEYS.
+    fn reservation_keys(
+        &self,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<ReservationKeys, Error>> + Send {
+        _ = timeout;
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// READ RESERVATION.
+    fn reservation(
+        &self,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<CurrentReservation, Error>> + Send {
+        _ = timeout;
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// READ FULL STATUS.
+    fn registrations(
+        &self,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<FullStatus, Error>> + Send {
+        _ = timeout;
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// REPORT CAPABILITIES.
+    fn reservation_capabilities(
+        &self,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<ReservationCapabilities, Error>> + Send {
+        _ = timeout;
+        ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// Ready once the unit has told that somebody has ended registrations (2A/03, 2A/05), with the number of that event,
+    /// if it came after number `seen`; `None` once the path is closed, or if it will never tell, as it is here.
+    fn registrations_ended(&self, seen: u64) -> impl Future<Output = Option<u64>> + Send {
+        _ = seen;
+        ready(None)
     }
 
     /// Resets the logical unit, by a LOGICAL UNIT RESET. Ready when the target has called it complete.

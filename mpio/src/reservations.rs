@@ -5,6 +5,7 @@ use std::time::Duration;
 use iscsi_client::{
     error::{Error, ErrorKind},
     logical_unit::LogicalUnit,
+    session::SessionState,
 };
 use iscsi_proto::scsi::{ReservationKey, ReservationKeys, ReservationType};
 
@@ -20,7 +21,7 @@ const TYPE: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly;
 const LOOKS: u32 = 3;
 
 /// The key of the unit's present nexus.
-fn key_of(unit: &LogicalUnit, keys: PathKeys) -> ReservationKey {
+pub(crate) fn key_of(unit: &LogicalUnit, keys: PathKeys) -> ReservationKey {
     let session = unit.session();
     let group = session.login().portal_group().map_or(0, |tag| tag.0);
     // Portal groups are numbered from 1 by every target.
@@ -32,6 +33,14 @@ fn key_of(unit: &LogicalUnit, keys: PathKeys) -> ReservationKey {
         &group.to_be_bytes(),
     ]);
     ReservationKey(keys.key(nexus))
+}
+
+/// Without a connection a command would wait for one.
+pub(crate) fn needs_connection(unit: &LogicalUnit) -> Result<(), Error> {
+    match unit.session().state() {
+        SessionState::Up => Ok(()),
+        _ => Err(Error::not_executed(ErrorKind::Transport)),
+    }
 }
 
 /// Who uses persistent reservations there.

@@ -5,6 +5,7 @@
 #[path = "../../../mpio/tests/core/harness.rs"]
 #[expect(dead_code, reason = "the core's tests use more of it")]
 mod harness;
+#[expect(dead_code, reason = "some of it is for other walks")]
 #[path = "../../../mpio/tests/core/walk.rs"]
 mod walk;
 

@@ -14,6 +14,8 @@ use super::{Error, ErrorKind, Retry};
 pub struct LoginError {
     portal: Portal,
     failure: LoginFailure,
+    /// Nobody was there: no connection came about, to no address, and nothing had sent us there.
+    unanswered: bool,
 }
 
 /// The step that failed.
@@ -77,7 +79,22 @@ impl LoginError {
     /// A failure at `portal`.
     #[must_use]
     pub const fn new(portal: Portal, failure: LoginFailure) -> Self {
-        Self { portal, failure }
+        Self {
+            portal,
+            failure,
+            unanswered: false,
+        }
+    }
+
+    /// The same, of an attempt to which nobody answered.
+    pub(crate) const fn with_unanswered(mut self, unanswered: bool) -> Self {
+        self.unanswered = unanswered;
+        self
+    }
+
+    /// Whether nobody answered at all, not even to send us elsewhere.
+    pub(crate) const fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Where it happened; after a redirection, the portal that was redirected to.

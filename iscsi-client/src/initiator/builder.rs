@@ -9,6 +9,7 @@ use iscsi_proto::{
 
 use super::{Initiator, Inner};
 use crate::{
+    links::LinkMonitor,
     login_rate::{Limiter, LoginRate},
     runtime::Runtime,
     session::SessionOptions,
@@ -24,6 +25,7 @@ pub struct InitiatorBuilder {
     pub(super) discovery: Option<Authentication>,
     pub(super) options: SessionOptions,
     pub(super) login_rate: LoginRate,
+    pub(super) links: Option<LinkMonitor>,
 }
 
 impl InitiatorBuilder {
@@ -64,6 +66,13 @@ impl InitiatorBuilder {
         self
     }
 
+    /// Sessions that are bound to a device follow its carrier; see [`links`](crate::links).
+    #[must_use]
+    pub fn links(mut self, links: LinkMonitor) -> Self {
+        self.links = Some(links);
+        self
+    }
+
     /// The initiator.
     #[must_use]
     pub fn build(self) -> Initiator {
@@ -78,6 +87,7 @@ impl InitiatorBuilder {
             options: Arc::new(self.options.clamped()),
             table: Arc::default(),
             limiter: Arc::new(limiter),
+            links: self.links,
         }))
     }
 }

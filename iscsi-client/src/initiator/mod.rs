@@ -18,6 +18,7 @@ use iscsi_proto::{
 use crate::{
     bind::Bind,
     error::{LoginError, LoginFailure},
+    links::LinkMonitor,
     login_rate::{Limiter, Pace},
     runtime::{BoxFuture, Runtime},
     session::{
@@ -60,6 +61,7 @@ struct Inner {
     options: Arc<SessionOptions>,
     table: Arc<SessionTable>,
     limiter: Arc<Limiter>,
+    links: Option<LinkMonitor>,
 }
 
 impl Initiator {
@@ -76,6 +78,7 @@ impl Initiator {
             discovery: None,
             options: SessionOptions::default(),
             login_rate: LoginRate::default(),
+            links: None,
         }
     }
 
@@ -308,6 +311,7 @@ impl Initiator {
             login,
             options: Arc::clone(&options),
             challenges: Arc::clone(&inner.challenges),
+            links: inner.links.clone(),
         });
         let runtime = Arc::clone(&inner.runtime);
         let limiter = Arc::clone(&inner.limiter);

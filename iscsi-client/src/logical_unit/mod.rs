@@ -30,7 +30,7 @@ pub use recall::Recall;
 use self::{
     command::{Commander, StaleGuard, stale},
     info_cell::InfoCell,
-    open::{Pages, is_without_access},
+    open::{Pages, is_kept_out},
 };
 use crate::{
     buf::{Completion, ReadBuf, WriteBuf},
@@ -259,7 +259,7 @@ impl LogicalUnit {
             match self.attend(deadline).await {
                 // The identity came first, and any port tells it. But the unit may have told of a change only after
                 // that, as it does after a login: then it is looked at again.
-                Err(error) if is_without_access(&error) => {
+                Err(error) if is_kept_out(&error) => {
                     if commander.stale() & stale::IDENTITY == 0 {
                         return Ok(());
                     }

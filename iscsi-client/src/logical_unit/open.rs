@@ -78,6 +78,12 @@ pub(super) fn is_without_access(error: &Error) -> bool {
     sense.is_some_and(|sense| sense.code().is_without_access())
 }
 
+/// Whether a unit does not let this nexus look at its medium, or at what depends on it: its identity it tells all the same.
+/// MODE SENSE conflicts with a reservation where this nexus is not registered (SPC-4 section 5.12.1).
+pub(super) fn is_kept_out(error: &Error) -> bool {
+    is_without_access(error) || error.kind() == ErrorKind::ReservationConflict
+}
+
 /// Whether a unit has merely said that it does not know a command or a page.
 pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Refused)

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -23,32 +23,59 @@ pub struct Recall(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    recalled: AtomicBool,
+    /// [`NOT`], [`DETACHED`] or [`RECALLED`].
+    state: AtomicU8,
     /// Of the commands that the request consists of: one, mostly, but those of a split request are
     /// polled one by one and each only when its own waker was used.
     wakers: Mutex<Vec<Waker>>,
 }
+
+const NOT: u8 = 0;
+const DETACHED: u8 = 1;
+const RECALLED: u8 = 2;
 
 impl Recall {
     /// Ends the request soon: every command of it is revoked, and the request completes with
     /// [`ErrorKind::Aborted`](crate::error::ErrorKind::Aborted), or as if nothing had been asked, if
     /// the answer came first.
     pub fn recall(&self) {
-        self.0.recalled.store(true, Ordering::Release);
+        self.take_back(RECALLED);
+    }
+
+    /// Ends the request as [`recall`](Self::recall) does, but every command of it is
+    /// [detached](crate::session::Execute::detach) instead of revoked: the target is left to answer it.
+    pub fn detach(&self) {
+        self.take_back(DETACHED);
+    }
+
+    fn take_back(&self, how: u8) {
+        self.0.state.fetch_max(how, Ordering::Release);
         let wakers = mem::take(&mut *self.wakers());
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether it was recalled.
+    /// Whether it was recalled, or detached.
     #[must_use]
     pub fn is_recalled(&self) -> bool {
-        self.0.recalled.load(Ordering::Acquire)
+        self.state() != NOT
+    }
+
+    fn state(&self) -> u8 {
+        self.0.state.load(Ordering::Acquire)
+    }
+
+    fn apply(&self, command: &Execute) {
+        match self.state() {
+            NOT => {}
+            DETACHED => command.detach(),
+            _ => command.revoke(),
+        }
     }
 
     /// Makes it usable for another request.
     pub fn reset(&self) {
         self.wakers().clear();
-        self.0.recalled.store(false, Ordering::Release);
+        self.0.state.store(NOT, Ordering::Release);
     }
 
     fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
@@ -78,13 +105,11 @@ pub(super) fn poll_execute(
     let Some(recall) = recall else {
         return Pin::new(command).poll(cx);
     };
-    if recall.is_recalled() {
-        command.revoke();
-    }
+    recall.apply(command);
     let polled = Pin::new(&mut *command).poll(cx);
     // Only now: a command that is over need not be woken for a recall any more.
     if polled.is_pending() && recall.poll(cx).is_ready() {
-        command.revoke();
+        recall.apply(command);
         return Pin::new(command).poll(cx);
     }
     polled

@@ -14,8 +14,8 @@ use iscsi_proto::{
 use super::{
     LogicalUnit,
     classify::CommandClass,
-    command::{Attempt, Step},
-    open::malformed,
+    command::{Attempt, Step, stale},
+    open::{is_kept_out, malformed},
 };
 use crate::{error::Error, session::Payload};
 
@@ -279,8 +279,12 @@ impl LogicalUnit {
         loop {
             // Another unit is not to be given the order.
             if commander.stale() != 0 {
-                let attended = self.attend(deadline).await;
-                attended.map_err(|error| attempt.after_all(error))?;
+                match self.attend(deadline).await {
+                    // What else is to be looked at may wait for what this order is to end.
+                    Err(error)
+                        if is_kept_out(&error) && commander.stale() & stale::IDENTITY == 0 => {}
+                    attended => attended.map_err(|error| attempt.after_all(error))?,
+                }
             }
             match commander.run(attempt).await {
                 Step::Done(result, _) => return result.map(drop),

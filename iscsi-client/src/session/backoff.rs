@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// has a replacement, and each millisecond here is a stall of the caller. What follows doubles from
 /// [`FIRST`] to [`LONGEST`]. The counter is forgotten only after a session has *stayed* up: a target
 /// that takes every login and drops it at once must not be asked at line rate.
+///
+/// Where nobody answered there is nobody to be spared, and who is back is to be found within a second:
+/// such an attempt counts for nothing, and the next one follows at a fixed interval from its beginning.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     attempts: u32,
@@ -45,10 +48,27 @@ impl Backoff {
         half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
+    /// The delay after an attempt to which nobody answered: what is left of `interval` since it
+    /// `began`. `random` takes away a quarter at most.
+    pub(super) fn unanswered(
+        now: Instant,
+        began: Instant,
+        interval: Duration,
+        random: u32,
+    ) -> Duration {
+        spread(interval, random).saturating_sub(now.saturating_duration_since(began))
+    }
+
     /// The caller asked for a login now; that says nothing about the path, so counting begins anew.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
+}
+
+/// The upper quarter of an interval.
+pub(super) fn spread(interval: Duration, random: u32) -> Duration {
+    let part = interval / 4;
+    interval - part + part.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -83,6 +103,19 @@ mod tests {
         assert_eq!(backoff.next(now, 0), Duration::ZERO);
         assert_eq!(backoff.next(now, 0), Duration::from_millis(50));
         assert_eq!(backoff.next(now, 0), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn where_nobody_answers_attempts_begin_at_a_fixed_interval() {
+        let began = origin();
+        let interval = Duration::from_millis(400);
+        let after = |past, random| {
+            let now = began + Duration::from_millis(past);
+            Backoff::unanswered(now, began, interval, random).as_millis()
+        };
+        assert_eq!([after(0, u32::MAX), after(0, 0)], [400, 300]);
+        assert_eq!([after(100, u32::MAX), after(100, 0)], [300, 200]);
+        assert_eq!([after(400, u32::MAX), after(5000, 0)], [0, 0]);
     }
 
     #[test]

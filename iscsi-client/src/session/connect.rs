@@ -22,12 +22,18 @@ use crate::{
     bind::{Bind, BindError, scope_id},
     credentials::CredentialRequest,
     error::{LoginError, LoginFailure},
+    links::LinkMonitor,
     login_rate::{Limiter, Pace},
     runtime::{BoxFuture, Dial, Runtime, SocketOptionError, Transport, within},
     tap::{self, TappedConnection},
 };
 
-use super::{options::SessionOptions, redirect::Redirection, reflection::Challenges};
+use super::{
+    options::SessionOptions,
+    redirect::Redirection,
+    reflection::Challenges,
+    repeat::{Nudge, Repeating},
+};
 
 /// Makes logins, each like the first.
 #[derive(Debug)]
@@ -44,6 +50,7 @@ pub(crate) struct Connector {
     limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
     claim: Option<Box<dyn Claim>>,
+    nudge: Arc<Nudge>,
 }
 
 /// What a session occupies while it may still log in: dropped when that is over.
@@ -58,6 +65,8 @@ pub(crate) struct Spec {
     pub(crate) options: Arc<SessionOptions>,
     /// Our CHAP challenges in flight, of all sessions of the initiator.
     pub(crate) challenges: Arc<Challenges>,
+    /// Tells of the carrier of the device that the session is bound to.
+    pub(crate) links: Option<LinkMonitor>,
 }
 
 impl Spec {
@@ -123,7 +132,7 @@ struct Attempt {
 }
 
 impl Connector {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         runtime: Arc<dyn Runtime>,
         spec: Arc<Spec>,
         limiter: Arc<Limiter>,
@@ -138,6 +147,7 @@ impl Connector {
             last_failure: None,
             limiter,
             claim,
+            nudge: Arc::new(Nudge::new()),
         }
     }
 
@@ -146,21 +156,39 @@ impl Connector {
         &self.spec.portal
     }
 
+    /// The login that is under way tries for another connection now, if it has none. Whoever polls it
+    /// does so next.
+    pub(super) fn nudge(&self) {
+        self.nudge.give();
+    }
+
+    /// Who tells of the carrier of the local end, and the device that this is now.
+    pub(super) fn link(&self) -> Option<(&LinkMonitor, Arc<str>)> {
+        let links = self.spec.links.as_ref()?;
+        Some((links, self.spec.bind.device()?))
+    }
+
     /// A connection without a login, as the last login had one.
     pub(super) fn bare(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Transport>>> {
         let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
         Box::pin(async move { spec.connect(&runtime, &spec.portal, address).await })
     }
 
-    /// A login that replaces one that was lost; see [`log_in`](Self::log_in).
-    pub(super) fn dial(&self) -> BoxFuture<Result<Connected, LoginError>> {
-        self.log_in(Pace::Again)
-    }
-
     /// A login that can be awaited by whoever owns the result, once its turn has come.
     pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
+        self.nudge.take();
         let turn = self.limiter.turn(pace);
-        let (runtime, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.spec));
+        let spec = Arc::clone(&self.spec);
+        let runtime: Arc<dyn Runtime> = match pace {
+            // Whoever asks is told soon enough, by the timeout.
+            Pace::Asked => Arc::clone(&self.runtime),
+            Pace::Again | Pace::Repeat => Arc::new(Repeating {
+                runtime: Arc::clone(&self.runtime),
+                limiter: Arc::clone(&self.limiter),
+                interval: spec.options.reconnect_interval,
+                nudge: Arc::clone(&self.nudge),
+            }),
+        };
         let (portal, sender) = match &self.moved {
             Some(moved) => (moved.to.clone(), Some(moved.by.clone())),
             None => (spec.portal.clone(), None),
@@ -168,7 +196,7 @@ impl Connector {
         let mut login = self.narrowed.as_ref().unwrap_or(&spec.login).clone();
         let planted = spec.options.core.planted;
         login = login.with_planted(planted);
-        if planted.has(Bug::ReconnectsAsAnother) && pace == Pace::Again {
+        if planted.has(Bug::ReconnectsAsAnother) && pace != Pace::Asked {
             let mut isid = login.isid();
             isid.0[5] ^= 0x80;
             login = login.with_isid(isid);
@@ -229,6 +257,7 @@ pub(super) async fn reinstate(
         login: dead.login.clone().with_portal_group(Some(group)),
         options: Arc::clone(&dead.options),
         challenges: Arc::clone(&dead.challenges),
+        links: None,
     });
     let connector = Connector::new(Arc::clone(runtime), spec, Arc::clone(limiter), None);
     let mut connected = connector.log_in(Pace::Asked).await?;
@@ -258,8 +287,13 @@ async fn connect(
     let mut sender = attempt.sender.clone();
     let mut redirections: Vec<Redirection> = Vec::new();
     loop {
-        let login = prepare(&**runtime, spec, &attempt, &portal).await?;
-        let arrival = arrive(runtime, spec, &login, &portal, sender.as_ref()).await?;
+        let arrival = arrive(runtime, spec, &attempt, &portal, sender.as_ref()).await;
+        // Whoever has sent us here has answered.
+        let is_first = redirections.is_empty();
+        let arrival = arrival.map_err(|error| {
+            let unanswered = is_first && error.is_unanswered();
+            error.with_unanswered(unanswered)
+        })?;
         let (to, permanent, address) = match arrival {
             Arrival::Connected(mut connected) => {
                 // A permanent redirection behind a temporary one is not permanent for us. Without any,
@@ -310,7 +344,7 @@ async fn prepare(
     spec: &Spec,
     attempt: &Attempt,
     portal: &Portal,
-) -> Result<LoginConfig, LoginError> {
+) -> Result<LoginConfig, LoginFailure> {
     let mut login = attempt.login.clone();
     if spec.options.require_portal_group {
         login = login.with_portal_group(portal.tpgt);
@@ -332,10 +366,7 @@ async fn prepare(
     });
     match answer.await {
         Ok(authentication) => Ok(login.with_authentication(authentication)),
-        Err(why) => {
-            let failure = LoginFailure::Credentials(why.into());
-            Err(LoginError::new(portal.clone(), failure))
-        }
+        Err(why) => Err(LoginFailure::Credentials(why.into())),
     }
 }
 
@@ -349,7 +380,7 @@ struct Timeout;
 async fn arrive(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
-    login: &LoginConfig,
+    from: &Attempt,
     portal: &Portal,
     sender: Option<&Sender>,
 ) -> Result<Arrival, LoginError> {
@@ -366,11 +397,30 @@ async fn arrive(
         }
     }
     let mut last = LoginFailure::Resolve(Arc::new(io::ErrorKind::NotFound.into()));
+    let mut unanswered = true;
+    let mut prepared = None;
     let mut narrowed = None;
     for address in addresses {
         loop {
+            let mut transport = match spec.connect(runtime, portal, address).await {
+                Ok(transport) => transport,
+                Err(error) => {
+                    last = connect_failure(error);
+                    break;
+                }
+            };
+            unanswered = false;
+            // Not before: whoever gives the credentials is not asked for a portal that is not there.
+            let login = match &prepared {
+                Some(login) => login,
+                None => {
+                    let login = prepare(&**runtime, spec, from, portal).await;
+                    let login = login.inspect_err(|_| transport.abort());
+                    &*prepared.insert(login.map_err(fail)?)
+                }
+            };
             let login = narrowed.as_ref().unwrap_or(login);
-            match attempt(runtime, spec, login, portal, address).await {
+            match attempt(runtime, spec, login, portal, address, transport).await {
                 Ok(Arrival::Connected(mut connected)) => {
                     connected.narrowed = narrowed;
                     return Ok(Arrival::Connected(connected));
@@ -392,19 +442,18 @@ async fn arrive(
             break;
         }
     }
-    Err(fail(last))
+    Err(fail(last).with_unanswered(unanswered))
 }
 
-/// One connection to one address, and one login over it.
+/// One login over one connection.
 async fn attempt(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     login: &LoginConfig,
     portal: &Portal,
     address: SocketAddr,
+    transport: Box<dyn Transport>,
 ) -> Result<Arrival, LoginFailure> {
-    let transport = spec.connect(runtime, portal, address).await;
-    let transport = transport.map_err(connect_failure)?;
     let (mut transport, tap) = match &spec.options.tap {
         None => (transport, None),
         Some(tap) => {

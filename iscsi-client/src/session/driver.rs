@@ -1,5 +1,6 @@
 //! The driver of a session: the one task that owns core, buffers and socket.
 
+mod carrier;
 mod leave;
 
 use std::{
@@ -31,6 +32,8 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, LoginError, LoginFailure},
+    links::Subscription,
+    login_rate::Pace,
     runtime::{BoxFuture, Transport},
 };
 
@@ -39,7 +42,8 @@ use crate::{
 ///
 /// It alone owns the protocol state, the buffers of commands under way and the connection. When the
 /// connection is lost it logs in again, with the same ISID, at once and then after jittered delays of
-/// 100 ms to 10 s; where many sessions of the initiator are lost together, when its turn comes
+/// 100 ms to 10 s where the target answers, and at
+/// [short intervals](SessionOptions::reconnect_interval) while nobody does; where many sessions of the initiator are lost together, when its turn comes
 /// ([`LoginRate`](crate::initiator::LoginRate)).
 ///
 /// # Dropping it
@@ -56,6 +60,16 @@ pub struct Driver {
     phase: Phase,
     backoff: Backoff,
     nexus: NexusWatch,
+    /// Before this no login, whoever wants one: what the target has asked for.
+    not_before: Instant,
+    /// The device whose carrier is followed.
+    link: Option<Subscription>,
+    /// When a carrier was last heeded that came back.
+    heeded_link: Option<Instant>,
+    /// How the next login takes its turn.
+    pace: Pace,
+    /// When the login began that is under way, or was last.
+    dialled: Instant,
     /// Where the last login succeeded.
     address: Option<SocketAddr>,
     alarm: Alarm,
@@ -103,6 +117,7 @@ impl Driver {
         connector: Connector,
         connected: Connected,
     ) -> Result<Self, LoginError> {
+        let now = shared.runtime.now();
         let mut driver = Self {
             alarm: Alarm::new(&*shared.runtime, shared.epoch()),
             ops: Ops::new(shared, &options),
@@ -111,6 +126,11 @@ impl Driver {
             phase: Phase::Done,
             backoff: Backoff::default(),
             nexus: NexusWatch::default(),
+            not_before: now,
+            link: None,
+            heeded_link: None,
+            pace: Pace::Again,
+            dialled: now,
             address: None,
             down: Error::not_executed(ErrorKind::Closed),
             hold_until: None,
@@ -155,6 +175,9 @@ impl Driver {
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
         }
+        if control.link_up && self.close_by.is_none() {
+            self.link_up();
+        }
         if control.reconnect && self.close_by.is_none() {
             match &self.phase {
                 Phase::Up(_) => {
@@ -164,7 +187,7 @@ impl Driver {
                 Phase::Waiting(_) if self.nexus.is_taken() => {}
                 Phase::Waiting(_) => {
                     self.backoff.reset();
-                    self.phase = Phase::Dialing(self.connector.dial());
+                    self.dial(Pace::Again);
                 }
                 Phase::Dialing(_) | Phase::Closing(_) | Phase::Done => {}
             }
@@ -267,9 +290,15 @@ impl Driver {
             return Step::Sleep;
         }
         if retry.is_some_and(|retry| retry <= self.now()) {
-            self.phase = Phase::Dialing(self.connector.dial());
+            self.dial(self.pace);
         }
         Step::Again
+    }
+
+    /// Begins a login.
+    fn dial(&mut self, pace: Pace) {
+        self.dialled = self.now();
+        self.phase = Phase::Dialing(self.connector.log_in(pace));
     }
 
     /// Logged in.
@@ -314,8 +343,11 @@ impl Driver {
             self.shared().report(kind, None);
         }
         let info = Arc::new(info);
-        self.shared()
-            .with_journal(|journal| journal.set_login(info));
+        self.follow_link();
+        self.shared().with_journal(|journal| {
+            journal.set_login(info);
+            journal.set_carrier(true);
+        });
         self.shared().report(
             SessionEventKind::Up {
                 portal,
@@ -403,7 +435,17 @@ impl Driver {
     fn retry(&mut self, reason: DownReason, at_least: Duration) -> Step {
         let now = self.now();
         let random = self.random();
-        let mut retry_in = self.backoff.next(now, random).max(at_least);
+        let interval = self.options.reconnect_interval;
+        let (pause, pace) = match &reason {
+            DownReason::Login(error) if error.is_unanswered() => (
+                Backoff::unanswered(now, self.dialled, interval, random),
+                Pace::Repeat,
+            ),
+            _ => (self.backoff.next(now, random), Pace::Again),
+        };
+        self.pace = pace;
+        self.not_before = now + at_least;
+        let mut retry_in = pause.max(at_least);
         if self.options.core.planted.has(Bug::ReconnectsWithoutPause) {
             retry_in = at_least;
         }
@@ -411,10 +453,10 @@ impl Driver {
             retry_in = retry_in.max(NexusWatch::delay(random));
         }
         let next_attempt = (!retry_in.is_zero()).then(|| now + retry_in);
-        self.phase = match next_attempt {
-            Some(at) => Phase::Waiting(at),
-            None => Phase::Dialing(self.connector.dial()),
-        };
+        match next_attempt {
+            Some(at) => self.phase = Phase::Waiting(at),
+            None => self.dial(pace),
+        }
         if self.hold_until.is_none() {
             self.shared().refuse(self.down.clone());
         }
@@ -449,6 +491,7 @@ impl Driver {
         self.shared()
             .report(SessionEventKind::Closed, Some(SessionState::Closed));
         self.nexus = NexusWatch::default();
+        self.link = None;
         self.connector.release();
     }
 }

@@ -23,7 +23,7 @@ use super::{
     op_id::OpId,
     queue::Submitted,
     request::ManageTasks,
-    slot::Ticket,
+    slot::{Then, Ticket},
     tether::Tether,
     work::{Held, Payload, Prepared},
 };
@@ -209,8 +209,21 @@ impl Execute {
     /// with [`ErrorKind::Aborted`] and the outcome as it is known; or as if nothing had been asked,
     /// when the answer came first.
     pub fn revoke(&self) {
+        self.take_back(Then::Abort);
+    }
+
+    /// Asks for the buffer back as [`revoke`](Self::revoke) does, but leaves the command to its end at the target,
+    /// whose answer is thrown away: for one that is sent elsewhere since this target is silent at the moment. It is
+    /// aborted only if it is not answered within
+    /// [`TimeoutLadder::detached`](iscsi_proto::session::TimeoutLadder::detached). Until its end it takes up one of
+    /// the session's tasks.
+    pub fn detach(&self) {
+        self.take_back(Then::Leave);
+    }
+
+    fn take_back(&self, then: Then) {
         match &self.stage {
-            Stage::Running(op) => self.session.shared.revoke(*op),
+            Stage::Running(op) => self.session.shared.revoke(*op, then),
             Stage::New(_) => self.revoked.store(true, Ordering::Relaxed),
             Stage::Waiting { ticket, .. } => {
                 self.revoked.store(true, Ordering::Relaxed);

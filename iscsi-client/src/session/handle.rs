@@ -387,6 +387,7 @@ impl Session {
 const LEFT: SessionStatus = SessionStatus {
     generation: u64::MAX,
     state: SessionState::Closed,
+    has_carrier: true,
 };
 
 /// A registered watcher of the journal; takes its waker away when the future is dropped.

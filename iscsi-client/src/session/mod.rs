@@ -14,7 +14,7 @@
 //! One file, one purpose: `slot` is the table, `queue` its lock, `work` what passes through;
 //! `execute` and `request` are the futures, `ring` is the queue for loops; `driver` decides what a session does next, `link`
 //! moves bytes while it is up, `connect` brings it up, `redirect` and `reflection` judge on the way,
-//! `backoff` says when, `nexus` whether somebody else has our place.
+//! `backoff` says when, `repeat` asks before TCP does, `nexus` whether somebody else has our place.
 
 mod alarm;
 mod backoff;
@@ -33,6 +33,7 @@ mod outcome;
 mod queue;
 mod redirect;
 pub(crate) mod reflection;
+mod repeat;
 mod request;
 mod ring;
 mod slot;

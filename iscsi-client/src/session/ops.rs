@@ -17,7 +17,7 @@ use super::{
     options::SessionOptions,
     outcome::{self, Loss},
     queue::{Batch, Control, Shared},
-    slot::Slots,
+    slot::{Revocation, Slots, Then},
     state::SessionEventKind,
     stats::SessionStats,
     store::Store,
@@ -271,9 +271,12 @@ impl Ops {
 
     fn revoke(&mut self, mut core: Option<&mut Core>, now: iscsi_proto::Instant) {
         let mut revoked = std::mem::take(&mut self.batch.revoked);
-        for op in revoked.drain(..) {
+        for Revocation { op, then } in revoked.drain(..) {
             match (self.tag(op), &mut core) {
-                (Some(itt), Some(core)) => core.abandon(now, itt),
+                (Some(itt), Some(core)) => match then {
+                    Then::Abort => core.abandon(now, itt),
+                    Then::Leave => core.detach(now, itt),
+                },
                 _ => {
                     let place = self.waiting.iter().position(|(waiting, _)| *waiting == op);
                     let waiting = place.and_then(|place| self.waiting.remove(place));

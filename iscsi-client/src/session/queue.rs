@@ -23,7 +23,7 @@ use super::{
     notice::attention_notice,
     op_id::OpId,
     options::SessionOptions,
-    slot::{Abandoned, Class, Harvested, Owner, RingId, Slots, Ticket},
+    slot::{Abandoned, Class, Harvested, Owner, Revocation, RingId, Slots, Then, Ticket},
     state::{DownReason, Journal, SessionEventKind, SessionState},
     stats::SessionStats,
     units::UnitTable,
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, LoginError},
+    links::LinkListener,
     runtime::Runtime,
 };
 
@@ -76,13 +77,15 @@ pub(super) struct Control {
     pub(super) reconnect: bool,
     /// Drop the connection and log in again, when the back-off says.
     pub(super) relogin: bool,
+    /// The carrier is back.
+    pub(super) link_up: bool,
 }
 
 /// The driver's side of an exchange with [`Shared`]: vectors that are filled, emptied and reused.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) submitted: Vec<(OpId, Work)>,
-    pub(super) revoked: Vec<OpId>,
+    pub(super) revoked: Vec<Revocation>,
     pub(super) finished: Vec<(OpId, Finished)>,
     /// When somebody who waits for a slot is to be woken.
     pub(super) line_due: Option<iscsi_proto::Instant>,
@@ -120,6 +123,12 @@ pub(super) enum Submitted {
     Busy,
     /// The session is down or closed.
     Refused(Error),
+}
+
+impl LinkListener for Shared {
+    fn link_changed(&self, device: &Arc<str>, has_carrier: bool, wakers: &mut Vec<Waker>) {
+        self.note_carrier(device, has_carrier, wakers);
+    }
 }
 
 impl Shared {
@@ -294,9 +303,9 @@ impl Shared {
         })
     }
 
-    pub(super) fn revoke(&self, op: OpId) {
+    pub(super) fn revoke(&self, op: OpId, then: Then) {
         let mut inner = self.lock();
-        if inner.slots.revoke(op) {
+        if inner.slots.revoke(op, then) {
             inner.unlock_and_wake_driver();
         }
     }
@@ -422,6 +431,27 @@ impl Shared {
         self.go_down(&mut inner, DownReason::UnitMoved, &mut wakers);
         inner.unlock_and_wake_driver();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The carrier of the device that the session is bound to has come or gone.
+    fn note_carrier(&self, device: &Arc<str>, has_carrier: bool, wakers: &mut Vec<Waker>) {
+        let at = self.runtime.now();
+        let mut inner = self.lock();
+        let status = inner.journal.status();
+        if status.has_carrier == has_carrier || matches!(status.state, SessionState::Closed) {
+            return;
+        }
+        let device = Arc::clone(device);
+        let event = match has_carrier {
+            true => SessionEventKind::LinkUp { device },
+            false => SessionEventKind::LinkDown { device },
+        };
+        inner.journal.set_carrier(has_carrier);
+        inner.journal.push(at, event, None, wakers);
+        if has_carrier {
+            inner.control.link_up = true;
+            inner.unlock_and_wake_driver();
+        }
     }
 
     fn go_down(&self, inner: &mut Inner, reason: DownReason, wakers: &mut Vec<Waker>) {

@@ -99,6 +99,21 @@ struct Waiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
+/// A running operation whose buffer is wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revocation {
+    pub(super) op: OpId,
+    pub(super) then: Then,
+}
+
+/// What becomes of a command whose buffer was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Abort,
+    /// It is left to its end.
+    Leave,
+}
+
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
@@ -113,7 +128,7 @@ pub(super) struct Slots {
     /// No later than the first deadline in the line of somebody who was not woken for it.
     line_due: Option<Instant>,
     submitted: Vec<OpId>,
-    revoked: Vec<OpId>,
+    revoked: Vec<Revocation>,
     rings: Vec<RingBin>,
     planted: Planted,
 }
@@ -370,14 +385,14 @@ impl Slots {
     }
 
     /// Moves the names of running operations whose buffers are wanted back to the driver.
-    pub(super) fn take_revoked(&mut self, batch: &mut Vec<OpId>) {
+    pub(super) fn take_revoked(&mut self, batch: &mut Vec<Revocation>) {
         let mut revoked = std::mem::take(&mut self.revoked);
-        for op in revoked.drain(..) {
+        for revocation in revoked.drain(..) {
             if self
-                .slot(op)
+                .slot(revocation.op)
                 .is_some_and(|slot| matches!(slot.phase, Phase::Running))
             {
-                batch.push(op);
+                batch.push(revocation);
             }
         }
         self.revoked = revoked;
@@ -527,14 +542,23 @@ impl Slots {
     }
 
     /// Asks for the buffer back. True if the driver must be woken for it.
-    pub(super) fn revoke(&mut self, op: OpId) -> bool {
+    pub(super) fn revoke(&mut self, op: OpId, then: Then) -> bool {
         let running = self
             .slot(op)
             .is_some_and(|slot| matches!(slot.phase, Phase::Running | Phase::Queued(_)));
-        if running && !self.revoked.contains(&op) {
-            self.revoked.push(op);
+        if running {
+            self.want_back(op, then);
         }
         running
+    }
+
+    /// Who is not to be left to its end any more is aborted; the other way round there is nothing to take back.
+    fn want_back(&mut self, op: OpId, then: Then) {
+        match self.revoked.iter_mut().find(|other| other.op == op) {
+            Some(other) if then == Then::Abort => other.then = then,
+            Some(_) => {}
+            None => self.revoked.push(Revocation { op, then }),
+        }
     }
 
     /// The future is gone. What nobody will fetch any more is returned to be dropped outside the
@@ -552,9 +576,7 @@ impl Slots {
             Phase::Done(finished) => Abandoned::Unread(finished, self.release(op)),
             Phase::Running => {
                 slot.owner = Owner::Orphan;
-                if !self.revoked.contains(&op) {
-                    self.revoked.push(op);
-                }
+                self.want_back(op, Then::Abort);
                 Abandoned::Running
             }
         }
@@ -725,7 +747,8 @@ mod tests {
         assert!(!slots.has_free());
         let mut revoked = Vec::new();
         slots.take_revoked(&mut revoked);
-        assert_eq!(revoked, [op]);
+        let then = Then::Abort;
+        assert_eq!(revoked, [Revocation { op, then }]);
         let (_, trash) = finish(&mut slots, op);
         assert_eq!(trash.len(), 1, "nobody fetches it");
         assert!(slots.has_free());

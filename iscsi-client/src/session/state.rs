@@ -80,6 +80,9 @@ pub struct SessionStatus {
     pub generation: u64,
     /// The state after that event.
     pub state: SessionState,
+    /// False if the device that the session is bound to is known to have lost its carrier; see
+    /// [`links`](crate::links). Whoever has logged in since has a carrier.
+    pub has_carrier: bool,
 }
 
 /// Something that happened to a session.
@@ -150,6 +153,16 @@ pub enum SessionEventKind {
         /// Its sense data, if it is a SCSI event.
         sense: Option<SenseData>,
     },
+    /// The device that the session is bound to has lost its carrier, was set down, or is gone.
+    LinkDown {
+        /// Which.
+        device: Arc<str>,
+    },
+    /// It has a carrier again, or nobody knows any more.
+    LinkUp {
+        /// Which.
+        device: Arc<str>,
+    },
     /// Logged out, or the driver was dropped.
     Closed,
 }
@@ -180,6 +193,7 @@ impl Journal {
             status: SessionStatus {
                 generation: 0,
                 state: SessionState::Up,
+                has_carrier: true,
             },
             login: None,
             nexus_changes: 0,
@@ -206,6 +220,10 @@ impl Journal {
 
     pub(super) fn status(&self) -> &SessionStatus {
         &self.status
+    }
+
+    pub(super) const fn set_carrier(&mut self, has_carrier: bool) {
+        self.status.has_carrier = has_carrier;
     }
 
     pub(super) fn events_after(&self, number: u64) -> Vec<SessionEvent> {

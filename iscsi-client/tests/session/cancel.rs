@@ -50,6 +50,46 @@ fn a_revoked_read_gives_its_buffer_back_at_once_and_late_data_is_discarded() {
     }
 }
 
+/// A target that is merely slow is asked for nothing more than the read, and has its session after it.
+#[test]
+fn a_detached_read_gives_its_buffer_back_at_once_and_is_not_aborted() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        let session = world.connect(SessionOptions::default());
+        world.target.core().set_delay(0, SLOW);
+        world.sim.block_on(async {
+            let mut slow = session.execute(read(0, 256));
+            assert!(poll_once(&mut slow).await.is_pending());
+            world.sim.sleep(soon()).await;
+            let start = world.sim.elapsed();
+            slow.detach();
+            let executed = slow.await;
+            assert!(
+                world.sim.elapsed() - start < soon(),
+                "no round trip was waited for"
+            );
+            let error = executed.result.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Aborted, Outcome::Unknown)
+            );
+            let Payload::In(buf) = executed.payload else {
+                panic!("the buffer is gone")
+            };
+            assert_eq!(buf.len(), 256 * 512);
+            world.target.core().set_delay(0, Duration::ZERO);
+            world.sim.sleep(2 * SLOW).await;
+            assert_pattern(session.execute(read(5, 9)).await, 5);
+        });
+        world.assert_clean();
+        let stats = session.stats();
+        assert_eq!(
+            (stats.logins, stats.aborts_sent, stats.tasks_proven_dead),
+            (1, 0, 1)
+        );
+    }
+}
+
 #[test]
 fn a_revoked_write_comes_back_with_an_unknown_outcome() {
     let world = World::new(1);

@@ -3,6 +3,7 @@
 use std::{
     future::pending,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use iscsi_proto::{
     Error as CoreError, LoginStatus,
     login::{Authentication, ChapCredentials, Secret},
 };
-use iscsi_testkit::target::ChapConfig;
+use iscsi_testkit::{sim::Link, target::ChapConfig};
 
 use crate::support::{TARGET, World, address, assert_pattern, config, read, to};
 
@@ -140,7 +141,29 @@ fn a_provider_that_fails_fails_the_login_with_its_reason() {
     assert!(error.to_string().contains("the vault is sealed"), "{error}");
     assert!(error.is_transient());
     assert_eq!(Error::from(error).kind(), ErrorKind::Auth);
-    assert_eq!(world.target.core().counters(0).connections, 0);
+    assert_eq!(world.target.core().login_attempts().len(), 0);
+}
+
+#[test]
+fn a_provider_is_not_asked_for_a_portal_that_is_not_there() {
+    let world = world();
+    let asked = provider(|_| Ok(chap(SECRET)));
+    let initiator = world.builder().options(options(&asked)).build();
+    let session = world
+        .sim
+        .block_on(initiator.connect_spawned(&to()))
+        .unwrap();
+    let link = Link::to(address());
+    world.sim.net().refuse(link);
+    world.sim.net().reset(link);
+    world.sim.block_on(async {
+        world.sim.sleep(Duration::from_secs(20)).await;
+        assert!(session.stats().login_failures > 20);
+        assert_eq!(asked.requests.lock().unwrap().len(), 1);
+        world.sim.net().heal(link);
+        session.wait_up().await.unwrap();
+    });
+    assert_eq!(asked.requests.lock().unwrap().len(), 2);
 }
 
 #[derive(Debug)]

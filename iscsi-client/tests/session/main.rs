@@ -6,10 +6,12 @@ mod credentials;
 mod dialer;
 mod discovery;
 mod flood;
+mod healing;
 mod io;
 mod ladder;
 #[path = "../support/layers.rs"]
 mod layers;
+mod links;
 mod login;
 mod loss;
 mod manage;

@@ -5,9 +5,16 @@ use alloc::vec::Vec;
 use super::{
     Deferred, Event, Session, Then,
     command::{TaskError, TaskErrorKind},
-    tasks::{Kind, Origin},
+    tasks::{Kind, Origin, Recovery, after},
 };
 use crate::{error::Error, ids::InitiatorTaskTag, planted::Bug, time::Instant};
+
+/// When a command that is given up is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aborts {
+    Now,
+    IfItStays,
+}
 
 impl Session {
     /// Gives up a command: its memory is needed back, or nobody waits for it any more.
@@ -17,6 +24,17 @@ impl Session {
     /// out (if the timeout ladder has that rung); late data of it is checked and discarded. [`Event::TaskDead`] follows when the target is
     /// done with it. A tag that is not in use is ignored.
     pub fn abandon(&mut self, now: Instant, itt: InitiatorTaskTag) {
+        self.give_up(now, itt, Aborts::Now);
+    }
+
+    /// Gives up a command as [`abandon`](Self::abandon) does, but leaves it to its end at the target: for one whose
+    /// answer may be on its way, with a target that is silent at the moment. It is aborted only if it is not answered
+    /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline.
+    pub fn detach(&mut self, now: Instant, itt: InitiatorTaskTag) {
+        self.give_up(now, itt, Aborts::IfItStays);
+    }
+
+    fn give_up(&mut self, now: Instant, itt: InitiatorTaskTag, aborts: Aborts) {
         let Some(task) = self.tasks.get_mut(itt) else {
             return;
         };
@@ -29,7 +47,15 @@ impl Session {
             return;
         }
         self.connection.receiver.revoke(itt);
-        self.want_abort(now, itt);
+        match aborts {
+            Aborts::IfItStays if task.recovery == Recovery::None => {
+                let deadline = after(now, self.config.ladder.detached);
+                task.deadline = deadline;
+                self.deadlines.add(deadline);
+            }
+            Aborts::IfItStays => {}
+            Aborts::Now => self.want_abort(now, itt),
+        }
         let error = TaskError::unknown(TaskErrorKind::Abandoned, false);
         let then = match self.config.planted.has(Bug::SlotReusedEarly) {
             true => Then::Free,

@@ -37,6 +37,10 @@ pub struct TimeoutLadder {
     /// end of the connection and a new login get there sooner and harm nobody else. With a single
     /// path to a disk of one's own, 10 s may save a login.
     pub logical_unit_reset: Option<Duration>,
+    /// How long a command that was [detached](Session::detach) may go without its answer before the first rung is
+    /// taken for it. Default 5 s, which is as long as a connection may stay silent: whoever detaches
+    /// does so since nothing comes, and one that outlives that on a connection that speaks again is stuck.
+    pub detached: Duration,
 }
 
 impl Default for TimeoutLadder {
@@ -44,6 +48,7 @@ impl Default for TimeoutLadder {
         Self {
             abort_task: Some(Duration::from_secs(5)),
             logical_unit_reset: None,
+            detached: Duration::from_secs(5),
         }
     }
 }

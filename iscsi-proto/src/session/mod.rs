@@ -74,8 +74,8 @@ use crate::{
 ///
 /// # Driving contract
 ///
-/// * **Commands**: [`submit`](Self::submit), [`abandon`](Self::abandon), [`ping`](Self::ping),
-///   [`text`](Self::text), [`task_management`](Self::task_management),
+/// * **Commands**: [`submit`](Self::submit), [`abandon`](Self::abandon), [`detach`](Self::detach),
+///   [`ping`](Self::ping), [`text`](Self::text), [`task_management`](Self::task_management),
 ///   [`renegotiate`](Self::renegotiate), [`logout`](Self::logout). Any time; they only queue.
 /// * **Inputs**: [`recv_plan`](Self::recv_plan), a read into it, [`handle_recv`](Self::handle_recv);
 ///   [`handle_transmitted`](Self::handle_transmitted); [`handle_timeout`](Self::handle_timeout);
@@ -86,7 +86,7 @@ use crate::{
 ///   [`poll_timeout`](Self::poll_timeout), the moment at which `handle_timeout` is due.
 ///
 /// Reads and writes may be interleaved in any way. The plan of a read stays valid until the next
-/// call of `recv_plan`, `handle_recv` or `abandon`: after an `abandon`, ask again before reading.
+/// call of `recv_plan`, `handle_recv`, `abandon` or `detach`: after one of the latter, ask again before reading.
 ///
 /// An `Err` of an input is the end: the connection cannot be used any more. Call `handle_closed` with
 /// it, which ends every task with its true outcome; then drain `poll_event`.
@@ -94,7 +94,7 @@ use crate::{
 /// # Memory of a command
 ///
 /// A command's memory may be named by a plan from its submit until its [`Event::CommandDone`], never
-/// after. [`abandon`](Self::abandon) brings that event forward: at once for reads, and for writes as
+/// after. [`abandon`](Self::abandon) and [`detach`](Self::detach) bring that event forward: at once for reads, and for writes as
 /// soon as no staged PDU holds its payload.
 #[derive(Debug)]
 pub struct Session {

@@ -1,11 +1,16 @@
 //! What the core asks its shell to do, and what an I/O is to the core.
 
-use std::{ops::Range, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use super::arena::{AttemptId, IoId, PathId};
 
 /// What kind of command an I/O is; decides what may be done with it when its path is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum IoKind {
     /// Changes nothing: may be moved and repeated at will.
@@ -21,6 +26,17 @@ pub enum IoKind {
         /// AND WRITE, PERSISTENT RESERVE OUT) is never repeated unless it was not executed.
         idempotent: bool,
     },
+}
+
+impl fmt::Display for IoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::Other { .. } => "other",
+        })
+    }
 }
 
 /// What the core needs to know of an I/O. It never sees the bytes.
@@ -74,15 +90,15 @@ impl IoClass {
             IoKind::Read | IoKind::Flush => None,
         }
     }
-
-    /// Whether an attempt may be taken back from a path that is merely silent.
-    pub(crate) const fn is_movable(&self) -> bool {
-        matches!(self.kind, IoKind::Read | IoKind::Flush)
-    }
 }
 
 /// How far a failed attempt got in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Execution {
     /// It was not executed, not even in part: proven, for instance because it was never sent.
     NotExecuted,
@@ -92,8 +108,23 @@ pub enum Execution {
     Executed,
 }
 
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotExecuted => "not executed",
+            Self::Unknown => "execution unknown",
+            Self::Executed => "executed",
+        })
+    }
+}
+
 /// Whom a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Scope {
     /// This request only.
     Request,
@@ -158,6 +189,11 @@ pub enum Verdict {
 
 /// Why an I/O was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FailReason {
     /// The last attempt's own error stands: the device said no.
@@ -169,10 +205,26 @@ pub enum FailReason {
     /// A write of a lost path that nothing proved dead; or, as not executed, one that overlaps such a
     /// write.
     Unfenced,
+    /// A write of a device whose registration somebody has ended.
+    Preempted,
     /// The caller cancelled it.
     Cancelled,
     /// The device was closed.
     Closed,
+}
+
+impl fmt::Display for FailReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "the error stands",
+            Self::RetriesExhausted => "tried too often",
+            Self::NoPath => "no path",
+            Self::Unfenced => "it could not be proven dead",
+            Self::Preempted => "somebody has ended the registration",
+            Self::Cancelled => "cancelled",
+            Self::Closed => "closed",
+        })
+    }
 }
 
 /// A question to a path that costs it next to nothing.
@@ -246,6 +298,12 @@ pub enum Action {
     /// Take the attempt back from its path, so that its buffer is free; the outcome is reported by
     /// `handle_outcome` as always (it may still be a success).
     Recall {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Take the attempt, a read, back from its path as by `Recall`, but leave the command to its end there instead of
+    /// aborting it: the path is silent, and it may be that it is merely slow.
+    Detach {
         /// The attempt.
         attempt: AttemptId,
     },

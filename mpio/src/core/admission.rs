@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::{
     AttemptId, Execution, Io, IoClass, IoId, IoState, Multipath, Outcome, PathId, Steer,
-    SubmitError, Tries, earlier,
+    SubmitError, Tries, earlier, latency,
 };
 
 /// What became of an I/O that was offered to [`Multipath::admit`].
@@ -53,6 +53,7 @@ impl Multipath {
             claim: None,
             execution: Execution::NotExecuted,
             cancelled: false,
+            since: now,
         }));
         self.counters.submitted += 1;
         let mut free = true;
@@ -76,7 +77,7 @@ impl Multipath {
 
     /// Dispatches an I/O unless others come first or consequences have yet to be drawn.
     fn go(&mut self, now: Instant, io: IoId) -> Option<(PathId, AttemptId)> {
-        if !self.pending.is_empty() || self.restless || self.suspended {
+        if !self.pending.is_empty() || self.restless || self.stopped {
             return None;
         }
         let path = self.choose(now, io)?;
@@ -96,11 +97,18 @@ impl Multipath {
             let change = path.ended(now, &self.config, &ended, &io.class, Outcome::Success);
             self.restless |= change.restless;
             self.sooner = earlier(self.sooner, change.sooner);
+            // Mostly its first attempt, which began when it was accepted.
+            let bucket = if io.since == ended.started {
+                change.bucket
+            } else {
+                latency::bucket(now.saturating_duration_since(io.since))
+            };
+            self.latencies.record_in(io.class.kind, bucket);
         }
         if let Some(claim) = io.claim {
             self.give_back(ended.io, claim, true);
         }
-        if self.pending.is_empty() && self.held.is_empty() && !self.restless && !self.suspended {
+        if self.pending.is_empty() && self.held.is_empty() && !self.restless && !self.stopped {
             self.released = false;
         } else {
             self.settle(now);

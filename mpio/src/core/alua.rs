@@ -223,10 +223,12 @@ impl Multipath {
 
     /// Weighs all paths anew, and groups them anew if that changes anything.
     pub(super) fn prioritize(&mut self) {
-        let prioritizer = self.config.prioritizer;
+        let (prioritizer, planted) = (self.config.prioritizer, self.config.planted);
         let mut has_changed = false;
         for (_, path) in self.paths.iter_mut() {
             let priority = Priority::of(prioritizer, path.given_priority, path.access().known);
+            let is_sound = path.marginal.is_sound() || planted.has(Bug::MarginalUsedFirst);
+            let priority = priority.with_soundness(is_sound);
             has_changed |= path.priority != priority;
             path.priority = priority;
         }

@@ -130,6 +130,13 @@ macro_rules! id {
                 write!(f, concat!($prefix, "{}"), self.0.slot)
             }
         }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
     };
 }
 

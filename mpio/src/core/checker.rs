@@ -11,6 +11,11 @@ use super::{action::ProbeResult, config::Config, event::DownReason};
 
 /// What the checker last found, in multipath-tools' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum PathState {
     /// Not checked since it was added or logged in.
@@ -132,6 +137,14 @@ impl Checker {
     pub(crate) const fn ask_now(&mut self, now: Instant) {
         if self.deadline.is_none() && self.next.is_some() {
             self.next = Some(now);
+        }
+    }
+
+    /// The next check comes no later than this from now on.
+    pub(crate) fn hurry(&mut self, now: Instant, pause: Duration) {
+        if let Some(next) = self.next.filter(|&at| at > now + pause) {
+            self.interval = pause;
+            self.next = Some(next.min(now + pause));
         }
     }
 

@@ -8,11 +8,18 @@ use super::{
     auto_resize::AutoResize,
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
+    hedge_config::HedgeConfig,
+    marginal_config::MarginalConfig,
     profile::{Reinstatement, TargetProfile},
 };
 
 /// How paths are put into groups. One group is in use at a time, the best one that works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
     /// By priority where the unit tells the access states of its port groups, all in one group otherwise
@@ -130,13 +137,20 @@ pub enum Failback {
 
 /// What happens to I/O while there is no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", content = "limit_ns", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum NoPathRetry {
     /// It fails at once.
     Fail,
     /// It waits until this long after the last path went; then all that waits fails, and all that
     /// comes fails at once, until a path is back.
-    QueueFor(Duration),
+    QueueFor(
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::nanos"))] Duration,
+    ),
     /// It waits.
     Queue,
 }
@@ -181,9 +195,12 @@ pub struct Config {
     pub(crate) auto_resize: AutoResize,
     pub(crate) fence: FenceConfig,
     pub(crate) suspicion: SuspicionConfig,
+    pub(crate) hedge: Option<HedgeConfig>,
+    pub(crate) marginal: Option<MarginalConfig>,
     pub(crate) max_retries: u32,
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
+    pub(crate) decision_trace: usize,
     pub(crate) planted: Planted,
 }
 
@@ -209,9 +226,12 @@ impl Default for Config {
                 tear_down: Duration::from_secs(5),
                 tear_down_if_others_answer: Duration::from_millis(400),
             },
+            hedge: Some(HedgeConfig::DEFAULT),
+            marginal: Some(MarginalConfig::DEFAULT),
             max_retries: 5,
             max_moves: 16,
             queue_limit: 65_536,
+            decision_trace: 0,
             planted: Planted::NONE,
         }
     }
@@ -229,6 +249,12 @@ impl Config {
     /// Starts from the defaults.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder(Self::default())
+    }
+
+    /// Starts from these settings: to change one of a device, `reconfigure` it with
+    /// `device.config().to_builder()`, changed and built.
+    pub fn to_builder(&self) -> ConfigBuilder {
+        ConfigBuilder(self.clone())
     }
 
     /// The no-path policy.
@@ -419,6 +445,20 @@ impl ConfigBuilder {
         self
     }
 
+    /// How many reads leave a path when it has only been asked; `None`: none do, they wait until it is suspected. New I/O
+    /// prefers other paths from the question on in any case. Default 64 at once, and 5 % of all reads.
+    pub const fn hedge(mut self, budget: Option<HedgeConfig>) -> Self {
+        self.0.hedge = budget;
+        self
+    }
+
+    /// When a path that works is marginal, and used as the last resort only; `None`: never. Default
+    /// [`MarginalConfig::DEFAULT`].
+    pub const fn marginal(mut self, marginal: Option<MarginalConfig>) -> Self {
+        self.0.marginal = marginal;
+        self
+    }
+
     /// Attempts after an error that is not the path's fault. Default 5 (the kernel's for a disk),
     /// range 0 to 1000.
     pub const fn max_retries(mut self, retries: u32) -> Self {
@@ -444,6 +484,14 @@ impl ConfigBuilder {
     /// I/Os that may be unfinished at a time. Default 65536, range 1 to 2^20.
     pub const fn queue_limit(mut self, limit: usize) -> Self {
         self.0.queue_limit = limit;
+        self
+    }
+
+    /// How many of the last decisions are kept, for [`MultipathDevice::trace`](crate::MultipathDevice::trace): which
+    /// path an I/O took and why no other one, what followed its failure, and all events. Some 200 bytes each, and 48
+    /// for each path of the device. Default 0: none, at no cost. Range 0 to 65536.
+    pub const fn decision_trace(mut self, capacity: usize) -> Self {
+        self.0.decision_trace = capacity;
         self
     }
 
@@ -525,6 +573,12 @@ impl ConfigBuilder {
             "tear_down_if_others_answer",
             "10 ms to 10 min",
         )?;
+        if let Some(hedge) = c.hedge {
+            hedge.check()?;
+        }
+        if let Some(marginal) = c.marginal {
+            marginal.check()?;
+        }
         check(c.max_retries <= 1000, "max_retries", "0 to 1000")?;
         check(
             (1..=10_000).contains(&c.max_moves),
@@ -536,6 +590,7 @@ impl ConfigBuilder {
             "queue_limit",
             "1 to 2^20",
         )?;
+        check(c.decision_trace <= 65_536, "decision_trace", "0 to 65536")?;
         Ok(c)
     }
 }

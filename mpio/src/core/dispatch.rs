@@ -5,8 +5,9 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Attempt, AttemptId, Candidate, ClaimId, Event, Execution, FailReason, FenceRung, IoId,
-    IoState, Multipath, PathId, RungStep, Steer, Verdict, WriterMode, earlier,
+    Action, Attempt, AttemptId, ClaimId, Event, Execution, FailReason, FenceRung, IoId, IoKind,
+    IoState, Multipath, PathId, RungStep, Steer, TakenBack, Verdict, WriterMode, earlier,
+    hedge::leave_out_asked,
     path::Path,
     retry::{Disposition, Wish},
 };
@@ -38,6 +39,7 @@ impl Multipath {
                 io.steer = match wish {
                     Wish::Same => Steer::Prefer(ended.path),
                     Wish::Other => Steer::Avoid(ended.path),
+                    Wish::Equal => Steer::Leave(ended.path),
                 };
                 io.state = IoState::Pending;
                 self.pending.push_back(ended.io);
@@ -90,7 +92,7 @@ impl Multipath {
 
     /// Sends out what can go.
     pub(super) fn pump(&mut self, now: Instant) {
-        if self.suspended {
+        if self.stopped && self.holds_back() {
             return;
         }
         while let Some(&io) = self.pending.front() {
@@ -99,6 +101,9 @@ impl Multipath {
                 continue;
             }
             let Some(path) = self.choose(now, io) else {
+                if self.events.trace.is_some() {
+                    self.trace_no_path(io);
+                }
                 break;
             };
             self.pending.pop_front();
@@ -115,6 +120,7 @@ impl Multipath {
             Steer::Prefer(path) if self.is_usable(path) => return Some(path),
             Steer::Any | Steer::Prefer(_) => None,
             Steer::Avoid(path) => Some(path),
+            Steer::Leave(path) => return self.choose_equal(now, io, path),
         };
         let active = self.groups.active_index();
         let others = (0..self.groups.list().len()).filter(|&index| index != active);
@@ -126,16 +132,12 @@ impl Multipath {
             for &id in &group.paths {
                 if let Some(path) = self.paths.get(id.0).filter(|path| path.is_usable()) {
                     if Some(id) != avoid {
-                        self.candidates.push(Candidate {
-                            path: id,
-                            in_flight: path.in_flight,
-                            load: path.throughput.load(),
-                            speed: path.throughput.speed(),
-                            service: path.service.nanos(),
-                            is_curious: path.throughput.is_curious(now),
-                        });
+                        self.candidates.push(path.as_candidate(now, id));
                     }
                 }
+            }
+            if self.asking {
+                leave_out_asked(&mut self.candidates, &self.paths);
             }
             if let [only] = self.candidates[..] {
                 return Some(only.path);
@@ -148,12 +150,15 @@ impl Multipath {
         avoid.filter(|&path| self.is_usable(path))
     }
 
-    fn is_usable(&self, path: PathId) -> bool {
+    pub(crate) fn is_usable(&self, path: PathId) -> bool {
         self.paths.get(path.0).is_some_and(Path::is_usable)
     }
 
     /// Books an attempt; the shell is to be told.
     pub(super) fn dispatch(&mut self, now: Instant, io: IoId, to: PathId) -> Option<AttemptId> {
+        if self.events.trace.is_some() {
+            self.trace_dispatch(now, io, to);
+        }
         let entry = self.ios.get_mut(io.0)?;
         let path = self.paths.get_mut(to.0)?;
         let attempt = AttemptId(self.attempts.insert(Attempt {
@@ -162,7 +167,8 @@ impl Multipath {
             epoch: path.epoch,
             nexus: path.nexus,
             started: now,
-            recalled: false,
+            taken_back: TakenBack::No,
+            denied: false,
         }));
         if path.started(now, &entry.class) {
             self.sooner = earlier(self.sooner, path.deadline(&self.config));
@@ -170,6 +176,9 @@ impl Multipath {
         self.group_used = true;
         entry.state = IoState::InFlight(attempt);
         entry.steer = Steer::Any;
+        if self.is_comparing && self.look_at.is_none() {
+            self.look_soon(now);
+        }
         if self.failing_over {
             self.tell_failover(to);
         }
@@ -191,7 +200,9 @@ impl Multipath {
     }
 
     /// Takes the reads back from a path, if there is another one to give them to.
-    pub(super) fn recall_reads(&mut self, from: PathId) {
+    ///
+    /// From one that is `silent` they are detached: it may be merely slow.
+    pub(super) fn recall_reads(&mut self, from: PathId, silent: bool) {
         let elsewhere = self
             .paths
             .iter()
@@ -200,18 +211,20 @@ impl Multipath {
             return;
         }
         for (key, attempt) in self.attempts.iter_mut() {
-            let movable = self
-                .ios
-                .get(attempt.io.0)
-                .is_some_and(|io| io.class.is_movable());
-            if attempt.path == from && movable && !attempt.recalled {
-                attempt.recalled = true;
-                self.actions.push_back(Action::Recall {
-                    attempt: AttemptId(key),
-                });
-                if let Some(path) = self.paths.get_mut(from.0) {
-                    path.counters.recalled += 1;
-                }
+            if attempt.path != from || attempt.taken_back != TakenBack::No {
+                continue;
+            }
+            let kind = self.ios.get(attempt.io.0).map(|io| io.class.kind);
+            let id = AttemptId(key);
+            let action = match kind {
+                Some(IoKind::Read) if silent => Action::Detach { attempt: id },
+                Some(IoKind::Read | IoKind::Flush) => Action::Recall { attempt: id },
+                _ => continue,
+            };
+            attempt.taken_back = TakenBack::Recalled;
+            self.actions.push_back(action);
+            if let Some(path) = self.paths.get_mut(from.0) {
+                path.counters.recalled += 1;
             }
         }
     }

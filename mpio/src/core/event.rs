@@ -2,16 +2,26 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use iscsi_proto::{held::HeldBytes, scsi::AccessState};
+use iscsi_proto::{
+    held::HeldBytes,
+    scsi::{AccessState, ReservationKey, ReservationType},
+};
 
 use super::{
     arena::{IoId, PathId},
     path_keys::KeyRefusal,
+    recorder::Recorder,
     rung::{FenceRung, RungStep},
+    trace::Decision,
 };
 
 /// Why a path takes no I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum DownReason {
     /// Never logged in so far.
@@ -40,6 +50,8 @@ pub enum DownReason {
     Preempting,
     /// It is connected, and its reservation key is being registered.
     Registering,
+    /// It is connected, and its reservation key could not be registered; that is tried again.
+    Unregistered,
     /// An operator has taken it out of use.
     Operator,
     /// It is being removed.
@@ -62,6 +74,7 @@ impl fmt::Display for DownReason {
             Self::CheckerTimeout => "checker timeout",
             Self::Preempting => "its lost writes are being preempted",
             Self::Registering => "its key is being registered",
+            Self::Unregistered => "its key is not registered",
             Self::Operator => "taken out of use",
             Self::Removed => "being removed",
         })
@@ -70,18 +83,105 @@ impl fmt::Display for DownReason {
 
 /// Why a path is given no new I/O though it is not down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum SuspectCause {
     /// A NOP-Out on an otherwise silent connection was not answered in time.
     Silence,
     /// An I/O failed with an error of the path; a TUR is under way.
     PathError,
+    /// The network device that it leaves through has no carrier.
+    LinkDown,
     /// Its port group is between two states (SPC-4 section 5.15.2.6), and is asked every now and then.
     Transition,
 }
 
+/// Why a path that works is used only where no sound one is left; see [`MarginalConfig`](super::MarginalConfig).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum MarginalCause {
+    /// It was lost too often, and came back.
+    Flapping {
+        /// How often it was down, or silent.
+        losses: u32,
+        /// In which time.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "within_ns", serialize_with = "crate::serial::nanos")
+        )]
+        within: Duration,
+    },
+    /// I/Os failed there too often.
+    PathErrors {
+        /// How often, losses included.
+        errors: u32,
+        /// In which time.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "within_ns", serialize_with = "crate::serial::nanos")
+        )]
+        within: Duration,
+    },
+    /// It is slow.
+    Latency {
+        /// What an I/O takes there, on average.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "mean_ns", serialize_with = "crate::serial::nanos")
+        )]
+        mean: Duration,
+        /// What the same would take on the best path of its group.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "best_ns", serialize_with = "crate::serial::nanos")
+        )]
+        best: Duration,
+    },
+}
+
+impl fmt::Display for MarginalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flapping { losses, within } => {
+                write!(f, "lost {losses} times in {} s", within.as_secs())
+            }
+            Self::PathErrors { errors, within } => {
+                write!(f, "{errors} errors in {} s", within.as_secs())
+            }
+            Self::Latency { mean, best } => {
+                write!(f, "an I/O takes {mean:?} instead of {best:?}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for SuspectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silence => "no answer",
+            Self::PathError => "an I/O failed there",
+            Self::Transition => "its port group is between two states",
+            Self::LinkDown => "no carrier",
+        })
+    }
+}
+
 /// What ended the wait for the writes of a lost path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FencedBy {
     /// The target confirmed that the last of them is dead.
@@ -102,6 +202,11 @@ pub enum FencedBy {
 
 /// Something that an operator may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Event {
     /// A path was added; it is down until its first `PathUp`.
@@ -121,6 +226,14 @@ pub enum Event {
         /// Why.
         reason: DownReason,
     },
+    /// A path takes no I/O as before, and for another reason now: for instance since it is not logged in again after its
+    /// connection was lost.
+    StillDown {
+        /// Which.
+        path: PathId,
+        /// Why.
+        reason: DownReason,
+    },
     /// A path is given no new I/O for the moment.
     Suspect {
         /// Which.
@@ -128,10 +241,38 @@ pub enum Event {
         /// Why.
         cause: SuspectCause,
     },
+    /// A path is silent and has been asked, another one like it is not, and reads have moved there; once for each
+    /// question, when the first ones move.
+    Hedged {
+        /// The silent one.
+        path: PathId,
+        /// How many have moved.
+        moved: u32,
+        /// How many stay, since the budget is spent.
+        denied: u32,
+    },
     /// The suspicion was wrong.
     Cleared {
         /// Which.
         path: PathId,
+    },
+    /// A path works, but so badly that it takes I/O only where no sound one can.
+    PathMarginal {
+        /// Which.
+        path: PathId,
+        /// Why.
+        cause: MarginalCause,
+    },
+    /// A path that was marginal is as good as the others: it has stood its probation, or an operator says so.
+    PathSound {
+        /// Which.
+        path: PathId,
+        /// How long it was marginal.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "after_ns", serialize_with = "crate::serial::nanos")
+        )]
+        after: Duration,
     },
     /// A path is gone; its id means nothing any more.
     PathRemoved {
@@ -164,6 +305,7 @@ pub enum Event {
         /// Which.
         path: PathId,
         /// The state.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         state: AccessState,
         /// PREF: the array would have I/O come this way.
         preferred: bool,
@@ -212,6 +354,10 @@ pub enum Event {
     /// I/O waits for a path.
     Queueing {
         /// For how long at most; `None`: without limit.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "limit_ns", serialize_with = "crate::serial::nanos_or_none")
+        )]
         limit: Option<Duration>,
     },
     /// The wait for a path has reached its limit: I/O fails until one comes back.
@@ -253,6 +399,37 @@ pub enum Event {
         /// Why.
         why: KeyRefusal,
     },
+    /// A path is registered with the device's key, or anew.
+    PathRegistered {
+        /// Which.
+        path: PathId,
+        /// With what.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
+        key: ReservationKey,
+    },
+    /// A path could not be registered with the device's key. It takes no I/O, and is tried again. Once, until it is.
+    PathNotRegistered {
+        /// Which.
+        path: PathId,
+    },
+    /// Somebody has ended the device's registration: its writes fail until it is registered again.
+    RegistrationLost {
+        /// The path that has found it.
+        path: PathId,
+    },
+    /// The device is not registered any more, because its user wants it so.
+    Unregistered,
+    /// The device holds the reservation.
+    Reserved {
+        /// Of which type.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "type", serialize_with = "crate::serial::text")
+        )]
+        kind: ReservationType,
+    },
+    /// The device holds no reservation any more.
+    Released,
     /// The first path is up, and writes wait until those of a former process are proven dead.
     FormerLifeFenceStarted,
     /// No write of a former process can land any more.
@@ -276,53 +453,122 @@ impl fmt::Display for FencedBy {
     }
 }
 
-impl fmt::Display for Event {
-    /// One line; paths by their id, whose names the snapshot has.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Event {
+    /// The same line as `Display`, with names in the place of ids: what `names` does not know keeps its id. An event
+    /// may tell of a path that is gone, so names are best kept from its [`PathAdded`](Self::PathAdded) on.
+    pub fn named<N: fmt::Display>(&self, names: impl Fn(PathId) -> Option<N>) -> impl fmt::Display {
+        Line { event: self, names }
+    }
+
+    fn line(&self, f: &mut fmt::Formatter<'_>, names: &Names<'_>) -> fmt::Result {
+        let name = |path: &PathId| Named { path: *path, names };
         match self {
-            Self::PathAdded { path } => write!(f, "{path} added"),
-            Self::PathUp { path } => write!(f, "{path} is up"),
-            Self::PathDown { path, reason } => write!(f, "{path} is down: {reason}"),
+            Self::PathAdded { path } => write!(f, "{path} added", path = name(path)),
+            Self::PathUp { path } => write!(f, "{path} is up", path = name(path)),
+            Self::PathDown { path, reason } => {
+                write!(f, "{path} is down: {reason}", path = name(path))
+            }
+            Self::StillDown { path, reason } => {
+                write!(f, "{path} is still down: {reason}", path = name(path))
+            }
             Self::Suspect {
                 path,
                 cause: SuspectCause::Silence,
-            } => write!(f, "{path} is suspected: no answer"),
+            } => write!(f, "{path} is suspected: no answer", path = name(path)),
             Self::Suspect {
                 path,
                 cause: SuspectCause::PathError,
-            } => write!(f, "{path} is suspected: an I/O failed there"),
+            } => write!(
+                f,
+                "{path} is suspected: an I/O failed there",
+                path = name(path)
+            ),
+            Self::Suspect {
+                path,
+                cause: SuspectCause::LinkDown,
+            } => write!(f, "{path} has no carrier", path = name(path)),
             Self::Suspect {
                 path,
                 cause: SuspectCause::Transition,
-            } => write!(f, "{path} waits: its port group is between two states"),
-            Self::Cleared { path } => write!(f, "{path} is no longer suspected"),
-            Self::PathRemoved { path } => write!(f, "{path} removed"),
+            } => write!(
+                f,
+                "{path} waits: its port group is between two states",
+                path = name(path)
+            ),
+            Self::Hedged {
+                path,
+                moved,
+                denied,
+            } => {
+                write!(
+                    f,
+                    "{path} is silent and others are not: {moved} reads move",
+                    path = name(path)
+                )?;
+                match denied {
+                    0 => Ok(()),
+                    _ => write!(f, ", {denied} are beyond the budget"),
+                }
+            }
+            Self::PathMarginal { path, cause } => {
+                write!(f, "{path} is marginal: {cause}", path = name(path))
+            }
+            Self::PathSound { path, after } => write!(
+                f,
+                "{path} is sound again after {after} s",
+                path = name(path),
+                after = after.as_secs()
+            ),
+            Self::Cleared { path } => write!(f, "{path} is no longer suspected", path = name(path)),
+            Self::PathRemoved { path } => write!(f, "{path} removed", path = name(path)),
             Self::IdentityMismatch { path } => {
-                write!(f, "{path} leads to another logical unit and is kept out")
+                write!(
+                    f,
+                    "{path} leads to another logical unit and is kept out",
+                    path = name(path)
+                )
             }
             Self::SharedDevice { path, with } => {
-                write!(f, "{path} and {with} leave through one network device")
+                write!(
+                    f,
+                    "{path} and {with} leave through one network device",
+                    path = name(path),
+                    with = name(with)
+                )
             }
-            Self::Failover { from, to } => write!(f, "failover from {from} to {to}"),
+            Self::Failover { from, to } => write!(
+                f,
+                "failover from {from} to {to}",
+                from = name(from),
+                to = name(to)
+            ),
             Self::AccessChanged {
                 path,
                 state,
                 preferred,
             } => {
                 let preferred = if *preferred { ", preferred" } else { "" };
-                write!(f, "{path} is {state}{preferred}")
+                write!(f, "{path} is {state}{preferred}", path = name(path))
             }
             Self::Activating { path, group } => {
                 write!(
                     f,
-                    "port group {group} is asked to become active, through {path}"
+                    "port group {group} is asked to become active, through {path}",
+                    path = name(path)
                 )
             }
             Self::GroupSwitched {
                 from: Some(from),
                 to,
-            } => write!(f, "group of {to} in use instead of that of {from}"),
-            Self::GroupSwitched { from: None, to } => write!(f, "group of {to} in use"),
+            } => write!(
+                f,
+                "group of {to} in use instead of that of {from}",
+                from = name(from),
+                to = name(to)
+            ),
+            Self::GroupSwitched { from: None, to } => {
+                write!(f, "group of {to} in use", to = name(to))
+            }
             Self::Suspended => f.write_str("suspended: I/O waits"),
             Self::Quiesced => f.write_str("suspended, and nothing is in flight"),
             Self::Resumed => f.write_str("resumed"),
@@ -345,24 +591,50 @@ impl fmt::Display for Event {
                 write!(f, "{io} waits for a write whose outcome is unknown")
             }
             Self::FenceStarted { path } => {
-                write!(f, "a write of {path} has an unknown outcome")
+                write!(
+                    f,
+                    "a write of {path} has an unknown outcome",
+                    path = name(path)
+                )
             }
             Self::FenceDone { path, by } => {
-                write!(f, "no write of {path} can land any more: {by}")
+                write!(
+                    f,
+                    "no write of {path} can land any more: {by}",
+                    path = name(path)
+                )
             }
             Self::FenceStep {
                 path: Some(path),
                 rung,
                 step,
-            } => write!(f, "fence of {path}: {rung} {step}"),
+            } => write!(f, "fence of {path}: {rung} {step}", path = name(path)),
             Self::FenceStep {
                 path: None,
                 rung,
                 step,
             } => write!(f, "fence: {rung} {step}"),
             Self::KeyRefused { path, why } => {
-                write!(f, "{path} has no reservation key: {why}")
+                write!(f, "{path} has no reservation key: {why}", path = name(path))
             }
+            Self::PathRegistered { path, key } => {
+                write!(f, "{path} is registered with {key}", path = name(path))
+            }
+            Self::PathNotRegistered { path } => {
+                write!(
+                    f,
+                    "{path} could not be registered, and takes no I/O",
+                    path = name(path)
+                )
+            }
+            Self::RegistrationLost { path } => write!(
+                f,
+                "somebody has ended the registration, as {path} finds: writes fail",
+                path = name(path)
+            ),
+            Self::Unregistered => f.write_str("not registered any more"),
+            Self::Reserved { kind } => write!(f, "reserved: {kind}"),
+            Self::Released => f.write_str("not reserved by this device any more"),
             Self::FormerLifeFenceStarted => {
                 f.write_str("writes of a former process are being proven dead")
             }
@@ -373,6 +645,40 @@ impl fmt::Display for Event {
     }
 }
 
+type Names<'a> = dyn Fn(PathId, &mut fmt::Formatter<'_>) -> fmt::Result + 'a;
+
+struct Named<'a> {
+    path: PathId,
+    names: &'a Names<'a>,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.names)(self.path, f)
+    }
+}
+
+struct Line<'a, F> {
+    event: &'a Event,
+    names: F,
+}
+
+impl<N: fmt::Display, F: Fn(PathId) -> Option<N>> fmt::Display for Line<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.line(f, &|path, f| match (self.names)(path) {
+            Some(name) => name.fmt(f),
+            None => path.fmt(f),
+        })
+    }
+}
+
+impl fmt::Display for Event {
+    /// One line; paths by their id, whose names the snapshot has. See [`named`](Self::named).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line(f, &|path, f| path.fmt(f))
+    }
+}
+
 /// An operator who never asks must cost nothing: of more than this many unread events the oldest go.
 const LIMIT: usize = 1024;
 
@@ -380,6 +686,8 @@ const LIMIT: usize = 1024;
 pub(crate) struct Events {
     queue: VecDeque<Event>,
     lost: u64,
+    /// Where decisions are written down, if they are.
+    pub(crate) trace: Option<Box<Recorder>>,
 }
 
 impl Events {
@@ -389,10 +697,14 @@ impl Events {
             self.lost += 1;
         }
         self.queue.push_back(event);
+        if let Some(recorder) = &mut self.trace {
+            recorder.push(Decision::Told { event });
+        }
     }
 
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.queue.held_bytes()
+        let trace = self.trace.as_ref();
+        self.queue.held_bytes() + trace.map_or(0, |recorder| recorder.held_bytes())
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {

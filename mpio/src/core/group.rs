@@ -22,6 +22,7 @@ pub(crate) struct Group {
 enum Key<'a> {
     All,
     Itself(PathId),
+    /// As if it were sound.
     Priority(Priority),
     TargetPortGroup(Option<&'a Arc<str>>, Option<u16>),
     Target(Option<&'a Arc<str>>),
@@ -34,7 +35,9 @@ impl<'a> Key<'a> {
         match policy {
             PathGroupingPolicy::Failover => Self::Itself(id),
             PathGroupingPolicy::Multibus | PathGroupingPolicy::Detect => Self::All,
-            PathGroupingPolicy::GroupByPriority => Self::Priority(path.priority),
+            PathGroupingPolicy::GroupByPriority => {
+                Self::Priority(path.priority.with_soundness(true))
+            }
             PathGroupingPolicy::GroupByTargetPortGroup => {
                 let group = path.access().port.map(|port| port.group);
                 Self::TargetPortGroup(path.target(), group)
@@ -56,12 +59,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// Groups the paths anew. The group in use stays in use if one of its paths is still there.
     pub(crate) fn rebuild(&mut self, paths: &Arena<Path>, policy: PathGroupingPolicy) {
-        let policy = match policy {
-            PathGroupingPolicy::Detect if is_asymmetric(paths) => {
-                PathGroupingPolicy::GroupByPriority
-            }
-            other => other,
-        };
+        let policy = resolved(policy, paths);
         // Before the list is taken: what is left behind has the first group in use.
         let active = self.active;
         let in_use = std::mem::take(&mut self.list)
@@ -74,9 +72,10 @@ impl Groups {
             .map(|(key, path)| (PathId(key), path));
         let mut ordered: Vec<_> = members.collect();
         ordered.sort_by_key(|(_, path)| path.joined);
-        let mut groups: Vec<(Key<'_>, Group)> = Vec::new();
+        let mut groups: Vec<((bool, Key<'_>), Group)> = Vec::new();
         for (id, path) in ordered {
-            let key = Key::of(policy, id, path);
+            // Marginal paths are apart from those that they would be with.
+            let key = (path.priority.is_sound(), Key::of(policy, id, path));
             match groups.iter_mut().find(|(other, _)| *other == key) {
                 Some((_, group)) => {
                     group.paths.push(id);
@@ -146,8 +145,32 @@ impl Groups {
         group.is_none_or(|group| group.paths.iter().all(is_out))
     }
 
+    pub(crate) fn is_sound(&self, index: usize) -> bool {
+        let group = self.list.get(index);
+        group.is_some_and(|group| group.priority.is_sound())
+    }
+
     pub(crate) fn switch(&mut self, to: usize) {
         self.active = to;
+    }
+}
+
+/// Whether two paths would be in one group if both were sound.
+pub(crate) fn belong_together(
+    policy: PathGroupingPolicy,
+    paths: &Arena<Path>,
+    one: PathId,
+    other: PathId,
+) -> bool {
+    let policy = resolved(policy, paths);
+    let key = |id: PathId| paths.get(id.0).map(|path| Key::of(policy, id, path));
+    key(one).is_some() && key(one) == key(other)
+}
+
+fn resolved(policy: PathGroupingPolicy, paths: &Arena<Path>) -> PathGroupingPolicy {
+    match policy {
+        PathGroupingPolicy::Detect if is_asymmetric(paths) => PathGroupingPolicy::GroupByPriority,
+        other => other,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 const PER_DOUBLING: usize = 4;
 /// Up to 2^27 us, about two minutes. Longer ones count as that.
 const DOUBLINGS: usize = 27;
-const BUCKETS: usize = PER_DOUBLING * DOUBLINGS;
+pub(crate) const BUCKETS: usize = PER_DOUBLING * DOUBLINGS;
 /// The percentile is looked up again after this many new samples.
 const REFRESH: u32 = 64;
 /// At this many samples all counts are halved, so that the past fades.
@@ -31,10 +31,10 @@ impl Latency {
         }
     }
 
-    /// True if the percentile has become a lower one.
-    pub(crate) fn record(&mut self, took: Duration) -> bool {
+    /// A sample in this bucket. True if the percentile has become a lower one.
+    pub(crate) fn record(&mut self, bucket: usize) -> bool {
         let before = self.p99;
-        self.counts[bucket(took)] += 1;
+        self.counts[bucket] += 1;
         self.total += 1;
         self.fresh += 1;
         // The first samples count at once: nothing else is known yet.
@@ -69,16 +69,25 @@ impl Latency {
     }
 }
 
-fn bucket(took: Duration) -> usize {
-    let micros = u64::try_from(took.as_micros())
-        .unwrap_or(u64::MAX)
-        .clamp(4, (1 << DOUBLINGS) - 1);
+/// Which bucket a time belongs into.
+pub(crate) fn bucket(took: Duration) -> usize {
+    bucket_of(micros(took))
+}
+
+pub(crate) fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// As [`bucket`], of microseconds.
+pub(crate) fn bucket_of(micros: u64) -> usize {
+    let micros = micros.clamp(4, (1 << DOUBLINGS) - 1);
     let log = micros.ilog2() as usize;
     let quarter = (micros >> (log - 2)) as usize & 3;
     log * PER_DOUBLING + quarter
 }
 
-const fn upper_end(index: usize) -> Duration {
+/// What all in a bucket took less than; the last one has all that is longer, too.
+pub(crate) const fn upper_end(index: usize) -> Duration {
     let (log, quarter) = (index / PER_DOUBLING, (index % PER_DOUBLING) as u64);
     if log < 2 {
         return Duration::from_micros(4);
@@ -94,7 +103,7 @@ mod tests {
     fn the_percentile_is_within_a_quarter_of_the_truth() {
         let mut latency = Latency::new();
         for i in 1..=1000 {
-            latency.record(Duration::from_micros(i * 10));
+            latency.record(bucket_of(i * 10));
         }
         let p99 = latency.p99();
         assert!(p99 >= Duration::from_micros(9_600), "{p99:?}");
@@ -105,11 +114,7 @@ mod tests {
     fn one_slow_command_in_a_thousand_does_not_move_the_percentile() {
         let mut latency = Latency::new();
         for i in 0..1000 {
-            latency.record(Duration::from_micros(if i == 500 {
-                3_000_000
-            } else {
-                200
-            }));
+            latency.record(bucket_of(if i == 500 { 3_000_000 } else { 200 }));
         }
         assert!(latency.p99() < Duration::from_micros(260));
     }
@@ -117,9 +122,9 @@ mod tests {
     #[test]
     fn extreme_values_have_a_bucket() {
         let mut latency = Latency::new();
-        latency.record(Duration::ZERO);
+        latency.record(bucket_of(0));
         assert!(latency.p99() <= Duration::from_micros(5));
-        latency.record(Duration::MAX);
+        latency.record(bucket_of(u64::MAX));
         assert!(latency.p99() >= Duration::from_secs(100));
     }
 
@@ -127,10 +132,10 @@ mod tests {
     fn the_past_fades() {
         let mut latency = Latency::new();
         for _ in 0..FADE / 2 {
-            latency.record(Duration::from_millis(500));
+            latency.record(bucket_of(500_000));
         }
         for _ in 0..20 * FADE {
-            latency.record(Duration::from_micros(300));
+            latency.record(bucket_of(300));
         }
         assert!(latency.p99() < Duration::from_millis(1));
     }

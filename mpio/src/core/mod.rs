@@ -14,14 +14,23 @@ mod checker;
 mod config;
 mod config_error;
 mod dispatch;
+#[cfg(test)]
+mod each_event;
 mod event;
 mod fence;
 mod fence_config;
 mod former;
 mod group;
+mod hedge;
+mod hedge_config;
+mod histogram;
 mod ladder;
+mod lately;
 mod latency;
+mod links;
 mod lots;
+mod marginal;
+mod marginal_config;
 mod no_path;
 mod operate;
 mod path;
@@ -29,6 +38,8 @@ mod path_keys;
 mod preempt;
 mod priority;
 mod profile;
+mod recorder;
+mod reserve;
 mod retry;
 mod rung;
 mod selector;
@@ -36,7 +47,9 @@ mod service;
 mod snapshot;
 mod suspicion;
 mod throughput;
+pub mod trace;
 mod upkeep;
+mod weigh;
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -56,11 +69,15 @@ pub use config::{
     SuspicionConfig,
 };
 pub use config_error::ConfigError;
-pub use event::{DownReason, Event, FencedBy, SuspectCause};
+pub use event::{DownReason, Event, FencedBy, MarginalCause, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
+pub use hedge_config::HedgeConfig;
+pub use histogram::{Bucket, Histogram, Latencies};
+pub use marginal_config::{LatencyLimit, MarginalConfig};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
+pub use reserve::Registration;
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
 
@@ -70,11 +87,14 @@ use event::Events;
 use fence::{ClaimId, Ghost, WriteRanges};
 use former::Former;
 use group::Groups;
+use hedge::Budget;
 use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
-use retry::{Limits, Tries};
+use recorder::Recorder;
+use reserve::Standstill;
+use retry::{Limits, TakenBack, Tries};
 use selector::{Candidate, Select};
 
 /// Whether a session that was opened leads to the logical unit of this device.
@@ -99,6 +119,15 @@ pub enum SubmitError {
     Closed,
 }
 
+/// A command names a path that the device does not have: it was removed meanwhile, or is another device's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the device has no {path} (any more): its snapshot says which it has")]
+#[non_exhaustive]
+pub struct UnknownPath {
+    /// Its id.
+    pub path: PathId,
+}
+
 /// Where an I/O stands. In flight it has exactly one attempt, otherwise none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IoState {
@@ -119,6 +148,8 @@ enum Steer {
     Any,
     Prefer(PathId),
     Avoid(PathId),
+    /// It was hedged away from this one: to one as good, or back.
+    Leave(PathId),
 }
 
 #[derive(Debug)]
@@ -132,6 +163,8 @@ struct Io {
     /// Of all attempts so far; once unknown, always unknown.
     execution: Execution,
     cancelled: bool,
+    /// When it was accepted.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -142,7 +175,9 @@ struct Attempt {
     /// The nexus of its path when it was dispatched.
     nexus: u64,
     started: Instant,
-    recalled: bool,
+    taken_back: TakenBack,
+    /// It was to be hedged, and the budget was spent.
+    denied: bool,
 }
 
 /// One device behind several paths: the decisions, without any I/O.
@@ -165,8 +200,8 @@ struct Attempt {
 /// shell promises:
 ///
 /// 1. Each `Dispatch` is followed by exactly one [`handle_outcome`](Self::handle_outcome) with its
-///    attempt, whatever happens: on a lost connection soon after it was lost, after a `Recall` at
-///    once. An outcome is honest about execution: `Unknown` unless there is proof. It may have been
+///    attempt, whatever happens: on a lost connection soon after it was lost, after a `Recall` or
+///    a `Detach` at once. An outcome is honest about execution: `Unknown` unless there is proof. It may have been
 ///    sent on a later connection of the path than was there when it was dispatched. If its connection
 ///    is closed, its outcome is reported after that was done.
 /// 2. [`handle_path_down`](Self::handle_path_down) is reported when the connection has been closed
@@ -185,6 +220,9 @@ struct Attempt {
 ///    [`handle_activated`](Self::handle_activated), if only because the connection was lost; and when a unit tells that
 ///    access states have changed, [`handle_access_changed`](Self::handle_access_changed) tells it here.
 ///
+/// 6. Where it is known whether the network devices have a carrier, [`handle_links`](Self::handle_links) tells it: of all
+///    paths of one device together.
+///
 /// What it promises: each accepted I/O gets exactly one `Finish`, after which neither the I/O nor any
 /// attempt of it is mentioned again; no `Dispatch` to a path that is down, suspected or unverified;
 /// no `Dispatch` of a write while an earlier write that it overlaps is unfinished or may still land
@@ -193,6 +231,7 @@ struct Attempt {
 #[derive(Debug)]
 pub struct Multipath {
     config: Config,
+    made: Instant,
     paths: Arena<Path>,
     groups: Groups,
     selector: Box<dyn Select>,
@@ -210,6 +249,10 @@ pub struct Multipath {
     reset: Effort,
     former: Option<Former>,
     activation: Activation,
+    /// For reads that move at the question.
+    budget: Budget,
+    /// Some path may have been asked. Until that is looked at again, so that those who dispatch need not look.
+    asking: bool,
     /// Of the last ghost or rung.
     fence_number: u64,
     /// A claim in `writes` was released: look through `held`.
@@ -219,6 +262,10 @@ pub struct Multipath {
     /// `AllPathsDown` was told.
     told_down: bool,
     fail_back_at: Option<Instant>,
+    /// When to look which paths are marginal, if there is something to look at.
+    look_at: Option<Instant>,
+    /// Some of the paths can be compared with each other.
+    is_comparing: bool,
     /// Something was dispatched since the group in use became that.
     group_used: bool,
     /// A path's standing may have changed.
@@ -227,6 +274,9 @@ pub struct Multipath {
     failing_over: bool,
     closing: bool,
     suspended: bool,
+    standstill: Standstill,
+    /// It is not the usual case: suspended, or something of `standstill`.
+    stopped: bool,
     told_quiesced: bool,
     /// An operator has chosen the group in use.
     pinned: Option<PathId>,
@@ -236,6 +286,8 @@ pub struct Multipath {
     actions: VecDeque<Action>,
     events: Events,
     counters: DeviceCounters,
+    /// From when an I/O was accepted until it succeeded, whatever happened in between.
+    latencies: Latencies,
     /// See [`take_sooner`](Self::take_sooner).
     sooner: Option<Instant>,
 }
@@ -246,6 +298,8 @@ impl Multipath {
     #[must_use]
     pub fn new(now: Instant, config: Config, seed: u64) -> Self {
         let mut writes = WriteRanges::default();
+        let mut events = Events::default();
+        events.trace = Recorder::new(now, now, config.decision_trace);
         writes.planted = config.planted;
         let fences_former = config.fence.former_life == FormerLife::Fence
             && !config.planted.has(Bug::FormerLifeForgotten);
@@ -253,7 +307,10 @@ impl Multipath {
             former: fences_former.then(|| Former::new(&mut writes)),
             selector: selector::new(config.path_selector, seed),
             no_path: NoPath::new(now, config.no_path_retry),
+            budget: Budget::new(config.hedge),
+            asking: false,
             config,
+            made: now,
             paths: Arena::new(),
             groups: Groups::default(),
             candidates: Vec::new(),
@@ -271,18 +328,23 @@ impl Multipath {
             released: false,
             told_down: false,
             fail_back_at: None,
+            look_at: None,
+            is_comparing: false,
             group_used: false,
             restless: false,
             failing_over: false,
             closing: false,
             suspended: false,
+            standstill: Standstill::default(),
+            stopped: false,
             told_quiesced: false,
             pinned: None,
             joined: 0,
             lots: Lots(seed),
             actions: VecDeque::new(),
-            events: Events::default(),
+            events,
             counters: DeviceCounters::default(),
+            latencies: Latencies::new(),
             sooner: None,
         }
     }
@@ -342,7 +404,8 @@ impl Multipath {
         match entry.state {
             IoState::InFlight(attempt) => {
                 if let Some(running) = self.attempts.get_mut(attempt.0) {
-                    if !std::mem::replace(&mut running.recalled, true) {
+                    if running.taken_back == TakenBack::No {
+                        running.taken_back = TakenBack::Recalled;
                         self.actions.push_back(Action::Recall { attempt });
                     }
                 }
@@ -396,6 +459,9 @@ impl Multipath {
             self.sooner = earlier(self.sooner, change.sooner);
         }
         let Outcome::Failed(failure) = outcome else {
+            let took = now.saturating_duration_since(io.since);
+            self.latencies
+                .record_in(io.class.kind, latency::bucket(took));
             self.finish(ended.io, Verdict::Success);
             self.settle(now);
             return;
@@ -411,7 +477,7 @@ impl Multipath {
                 retries: self.config.max_retries,
                 moves: self.config.max_moves,
             };
-            retry::decide(&io.class, outcome, ended.recalled, &mut io.tries, limits)
+            retry::decide(&io.class, outcome, ended.taken_back, &mut io.tries, limits)
         };
         let writes = io.class.modifies().is_some();
         let forgotten = planted.has(Bug::GhostForgotten);
@@ -419,6 +485,9 @@ impl Multipath {
             self.raise_ghost(now, attempt, &ended);
         } else if failure.unsent && writes {
             self.count_unsent(ended.path);
+        }
+        if self.events.trace.is_some() {
+            self.trace_failure(&ended, failure, disposition);
         }
         self.dispose(now, &ended, disposition);
         self.settle(now);
@@ -461,6 +530,7 @@ impl Multipath {
             .chain(self.former.as_ref().and_then(Former::deadline))
             .chain(self.no_path.deadline())
             .chain(self.fail_back_at)
+            .chain(self.look_at)
             .chain(self.activation.due)
             .min()
     }
@@ -513,6 +583,9 @@ impl Multipath {
     fn regroup(&mut self) {
         self.groups
             .rebuild(&self.paths, self.config.path_grouping_policy);
+        let mut groups = self.groups.list().iter();
+        let limit = self.config.marginal.and_then(|marginal| marginal.latency);
+        self.is_comparing = limit.is_some() && groups.any(|group| group.paths.len() > 1);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing, selector,
+    Config, Event, FailReason, Multipath, NoPathRetry, PathId, no_path::Queueing,
+    recorder::Recorder, selector,
 };
 
 impl Multipath {
@@ -14,8 +15,9 @@ impl Multipath {
     }
 
     /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
-    /// asked at once, and used when it answers.
+    /// asked at once, and used when it answers. One that is marginal is sound again.
     pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
+        self.forgive(now, path);
         if let Some(entry) = self.paths.get_mut(path.0) {
             if entry.is_connected() {
                 entry.checker.ask_now(now);
@@ -31,7 +33,7 @@ impl Multipath {
         };
         entry.set_failed(failed);
         if failed {
-            self.recall_reads(path);
+            self.recall_reads(path, false);
         }
         self.restless = true;
         self.check_paths(now);
@@ -57,19 +59,22 @@ impl Multipath {
     /// Holds all I/O back (`suspend map`): what comes waits, what is in flight may end, and then comes the event
     /// [`Quiesced`](Event::Quiesced). Paths are watched, and writes fenced, as before.
     pub fn suspend(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.suspended, true) {
+        let was_held = self.is_held_back();
+        if !std::mem::replace(&mut self.suspended, true) && !was_held {
             self.told_quiesced = false;
             self.events.push(Event::Suspended);
         }
+        self.weigh_standstill();
         self.settle(now);
     }
 
     /// Lets I/O go on (`resume map`).
     pub fn resume(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.suspended, false) {
+        if std::mem::replace(&mut self.suspended, false) && !self.is_held_back() {
             self.events.push(Event::Resumed);
-            self.restless = true;
         }
+        self.weigh_standstill();
+        self.restless = true;
         self.settle(now);
     }
 
@@ -79,10 +84,10 @@ impl Multipath {
         self.suspended
     }
 
-    /// Whether it is suspended, and nothing is in flight.
+    /// Whether it is suspended or [paused](Self::pause), and nothing is in flight.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
-        self.suspended && self.attempts.len() == 0
+        self.is_held_back() && self.attempts.len() == 0
     }
 
     /// Whether a path is being removed, or is not there any more.
@@ -115,6 +120,12 @@ impl Multipath {
             self.selector = selector::new(config.path_selector, self.lots.next());
         }
         let no_path_retry = config.no_path_retry;
+        let hedges_otherwise = self.config.hedge != config.hedge;
+        match (&mut self.events.trace, config.decision_trace) {
+            (trace, 0) => *trace = None,
+            (Some(recorder), capacity) => recorder.resize(capacity),
+            (trace, capacity) => *trace = Recorder::new(self.made, now, capacity),
+        }
         self.config = Config {
             fence,
             planted,
@@ -123,7 +134,13 @@ impl Multipath {
         if self.no_path.policy() != no_path_retry {
             self.no_path.set_policy(now, no_path_retry);
         }
+        if hedges_otherwise {
+            self.reset_hedging();
+        }
         self.fail_back_at = None;
+        if self.config.marginal.is_none() {
+            self.forgive_all(now);
+        }
         self.prioritize();
         self.regroup();
         self.restless = true;
@@ -136,7 +153,7 @@ impl Multipath {
         if self.ios.len() > self.attempts.len() {
             if self.closing {
                 self.fail_waiting(FailReason::Closed);
-            } else if self.no_path.is_failing() && !self.suspended {
+            } else if self.no_path.is_failing() && !self.is_held_back() {
                 self.fail_waiting(FailReason::NoPath);
             }
         }

@@ -1,20 +1,22 @@
 //! One path: three verdicts that are kept apart, and its figures.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
-    Attempt,
+    Attempt, PathId,
     access::{Allows, PathAccess},
     action::{FenceStepId, IoClass, IoKind, Outcome, Scope},
     checker::Checker,
     config::Config,
     event::{DownReason, SuspectCause},
-    latency::Latency,
+    histogram::Latencies,
+    lately::Lately,
+    latency::{self, Latency},
+    marginal::Marginal,
     path_keys::KeyRefusal,
     priority::Priority,
+    retry::TakenBack,
+    selector::Candidate,
     service::Service,
     suspicion::Suspicion,
     throughput::Throughput,
@@ -92,6 +94,7 @@ impl PathAttributes {
 
 /// What a path did, since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PathCounters {
     /// I/Os that succeeded here.
@@ -104,10 +107,16 @@ pub struct PathCounters {
     pub errors: u64,
     /// Attempts that were taken back because the path was silent.
     pub recalled: u64,
+    /// Of these, reads that moved when the path had only been asked ([`HedgeConfig`](super::HedgeConfig)).
+    pub hedged: u64,
+    /// Of these, those of a path that answered in time after all: they were read twice.
+    pub hedges_wasted: u64,
     /// How often it went down.
     pub downs: u64,
     /// How often it was suspected.
     pub suspicions: u64,
+    /// How often it became marginal.
+    pub demotions: u64,
 }
 
 /// Whether a session leads to the right logical unit.
@@ -135,6 +144,8 @@ pub(crate) struct Change {
     pub(crate) restless: bool,
     /// The path's deadline, if it is an earlier one.
     pub(crate) sooner: Option<Instant>,
+    /// How long it took, as a bucket, if it succeeded.
+    pub(crate) bucket: usize,
 }
 
 #[derive(Debug)]
@@ -162,11 +173,15 @@ pub(crate) struct Path {
     pub(crate) preempted_by: Option<FenceStepId>,
     /// Back, and held until its lost writes are preempted.
     pub(crate) awaits_preemption: bool,
+    /// The device that it leaves through has no carrier.
+    is_unplugged: bool,
     /// An operator has taken it out of use.
     is_failed: bool,
     /// Has to be registered before it takes I/O.
     pub(crate) is_unregistered: bool,
-    /// Any of the four, or a port group that takes no I/O: one question for every I/O.
+    /// And that was tried in vain, so nothing is to be expected of it soon.
+    is_keyless: bool,
+    /// Any of these but the last, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
     pub(crate) is_fresh: bool,
@@ -182,9 +197,17 @@ pub(crate) struct Path {
     pub(crate) epoch: u32,
     pub(crate) in_flight: u32,
     pub(crate) latency: Latency,
+    pub(crate) lately: Lately,
+    /// A stretch of that has just ended.
+    pub(crate) has_stretch: bool,
+    pub(crate) marginal: Marginal,
+    /// The same for ever, and for whoever wants to see it.
+    pub(crate) latencies: Latencies,
     pub(crate) throughput: Throughput,
     pub(crate) service: Service,
     pub(crate) counters: PathCounters,
+    /// Reads that succeeded here since the budget of hedged reads had its share of them.
+    pub(crate) reads: u64,
     /// The standing that events have told of.
     pub(crate) told: Standing,
     /// Took I/O since it was last usable.
@@ -219,8 +242,10 @@ impl Path {
             fencing: false,
             preempted_by: None,
             awaits_preemption: false,
+            is_unplugged: false,
             is_failed: false,
             is_unregistered: false,
+            is_keyless: false,
             is_barred: false,
             is_fresh: false,
             key: None,
@@ -231,9 +256,14 @@ impl Path {
             epoch: 0,
             in_flight: 0,
             latency: Latency::new(),
+            lately: Lately::new(now),
+            has_stretch: false,
+            marginal: Marginal::new(),
+            latencies: Latencies::new(),
             throughput: Throughput::new(now),
             service: Service::new(now),
             counters: PathCounters::default(),
+            reads: 0,
             told: Standing::Out(DownReason::NotConnected),
             used: false,
             failing_over: false,
@@ -256,13 +286,18 @@ impl Path {
                 return Standing::Out(DownReason::Preempting);
             }
             if self.is_unregistered {
-                return Standing::Out(DownReason::Registering);
+                return Standing::Out(match self.is_keyless {
+                    true => DownReason::Unregistered,
+                    false => DownReason::Registering,
+                });
             }
             if self.is_failed {
                 return Standing::Out(DownReason::Operator);
             }
             return match (self.checker.fault(), self.access.allows()) {
                 (Some(reason), _) => Standing::Out(reason),
+                (None, Allows::Nothing) => Standing::Out(DownReason::Ghost),
+                _ if self.is_unplugged => Standing::Doubtful(SuspectCause::LinkDown),
                 (None, Allows::Wait) => Standing::Doubtful(SuspectCause::Transition),
                 (None, _) => Standing::Out(DownReason::Ghost),
             };
@@ -295,11 +330,22 @@ impl Path {
 
     pub(crate) const fn set_unregistered(&mut self, is: bool) {
         self.is_unregistered = is;
+        self.is_keyless = false;
         self.bar();
+    }
+
+    pub(crate) const fn set_keyless(&mut self) {
+        self.set_unregistered(true);
+        self.is_keyless = true;
     }
 
     pub(crate) const fn set_failed(&mut self, is: bool) {
         self.is_failed = is;
+        self.bar();
+    }
+
+    pub(super) const fn set_unplugged(&mut self, is: bool) {
+        self.is_unplugged = is;
         self.bar();
     }
 
@@ -308,7 +354,13 @@ impl Path {
             || self.awaits_preemption
             || self.is_unregistered
             || self.is_failed
+            || self.is_unplugged
             || !matches!(self.access.allows(), Allows::Everything);
+    }
+
+    /// Its device has no carrier.
+    pub(crate) const fn is_unplugged(&self) -> bool {
+        self.is_unplugged
     }
 
     /// An operator has taken it out of use.
@@ -340,6 +392,7 @@ impl Path {
     /// It has a connection that works, and will take I/O as soon as its key is in order.
     pub(crate) const fn is_held(&self) -> bool {
         (self.awaits_preemption || self.is_unregistered)
+            && !self.is_keyless
             && !self.fencing
             && !self.is_failed
             && !self.removing
@@ -366,6 +419,18 @@ impl Path {
 
     pub(crate) const fn is_usable(&self) -> bool {
         matches!(self.standing(), Standing::Usable)
+    }
+
+    #[inline]
+    pub(crate) fn as_candidate(&self, now: Instant, path: PathId) -> Candidate {
+        Candidate {
+            path,
+            in_flight: self.in_flight,
+            load: self.throughput.load(),
+            speed: self.throughput.speed(),
+            service: self.service.nanos(),
+            is_curious: self.throughput.is_curious(now),
+        }
     }
 
     pub(crate) const fn is_connected(&self) -> bool {
@@ -417,10 +482,14 @@ impl Path {
         let mut change = Change {
             restless: self.removing,
             sooner: None,
+            bucket: 0,
         };
         match outcome {
             Outcome::Success => {
-                let quicker = self.succeeded(class, now.saturating_duration_since(ended.started));
+                let took = now.saturating_duration_since(ended.started);
+                let micros = latency::micros(took);
+                change.bucket = latency::bucket_of(micros);
+                let quicker = self.succeeded(class, micros, change.bucket);
                 // An answer takes a question back, and the silence from then on may be over its limit
                 // before the question's time would have been.
                 let asked = same_connection && !self.suspicion.is_calm();
@@ -432,7 +501,7 @@ impl Path {
                     change.sooner = self.deadline(config);
                 }
             }
-            Outcome::Failed(failure) if !ended.recalled => {
+            Outcome::Failed(failure) if ended.taken_back == TakenBack::No => {
                 self.counters.errors += 1;
                 if failure.scope == Scope::Path && same_connection {
                     self.checker.doubt(now);
@@ -447,10 +516,15 @@ impl Path {
     }
 
     /// True if commands have become quicker.
-    fn succeeded(&mut self, class: &IoClass, took: Duration) -> bool {
-        let quicker = self.latency.record(took);
+    fn succeeded(&mut self, class: &IoClass, micros: u64, bucket: usize) -> bool {
+        let quicker = self.latency.record(bucket);
+        if is_measured(class) {
+            self.lately.ended(class, micros);
+        }
+        self.latencies.record_in(class.kind, bucket);
         self.counters.ios += 1;
         if class.kind == IoKind::Read {
+            self.reads += 1;
             self.counters.bytes_read += class.bytes;
         } else {
             self.counters.bytes_written += class.bytes;

@@ -43,6 +43,12 @@ impl PathKeys {
         key >> 48 == self.family as u64
     }
 
+    /// Whether `key` is one of this host's.
+    #[must_use]
+    pub const fn is_of_host(self, key: u64) -> bool {
+        key >> 32 == self.key(0) >> 32
+    }
+
     /// Of whatever names a nexus (FNV-1a, 32 bits): the same bytes give the same digest in every version.
     #[must_use]
     pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
@@ -66,6 +72,11 @@ impl fmt::Display for PathKeys {
 
 /// Why a path has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum KeyRefusal {
     /// The unit has no persistent reservations, or no room for another registration.
@@ -124,6 +135,8 @@ mod tests {
         assert_eq!(keys.key(0x0102_0304), 0x4d50_0007_0102_0304);
         assert!(keys.is_of_family(keys.key(0)));
         assert!(keys.is_of_family(PathKeys::new(0x4d50, 8).unwrap().key(9)));
+        assert!(keys.is_of_host(keys.key(9)));
+        assert!(!keys.is_of_host(PathKeys::new(0x4d50, 8).unwrap().key(9)));
         assert!(!keys.is_of_family(1));
         assert!(!keys.is_of_family(0x4d51_0007_0000_0000));
         assert_eq!(PathKeys::new(0, 7), None);

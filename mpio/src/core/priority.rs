@@ -4,9 +4,11 @@ use iscsi_proto::scsi::AccessState;
 
 use super::{access::Known, config::Prioritizer};
 
-/// The better path is the greater one: by what the array says first, then by what the program said.
+/// The better path is the greater one: a sound one before any that is marginal, then by what the array says, then by
+/// what the program said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Priority {
+    is_sound: bool,
     access: Option<u8>,
     given: u32,
 }
@@ -18,18 +20,30 @@ impl Priority {
     pub(crate) fn of(prioritizer: Prioritizer, given: u32, known: Option<Known>) -> Self {
         match prioritizer {
             Prioritizer::Given => Self {
+                is_sound: true,
                 access: None,
                 given,
             },
             Prioritizer::Alua { exclusive_pref_bit } => Self {
+                is_sound: true,
                 access: Some(known.map_or(UNKNOWN, |known| alua(known, exclusive_pref_bit))),
                 given,
             },
             Prioritizer::Detect => Self {
+                is_sound: true,
                 access: known.map(|known| alua(known, false)),
                 given,
             },
         }
+    }
+
+    /// The same of a path that is sound, or marginal.
+    pub(crate) const fn with_soundness(self, is_sound: bool) -> Self {
+        Self { is_sound, ..self }
+    }
+
+    pub(crate) const fn is_sound(self) -> bool {
+        self.is_sound
     }
 
     /// One number, as `multipath -ll` prints it.

@@ -11,6 +11,19 @@ pub(crate) struct Tries {
     pub(crate) retries: u32,
     /// Because of its path.
     pub(crate) moves: u32,
+    /// It was hedged. These have a limit and a budget of their own, so that a device whose paths fall silent now and then
+    /// does not use up the moves of a read.
+    pub(crate) hedges: u8,
+}
+
+/// Whether an attempt was taken back from its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakenBack {
+    No,
+    /// When its path was asked.
+    Hedged,
+    /// For any other reason.
+    Recalled,
 }
 
 /// How often it may be.
@@ -25,6 +38,8 @@ pub(crate) struct Limits {
 pub(crate) enum Wish {
     Same,
     Other,
+    /// Another one that is as good.
+    Equal,
 }
 
 /// What to do with the I/O.
@@ -46,7 +61,7 @@ pub(crate) enum Disposition {
 pub(crate) fn decide(
     class: &IoClass,
     outcome: Outcome,
-    recalled: bool,
+    taken_back: TakenBack,
     tries: &mut Tries,
     limits: Limits,
 ) -> Disposition {
@@ -54,6 +69,11 @@ pub(crate) fn decide(
         Outcome::Success => return Disposition::Succeed,
         Outcome::Failed(failure) => failure,
     };
+    if taken_back == TakenBack::Hedged {
+        tries.hedges = tries.hedges.saturating_add(1);
+        return Disposition::Again(Wish::Equal);
+    }
+    let recalled = taken_back == TakenBack::Recalled;
     // "Never" is the honest advice for an aborted command; but it was we who had it aborted.
     let retry = if recalled {
         Retry::OtherPath
@@ -104,7 +124,7 @@ mod tests {
         decide(
             class,
             Outcome::Failed(failure),
-            false,
+            TakenBack::No,
             &mut Tries::default(),
             LIMITS,
         )
@@ -176,7 +196,7 @@ mod tests {
                 decide(
                     &IoClass::read(0..1),
                     Outcome::Failed(failure),
-                    false,
+                    TakenBack::No,
                     &mut tries,
                     LIMITS,
                 )
@@ -199,10 +219,25 @@ mod tests {
         let moved = decide(
             &read,
             Outcome::Failed(aborted),
-            true,
+            TakenBack::Recalled,
             &mut Tries::default(),
             LIMITS,
         );
         assert_eq!(moved, Disposition::Again(Wish::Other));
+    }
+
+    #[test]
+    fn a_hedged_read_moves_to_an_equal_and_its_moves_are_left() {
+        let aborted = failure(Execution::Unknown, false, Retry::Never);
+        let mut tries = Tries::default();
+        let moved = decide(
+            &IoClass::read(0..1),
+            Outcome::Failed(aborted),
+            TakenBack::Hedged,
+            &mut tries,
+            LIMITS,
+        );
+        assert_eq!(moved, Disposition::Again(Wish::Equal));
+        assert_eq!((tries.moves, tries.retries, tries.hedges), (0, 0, 1));
     }
 }

@@ -5,6 +5,11 @@ use std::fmt;
 /// A way to learn that a lost write cannot land any more, cheapest first. `docs/fencing.md` says of
 /// each what it removes and what it costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FenceRung {
     /// The connection was closed so that nothing in a send buffer of ours is delivered.
@@ -60,6 +65,11 @@ impl fmt::Display for FenceRung {
 
 /// Why a rung was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum SkipReason {
     /// The configuration does not allow it.
@@ -97,6 +107,12 @@ impl fmt::Display for SkipReason {
 
 /// What became of a rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", content = "reason", rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum RungStep {
     /// It is being tried, or waited for.
     Started,
@@ -121,6 +137,7 @@ impl fmt::Display for RungStep {
 
 /// How often a rung was what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RungCounters {
     /// Tried.
@@ -153,6 +170,14 @@ impl FenceCounters {
             RungStep::Failed => counters.failed += 1,
             RungStep::Skipped(_) => counters.skipped += 1,
         }
+    }
+}
+
+/// By the name of the rung.
+#[cfg(feature = "serde")]
+impl serde::Serialize for FenceCounters {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(FenceRung::ALL.iter().map(|&rung| (rung, self.of(rung))))
     }
 }
 

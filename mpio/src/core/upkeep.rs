@@ -11,6 +11,7 @@ use super::{
     group,
     path::{Link, Path, Standing},
     suspicion::Step,
+    weigh,
 };
 
 impl Multipath {
@@ -56,6 +57,9 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
+                if let Some(demotion) = entry.marginal.demotion() {
+                    entry.checker.hurry(now, demotion.pause());
+                }
                 entry.with_access(|access| access.start(now));
                 entry.suspicion.reset(now);
                 let (epoch, nexus) = (entry.epoch, entry.nexus);
@@ -84,7 +88,7 @@ impl Multipath {
                 let was_asked = entry.access().is_asking();
                 entry.with_access(PathAccess::stop);
                 entry.suspicion.reset(now);
-                self.recall_reads(path);
+                self.recall_reads(path, false);
                 if was_asked {
                     self.ask_others(now, path);
                 }
@@ -151,12 +155,24 @@ impl Multipath {
         }
         if report.result != ProbeResult::ConnectionLost {
             entry.suspicion.answered(now);
+            if self.asking {
+                self.note_asked();
+            }
         }
+        let Some(entry) = self.paths.get_mut(path.0) else {
+            return;
+        };
         if report.kind == ProbeKind::Tur {
             let longest = entry.access().longest_transition();
+            if entry.checker.is_asking() {
+                entry.marginal.answered(now);
+            }
             entry
                 .checker
                 .judge(now, report.result, &self.config, longest);
+            if let Some(demotion) = entry.marginal.demotion() {
+                entry.checker.hurry(now, demotion.pause());
+            }
             let allows = entry.access().allows();
             match report.result {
                 ProbeResult::Ghost if allows != Allows::Nothing => self.doubt_access(now, path),
@@ -168,6 +184,7 @@ impl Multipath {
                     entry.with_access(|access| access.recheck(now));
                     self.check_access(now);
                 }
+                ProbeResult::Ready => self.weigh_check(now, path),
                 _ => {}
             }
         }
@@ -195,6 +212,9 @@ impl Multipath {
         if self.fail_back_at.is_some_and(|at| at <= now) {
             self.switch_to_best();
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.weigh_paths(now);
+        }
         self.check_paths(now);
         self.check_access(now);
         self.settle(now);
@@ -203,6 +223,7 @@ impl Multipath {
     pub(super) fn check_paths(&mut self, now: Instant) {
         let heard = self.last_heard();
         let mut suspected = None;
+        let mut looks = self.asking;
         for (key, path) in self.paths.iter_mut() {
             if !path.is_connected() {
                 continue;
@@ -216,6 +237,7 @@ impl Multipath {
                 if !was_waiting {
                     path.suspicion.started(now);
                 }
+                path.marginal.asked(now);
                 self.actions.push_back(Action::Probe {
                     path: id,
                     kind: ProbeKind::Tur,
@@ -228,10 +250,14 @@ impl Multipath {
                 .step(now, &self.config.suspicion, p99, waiting, others_heard);
             match step {
                 Step::Nothing => {}
-                Step::Probe => self.actions.push_back(Action::Probe {
-                    path: id,
-                    kind: ProbeKind::Nop,
-                }),
+                Step::Probe => {
+                    looks = true;
+                    self.actions.push_back(Action::Probe {
+                        path: id,
+                        kind: ProbeKind::Nop,
+                    });
+                }
+                Step::Look => looks = true,
                 Step::Suspect => {
                     self.restless = true;
                     suspected = Some(id);
@@ -242,6 +268,9 @@ impl Multipath {
                     self.restless = true;
                 }
             }
+        }
+        if looks {
+            self.look_at_asked(now);
         }
         if let Some(suspected) = suspected {
             self.ask_idle_ones(suspected);
@@ -268,7 +297,7 @@ impl Multipath {
     }
 
     /// Whether the target answers elsewhere is to be known. Where something is awaited, that tells.
-    fn ask_idle_ones(&mut self, suspected: PathId) {
+    pub(super) fn ask_idle_ones(&mut self, suspected: PathId) {
         for (key, path) in self.paths.iter() {
             let id = PathId(key);
             if id != suspected && path.is_usable() && !path.is_waiting() {
@@ -295,6 +324,9 @@ impl Multipath {
             self.activate(now);
             let came_back = self.best_came_back();
             self.tell_standings(now);
+            if self.close_unplugged() {
+                self.tell_standings(now);
+            }
             self.notice_no_path(now);
             self.choose_group(now, came_back);
             self.move_reads();
@@ -309,16 +341,21 @@ impl Multipath {
             self.climb(now);
         }
         self.judge_waiting();
+        if let Some(recorder) = &mut self.events.trace {
+            recorder.stamp(now);
+        }
     }
 
     /// Tells what changed since it was last told.
     fn tell_standings(&mut self, now: Instant) {
+        let mut has_fault = false;
         for (key, path) in self.paths.iter_mut() {
             let (was, is) = (path.told, path.standing());
             if was == is {
                 continue;
             }
             path.told = is;
+            has_fault |= weigh::note(now, path, was, is);
             let id = PathId(key);
             if was == Standing::Usable {
                 path.failing_over = std::mem::take(&mut path.used);
@@ -341,14 +378,18 @@ impl Multipath {
                     }
                     Event::Suspect { path: id, cause }
                 }
-                // It was fenced for a reason that was told; that it is closed now is no news.
-                (Standing::Out(_), Standing::Out(_)) => continue,
+                // Who removes it knows.
+                (Standing::Out(_), Standing::Out(DownReason::Removed)) => continue,
+                (Standing::Out(_), Standing::Out(reason)) => Event::StillDown { path: id, reason },
                 (_, Standing::Out(reason)) => {
                     path.counters.downs += 1;
                     Event::PathDown { path: id, reason }
                 }
             };
             self.events.push(event);
+        }
+        if has_fault && self.config.marginal.is_some() {
+            self.look_soon(now);
         }
     }
 
@@ -412,7 +453,9 @@ impl Multipath {
             // happened to open does not decide.
             self.switch_to_best();
         } else if best < active {
+            let leaves_marginal = !self.groups.is_sound(active) && self.groups.is_sound(best);
             match self.failback() {
+                _ if leaves_marginal => self.switch_to_best(),
                 _ if self.config.planted.has(Bug::BestGroupForgotten) => {}
                 Failback::FollowOver if came_back => self.switch_to_best(),
                 Failback::Manual | Failback::FollowOver => {}
@@ -471,8 +514,9 @@ impl Multipath {
             let Some((key, path)) = self.paths.iter().nth(index) else {
                 break;
             };
-            if path.is_connected() && path.suspicion.is_suspect() && path.in_flight > 0 {
-                self.recall_reads(PathId(key));
+            let is_silent = path.suspicion.is_suspect() || path.is_unplugged();
+            if path.is_connected() && is_silent && path.in_flight > 0 {
+                self.recall_reads(PathId(key), true);
             }
         }
     }

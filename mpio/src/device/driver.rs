@@ -1,5 +1,7 @@
 //! The task of a device: what happens on no request's behalf.
 
+mod carriers;
+
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -29,6 +31,7 @@ use super::{
     join::{Candidate, Opening},
     keys::{self, Verified},
     outcome::outcome_with_keys,
+    reserve::{self, Attended},
     shared::{Member, Shared, State},
 };
 use crate::{
@@ -52,7 +55,11 @@ enum Report<P> {
     Ended(AttemptId, Outcome, bool),
     Status(PathId, PathStatus),
     /// With the number of the verification.
-    Verified(PathId, u64, Result<Verified, Error>),
+    /// And what came of it with the keys of the device's user.
+    Verified(PathId, u64, Result<Verified, Error>, Option<Attended>),
+    /// The unit has told that registrations were ended, with the number of that event; `None` at the end.
+    RegistrationsEnded(PathId, Option<u64>),
+    Called,
     Info(PathId, Result<Arc<DeviceInfo>, Error>),
     /// Whether a rung of the fencing ladder did what it is for.
     /// With the path whose nexus it was about, if it was about one.
@@ -171,7 +178,10 @@ impl<P: Path> MultipathDriver<P> {
             }
             Job::Close(id) => {
                 let path = self.path(id);
-                let key = self.shared.look(|state| state.core.registered_key(id));
+                let key = self.shared.look(|state| {
+                    let key = state.core.registered_key(id);
+                    key.filter(|_| state.gives_key_back(id))
+                });
                 self.jobs.push(Box::pin(async move {
                     if let Some(path) = path {
                         keys::unregister(&*path, key).await;
@@ -180,8 +190,12 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Closed(id)
                 }));
             }
+            Job::Call(call) => self.jobs.push(Box::pin(async move {
+                call.await;
+                Report::Called
+            })),
             Job::Finish(attempt, mut write) => {
-                let keyed = self.keys().is_some();
+                let keyed = self.shared.look(|state| state.forgives_attention());
                 self.jobs.push(Box::pin(async move {
                     let result = poll_fn(|cx| write.poll(cx)).await;
                     let (outcome, lost) = match &result {
@@ -197,7 +211,8 @@ impl<P: Path> MultipathDriver<P> {
                     let info = path.info().generation;
                     self.watch(id, Arc::clone(&path), seen);
                     self.watch_info(id, Arc::clone(&path), info);
-                    self.watch_access(id, path, 0);
+                    self.watch_access(id, Arc::clone(&path), 0);
+                    self.watch_registrations(id, path, 0);
                 }
             }
             Job::Verify(id) => {
@@ -223,6 +238,13 @@ impl<P: Path> MultipathDriver<P> {
     fn path(&self, id: PathId) -> Option<Arc<P>> {
         self.shared
             .look(|state| state.member(id).map(|member| Arc::clone(&member.path)))
+    }
+
+    fn paths(&self) -> Vec<(PathId, Arc<P>)> {
+        self.shared.look(|state| {
+            let members = state.members.iter().flatten();
+            members.map(|m| (m.id, Arc::clone(&m.path))).collect()
+        })
     }
 
     fn checker_timeout(&self) -> Duration {
@@ -253,6 +275,12 @@ impl<P: Path> MultipathDriver<P> {
         }));
     }
 
+    fn watch_registrations(&self, id: PathId, path: Arc<P>, seen: u64) {
+        self.jobs.push(Box::pin(async move {
+            Report::RegistrationsEnded(id, path.registrations_ended(seen).await)
+        }));
+    }
+
     /// Begins a verification, after which an earlier one does not count any more.
     fn verify(&self, id: PathId, delay: Duration) {
         let begun = self.shared.look(|state| {
@@ -262,11 +290,16 @@ impl<P: Path> MultipathDriver<P> {
             Some((Arc::clone(&member.path), member.verification))
         });
         let Some((path, number)) = begun else { return };
-        let runtime = Arc::clone(&self.shared.runtime);
+        let shared = Arc::clone(&self.shared);
         let (keys, planted) = (self.keys(), self.shared.planted);
         self.jobs.push(Box::pin(async move {
-            sleep(&*runtime, delay).await;
-            Report::Verified(id, number, keys::verify(&*path, keys, planted).await)
+            sleep(&*shared.runtime, delay).await;
+            let result = keys::verify(&*path, keys, planted).await;
+            let attended = match result {
+                Ok((IdentityCheck::Verified, _)) => reserve::attend(&shared, id, number).await,
+                _ => None,
+            };
+            Report::Verified(id, number, result, attended)
         }));
     }
 
@@ -306,7 +339,19 @@ impl<P: Path> MultipathDriver<P> {
                 state.core.handle_preempted(now, order.step, result);
             }),
             Report::Status(path, status) => self.status(path, status),
-            Report::Verified(path, number, result) => self.verified(path, number, result),
+            Report::Verified(path, number, result, attended) => {
+                if attended.is_some() {
+                    self.act(|state, _| state.end_attending(path));
+                }
+                self.verified(path, number, result, attended);
+            }
+            Report::RegistrationsEnded(id, Some(seen)) => {
+                self.act(|state, now| state.registrations_ended(now, id, seen));
+                if let Some(path) = self.path(id) {
+                    self.watch_registrations(id, path, seen);
+                }
+            }
+            Report::RegistrationsEnded(_, None) | Report::Called => {}
             Report::Info(id, result) => {
                 let path = self.path(id);
                 if let (Some(path), Ok(info)) = (path, result) {
@@ -367,6 +412,9 @@ impl<P: Path> MultipathDriver<P> {
             // Other events than a loss leave a verification as it is, unless it was ended by one
             // that had not been told here.
             let verify = up && !member.verified && !member.verifying;
+            if !up {
+                state.lost_connection(id);
+            }
             match status.link {
                 PathLink::Up if lost => {
                     state
@@ -382,6 +430,7 @@ impl<P: Path> MultipathDriver<P> {
             }
             Some((path, verify))
         });
+        self.carriers(id, status);
         if let Some((path, verify)) = verify {
             self.watch(id, path, status.generation);
             if verify {
@@ -390,7 +439,13 @@ impl<P: Path> MultipathDriver<P> {
         }
     }
 
-    fn verified(&mut self, id: PathId, number: u64, result: Result<Verified, Error>) {
+    fn verified(
+        &mut self,
+        id: PathId,
+        number: u64,
+        result: Result<Verified, Error>,
+        attended: Option<Attended>,
+    ) {
         let again = self.act(|state, now| {
             // One that was overtaken by a loss was about another connection.
             let member = state.member_mut(id).filter(|m| m.verification == number)?;
@@ -401,8 +456,12 @@ impl<P: Path> MultipathDriver<P> {
                 member.verified = false;
                 return None;
             }
-            let Ok((identity, registered)) = result else {
-                return Some(VERIFY_PAUSE);
+            let (identity, registered) = match result {
+                Ok(verified) => verified,
+                Err(error) => {
+                    state.not_attended(id, Err(error));
+                    return Some(VERIFY_PAUSE);
+                }
             };
             member.verified = identity == IdentityCheck::Verified;
             let mut again = (!member.verified).then_some(MISMATCH_PAUSE);
@@ -416,6 +475,10 @@ impl<P: Path> MultipathDriver<P> {
                     again = Some(VERIFY_PAUSE);
                 }
                 None => {}
+            }
+            state.not_attended(id, Ok(identity));
+            if let Some(attended) = attended {
+                again = state.attended(now, id, attended).or(again);
             }
             state.core.handle_path_up(now, id, identity);
             info::update(state, now, Size::ByItself);
@@ -436,13 +499,8 @@ impl<P: Path> MultipathDriver<P> {
             return;
         }
         // Outside the lock: each asks its session, which has a lock of its own.
-        let paths = self.shared.look(|state| {
-            let members = state.members.iter().flatten();
-            members
-                .map(|m| (m.id, Arc::clone(&m.path)))
-                .collect::<Vec<_>>()
-        });
-        let heard: Vec<_> = paths
+        let heard: Vec<_> = self
+            .paths()
             .into_iter()
             .map(|(id, path)| (id, path.last_receive()))
             .collect();

@@ -1,6 +1,6 @@
 //! What requests and decisions leave to the driver.
 
-use std::fmt;
+use std::{fmt, future::Future, pin::Pin};
 
 use super::{join::Opening, vessel::Vessel};
 use crate::core::{AttemptId, FenceStepId, PathId, ProbeKind};
@@ -27,6 +27,8 @@ pub(super) enum Job<P> {
     /// The nexus of a path is to be registered, whatever is known of it.
     Register(PathId),
     Preempt(Preempt),
+    /// What a call has ordered.
+    Call(Pin<Box<dyn Future<Output = ()> + Send>>),
     ResetUnit(FenceStepId, PathId),
     Close(PathId),
     /// A write whose caller is gone, to be seen to its end.
@@ -49,6 +51,7 @@ impl<P> fmt::Debug for Job<P> {
             Self::Reinstate(_, dead, via) => write!(f, "Reinstate({dead}, {via})"),
             Self::Register(path) => write!(f, "Register({path})"),
             Self::Preempt(Preempt { dead, via, .. }) => write!(f, "Preempt({dead}, {via})"),
+            Self::Call(_) => f.write_str("Call"),
             Self::ResetUnit(_, via) => write!(f, "ResetUnit({via})"),
             Self::Close(path) => write!(f, "Close({path})"),
             Self::Finish(attempt, _) => write!(f, "Finish({attempt})"),

@@ -20,6 +20,13 @@ impl<P> State<P> {
     }
 }
 
+impl<P: Path> State<P> {
+    /// Whether an attention that tells of the end of registrations is nothing to callers.
+    pub(super) fn forgives_attention(&self) -> bool {
+        self.keys().is_some() || self.ended_registrations()
+    }
+}
+
 /// How often a registration is tried before the path is used without one.
 const TRIES: u32 = 3;
 

@@ -8,6 +8,7 @@ use super::{
     info::{self, Size},
     job::Job,
     join::{Candidate, JoinError},
+    reserve::Book,
     shared::{Member, State},
 };
 use crate::{
@@ -45,7 +46,8 @@ impl<P: Path> State<P> {
         let up = status.link == PathLink::Up;
         // Of this very nexus, if nothing has happened since.
         let registered = registered.filter(|_| path.status().generation == status.generation);
-        let verified = up && (registered.is_some() || self.keys().is_none());
+        let needs_no_key = self.keys().is_none() && !self.wants_keys();
+        let verified = up && (registered.is_some() || needs_no_key);
         self.insert(Member {
             id,
             path: Arc::new(path),
@@ -56,6 +58,8 @@ impl<P: Path> State<P> {
             verifying: false,
             verification: 0,
             key_failures: 0,
+            book: Book::default(),
+            has_carrier: status.has_carrier,
         });
         self.tell_nexus(id);
         if verified {
@@ -66,6 +70,7 @@ impl<P: Path> State<P> {
             // generation tells the watch at once.
             self.core.handle_path_up(now, id, IdentityCheck::Verified);
         }
+        self.core.handle_links(now, [(id, status.has_carrier)]);
         self.jobs.push(Job::Watch(id));
         if up && !verified {
             self.jobs.push(Job::Verify(id));

@@ -13,13 +13,14 @@ mod log;
 mod members;
 mod outcome;
 mod paths;
+mod reserve;
 mod resize;
 mod shared;
 mod ticket;
 mod topology;
 mod vessel;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use iscsi_client::{
     buf::{Completion, ReadBuf, WriteBuf},
@@ -36,12 +37,15 @@ pub(crate) use found::Found;
 pub use join::JoinError;
 pub use log::DeviceEvent;
 pub use paths::{PathLine, Paths};
+pub use reserve::{
+    PathRegistration, RegistrationKeys, RegistrationOutcome, Registrations, ReserveError,
+};
 pub use resize::ResizeError;
 pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};
 use crate::{
-    core::{Config, Multipath, PathAttributes, PathId, Snapshot},
+    core::{Config, Multipath, PathAttributes, PathId, Snapshot, UnknownPath, trace::Trace},
     path::Path,
 };
 
@@ -152,9 +156,26 @@ impl<P: Path> MultipathDevice<P> {
     }
 
     /// Takes a path out: no new I/O there, and once nothing is in flight on it, it is closed.
-    pub fn remove_path(&self, path: PathId) {
-        self.shared()
-            .act(|state, now| state.core.remove_path(now, path));
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPath`] if it is gone already.
+    pub fn remove_path(&self, path: PathId) -> Result<(), UnknownPath> {
+        self.with_path(path, |core, now| core.remove_path(now, path))
+    }
+
+    fn with_path(
+        &self,
+        path: PathId,
+        act: impl FnOnce(&mut Multipath, Instant),
+    ) -> Result<(), UnknownPath> {
+        self.shared().act(|state, now| {
+            if state.core.path_name(path).is_none() {
+                return Err(UnknownPath { path });
+            }
+            act(&mut state.core, now);
+            Ok(())
+        })
     }
 
     /// Uses the best path group again, whatever the failback policy says.
@@ -164,15 +185,21 @@ impl<P: Path> MultipathDevice<P> {
 
     /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path): no new I/O there, its reads move, its
     /// writes may end. Its session stays, and it is checked as before.
-    pub fn fail_path(&self, path: PathId) {
-        self.shared()
-            .act(|state, now| state.core.fail_path(now, path));
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPath`].
+    pub fn fail_path(&self, path: PathId) -> Result<(), UnknownPath> {
+        self.with_path(path, |core, now| core.fail_path(now, path))
     }
 
     /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once.
-    pub fn reinstate_path(&self, path: PathId) {
-        self.shared()
-            .act(|state, now| state.core.reinstate_path(now, path));
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPath`].
+    pub fn reinstate_path(&self, path: PathId) -> Result<(), UnknownPath> {
+        self.with_path(path, |core, now| core.reinstate_path(now, path))
     }
 
     /// Uses the group of this path, whatever the priorities say, for as long as one of its paths works or until
@@ -226,6 +253,12 @@ impl<P: Path> MultipathDevice<P> {
     pub fn restore_queueing(&self) {
         self.shared()
             .act(|state, now| state.core.restore_queueing(now));
+    }
+
+    /// The settings as they are now. To change one: `device.reconfigure(device.config().to_builder()...build()?)`.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.shared().look(|state| state.core.config().clone())
     }
 
     /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence stays as it was.
@@ -315,6 +348,19 @@ impl<P: Path> MultipathDevice<P> {
         let state =
             |state: &mut shared::State<P>| (!state.core.is_closing(), state.core.is_removed(path));
         self.shared().look(state) == (true, true)
+    }
+
+    /// The id of a path by its name; of several the first in the order of the groups.
+    #[must_use]
+    pub fn path_named(&self, name: &str) -> Option<PathId> {
+        self.snapshot().path_named(name).map(|path| path.id)
+    }
+
+    /// The last decisions and what they looked at, if [`decision_trace`](crate::core::ConfigBuilder::decision_trace) is
+    /// set: why an I/O went where it went, and why a path was not there for it.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.shared().look(|state| state.core.trace())
     }
 
     /// What happens from now on. Events name paths by id; [`snapshot`](Self::snapshot) has the names.

@@ -134,6 +134,7 @@ pub(super) fn result_of(
         FailReason::NoPath => ErrorKind::NoPath,
         FailReason::Closed => ErrorKind::Closed,
         FailReason::Cancelled => ErrorKind::Aborted,
+        FailReason::Preempted => ErrorKind::ReservationConflict,
         FailReason::Error | FailReason::RetriesExhausted | FailReason::Unfenced => {
             // The path's own words, with the whole story's outcome.
             let error = last.unwrap_or_else(|| Error::new(ErrorKind::Timeout, outcome));

@@ -8,9 +8,14 @@ use crate::core::PathSnapshot;
 
 /// One line of [`Paths`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PathLine {
     /// The logical unit's number on this path, if it has one.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::text_or_none")
+    )]
     pub lun: Option<Lun>,
     /// The path.
     pub path: PathSnapshot,
@@ -30,15 +35,21 @@ impl PathLine {
 /// The paths of a device, in the order of its groups.
 ///
 /// `Display` is in the layout of `multipathd show paths`: a heading, then a line for each path, with its priority,
-/// what the device, the checker and the connection say, and how far it is to the next check.
+/// what the device, the checker and the connection say, and how far it is to the next check. Where a path is marginal,
+/// a column more tells which.
+///
+/// Columns are separated by blanks, and no column but the last one has any, so that `awk` finds them: in names ` -> ` is
+/// written `->`, and other blanks, control characters and backslashes are in octal, as in `/proc/mounts` (`\\040`). The
+/// names themselves are in the [lines](Self::lines).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Paths {
     /// The lines.
     pub lines: Vec<PathLine>,
 }
 
-const HEADING: [&str; 7] = [
+const HEADING: [&str; 8] = [
     "hcil",
     "dev",
     "pri",
@@ -46,6 +57,7 @@ const HEADING: [&str; 7] = [
     "chk_st",
     "dev_st",
     "next_check",
+    "marginal_st",
 ];
 
 impl fmt::Display for Paths {
@@ -54,12 +66,13 @@ impl fmt::Display for Paths {
             let path = &line.path;
             [
                 line.hcil(),
-                path.name.to_string(),
+                column(&path.name),
                 path.priority.to_string(),
                 path.dm_state().to_owned(),
-                path.checker.to_string(),
+                path.checker_state().to_string(),
                 path.device_state().to_owned(),
                 countdown(path.next_check, path.check_interval),
+                path.marginal_state().to_owned(),
             ]
         };
         let heading = HEADING.map(str::to_owned);
@@ -70,16 +83,38 @@ impl fmt::Display for Paths {
             let lengths = rows.iter().map(|row| row[column].chars().count());
             lengths.max().unwrap_or(0)
         };
-        let widths: [usize; 7] = std::array::from_fn(width);
+        // As there, this is not among the usual columns.
+        let is_any_marginal = self.lines.iter().any(|line| line.path.marginal.is_some());
+        let columns = if is_any_marginal { 8 } else { 7 };
+        let widths: [usize; 8] = std::array::from_fn(width);
         for row in &rows {
             let mut line = String::new();
-            for (text, width) in row.iter().zip(widths) {
+            for (text, width) in row.iter().zip(widths).take(columns) {
                 line.push_str(&format!("{text:width$} "));
             }
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }
+}
+
+/// A name without blanks.
+fn column(name: &str) -> String {
+    if name.is_empty() {
+        return "-".to_owned();
+    }
+    let mut column = String::with_capacity(name.len());
+    for c in name.replace(" -> ", "->").chars() {
+        if c.is_whitespace() || c.is_control() || c == '\\' {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                column.push_str(&format!("\\{byte:03o}"));
+            }
+        } else {
+            column.push(c);
+        }
+    }
+    column
 }
 
 /// `XXX....... 7/20`: of the ten letters as many are crosses as there are tenths of the interval left, in seconds.
@@ -101,6 +136,17 @@ fn countdown(left: Option<Duration>, interval: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_one_column_whatever_is_in_it() {
+        assert_eq!(column("eth0 -> 10.0.0.1:3260"), "eth0->10.0.0.1:3260");
+        assert_eq!(column("left\tNIC\n\\x"), "left\\011NIC\\012\\134x");
+        assert_eq!(column("a\u{a0}b"), "a\\302\\240b");
+        assert_eq!(column(""), "-");
+        for name in ["", " ", "a b", " -> ", "\u{2003}x"] {
+            assert_eq!(column(name).split_whitespace().count(), 1, "{name:?}");
+        }
+    }
 
     #[test]
     fn the_bar_counts_down_in_tenths() {

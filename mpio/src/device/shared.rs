@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 use super::{
     job::{Job, Preempt},
     log::EventLog,
+    reserve::{Book, Reserve},
     vessel::Vessel,
 };
 use crate::{
@@ -88,6 +89,10 @@ pub(super) struct Member<P> {
     pub(super) verification: u64,
     /// How often its registration has failed on this connection.
     pub(super) key_failures: u32,
+    /// How far it is with what the device's user wants of it.
+    pub(super) book: Book,
+    /// What the core was told of its carrier.
+    pub(super) has_carrier: bool,
 }
 
 /// Carried out after the lock is released: wakers may run anything.
@@ -95,11 +100,13 @@ pub(super) struct Member<P> {
 pub(super) struct Deferred {
     wakers: SmallVec<[Waker; 4]>,
     recalls: SmallVec<[Recall; 2]>,
+    detached: SmallVec<[Recall; 2]>,
 }
 
 impl Deferred {
     pub(super) fn carry_out(self) {
         self.recalls.iter().for_each(Recall::recall);
+        self.detached.iter().for_each(Recall::detach);
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -120,6 +127,8 @@ pub(super) struct State<P> {
     by_io: Vec<Key>,
     pub(super) jobs: Vec<Job<P>>,
     pub(super) log: EventLog,
+    /// Persistent reservations, as the device's user wants them.
+    pub(super) reserve: Reserve,
     pub(super) info: Arc<DeviceInfo>,
     /// The size that all paths in use tell, if the device has kept another one.
     pub(super) size_not_taken: Option<u64>,
@@ -150,6 +159,7 @@ pub(super) struct Shared<P> {
 
 impl<P: Path> Shared<P> {
     pub(super) fn new(runtime: Arc<dyn Runtime>, core: Multipath, info: Arc<DeviceInfo>) -> Self {
+        let log = EventLog::new(core.made());
         Self {
             runtime,
             planted: core.config().planted,
@@ -161,7 +171,8 @@ impl<P: Path> Shared<P> {
                 vessels: Vec::new(),
                 by_io: Vec::new(),
                 jobs: Vec::new(),
-                log: EventLog::default(),
+                log,
+                reserve: Reserve::default(),
                 info,
                 size_not_taken: None,
                 missing: Vec::new(),
@@ -347,6 +358,9 @@ impl<P: Path> State<P> {
                 // Taken here, under the lock: it is used after it, when the attempt may have ended and
                 // another one have its index.
                 deferred.recalls.extend(self.take_recall(attempt));
+            }
+            Action::Detach { attempt } => {
+                deferred.detached.extend(self.take_recall(attempt));
             }
             Action::Finish { io, verdict } => {
                 let Some(mailbox) = self.mailbox(io) else {

@@ -16,6 +16,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     job::Job,
+    keys,
     outcome::{DROPPED, UNREAD, outcome_with_keys, refused},
     shared::{Deferred, Go, Order, Shared, State},
     vessel::{Vessel, vessel},
@@ -183,10 +184,13 @@ impl<P: Path> Ticket<'_, P> {
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
         let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
-        let (outcome, lost) = outcome_with_keys(error, state.keys().is_some());
+        let (outcome, lost) = outcome_with_keys(error, state.forgives_attention());
         state.core.handle_outcome(now, attempt, outcome);
         if lost {
             state.core.handle_registrations_lost();
+        }
+        if error.kind() == ErrorKind::ReservationConflict {
+            state.doubt(now, path, keys::is_loss(error));
         }
         if error.kind() == ErrorKind::WrongUnit {
             // The unit answers, so no checker would find anything wrong with this path.

@@ -11,9 +11,14 @@ use crate::core::Snapshot;
 /// `Display` is in the layout of `multipath -ll`, with one line more for each path that could not be
 /// opened so far and for each warning.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Topology {
     /// Size, limits and identity.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::device_info")
+    )]
     pub info: Arc<DeviceInfo>,
     /// The size in bytes that all paths in use tell, where the device has kept the one in `info`; see
     /// [`AutoResize`](crate::core::AutoResize).
@@ -21,8 +26,10 @@ pub struct Topology {
     /// Groups, paths and counters.
     pub snapshot: Snapshot,
     /// Paths that could not be opened so far, and why.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::remarks"))]
     pub missing: Vec<(Arc<str>, String)>,
     /// Paths that work, and what is odd about them.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::remarks"))]
     pub warnings: Vec<(Arc<str>, Arc<str>)>,
 }
 

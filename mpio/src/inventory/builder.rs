@@ -208,7 +208,7 @@ impl InventoryBuilder {
         if self.plan.binds.is_empty() {
             self.plan.binds.push(Bind::Any);
         }
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(initiator.runtime().now()));
         let driver = InventoryDriver::new(self.plan, initiator.clone(), Arc::clone(&shared));
         let inventory = Inventory(Arc::new(Handle { shared }));
         Ok((inventory, driver))

@@ -1,6 +1,10 @@
 //! What happens to an inventory.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use iscsi_client::{
     bind::Bind,
@@ -14,25 +18,41 @@ use crate::{core::PathId, device::JoinError};
 
 /// Something that happened, and when.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InventoryEvent {
     /// Its number, from 1. A gap means that the reader was too slow.
     pub number: u64,
     /// When, by the runtime's clock.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub at: Instant,
+    /// How long after the inventory was made.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "uptime_ns", serialize_with = "crate::serial::nanos")
+    )]
+    pub uptime: Duration,
     /// What.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: InventoryEventKind,
 }
 
 /// Kinds of [`InventoryEvent`]. What is the same as at the last scan is not told again.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum InventoryEventKind {
     /// A portal has told so many targets.
     Discovered {
         /// The portal that was asked.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         portal: Portal,
         /// From where.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         bind: Bind,
         /// How many targets it told.
         targets: usize,
@@ -40,24 +60,31 @@ pub enum InventoryEventKind {
     /// A portal could not be asked; it will be again.
     DiscoveryFailed {
         /// The portal that was asked.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         portal: Portal,
         /// From where.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         bind: Bind,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::causes"))]
         error: LoginError,
     },
     /// A portal of a target became known.
     PortalFound {
         /// The target.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         target: IscsiName,
         /// The portal.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         portal: Portal,
     },
     /// Nobody tells of a portal any more. A session that is up is kept for as long as it stays so.
     PortalGone {
         /// The target.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         target: IscsiName,
         /// The portal.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         portal: Portal,
     },
     /// A session is up, for the first time or again.
@@ -70,6 +97,7 @@ pub enum InventoryEventKind {
         /// Its route.
         route: Arc<Route>,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::causes"))]
         error: LoginError,
     },
     /// A session has lost its connection; it logs in again by itself.
@@ -77,6 +105,7 @@ pub enum InventoryEventKind {
         /// Its route.
         route: Arc<Route>,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "why"))]
         reason: DownReason,
     },
     /// The list of logical units could not be had; it will be asked for again.
@@ -84,11 +113,13 @@ pub enum InventoryEventKind {
         /// Of which session.
         route: Arc<Route>,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::causes"))]
         error: Error,
     },
     /// Nothing was reached from a local end: no portal has answered, and no session is up.
     BindUnreachable {
         /// The local end.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         bind: Bind,
     },
     /// A filter keeps a portal or a unit out.
@@ -96,8 +127,13 @@ pub enum InventoryEventKind {
         /// The route, or one of the routes.
         route: Arc<Route>,
         /// The unit; `None` for all that is behind the portal.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "crate::serial::text_or_none")
+        )]
         lun: Option<Lun>,
         /// Which rule.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         rejection: Rejection,
     },
     /// A unit is no disk, or could not be asked what it is. It is asked again at the next scan.
@@ -105,8 +141,10 @@ pub enum InventoryEventKind {
         /// Through which route.
         route: Arc<Route>,
         /// Its number there.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         lun: Lun,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::causes"))]
         error: Error,
     },
     /// A unit cannot be a path of its device, for instance since it has no name.
@@ -114,8 +152,10 @@ pub enum InventoryEventKind {
         /// Through which route.
         route: Arc<Route>,
         /// Its number there.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         lun: Lun,
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::causes"))]
         error: JoinError,
     },
     /// There is a device that was not there before. Its first path is told after it.
@@ -130,6 +170,7 @@ pub enum InventoryEventKind {
         /// Through which route.
         route: Arc<Route>,
         /// The unit's number there.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         lun: Lun,
         /// The path, as the device calls it.
         path: PathId,
@@ -141,6 +182,7 @@ pub enum InventoryEventKind {
         /// Through which route.
         route: Arc<Route>,
         /// The unit's number there.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         lun: Lun,
         /// Why.
         reason: Removal,
@@ -174,6 +216,11 @@ pub enum InventoryEventKind {
 
 /// Why a path was taken away from a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Removal {
     /// There is no such logical unit any more.
@@ -190,6 +237,11 @@ pub enum Removal {
 
 /// Why a device is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Loss {
     /// It was without a path for too long.
@@ -289,6 +341,11 @@ impl fmt::Display for InventoryEventKind {
             Self::Scanned { devices } => write!(f, "scan over: {devices} devices"),
         }
     }
+}
+
+#[cfg(feature = "serde")]
+fn why<S: serde::Serializer>(reason: &DownReason, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&Why(reason))
 }
 
 /// A reason in words.

@@ -75,6 +75,11 @@ impl Limits {
 
 /// A bound that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", content = "most", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Limit {
     /// [`Limits::portals`].

@@ -9,18 +9,31 @@ const KEPT: usize = 8192;
 
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
+    made: Option<Instant>,
     events: VecDeque<InventoryEvent>,
     last: u64,
 }
 
 impl EventLog {
+    pub(super) const fn new(made: Instant) -> Self {
+        Self {
+            made: Some(made),
+            events: VecDeque::new(),
+            last: 0,
+        }
+    }
+
     pub(super) fn push(&mut self, at: Instant, kind: InventoryEventKind) {
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
         self.last += 1;
-        let number = self.last;
-        self.events.push_back(InventoryEvent { number, at, kind });
+        self.events.push_back(InventoryEvent {
+            number: self.last,
+            at,
+            uptime: at.saturating_duration_since(self.made.unwrap_or(at)),
+            kind,
+        });
     }
 
     pub(super) const fn last(&self) -> u64 {

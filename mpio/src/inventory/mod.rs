@@ -2,6 +2,8 @@
 
 mod builder;
 mod driver;
+#[cfg(all(test, feature = "serde"))]
+mod each_event;
 mod error;
 mod event;
 mod filter;

@@ -11,13 +11,17 @@ use iscsi_proto::{
 
 /// A way to a target: from a local end to a portal. An inventory has one session for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Route {
     /// The target.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub target: IscsiName,
     /// Its portal, as it was discovered or configured.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub portal: Portal,
     /// The local end.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub bind: Bind,
 }
 

@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Poll, Waker},
+    time::Instant,
 };
 
 use super::{log::EventLog, snapshot::InventorySnapshot};
@@ -47,9 +48,10 @@ pub(super) struct Board {
 pub(super) struct Shared(Mutex<Board>);
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(Board {
             asked: 1,
+            log: EventLog::new(now),
             ..Board::default()
         }))
     }

@@ -15,6 +15,7 @@ use crate::{core::PathId, device::JoinError};
 
 /// All that an inventory knows. `Display` is a tree for people.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InventorySnapshot {
     /// Whom it asks for targets: each portal from each local end.
@@ -29,38 +30,61 @@ pub struct InventorySnapshot {
 
 /// A portal that is asked for targets.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SourceSnapshot {
     /// The portal.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub portal: Portal,
     /// From where it is asked.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub bind: Bind,
     /// How many targets it told last; `None` before it ever did.
     pub targets: Option<usize>,
     /// Why it did not tell the last time, if so.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::text_or_none")
+    )]
     pub error: Option<LoginError>,
 }
 
 /// A session, or one that there should be.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RouteSnapshot {
     /// From where to where.
     pub route: Arc<Route>,
     /// Its slot: the same after a restart.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::slot"))]
     pub slot: SessionSlot,
     /// The session identifier of that slot.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::text_or_none")
+    )]
     pub isid: Option<Isid>,
     /// Where it stands.
     pub state: RouteState,
     /// Why the list of units could not be had the last time, if so.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::causes_or_none")
+    )]
     pub list_error: Option<Error>,
     /// The units behind it.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::units"))]
     pub units: Vec<(Lun, UnitState)>,
 }
 
 /// Where a session stands.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", content = "error", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum RouteState {
     /// Its first login is under way.
@@ -70,13 +94,20 @@ pub enum RouteState {
     /// It has lost its connection, and logs in again.
     Down,
     /// It could not log in so far.
-    Failed(LoginError),
+    Failed(
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))] LoginError,
+    ),
     /// It was closed, and will be opened again.
     Closed,
 }
 
 /// What became of a unit.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum UnitState {
     /// It is being asked what it is.
@@ -89,15 +120,23 @@ pub enum UnitState {
         path: PathId,
     },
     /// A filter keeps it out.
-    FilteredOut(Rejection),
+    FilteredOut(
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::rejection"))]
+        Rejection,
+    ),
     /// It is no disk, or could not be asked.
-    Unusable(Error),
+    Unusable(#[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::error"))] Error),
     /// It cannot be a path of its device. One without a name can still be used by itself, as a
     /// [`LogicalUnit`](iscsi_client::logical_unit::LogicalUnit) over one session.
     Refused {
         /// Why.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
         error: JoinError,
         /// What the unit says of itself.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "crate::serial::device_info")
+        )]
         info: Arc<DeviceInfo>,
     },
     /// It belongs to a device that the program has closed, or there are too many.
@@ -106,11 +145,16 @@ pub enum UnitState {
 
 /// A device.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DeviceSnapshot {
     /// Its world wide identifier.
     pub wwid: Arc<str>,
     /// Size, limits and identity.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::serial::device_info")
+    )]
     pub info: Arc<DeviceInfo>,
     /// How many paths it has.
     pub paths: usize,

@@ -438,7 +438,8 @@ impl Keeper {
         let Some(disk) = self.disks.get_mut(&wwid) else {
             return;
         };
-        disk.device.remove_path(path);
+        // It may be gone already.
+        _ = disk.device.remove_path(path);
         disk.paths -= 1;
         if disk.paths > 0 {
             return;

@@ -9,9 +9,9 @@ use super::harness::{Harness, LOST, MS, S};
 use AccessState::{ActiveNonOptimized, ActiveOptimized, Offline, Standby, Transitioning};
 
 /// A target with two port groups and two paths to each.
-struct Array {
-    h: Harness,
-    paths: [PathId; 4],
+pub(crate) struct Array {
+    pub(crate) h: Harness,
+    pub(crate) paths: [PathId; 4],
     states: [AccessState; 2],
     preferred: Option<u16>,
     transition_time: Option<u8>,
@@ -26,7 +26,7 @@ fn attributes(name: &str) -> PathAttributes {
 }
 
 impl Array {
-    fn new(config: ConfigBuilder, tpgs: Tpgs, states: [AccessState; 2]) -> Self {
+    pub(crate) fn new(config: ConfigBuilder, tpgs: Tpgs, states: [AccessState; 2]) -> Self {
         let mut h = Harness::new(config.build().unwrap());
         let paths = ["a0", "a1", "b0", "b1"].map(|name| h.add_with(attributes(name)));
         let mut array = Self {
@@ -76,7 +76,7 @@ impl Array {
     }
 
     /// Time passes; all questions are answered truly.
-    fn pass(&mut self, time: std::time::Duration) -> usize {
+    pub(crate) fn pass(&mut self, time: std::time::Duration) -> usize {
         self.h.drain();
         let (end, mut asked) = (self.h.now + time, self.answer());
         for _ in 0..10_000 {
@@ -103,7 +103,7 @@ impl Array {
     }
 
     /// On which paths I/O goes.
-    fn used(&mut self) -> Vec<&'static str> {
+    pub(crate) fn used(&mut self) -> Vec<&'static str> {
         let mut used = Vec::new();
         for i in 0..16 {
             let io = self.h.read(i..i + 1);

@@ -33,6 +33,8 @@ pub(crate) struct Harness {
     /// Dispatched and not ended, in the order of dispatch.
     pub(crate) flying: Vec<(IoId, AttemptId, PathId)>,
     pub(crate) recalled: Vec<AttemptId>,
+    /// Of these, those that are not to be aborted.
+    pub(crate) detached: Vec<AttemptId>,
     pub(crate) probes: Vec<(PathId, ProbeKind)>,
     /// Paths through which the unit is asked for its port groups.
     pub(crate) reports: Vec<PathId>,
@@ -99,6 +101,7 @@ impl Harness {
             armed: None,
             flying: Vec::new(),
             recalled: Vec::new(),
+            detached: Vec::new(),
             probes: Vec::new(),
             reports: Vec::new(),
             activations: Vec::new(),
@@ -298,6 +301,12 @@ impl Harness {
                     assert!(self.flying.iter().any(|&(_, other, _)| other == attempt));
                     assert!(!self.recalled.contains(&attempt), "recalled twice");
                     self.recalled.push(attempt);
+                }
+                Action::Detach { attempt } => {
+                    assert!(self.flying.iter().any(|&(_, other, _)| other == attempt));
+                    assert!(!self.recalled.contains(&attempt), "taken back twice");
+                    self.recalled.push(attempt);
+                    self.detached.push(attempt);
                 }
                 Action::Probe { path, kind } => self.probes.push((path, kind)),
                 Action::ReportPortGroups { path } => self.reports.push(path),

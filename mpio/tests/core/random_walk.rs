@@ -45,3 +45,24 @@ fn every_io_ends_once_and_no_write_flies_over_a_ghost() {
         assert!(done > 100, "{rung}: {done}");
     }
 }
+
+#[test]
+fn the_same_holds_while_carriers_come_and_go() {
+    let (mut checked, mut ghosts) = (0, 0);
+    for seed in 1..=200 {
+        let mut walk = Walk::new(XorShift::new(seed), Planted::NONE);
+        let mut carriers = XorShift::new(seed ^ 0xcab1e);
+        for _ in 0..400 {
+            walk.step();
+            if carriers.below(6) == 0 {
+                walk.carriers(carriers.below(8));
+            }
+        }
+        checked += walk.checked;
+        ghosts += walk.h.core.snapshot(walk.h.now).counters.ambiguous_writes;
+        walk.carriers(7);
+        walk.heal();
+    }
+    assert!(checked > 5_000, "{checked} writes looked at");
+    assert!(ghosts > 500, "{ghosts} ghosts");
+}

@@ -73,6 +73,8 @@ pub(crate) struct Walk<D> {
     standing_by: HashSet<PathId>,
     /// Paths whose TUR, not yet answered, was sent over an earlier connection: the answer counts for nothing.
     asked_before: HashSet<PathId>,
+    /// Paths whose device has no carrier.
+    unplugged: HashSet<PathId>,
     /// I/Os that the device refused for good.
     refused: HashSet<IoId>,
     /// The attempts in flight after the last step, and how many each I/O has had.
@@ -147,6 +149,7 @@ impl<D: Dice> Walk<D> {
             strangers: HashSet::new(),
             standing_by: HashSet::new(),
             asked_before: HashSet::new(),
+            unplugged: HashSet::new(),
             refused: HashSet::new(),
             seen: HashSet::new(),
             tries: HashMap::new(),
@@ -327,6 +330,18 @@ impl<D: Dice> Walk<D> {
         }
     }
 
+    /// Each bit says whether a path has a carrier; all are told of together.
+    pub(crate) fn carriers(&mut self, bits: u64) {
+        let has = |index: usize| bits >> index & 1 == 1;
+        let links: Vec<_> = self.paths.iter().copied().zip((0..).map(has)).collect();
+        let gone = links.iter().filter(|(_, has_carrier)| !has_carrier);
+        self.unplugged = gone.map(|(path, _)| *path).collect();
+        self.h.core.handle_links(self.h.now, links);
+        self.h.drain();
+        self.obey();
+        self.check();
+    }
+
     fn cancel(&mut self) {
         if let Some((io, _, _)) = self.random.pick(&self.h.flying) {
             self.h.core.cancel(self.h.now, io);
@@ -493,6 +508,10 @@ impl<D: Dice> Walk<D> {
             assert!(
                 !self.standing_by.contains(&path),
                 "{io} flies to a unit on standby"
+            );
+            assert!(
+                !self.unplugged.contains(&path),
+                "{io} flies without a carrier"
             );
             assert!(!self.refused.contains(&io), "{io} was refused for good");
             let tries = self.tries.entry(io).or_default();

@@ -7,7 +7,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use iscsi_client::initiator::Initiator;
+use iscsi_client::{initiator::Initiator, links::LinkFeed};
 use mpio::MultipathDevice;
 
 use super::{
@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) is_up: bool,
     /// Counts from 1.
     pub(super) life: u32,
+    /// Tells it of the carriers of its NICs.
+    pub(super) feed: Arc<Mutex<LinkFeed>>,
 }
 
 #[derive(Default)]
@@ -75,6 +77,8 @@ pub(super) struct State {
     pub(super) watched: Vec<Watched>,
     /// The most that a device was seen to hold.
     pub(super) held_bytes: u64,
+    /// A device that has done more reads twice than it may.
+    pub(super) overspent: Option<Violation>,
     /// Requests that have ended since paths were last looked at.
     pub(super) since_observed: usize,
     /// In which second each event of a device came.

@@ -25,7 +25,7 @@ const AUDITOR: u16 = u16::MAX;
 const PIECE: u64 = 64;
 
 /// How often the paths are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Everything that was asked for comes to an end.
 pub(super) async fn requests_end(world: &Arc<World>) {
@@ -190,7 +190,7 @@ pub(super) async fn close(world: &Arc<World>) {
     }
 }
 
-fn devices(world: &World) -> Vec<MultipathDevice> {
+pub(super) fn devices(world: &World) -> Vec<MultipathDevice> {
     world
         .board
         .with(|state| state.devices.iter().flatten().cloned().collect())

@@ -13,7 +13,7 @@ use super::plan::{
 };
 use super::{
     dice::{between, pick, small, time},
-    lives, preempt,
+    lives, marginal, preempt,
     wire::Wire,
 };
 use crate::{
@@ -69,6 +69,7 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
+            links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);
@@ -78,6 +79,8 @@ impl Plan {
         plan.add_struggles();
         plan.add_access();
         plan.add_resizing();
+        plan.add_hedging();
+        marginal::draw(&mut plan);
         plan
     }
 
@@ -473,6 +476,8 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         nop_timeout: time(rng, MS, 20, 500),
         tear_down: time(rng, MS, 100, 6000),
         auto_resize: AutoResize::GrowShrink,
+        hedge: None,
+        marginal: None,
         fence,
     }
 }

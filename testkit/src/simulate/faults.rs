@@ -1,6 +1,10 @@
 //! Carries the faults of a plan out.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
 use mpio::MultipathDevice;
@@ -9,7 +13,7 @@ use super::{
     host::{self, Job},
     plan::{Answered, Fault, Place, Said, What},
     trace::Note,
-    world::{World, flip, nic_address, portal_address},
+    world::{World, carrier, flip, nic_address, portal_address},
 };
 use crate::{
     sim::Link,
@@ -70,6 +74,20 @@ fn links(world: &World, place: Place) -> Vec<Link> {
     }
 }
 
+/// What the kernel of a host says of a NIC that is cut off, or is not any more, in worlds where it does.
+fn tell(world: &World, place: Place, has_carrier: bool) {
+    let Place::Nic { host, nic } = place else {
+        return;
+    };
+    let plan = &world.plan;
+    if plan.links && host < plan.hosts && nic < plan.nics {
+        let feed = world.host(host).feed;
+        // Nothing panics under this lock.
+        let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
+        feed.set(carrier(host, nic, has_carrier));
+    }
+}
+
 /// Whether there is what a fault is about: a plan that was made simpler has less than the drawn one.
 fn fits(world: &World, what: &What) -> bool {
     let plan = &world.plan;
@@ -94,7 +112,10 @@ fn begin(world: &Arc<World>, fault: &Fault) {
     let core = world.target.core();
     let each = |place, act: &dyn Fn(Link)| links(world, place).into_iter().for_each(act);
     match fault.what {
-        What::Cut(place) => each(place, &|link| net.cut(link)),
+        What::Cut(place) => {
+            each(place, &|link| net.cut(link));
+            tell(world, place, false);
+        }
         What::Stall(place) => each(place, &|link| net.stall(link)),
         What::Refuse(place) => each(place, &|link| net.refuse(link)),
         What::Reset(place) => each(place, &|link| net.reset(link)),
@@ -208,6 +229,7 @@ fn end(world: &Arc<World>, fault: &Fault) {
             links(world, place)
                 .into_iter()
                 .for_each(|link| net.heal(link));
+            tell(world, place, true);
         }
         What::Wire(place, wire) => {
             let links = links(world, place).into_iter();
@@ -275,7 +297,7 @@ fn remove_path(world: &World, host: u8, unit: u16, path: u8) {
     let snapshot = device.snapshot();
     let found = snapshot.paths().find(|path| *path.name == *name);
     if let Some(found) = found {
-        device.remove_path(found.id);
+        _ = device.remove_path(found.id);
         world.board.with(|state| {
             let opening = state.openings[index];
             state.removed.insert((index, opening, path))

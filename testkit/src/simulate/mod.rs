@@ -28,6 +28,7 @@ mod host;
 mod lives;
 mod locking;
 mod locks;
+mod marginal;
 mod memory;
 mod observe;
 mod others;

@@ -6,7 +6,14 @@
 
 use std::sync::Arc;
 
-use super::{watched::Watched, world::World};
+use mpio::MultipathDevice;
+
+use super::{
+    check::{Row, hedging},
+    marginal,
+    watched::Watched,
+    world::World,
+};
 
 /// Requests between two looks.
 const EVERY: usize = 32;
@@ -17,13 +24,24 @@ impl World {
         let now = self.now();
         self.board.with(|state| {
             // After the last look nothing counts any more.
-            let Some(device) = state.devices.get(index).map(Option::as_ref) else {
+            let Some(device) = state.devices.get(index).cloned() else {
                 return;
             };
             let opening = state.openings[index];
-            let snapshot = device.map(|device| device.snapshot());
+            let snapshot = device.as_ref().map(MultipathDevice::snapshot);
             let held = snapshot.as_ref().map_or(0, |snapshot| snapshot.held_bytes);
             state.held_bytes = state.held_bytes.max(held);
+            if let Some(snapshot) = &snapshot {
+                let (who, counters) = (format!("device {index}"), &snapshot.counters);
+                let judged = hedging::is_within_its_budget(&who, counters, self.plan.device.hedge);
+                if let (Err(violation), None) = (judged, &state.overspent) {
+                    state.overspent = Some(violation);
+                }
+            }
+            if let Some(path) = snapshot.as_ref().and_then(marginal::misused) {
+                let account = format!("device {index} uses {path} though another path is sound");
+                state.violate(Row::L5, account);
+            }
             let is_there = |watched: &Watched| {
                 let mut paths = snapshot.iter().flat_map(|snapshot| snapshot.paths());
                 watched.opening == opening && paths.any(|path| path.id == watched.path)
@@ -41,7 +59,8 @@ impl World {
                 if state.watched.iter().any(is_it) {
                     continue;
                 }
-                let Some(unit) = device.and_then(|device| device.path(path.id)) else {
+                let unit = device.as_ref().and_then(|device| device.path(path.id));
+                let Some(unit) = unit else {
                     continue;
                 };
                 let mut new = Watched {

@@ -8,7 +8,9 @@ use super::{
     plan::{Answered, Fault, Place, Plan, Said, What},
 };
 use crate::{sim::Rng, target::PortState};
-use mpio::core::{AutoResize, Failback, PathGroupingPolicy, PathSelector, Prioritizer};
+use mpio::core::{
+    AutoResize, Failback, HedgeConfig, PathGroupingPolicy, PathSelector, Prioritizer,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -127,6 +129,14 @@ impl Plan {
             AutoResize::Never,
         ];
         self.device.auto_resize = pick(rng, &policies);
+    }
+
+    /// Reads that leave paths that have only been asked, under budgets of which some are soon spent.
+    pub(super) fn add_hedging(&mut self) {
+        let rng = &mut Rng::new(self.seed ^ 0x4ed6_ed4e_ad50_07e5);
+        let burst = pick(rng, &[0, 1, 2, 8, 64]);
+        let percent = pick(rng, &[0, 1, 5, 100]);
+        self.device.hedge = (burst > 0).then(|| HedgeConfig::new(burst, percent));
     }
 
     /// Targets that do not prove themselves, writes that are lost twice, and writes that are not answered.

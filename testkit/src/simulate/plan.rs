@@ -4,8 +4,8 @@ use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    AutoResize, Config, Failback, FormerLife, NoPathRetry, PathGroupingPolicy, PathKeys,
-    PathSelector, PreemptAndAbort, Prioritizer, WriterMode,
+    AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
+    PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer, WriterMode,
 };
 
 use super::{check::invariants::Bound, wire::Wire};
@@ -43,6 +43,8 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
+    pub links: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
@@ -193,6 +195,10 @@ pub struct DeviceTerms {
     pub tear_down: Duration,
     /// What a new size of the unit does.
     pub auto_resize: AutoResize,
+    /// How many reads leave a path that has only been asked.
+    pub hedge: Option<HedgeConfig>,
+    /// What makes a path marginal.
+    pub marginal: Option<MarginalConfig>,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -221,6 +227,8 @@ impl DeviceTerms {
             .nop_timeout(self.nop_timeout)
             .tear_down(self.tear_down)
             .auto_resize(self.auto_resize)
+            .hedge(self.hedge)
+            .marginal(self.marginal)
             .planted(planted);
         let fence = &self.fence;
         let can_fence = fence.barrier || fence.quiesce.is_some() || fence.unit_reset.is_some();

@@ -17,7 +17,7 @@ use super::{
     check::{Ghosts, Row, Rules, Violation, check, invariants, secrets},
     faults,
     finding::Finding,
-    host,
+    host, marginal,
     plan::Plan,
     tally::Tallies,
     verdict,
@@ -124,6 +124,7 @@ async fn live(world: &Arc<World>) {
     faults::heal(world);
     calm::requests_end(world).await;
     calm::paths_return(world).await;
+    marginal::paths_are_sound(world).await;
     calm::preferred_returns(world).await;
     let left = LEAST.saturating_sub(world.handle.elapsed());
     world.handle.sleep(left).await;

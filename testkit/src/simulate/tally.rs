@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mpio::core::{Event, FencedBy};
+use mpio::core::{Event, FencedBy, MarginalCause};
 
 /// What became of hosts.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub struct Tallies {
     pub lives: BTreeMap<&'static str, u64>,
     /// Losses of a path after which its I/O went elsewhere.
     pub failovers: u64,
+    /// How often a path became marginal, by the reason, and sound again.
+    pub marginal: BTreeMap<&'static str, u64>,
     /// Writes of lost paths that were proven dead, by the proof.
     pub fences: BTreeMap<&'static str, u64>,
     /// Writes that waited for one whose outcome was unknown.
@@ -67,6 +69,9 @@ impl Tallies {
         for (what, count) in &other.lives {
             *self.lives.entry(what).or_default() += count;
         }
+        for (why, count) in &other.marginal {
+            *self.marginal.entry(why).or_default() += count;
+        }
         for (by, count) in &other.fences {
             *self.fences.entry(by).or_default() += count;
         }
@@ -93,6 +98,16 @@ impl Tallies {
                 };
                 *self.lives.entry(by).or_default() += 1;
             }
+            Event::PathMarginal { cause, .. } => {
+                let why = match cause {
+                    MarginalCause::Flapping { .. } => "flapping",
+                    MarginalCause::PathErrors { .. } => "errors",
+                    MarginalCause::Latency { .. } => "latency",
+                    _ => "other",
+                };
+                *self.marginal.entry(why).or_default() += 1;
+            }
+            Event::PathSound { .. } => *self.marginal.entry("sound again").or_default() += 1,
             Event::Failover { .. } => self.failovers += 1,
             Event::WriteHeld { .. } => self.held += 1,
             Event::FenceDone { by, .. } => {

@@ -48,6 +48,7 @@ pub(super) fn judge(plan: &Plan, core: &TargetCore, state: &State) -> Vec<Violat
         losses(plan, &attempts, state),
         work(plan, &notes, &attempts, state),
         memory(plan, state),
+        state.overspent.clone().map_or(Ok(()), Err),
     ];
     judged.into_iter().filter_map(Result::err).collect()
 }

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use iscsi_client::{
     error::LoginError,
     initiator::{Initiator, SessionTarget},
     isid::SessionSlot,
+    links::{LinkMonitor, LinkState},
     logical_unit::{LogicalUnit, LogicalUnitOptions},
     runtime::Runtime,
     session::SessionOptions,
@@ -401,15 +402,34 @@ pub(super) fn start(
 ) -> Result<Host, BuildError> {
     let process = world.process();
     let runtime: Arc<dyn Runtime> = Arc::new(process.handle());
+    let (links, mut feed) = LinkMonitor::new();
+    for nic in 0..plan.nics {
+        feed.set(carrier(host, nic, true));
+    }
     Ok(Host {
-        initiator: initiator(plan, host, &runtime)?,
+        initiator: initiator(plan, host, &runtime, links)?,
+        feed: Arc::new(Mutex::new(feed)),
         process,
         is_up: true,
         life,
     })
 }
 
-fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initiator, BuildError> {
+/// A NIC with or without a carrier.
+pub(super) fn carrier(host: u8, nic: u8, has_carrier: bool) -> LinkState {
+    LinkState {
+        index: u32::from(nic) + 2,
+        name: nic_name(host, nic).into(),
+        has_carrier,
+    }
+}
+
+fn initiator(
+    plan: &Plan,
+    host: u8,
+    runtime: &Arc<dyn Runtime>,
+    links: LinkMonitor,
+) -> Result<Initiator, BuildError> {
     let session = &plan.session;
     let offer = |on| {
         if on {
@@ -430,7 +450,9 @@ fn initiator(plan: &Plan, host: u8, runtime: &Arc<dyn Runtime>) -> Result<Initia
         .with_data_digest(offer(session.data_digest))
         .with_max_recv_data_segment_length(session.segment)?;
     let name = host_name(host).parse()?;
-    let builder = Initiator::builder(name, Arc::clone(runtime)).options(options);
+    let builder = Initiator::builder(name, Arc::clone(runtime))
+        .options(options)
+        .links(links);
     if !session.chap {
         return Ok(builder.build());
     }

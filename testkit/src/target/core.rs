@@ -499,6 +499,17 @@ impl TargetCore {
         self.notify(number, notices);
     }
 
+    /// Forgets registrations of LUN `number`, and the reservation if its holder is among them: those through portal
+    /// group `tpgt`, or all. No nexus is told, as by a controller that was replaced.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such LUN.
+    pub fn forget_registrations(&self, number: u16, tpgt: Option<u16>) {
+        let lun = self.lun(number).expect("a LUN of the configuration");
+        lun.reservations(|reservations| reservations.forget(tpgt));
+    }
+
     fn notify(&self, number: u16, notices: Vec<Notice>) {
         let sessions = lock(&self.sessions);
         for (nexus, asc, ascq) in notices {

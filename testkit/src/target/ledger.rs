@@ -89,6 +89,8 @@ pub struct Telling {
     pub to: Port,
     /// What.
     pub told: Told,
+    /// What the command was about that it was the answer to, if that accesses the medium.
+    pub extent: Option<Extent>,
     /// When, since the beginning.
     pub at: Duration,
     /// From when on the target knows that it was heard, if it does.
@@ -226,7 +228,8 @@ impl Account {
         if !on.core.ledger.is_kept.load(Ordering::Acquire) {
             return;
         }
-        let told = match (end, Extent::of(cdb)) {
+        let extent = Extent::of(cdb);
+        let told = match (end, extent) {
             (End::Check(Sense(0x06, asc, ascq)), _) => Some(Told::Attention(asc, ascq)),
             (End::Check(Sense(0x02, asc, ascq)), _) => Some(Told::NotReady(asc, ascq)),
             (End::Status(0x18), Some(extent)) => Some(Told::Conflict(extent)),
@@ -239,6 +242,7 @@ impl Account {
                 notes.tellings.push(Telling {
                     to: on.port(),
                     told,
+                    extent,
                     at: since_start(on.now),
                     heard: None,
                 });

@@ -270,6 +270,13 @@ impl Reservations {
         notices
     }
 
+    /// As a controller that has lost its memory, of nexuses of portal group `tpgt` or of all: nobody is told.
+    pub(super) fn forget(&mut self, tpgt: Option<u16>) {
+        let is_of = |nexus: &Nexus| tpgt.is_none_or(|tpgt| nexus.2 == tpgt);
+        self.registrations.retain(|one| !is_of(&one.nexus));
+        self.holder = self.holder.take().filter(|(holder, _)| !is_of(holder));
+    }
+
     fn clear(&mut self, nexus: &Nexus) -> Vec<Notice> {
         let notices = self.tell_others(nexus, RESERVATIONS_PREEMPTED);
         self.registrations.clear();

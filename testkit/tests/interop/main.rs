@@ -14,6 +14,7 @@ mod failover;
 mod frozen;
 mod inventory;
 mod ipv6;
+mod links;
 mod login;
 mod management;
 mod namespaces;

@@ -17,9 +17,12 @@ use mpio::{
     core::{Config, PathSelector},
 };
 
-use crate::harness::{
-    Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some, ip, progress,
-    under_load, until, usable,
+use crate::{
+    harness::{
+        Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some, ip,
+        progress, under_load, until, usable,
+    },
+    links,
 };
 
 /// Which part runs in the host's namespace, and what it has to know: the part, the target's name,
@@ -104,7 +107,10 @@ fn host() {
     let [part, target, lun, switch, storage] = words[..] else {
         panic!("{PART}={told}")
     };
-    let on = if part == "share" { On::Tokio } else { On::Smol };
+    let on = match part {
+        "share" | "told" => On::Tokio,
+        _ => On::Smol,
+    };
     block_on(on, |runtime| async move {
         let builder = MultipathBuilder::new(target.parse().expect("a name"))
             .portal(PORTAL.parse().expect("a portal"))
@@ -122,6 +128,12 @@ fn host() {
             "share" => builder.config(config.build().expect("a configuration")),
             _ => builder,
         };
+        match part {
+            "told" | "told-smol" => return links::told(&runtime, on, builder, switch).await,
+            "seen" => return links::seen(&runtime, on, storage).await,
+            "flooded" => return links::flooded(&runtime, on).await,
+            _ => {}
+        }
         let device = match part {
             "one-only" => connect_some(&runtime, builder).await,
             _ => connect(&runtime, builder).await,
@@ -282,6 +294,26 @@ fn a_pulled_cable_costs_no_error_with_tgtd() {
 #[test]
 fn a_pulled_cable_costs_no_error_with_istgt() {
     run(Kind::Istgt, "pull-ports", AS_DOCUMENTED);
+}
+
+#[test]
+fn a_lost_carrier_is_told_and_moves_all_io_at_once_with_tgtd() {
+    run(Kind::Tgtd, "told", AS_DOCUMENTED);
+}
+
+#[test]
+fn a_lost_carrier_is_told_under_smol_with_tgtd() {
+    run(Kind::Tgtd, "told-smol", AS_DOCUMENTED);
+}
+
+#[test]
+fn devices_that_go_and_come_back_are_known_by_their_names() {
+    run(Kind::Tgtd, "seen", AS_DOCUMENTED);
+}
+
+#[test]
+fn news_that_the_kernel_had_no_room_for_are_made_up_for() {
+    run(Kind::Tgtd, "flooded", AS_DOCUMENTED);
 }
 
 /// Why `docs/networking.md` says what it says: each of these is one setting away from it.

@@ -11,9 +11,16 @@ use iscsi_client::{
 };
 use iscsi_proto::scsi::{ReservationKey, ReservationType, TransportId};
 
-use crate::harness::{Kind, On, Peer, Setup, block_on, open};
+use mpio::{MultipathBuilder, core::Registration};
 
-each_peer!(a_nexus_registers_and_reserves);
+use crate::harness::{
+    Cable, Kind, On, Peer, Setup, block_on, connect, lun, open, sleep, until, usable,
+};
+
+each_peer!(
+    a_nexus_registers_and_reserves,
+    a_device_registers_all_its_paths,
+);
 
 const ONE: ReservationKey = ReservationKey(0x1111);
 const TWO: ReservationKey = ReservationKey(0x2222);
@@ -149,5 +156,69 @@ fn istgt_ends_preempt_and_abort_in_good_and_unregisters_the_wrong_nexus() {
         let order = two.preempt_and_abort(TWO, ONE, WRITERS, None).await;
         order.expect("it says that it is done");
         assert_eq!(keys(&two).await, [ONE.0]);
+    });
+}
+
+/// A path goes and comes back: it is registered before it is used, as a nexus that a target forgets with its session too.
+fn a_device_registers_all_its_paths(kind: Kind) {
+    let Some(peer) = Peer::start(kind, Setup::default()) else {
+        return;
+    };
+    block_on(On::Tokio, |runtime: Arc<dyn Runtime>| {
+        let peer = &peer;
+        async move {
+            let cables: Vec<_> = peer.portals().iter().map(|p| Cable::to(*p)).collect();
+            let builder = MultipathBuilder::new(peer.target().parse().expect("a name"));
+            let builder = cables
+                .iter()
+                .fold(builder.lun(lun(peer)), |builder, cable| {
+                    builder.portal(cable.address().to_string().parse().expect("a portal"))
+                });
+            let device = connect(&runtime, builder).await;
+            let (session, other) = open(&runtime, peer, 0, SessionOptions::default()).await;
+            let result = device.register(ONE).await.expect("REGISTER");
+            assert!(result.is_complete(), "{result}");
+            assert_eq!(keys(&other).await, [ONE.0, ONE.0]);
+            device.reserve(WRITERS).await.expect("RESERVE");
+            device.reserve(WRITERS).await.expect("RESERVE again");
+            let write = async || {
+                for _ in 0..4 {
+                    let block = bytes::Bytes::from(vec![1_u8; 512]);
+                    device
+                        .write_bytes(0, block)
+                        .await
+                        .expect("it is registered");
+                }
+            };
+            write().await;
+            conflict(self::write(&other).await);
+            for cable in &cables {
+                cable.cut();
+                until(&*runtime, "the path is down", || usable(&device) == 1).await;
+                write().await;
+                cable.heal();
+                until(&*runtime, "the path is back", || usable(&device) == 2).await;
+                write().await;
+            }
+            device.release(WRITERS).await.expect("RELEASE");
+            let held = device.reservation().await.expect("READ RESERVATION").held;
+            assert_eq!(held, None);
+            if kind == Kind::Tgtd {
+                other.register(NONE, TWO, None).await.expect("REGISTER");
+                other
+                    .preempt(TWO, ONE, WRITERS, None)
+                    .await
+                    .expect("PREEMPT");
+                until(&*runtime, "it is noticed", || {
+                    device.snapshot().registration == Registration::Lost
+                })
+                .await;
+                sleep(&*runtime, std::time::Duration::from_secs(2)).await;
+                assert_eq!(keys(&other).await, [TWO.0], "nothing is registered again");
+            }
+            device.unregister().await.expect("unregisters");
+            device.close().await;
+            session.close().await;
+        }
     });
 }

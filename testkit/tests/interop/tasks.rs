@@ -6,8 +6,8 @@ use futures_util::future::{join, join_all, poll_immediate};
 use iscsi_client::{
     buf::ReadBuf,
     device::{BlockDeviceExt, ReadOptions, WriteOptions},
-    error::Error,
-    logical_unit::LogicalUnit,
+    error::{Error, ErrorKind},
+    logical_unit::{LogicalUnit, Recall},
     runtime::Runtime,
     session::{DownReason, Session, SessionEventKind, SessionOptions},
 };
@@ -89,6 +89,65 @@ fn a_dropped_request_costs_a_login_with_istgt_and_no_request_of_others() {
             }
         });
     }
+}
+
+#[test]
+fn reads_that_are_detached_cost_tgtd_nothing() {
+    detached_reads_cost_nothing(Kind::Tgtd);
+}
+
+#[test]
+fn reads_that_are_detached_cost_istgt_nothing() {
+    detached_reads_cost_nothing(Kind::Istgt);
+}
+
+/// A path that is silent for a moment has its reads taken away. Whatever the target makes of task management, it is
+/// asked for none.
+fn detached_reads_cost_nothing(kind: Kind) {
+    for on in [On::Tokio, On::Smol] {
+        let Some(peer) = start(kind) else {
+            return;
+        };
+        block_on(on, |runtime| {
+            let peer = &peer;
+            async move {
+                let (session, unit) = open(&runtime, peer, 0, SessionOptions::default()).await;
+                let mut late = 0;
+                for round in 0..30_u64 {
+                    late += detach_some(&runtime, &unit, Duration::from_micros(round * 400)).await;
+                    // No ping: while reads were under way istgt was seen to answer one out of the order of StatSN.
+                    unit.read_bytes(0, 512).await.expect("the session lives");
+                }
+                assert!(late > 0, "none of them was under way");
+                use_all_slots(&session, &unit).await;
+                let stats = session.stats();
+                assert_eq!(
+                    (stats.aborts_sent, session.logins(), stats.connections_lost),
+                    (0, 1, 0),
+                    "{:?}",
+                    stats.last_error
+                );
+                session.close().await;
+            }
+        });
+    }
+}
+
+/// Eight reads that are detached after a while; how many were not done by then.
+async fn detach_some(runtime: &Arc<dyn Runtime>, unit: &LogicalUnit, after: Duration) -> usize {
+    let recall = Recall::default();
+    let reads = (0..8).map(|n| {
+        let buf = ReadBuf::zeroed(4 << 20);
+        unit.read_recallable(n << 22, buf, ReadOptions::default(), &recall)
+    });
+    let detach = async {
+        sleep(&**runtime, after).await;
+        recall.detach();
+    };
+    let (read, ()) = join(join_all(reads), detach).await;
+    let late = read.iter().filter_map(|read| read.result.as_ref().err());
+    late.inspect(|error| assert_eq!(error.kind(), ErrorKind::Aborted))
+        .count()
 }
 
 /// How often something is tried over connections that istgt makes us drop.

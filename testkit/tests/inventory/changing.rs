@@ -58,7 +58,7 @@ fn a_path_that_the_program_removes_stays_out_until_it_asks_for_a_scan() {
         let device = inventory.device(&wwid(1)).await.unwrap();
         let all = paths(&device);
         let first = device.snapshot().paths().next().unwrap().id;
-        device.remove_path(first);
+        device.remove_path(first).unwrap();
         let line = until_told(&mut events, "the program removed it").await;
         assert!(line.contains(&wwid(1)), "{line}");
         // By itself it looks again and again, and leaves it out.

@@ -211,7 +211,7 @@ async fn replug(world: &World, device: &mpio::MultipathDevice, rng: &mut Rng, do
         }
         let victim = &present[rng.below(present.len() as u64) as usize];
         let index = usize::from(victim.name.contains("10.0.1.1"));
-        device.remove_path(victim.id);
+        device.remove_path(victim.id).unwrap();
         world.sim.sleep(MS * rng.below(3000) as u32).await;
         let slot = SessionSlot {
             bind: index as u16,

@@ -103,12 +103,12 @@ fn a_device_without_a_path_takes_one_to_the_unit_that_was_resized_meanwhile() {
         let [first, last] = &paths(&device)[..] else {
             panic!("two paths")
         };
-        device.remove_path(first.id);
+        device.remove_path(first.id).unwrap();
         world.target.core().resize(0, changed);
         // The other path has not heard of it yet.
         let error = add().await.unwrap_err();
         assert!(matches!(error, JoinError::OtherSize { .. }), "{error}");
-        device.remove_path(last.id);
+        device.remove_path(last.id).unwrap();
         while !paths(&device).is_empty() {
             world.sim.sleep(Duration::from_millis(10)).await;
         }

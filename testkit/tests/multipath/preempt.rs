@@ -287,7 +287,7 @@ fn a_path_that_is_added_again_has_its_key_again() {
     story.world.sim.block_on(async {
         let keys = story.keys().await;
         let lost = paths(&story.device)[0].id;
-        story.device.remove_path(lost);
+        story.device.remove_path(lost).unwrap();
         while story.device.path(lost).is_some() {
             story.world.sim.sleep(Duration::from_millis(10)).await;
         }

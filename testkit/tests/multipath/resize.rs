@@ -232,7 +232,7 @@ fn without_a_path_or_after_the_end_there_is_no_new_size() {
     world.sim.block_on(async {
         assert!(world.all_usable(&device).await);
         for path in paths(&device) {
-            device.remove_path(path.id);
+            device.remove_path(path.id).unwrap();
         }
         while !paths(&device).is_empty() {
             world.sim.sleep(Duration::from_millis(10)).await;

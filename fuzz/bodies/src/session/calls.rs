@@ -16,9 +16,14 @@ impl World {
     pub(super) fn call(&mut self, script: &mut Script<'_>) {
         match script.byte() % 16 {
             0..=7 => self.submit(script),
-            8 | 9 => {
+            8 => {
                 if let Some(itt) = self.pick(script) {
                     self.session.abandon(self.now, itt);
+                }
+            }
+            9 => {
+                if let Some(itt) = self.pick(script) {
+                    self.session.detach(self.now, itt);
                 }
             }
             10 => {

@@ -70,6 +70,92 @@ fn the_answer_of_an_abandoned_command_frees_it_too() {
     assert!(h.events().is_empty());
 }
 
+/// Its target may merely be slow: then the answer comes, and nothing was asked of the target but the read.
+#[test]
+fn a_detached_read_gives_its_memory_back_and_is_left_to_its_end() {
+    let mut h = Harness::new();
+    let itt = h.read(1024);
+    h.sent();
+    let first = h.data_in(itt, 0, 0, 512);
+    let bytes = encode(first.emit(), &[1; 512], false);
+    h.feed_bytes(&bytes[..148]).unwrap();
+    h.session.detach(h.now, itt);
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.kind, error.execution, error.is_dead),
+        (TaskErrorKind::Abandoned, Execution::Unknown, false)
+    );
+    h.memory.0.remove(&itt.0).expect("given back");
+    assert!(h.sent().is_empty());
+
+    // Any store would panic now.
+    h.feed_bytes(&bytes[148..]).unwrap();
+    let late = h.data_in(itt, 1, 512, 512);
+    h.feed(late.emit(), &[2; 512]).unwrap();
+    h.good(itt).unwrap();
+    assert_eq!(h.events(), [Event::TaskDead { itt }]);
+    assert_eq!(h.session.stats().aborts, 0);
+}
+
+#[test]
+fn a_detached_command_that_is_not_answered_is_aborted_in_the_end() {
+    let mut h = Harness::new();
+    let mut command = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(300)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.memory.0.insert(itt.0, vec![0; 512]);
+    h.sent();
+    h.session.detach(h.now, itt);
+    assert!(h.done(itt).is_err());
+    // Its own deadline is nobody's any more.
+    h.advance(Duration::from_millis(4_999));
+    h.session.handle_timeout(h.now).unwrap();
+    let aborts = |sent: Vec<_>| {
+        let is_abort = |(pdu, _): &_| matches!(pdu, Pdu::TaskManagementRequest(_));
+        sent.iter().filter(|sent| is_abort(sent)).count()
+    };
+    assert_eq!(aborts(h.sent()), 0);
+    h.advance(Duration::from_millis(1));
+    h.session.handle_timeout(h.now).unwrap();
+    let request = function_in(&h.sent());
+    assert_eq!(request.referenced_task_tag, itt);
+    let response = h.managed(request.itt, TaskManagementResponseCode::FunctionComplete);
+    h.events();
+    h.feed(response, &[]).unwrap();
+    assert_eq!(h.events(), [Event::TaskDead { itt }]);
+}
+
+#[test]
+fn one_that_is_being_aborted_already_stays_so_when_it_is_detached() {
+    let mut h = Harness::new();
+    let mut command = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
+    command.deadline = Some(h.now.saturating_add(Duration::from_millis(300)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.memory.0.insert(itt.0, vec![0; 512]);
+    h.sent();
+    h.advance(Duration::from_millis(300));
+    h.session.handle_timeout(h.now).unwrap();
+    let request = function_in(&h.sent());
+    h.session.detach(h.now, itt);
+    assert!(h.done(itt).is_err());
+    let response = h.managed(request.itt, TaskManagementResponseCode::FunctionComplete);
+    h.feed(response, &[]).unwrap();
+    assert_eq!(h.events(), [Event::TaskDead { itt }]);
+}
+
+#[test]
+fn a_detached_command_that_was_not_sent_leaves_no_trace() {
+    let mut h = Harness::new();
+    let itt = h.read(512);
+    h.session.detach(h.now, itt);
+    let error = h.done(itt).unwrap_err();
+    assert_eq!(
+        (error.execution, error.is_dead),
+        (Execution::NotExecuted, true)
+    );
+    assert!(h.sent().is_empty());
+}
+
 #[test]
 fn a_passed_deadline_aborts_and_reports_a_dead_command() {
     let mut h = Harness::new();

@@ -25,6 +25,7 @@ fn harness() -> Harness {
     let ladder = TimeoutLadder {
         abort_task: Some(Duration::from_millis(40)),
         logical_unit_reset: Some(Duration::from_millis(80)),
+        detached: Duration::from_millis(30),
     };
     let config = SessionConfig {
         max_tasks: 24,
@@ -84,7 +85,10 @@ fn something_happens(
         }
         5 => {
             if let Some(itt) = commands.first() {
-                h.session.abandon(now, *itt);
+                match dice.roll(2) {
+                    0 => h.session.detach(now, *itt),
+                    _ => h.session.abandon(now, *itt),
+                }
             }
         }
         6 | 7 => {

@@ -16,6 +16,7 @@ fn ladder(abort: Option<u64>, reset: Option<u64>) -> SessionConfig {
         ladder: TimeoutLadder {
             abort_task: abort.map(Duration::from_secs),
             logical_unit_reset: reset.map(Duration::from_secs),
+            ..TimeoutLadder::default()
         },
         ..SessionConfig::default()
     }

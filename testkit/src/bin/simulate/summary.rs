@@ -32,6 +32,7 @@ pub(crate) fn table(
     line("commands", tallies.commands.to_string());
     line("failovers", tallies.failovers.to_string());
     line("fences", counts(&tallies.fences));
+    line("marginal", counts(&tallies.marginal));
     line("late writes", tallies.late_writes.to_string());
     line("writes held", tallies.held.to_string());
     line("lives", each(&tallies.lives));

@@ -9,6 +9,7 @@
 //! | I1 linearizable per block, I2 and I3 as far as values show it, I16 | [`check`] (zones) |
 //! | I4 exactly once | [`check`]: second ends; [`invariants::all_ended`] |
 //! | I5 buffers untouched after completion | [`invariants::Poison`] |
+//! | L4 reads that are done twice | [`hedging`] |
 //! | I6 Time2Wait, L4 work without end | [`pace`] (the target judges the rest of I6, and I11) |
 //! | I8 paths that stand by | [`port_state`] |
 //! | I9 reservation conflicts | [`conflict`] |
@@ -40,6 +41,7 @@ pub mod attention;
 mod brute;
 pub mod conflict;
 mod durability;
+pub mod hedging;
 pub mod held;
 mod history;
 pub mod invariants;

@@ -1,0 +1,317 @@
+//! What a call does, as a job of the driver.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::{Either, join_all, select};
+use iscsi_client::error::{Error, ErrorKind, Outcome, Retry};
+use iscsi_proto::scsi::{
+    CurrentReservation, PersistentReserveOut, ReservationKey, ReservationType, ReserveAction,
+};
+
+use super::{
+    RegistrationKeys, Registrations, ReserveError,
+    attend::{TIMEOUT, is_registered, order},
+    release,
+    state::Wish,
+};
+use crate::{
+    backoff::sleep,
+    core::{PathId, ProbeKind},
+    device::shared::Shared,
+    path::Path,
+};
+
+/// How long I/O in flight may take to end.
+const QUIET: Duration = Duration::from_secs(30);
+/// Of a TEST UNIT READY that is to find an attention.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// What an order came to that was not carried out for sure.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Refused(ReserveError),
+    /// Nobody knows.
+    Unknown(Error),
+}
+
+impl From<Failure> for ReserveError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Unknown(error) => Self::Unit(error),
+        }
+    }
+}
+
+/// Whether another path may know better.
+fn goes_elsewhere(error: &Error) -> bool {
+    let of_path = matches!(
+        error.kind(),
+        ErrorKind::Transport
+            | ErrorKind::Closed
+            | ErrorKind::Auth
+            | ErrorKind::Protocol
+            | ErrorKind::NoSuchUnit
+            | ErrorKind::WrongUnit
+            | ErrorKind::NotReady
+            | ErrorKind::Timeout
+            | ErrorKind::Busy
+    );
+    of_path || error.retry() == Retry::OtherPath
+}
+
+/// Asks one path after the other, until one answers.
+pub(super) async fn ask<P: Path, T, F>(
+    shared: &Shared<P>,
+    question: impl Fn(Arc<P>) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut last = Error::not_executed(ErrorKind::NoPath);
+    for (_, path) in shared.look(|state| state.connected()) {
+        match question(path).await {
+            Err(error) if goes_elsewhere(&error) => last = error,
+            answer => return answer,
+        }
+    }
+    Err(last)
+}
+
+pub(super) async fn reservation<P: Path>(shared: &Shared<P>) -> Result<CurrentReservation, Error> {
+    let question = |path: Arc<P>| async move { path.reservation(TIMEOUT).await };
+    ask(shared, question).await
+}
+
+/// Whether somebody is registered with a key.
+async fn has_key<P: Path>(
+    shared: &Shared<P>,
+    is: impl Fn(ReservationKey) -> bool,
+) -> Result<bool, Error> {
+    let question = |path: Arc<P>| async move { path.reservation_keys(TIMEOUT).await };
+    let found = ask(shared, question).await?;
+    Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
+}
+
+/// The reservation, if it is this device's: the holder's key, which is none where all registrants hold it, and the type.
+pub(super) async fn own_reservation<P: Path>(
+    shared: &Shared<P>,
+    keys: RegistrationKeys,
+) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
+    let held = reservation(shared).await?.held;
+    Ok(held.filter(|&(key, _)| key == ReservationKey::NONE || keys.owns(key)))
+}
+
+/// Gives an order through a path that is registered, `first` before others; through another one only where it was not
+/// executed. With the path.
+pub(super) async fn give<P: Path>(
+    shared: &Shared<P>,
+    first: Option<PathId>,
+    timeout: Option<Duration>,
+    order: impl Fn(u64) -> PersistentReserveOut,
+) -> Result<PathId, Failure> {
+    let mut last = ReserveError::Unit(Error::not_executed(ErrorKind::NoPath));
+    for one in shared.look(|state| state.registrants(first)) {
+        let error = match one.path.reserve_out(&order(one.key), timeout).await {
+            Ok(()) => return Ok(one.id),
+            Err(error) => error,
+        };
+        if error.outcome() != Outcome::NotExecuted {
+            return Err(Failure::Unknown(error));
+        }
+        let conflicts = error.kind() == ErrorKind::ReservationConflict;
+        let again = match conflicts {
+            // It may be this one that is not registered any more.
+            true => matches!(is_registered(&*one.path, one.key).await, Ok(false)),
+            false => goes_elsewhere(&error),
+        };
+        if conflicts && again {
+            shared.act(|state, now| state.doubt(now, one.id, false));
+        }
+        last = error.into();
+        if !again {
+            break;
+        }
+    }
+    Err(Failure::Refused(last))
+}
+
+fn keys<P: Path>(shared: &Shared<P>) -> Result<RegistrationKeys, ReserveError> {
+    match shared.look(|state| state.reserve.wish) {
+        Wish::Keys(keys) => Ok(keys),
+        _ => Err(ReserveError::Lost),
+    }
+}
+
+pub(super) async fn register<P: Path>(
+    shared: Arc<Shared<P>>,
+    keys: RegistrationKeys,
+) -> Result<Registrations, ReserveError> {
+    let (before, round) = shared.act(|state, _| {
+        let before = state.reserve.wish;
+        (before, state.begin_round(Wish::Keys(keys)))
+    });
+    let result = shared.until(|state| state.end_of_round(round)).await;
+    match shared.act(|state, now| state.close_round(now, before, round, &result)) {
+        true => Ok(result),
+        false => Err(ReserveError::Nowhere(result)),
+    }
+}
+
+pub(super) async fn unregister<P: Path>(
+    shared: Arc<Shared<P>>,
+) -> Result<Registrations, ReserveError> {
+    // The reservation would end with its holder's registration, and before that keep out the paths that have none.
+    if let Some(kind) = shared.look(|state| state.core.reservation()) {
+        // What the order that follows does not end either, its error tells.
+        _ = release::release(Arc::clone(&shared), kind).await;
+    }
+    let round = shared.act(|state, _| state.begin_round(Wish::Gone));
+    let result = shared.until(|state| state.end_of_round(round)).await;
+    shared.act(|state, now| state.end_registration(now));
+    Ok(result)
+}
+
+pub(super) async fn reserve<P: Path>(
+    shared: Arc<Shared<P>>,
+    kind: ReservationType,
+) -> Result<(), ReserveError> {
+    let keys = keys(&shared)?;
+    let reserve = |key| PersistentReserveOut {
+        kind: Some(kind),
+        ..order(ReserveAction::Reserve, key, 0)
+    };
+    let holder = shared.look(|state| state.reserve.holder);
+    let failure = match give(&shared, holder, TIMEOUT, reserve).await {
+        Ok(path) => {
+            shared.act(|state, _| state.holds(Some(path), kind));
+            return Ok(());
+        }
+        Err(failure) => failure,
+    };
+    // Another path of this device may hold it, or the answer was lost.
+    match own_reservation(&shared, keys).await {
+        Ok(Some((_, held))) if held == kind => {
+            shared.act(|state, _| state.holds(None, kind));
+            Ok(())
+        }
+        Ok(Some((_, held))) => {
+            shared.act(|state, _| state.holds(None, held));
+            Err(ReserveError::OtherType(held))
+        }
+        _ => Err(failure.into()),
+    }
+}
+
+pub(super) async fn preempt<P: Path>(
+    shared: Arc<Shared<P>>,
+    victim: ReservationKey,
+    kind: ReservationType,
+    aborts: bool,
+) -> Result<(), ReserveError> {
+    let keys = keys(&shared)?;
+    if victim == ReservationKey::NONE {
+        return Err(ReserveError::NoKey);
+    }
+    if keys.owns(victim) {
+        return Err(ReserveError::OwnKey(victim));
+    }
+    // What it aborts may have to be waited for, so it has the time of any other command.
+    let (action, timeout) = match aborts {
+        true => (ReserveAction::PreemptAndAbort, None),
+        false => (ReserveAction::Preempt, TIMEOUT),
+    };
+    let preempt = |key| PersistentReserveOut {
+        kind: Some(kind),
+        ..order(action, key, victim.0)
+    };
+    match give(&shared, None, timeout, preempt).await {
+        Ok(path) => {
+            note_holder(&shared, keys, Some(path)).await;
+            // istgt ends the order in GOOD, and unregisters somebody else. (Who has registered again already is
+            // taken for one that was not preempted.)
+            if let Ok(true) = has_key(&shared, |key| key == victim).await {
+                return Err(ReserveError::NotPreempted(victim));
+            }
+        }
+        Err(Failure::Unknown(error)) => {
+            let is_gone = matches!(has_key(&shared, |key| key == victim).await, Ok(false));
+            note_holder(&shared, keys, None).await;
+            if !is_gone || aborts {
+                return Err(error.into());
+            }
+        }
+        Err(Failure::Refused(error)) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The holder may be another one by now; with all registrants the reservation does not say who.
+async fn note_holder<P: Path>(shared: &Shared<P>, keys: RegistrationKeys, path: Option<PathId>) {
+    if let Ok(held) = own_reservation(shared, keys).await {
+        shared.act(|state, _| match held {
+            Some((_, kind)) => {
+                // Who held it before holds it still, unless this order has made it another one.
+                let known = state.core.reservation() == Some(kind);
+                let holder = if known { state.reserve.holder } else { path };
+                state.holds(holder, kind);
+            }
+            None => state.holds_nothing(),
+        });
+    }
+}
+
+pub(super) async fn clear<P: Path>(shared: Arc<Shared<P>>) -> Result<(), ReserveError> {
+    let keys = keys(&shared)?;
+    let shared = &*shared;
+    quietly(shared, async {
+        match give(shared, None, TIMEOUT, |key| {
+            order(ReserveAction::Clear, key, 0)
+        })
+        .await
+        {
+            Ok(_) => {}
+            Err(Failure::Unknown(error)) => {
+                if !matches!(has_key(shared, |key| keys.owns(key)).await, Ok(false)) {
+                    return Err(error.into());
+                }
+            }
+            Err(Failure::Refused(error)) => return Err(error),
+        }
+        shared.act(|state, now| state.forget_registrations(now));
+        // Each other nexus of ours has an attention now, which a write would take for somebody else's doing.
+        let paths = shared.look(|state| state.connected());
+        let probes = paths
+            .iter()
+            .map(|(_, path)| path.probe(ProbeKind::Tur, PROBE));
+        join_all(probes).await;
+        Ok(())
+    })
+    .await
+}
+
+/// Does something that no I/O is to notice: what is in flight ends before, what comes waits. Nothing is concluded from
+/// what is found of registrations meanwhile.
+pub(super) async fn quietly<P: Path, T>(
+    shared: &Shared<P>,
+    work: impl Future<Output = Result<T, ReserveError>>,
+) -> Result<T, ReserveError> {
+    shared.act(|state, now| state.core.pause(now));
+    let quiet = pin!(shared.until(|state| state.core.is_quiesced().then_some(())));
+    let limit = pin!(sleep(&*shared.runtime, QUIET));
+    let result = match select(quiet, limit).await {
+        Either::Left(_) => {
+            shared.act(|state, _| state.reserve.moving = true);
+            // Paths that are being registered just now would be taken for registered.
+            shared.until(|state| (!state.attends()).then_some(())).await;
+            work.await
+        }
+        Either::Right(_) => Err(ReserveError::NotQuiet),
+    };
+    shared.act(|state, now| {
+        state.reserve.moving = false;
+        state.core.unpause(now);
+        state.news = true;
+    });
+    result
+}
