@@ -20,6 +20,8 @@
 //! [`SessionEventKind::LinkDown`]: crate::session::SessionEventKind::LinkDown
 //! [`SessionStatus::has_carrier`]: crate::session::SessionStatus::has_carrier
 
+#[cfg(feature = "link-events")]
+mod error;
 #[cfg(all(
     feature = "link-events",
     any(target_os = "linux", target_os = "android"),
@@ -38,10 +40,10 @@ mod table;
 
 use std::sync::{Arc, Weak};
 
-#[cfg(feature = "link-events")]
-pub use self::source::{LinkDriver, LinkError};
 use self::table::Table;
 pub(crate) use self::table::{LinkListener, Subscription};
+#[cfg(feature = "link-events")]
+pub use self::{error::LinkError, source::LinkDriver};
 
 /// A network device, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use nix::{
 
 use super::{
     LinkFeed,
+    error::LinkError,
     message::{self, Message, Messages, Told},
-    source::LinkError,
 };
 
 /// A datagram of a list has half of this at most.

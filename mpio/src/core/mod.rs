@@ -17,6 +17,7 @@ mod dispatch;
 #[cfg(test)]
 mod each_event;
 mod event;
+mod events;
 mod fence;
 mod fence_config;
 mod former;
@@ -83,7 +84,7 @@ pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Sna
 
 use access::Activation;
 use arena::Arena;
-use event::Events;
+use events::Events;
 use fence::{ClaimId, Ghost, WriteRanges};
 use former::Former;
 use group::Groups;

@@ -8,7 +8,7 @@ use super::{
     info::{self, Size},
     job::Job,
     join::{Candidate, JoinError},
-    reserve::Book,
+    reserve::book::Book,
     shared::{Member, State},
 };
 use crate::{

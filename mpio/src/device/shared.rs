@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use super::{
     job::{Job, Preempt},
     log::EventLog,
-    reserve::{Book, Reserve},
+    reserve::book::{Book, Reserve},
     vessel::Vessel,
 };
 use crate::{

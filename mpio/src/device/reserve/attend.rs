@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use iscsi_client::error::{Error, ErrorKind};
 use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReserveAction};
 
-use super::{RegistrationKeys, state::Wish};
+use super::{book::Wish, types::RegistrationKeys};
 use crate::{core::PathId, path::Path};
 
 /// How long a command may take that does no work.

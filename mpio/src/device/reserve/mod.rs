@@ -1,11 +1,15 @@
 //! Persistent reservations of the device's user, through whatever path works: what `mpathpersist` does.
 //!
 //! * `types` and `error`: keys, outcomes, errors.
+//! * `book`: what is kept, of the device and of each path.
 //! * `attend`: one path is registered, or not.
 //! * `state`: what is wanted of all paths, and how far they are.
+//! * `ask`: questions, and quiet for an order.
 //! * `orders`, `release`: what a call does.
 
+mod ask;
 mod attend;
+pub(super) mod book;
 mod error;
 mod orders;
 mod release;
@@ -24,10 +28,10 @@ use iscsi_proto::scsi::{
 };
 
 pub use error::ReserveError;
-pub(super) use state::{Attended, Book, Reserve, attend};
+pub(super) use state::{Attended, attend};
 pub use types::{PathRegistration, RegistrationKeys, RegistrationOutcome, Registrations};
 
-use self::{attend::TIMEOUT, orders::ask};
+use self::{ask::ask, attend::TIMEOUT};
 use super::{MultipathDevice, job::Job, shared::State};
 use crate::{core::Registration, path::Path};
 

@@ -1,28 +1,24 @@
 //! What a call does, as a job of the driver.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{Either, join_all, select};
-use iscsi_client::error::{Error, ErrorKind, Outcome, Retry};
-use iscsi_proto::scsi::{
-    CurrentReservation, PersistentReserveOut, ReservationKey, ReservationType, ReserveAction,
-};
+use futures_util::future::join_all;
+use iscsi_client::error::{Error, ErrorKind, Outcome};
+use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReservationType, ReserveAction};
 
 use super::{
     RegistrationKeys, Registrations, ReserveError,
+    ask::{goes_elsewhere, has_key, own_reservation, quietly},
     attend::{TIMEOUT, is_registered, order},
+    book::Wish,
     release,
-    state::Wish,
 };
 use crate::{
-    backoff::sleep,
     core::{PathId, ProbeKind},
     device::shared::Shared,
     path::Path,
 };
 
-/// How long I/O in flight may take to end.
-const QUIET: Duration = Duration::from_secs(30);
 /// Of a TEST UNIT READY that is to find an attention.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -41,65 +37,6 @@ impl From<Failure> for ReserveError {
             Failure::Unknown(error) => Self::Unit(error),
         }
     }
-}
-
-/// Whether another path may know better.
-fn goes_elsewhere(error: &Error) -> bool {
-    let of_path = matches!(
-        error.kind(),
-        ErrorKind::Transport
-            | ErrorKind::Closed
-            | ErrorKind::Auth
-            | ErrorKind::Protocol
-            | ErrorKind::NoSuchUnit
-            | ErrorKind::WrongUnit
-            | ErrorKind::NotReady
-            | ErrorKind::Timeout
-            | ErrorKind::Busy
-    );
-    of_path || error.retry() == Retry::OtherPath
-}
-
-/// Asks one path after the other, until one answers.
-pub(super) async fn ask<P: Path, T, F>(
-    shared: &Shared<P>,
-    question: impl Fn(Arc<P>) -> F,
-) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut last = Error::not_executed(ErrorKind::NoPath);
-    for (_, path) in shared.look(|state| state.connected()) {
-        match question(path).await {
-            Err(error) if goes_elsewhere(&error) => last = error,
-            answer => return answer,
-        }
-    }
-    Err(last)
-}
-
-pub(super) async fn reservation<P: Path>(shared: &Shared<P>) -> Result<CurrentReservation, Error> {
-    let question = |path: Arc<P>| async move { path.reservation(TIMEOUT).await };
-    ask(shared, question).await
-}
-
-/// Whether somebody is registered with a key.
-async fn has_key<P: Path>(
-    shared: &Shared<P>,
-    is: impl Fn(ReservationKey) -> bool,
-) -> Result<bool, Error> {
-    let question = |path: Arc<P>| async move { path.reservation_keys(TIMEOUT).await };
-    let found = ask(shared, question).await?;
-    Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
-}
-
-/// The reservation, if it is this device's: the holder's key, which is none where all registrants hold it, and the type.
-pub(super) async fn own_reservation<P: Path>(
-    shared: &Shared<P>,
-    keys: RegistrationKeys,
-) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
-    let held = reservation(shared).await?.held;
-    Ok(held.filter(|&(key, _)| key == ReservationKey::NONE || keys.owns(key)))
 }
 
 /// Gives an order through a path that is registered, `first` before others; through another one only where it was not
@@ -288,30 +225,4 @@ pub(super) async fn clear<P: Path>(shared: Arc<Shared<P>>) -> Result<(), Reserve
         Ok(())
     })
     .await
-}
-
-/// Does something that no I/O is to notice: what is in flight ends before, what comes waits. Nothing is concluded from
-/// what is found of registrations meanwhile.
-pub(super) async fn quietly<P: Path, T>(
-    shared: &Shared<P>,
-    work: impl Future<Output = Result<T, ReserveError>>,
-) -> Result<T, ReserveError> {
-    shared.act(|state, now| state.core.pause(now));
-    let quiet = pin!(shared.until(|state| state.core.is_quiesced().then_some(())));
-    let limit = pin!(sleep(&*shared.runtime, QUIET));
-    let result = match select(quiet, limit).await {
-        Either::Left(_) => {
-            shared.act(|state, _| state.reserve.moving = true);
-            // Paths that are being registered just now would be taken for registered.
-            shared.until(|state| (!state.attends()).then_some(())).await;
-            work.await
-        }
-        Either::Right(_) => Err(ReserveError::NotQuiet),
-    };
-    shared.act(|state, now| {
-        state.reserve.moving = false;
-        state.core.unpause(now);
-        state.news = true;
-    });
-    result
 }

@@ -8,9 +8,10 @@ use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReservationType, R
 
 use super::{
     RegistrationKeys, ReserveError,
+    ask::{own_reservation, quietly},
     attend::{TIMEOUT, is_registered, order, overwrite, take_back},
-    orders::{own_reservation, quietly},
-    state::{Registrant, Wish},
+    book::Wish,
+    state::Registrant,
 };
 use crate::{device::shared::Shared, path::Path};
 

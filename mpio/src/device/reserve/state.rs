@@ -9,8 +9,9 @@ use iscsi_client::error::{Error, ErrorKind};
 use iscsi_proto::scsi::{ReservationKey, ReservationType};
 
 use super::{
-    PathRegistration, RegistrationKeys, RegistrationOutcome, Registrations,
+    PathRegistration, RegistrationOutcome, Registrations,
     attend::{self, Found, Task, WITNESSES},
+    book::{Book, Wish},
 };
 use crate::{
     core::{Event, IdentityCheck, PathId, Registration},
@@ -26,49 +27,6 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 /// Before a registration that has failed is tried again: the first time, and at most.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// What paths are to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// Nobody has ever asked.
-    #[default]
-    Nothing,
-    /// Registered.
-    Keys(RegistrationKeys),
-    /// Not registered any more.
-    Gone,
-}
-
-/// Of the device.
-#[derive(Debug, Default)]
-pub(crate) struct Reserve {
-    pub(super) wish: Wish,
-    /// Counts wishes.
-    pub(super) round: u64,
-    /// A call is being carried out.
-    pub(super) busy: bool,
-    /// Registrations are ended by an order of our own: nothing is to be concluded from that.
-    pub(super) moving: bool,
-    /// Who holds the reservation, if it is known to be this device's.
-    pub(super) holder: Option<PathId>,
-}
-
-/// Of a path.
-#[derive(Debug, Default)]
-pub(crate) struct Book {
-    /// Of the last outcome.
-    round: u64,
-    outcome: Option<PathRegistration>,
-    asked: bool,
-    /// The unit has told that somebody has ended registrations of this nexus: not looked at yet.
-    told: bool,
-    /// The number of the last event of that kind.
-    seen: u64,
-    /// It is being attended to.
-    busy: bool,
-    failures: u32,
-    doubted: Option<Instant>,
-}
 
 /// What came of a path.
 #[derive(Debug)]
