@@ -242,7 +242,7 @@ impl Multipath {
     pub(super) fn activate(&mut self, now: Instant) {
         self.activation.due = None;
         // An array whose configuration is being changed behind a suspended device is left alone.
-        let may_ask = !self.closing && !self.suspended;
+        let may_ask = !self.closing && !self.is_held_back();
         let Some(patience) = self.config.activate_groups.filter(|_| may_ask) else {
             self.activation.is_needless();
             return;
@@ -250,7 +250,9 @@ impl Multipath {
         if self.activation.under_way.is_some() {
             return;
         }
-        let works = |path: &Path| !matches!(path.standing(), Standing::Out(_)) || path.is_held();
+        let is_out =
+            |path: &Path| matches!(path.standing(), Standing::Out(_)) || path.is_unplugged();
+        let works = |path: &Path| !is_out(path) || path.is_held();
         if self.paths.iter().any(|(_, path)| works(path)) {
             self.activation.is_needless();
             return;

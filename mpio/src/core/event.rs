@@ -319,11 +319,11 @@ pub enum Event {
         /// A path of the group in use now.
         to: PathId,
     },
-    /// An operator has suspended the device: I/O waits.
+    /// An operator has suspended the device, or an order about reservations needs quiet: I/O waits.
     Suspended,
     /// It is suspended, and nothing is in flight any more.
     Quiesced,
-    /// An operator has let I/O go on.
+    /// I/O goes on.
     Resumed,
     /// All paths in use tell a new size, and the device has taken it.
     Resized {

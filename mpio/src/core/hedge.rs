@@ -223,6 +223,11 @@ impl Multipath {
     /// usable any more it has lost its path like any other.
     #[cold]
     pub(super) fn choose_equal(&mut self, now: Instant, io: IoId, left: PathId) -> Option<PathId> {
+        if self.groups.of(left) != Some(self.groups.active_index()) {
+            // Another group is in use by now, and for a reason.
+            self.ios.get_mut(io.0)?.steer = Steer::Avoid(left);
+            return self.choose(now, io);
+        }
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         let equals = self.equals(left);

@@ -36,6 +36,23 @@ impl Multipath {
         if has_changed {
             self.restless = true;
             self.settle(now);
+            self.ask_unplugged(now);
+        }
+    }
+
+    /// A path without a carrier that is left alone is asked at once: where nothing is in flight nobody would notice its
+    /// silence before its next check, and it would count as one that may come back.
+    fn ask_unplugged(&mut self, now: Instant) {
+        let mut is_any = false;
+        for (_, path) in self.paths.iter_mut() {
+            if path.is_unplugged() && path.is_connected() {
+                path.checker.ask_now(now);
+                is_any = true;
+            }
+        }
+        if is_any {
+            self.check_paths(now);
+            self.settle(now);
         }
     }
 

@@ -44,7 +44,8 @@ pub struct MarginalConfig {
     /// When it is marginal for being slow; `None`: never.
     pub latency: Option<LatencyLimit>,
     /// How long it has to be usable without a fault before it is sound again. It is checked every second meanwhile, or
-    /// sixteen times if that is more often, and the last of these checks decides. Default 2 min, range 1 s to 24 h.
+    /// sixteen times if that is more often, and the last of these checks decides. Where it was slow, each check that takes
+    /// too long begins the time anew. Default 2 min, range 1 s to 24 h.
     pub probation: Duration,
     /// Each time that it is marginal again within `window` after it became sound, or within the time that its probation
     /// took, the next one is twice as long, up to this. Default 1 h, range `probation` to 7 days.

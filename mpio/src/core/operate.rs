@@ -90,6 +90,15 @@ impl Multipath {
         self.is_held_back() && self.attempts.len() == 0
     }
 
+    /// Whether what a path tells of its unit counts: it has access, and neither has an operator taken it out of use nor
+    /// is it without a carrier.
+    #[must_use]
+    pub fn has_say(&self, path: PathId) -> bool {
+        let entry = self.paths.get(path.0);
+        let is_in_use = entry.is_some_and(|path| !path.is_failed() && !path.is_unplugged());
+        is_in_use && self.has_access(path)
+    }
+
     /// Whether a path is being removed, or is not there any more.
     #[must_use]
     pub fn is_removed(&self, path: PathId) -> bool {

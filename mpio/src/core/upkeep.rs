@@ -336,6 +336,11 @@ impl Multipath {
             self.release_held();
         }
         self.pump(now);
+        // What was given up there lets go of what waited for it.
+        while std::mem::take(&mut self.released) && !self.held.is_empty() {
+            self.release_held();
+            self.pump(now);
+        }
         if !self.ladders.is_empty() {
             // After the standings were looked at: a rung needs a path that is usable.
             self.climb(now);

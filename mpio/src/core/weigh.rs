@@ -48,7 +48,9 @@ const fn fault(standing: Standing) -> Option<FaultKind> {
             | DownReason::Disconnected
             | DownReason::CheckerTimeout,
         )
-        | Standing::Doubtful(SuspectCause::Silence) => Some(FaultKind::Loss),
+        | Standing::Doubtful(SuspectCause::Silence | SuspectCause::LinkDown) => {
+            Some(FaultKind::Loss)
+        }
         Standing::Doubtful(SuspectCause::PathError) => Some(FaultKind::Error),
         _ => None,
     }
@@ -215,6 +217,8 @@ impl Multipath {
         };
         if entry.marginal.is_proven(now, is_quick) {
             let after = entry.marginal.promote(now);
+            // Its times from before say nothing of what it is now.
+            entry.lately.restart(now);
             self.tell_sound(path, after);
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn in_use<P: Path>(state: &State<P>) -> impl Iterator<Item = &Member<
     let in_use = state.members.iter().flatten();
     let in_use = in_use.filter(|member| member.up && member.verified);
     // Nor one without access to the medium: it knows the size that it had when it had access.
-    in_use.filter(|member| state.core.has_access(member.id))
+    in_use.filter(|member| state.core.has_say(member.id))
 }
 
 /// Which size a device takes that all its paths tell.

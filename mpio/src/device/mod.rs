@@ -263,8 +263,10 @@ impl<P: Path> MultipathDevice<P> {
 
     /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence stays as it was.
     pub fn reconfigure(&self, config: Config) {
-        self.shared()
-            .act(|state, now| state.core.reconfigure(now, config));
+        self.shared().act(|state, now| {
+            state.core.reconfigure(now, config);
+            info::update(state, now, info::Size::ByItself);
+        });
     }
 
     /// Size, limits and identity as last seen. Never I/O.

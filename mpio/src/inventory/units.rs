@@ -153,6 +153,8 @@ impl Keeper {
             unit.queued = false;
             if unit.path().is_some() {
                 // It has become one already, by an examination that was asked for twice.
+            } else if unit.removed && !self.reopens {
+                // The program wants it out since.
             } else if unit.listed {
                 let state = match result {
                     Ok(found) => self.sort(id, lun, found),
@@ -355,7 +357,7 @@ impl Keeper {
         };
         if !listed {
             entry.units.remove(&lun);
-        } else if let Some(unit) = entry.units.get_mut(&lun) {
+        } else if let Some(unit) = entry.units.get_mut(&lun).filter(|unit| !unit.removed) {
             unit.state = UnitState::Examining;
             if !std::mem::replace(&mut unit.queued, true) {
                 entry.todo.push_back(lun);
@@ -399,6 +401,10 @@ impl Keeper {
         let disk = self.disks.get(&wwid);
         if is_open && disk.is_some_and(|disk| disk.device.has_removed(path)) {
             unit.removed = true;
+            // It may be among those to be looked at, and would be opened anew.
+            let waiting = entry.todo.len();
+            entry.todo.retain(|other| *other != lun);
+            unit.queued &= entry.todo.len() == waiting;
             self.take_path(id, lun, Removal::ByProgram);
         }
     }

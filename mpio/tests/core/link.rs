@@ -155,3 +155,22 @@ fn a_path_that_fails_its_checks_stays_out_whatever_its_carrier_does() {
     let path = shown.paths().find(|path| path.id == a).unwrap();
     assert_eq!((path.suspect, path.down.is_some()), (None, true));
 }
+
+/// Nothing is in flight there, so nobody waits for anything, and what comes goes nowhere.
+#[test]
+fn an_idle_path_without_a_carrier_is_asked_at_once_and_given_up_when_it_is_silent() {
+    let (mut h, [a]) = Harness::with_paths(Config::default());
+    h.probes.clear();
+    links(&mut h, [(a, false)]);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)]);
+    let waits = h.read(0..8);
+    h.pass(7 * S, &[a]);
+    assert_eq!(h.fences, [a], "like any silent one");
+    h.down(a, LOST);
+    assert_eq!(h.saw(|e| *e == Event::AllPathsDown), 1);
+    assert_eq!(
+        h.verdict(waits),
+        None,
+        "the no-path policy has begun to count"
+    );
+}

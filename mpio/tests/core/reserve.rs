@@ -107,3 +107,17 @@ fn a_pause_leaves_a_device_that_its_user_has_suspended_suspended() {
         assert_eq!(h.saw(|e| *e == event), 1, "{event}");
     }
 }
+
+/// Each of them waits for the one before it.
+#[test]
+fn writes_that_wait_for_each_other_all_fail_at_once_when_the_registration_is_lost() {
+    let (mut h, [_]) = Harness::with_paths(Config::default());
+    let first = h.write(0..8);
+    let rest: Vec<_> = (0..5).map(|_| h.write(0..8)).collect();
+    h.core.set_registration(h.now, Registration::Lost);
+    h.drain();
+    h.end_io(first, Outcome::Success);
+    for io in rest {
+        assert_eq!(h.verdict(io), Some(FENCED_OUT));
+    }
+}

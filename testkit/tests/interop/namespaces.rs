@@ -12,15 +12,12 @@ use std::{
 };
 
 use iscsi_client::runtime::Runtime;
-use mpio::{
-    MultipathBuilder, MultipathDevice,
-    core::{Config, PathSelector},
-};
+use mpio::{MultipathBuilder, MultipathDevice, core::PathSelector};
 
 use crate::{
     harness::{
-        Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some, ip,
-        progress, under_load, until, usable,
+        Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some,
+        connect_with, ip, progress, quick, under_load, until, usable,
     },
     links,
 };
@@ -121,13 +118,9 @@ fn host() {
         // NIC that is quicker just then is the shorter one. Turns are taken evenly, and nothing is moved from
         // a NIC that only waits: for an answer to an ARP request, or for its share of a busy processor.
         let patience = Duration::from_secs(30);
-        let config = Config::builder()
+        let turns = quick()
             .path_selector(PathSelector::RoundRobin)
             .suspicion(patience, 1, patience);
-        let builder = match part {
-            "share" => builder.config(config.build().expect("a configuration")),
-            _ => builder,
-        };
         match part {
             "told" | "told-smol" => return links::told(&runtime, on, builder, switch).await,
             "seen" => return links::seen(&runtime, on, storage).await,
@@ -135,7 +128,8 @@ fn host() {
             _ => {}
         }
         let device = match part {
-            "one-only" => connect_some(&runtime, builder).await,
+            "share" => connect_with(&runtime, builder, turns).await,
+            "one-only" => connect_some(&runtime, builder, quick()).await,
             _ => connect(&runtime, builder).await,
         };
         match part {

@@ -138,6 +138,30 @@ fn a_device_that_never_resizes_itself_grows_when_it_is_asked_to() {
     world.end(device);
 }
 
+/// It may be the last time for long that anything is heard of the size.
+#[test]
+fn a_size_that_was_not_taken_is_taken_when_the_settings_change() {
+    let world = World::new(8);
+    let device = device(&world, AutoResize::Never);
+    let mut events = device.events();
+    world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        world.target.core().resize(0, 2 * LUN_SIZE);
+        let kept = Event::SizeNotTaken {
+            size: LUN_SIZE,
+            told: 2 * LUN_SIZE,
+        };
+        told(&mut events, kept).await;
+        let settings = device
+            .config()
+            .to_builder()
+            .auto_resize(AutoResize::GrowOnly);
+        device.reconfigure(settings.build().unwrap());
+        assert_eq!(device.info().size, 2 * LUN_SIZE);
+    });
+    world.end(device);
+}
+
 /// Nobody has to wait for a check, or do any I/O, before.
 #[test]
 fn to_be_asked_to_resize_is_to_look_at_every_path() {

@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use iscsi_client::error::{Error, ErrorKind};
+use iscsi_client::error::{Error, ErrorKind, Outcome};
 use iscsi_proto::scsi::{
     CurrentReservation, FullStatus, ReservationCapabilities, ReservationKey, ReservationKeys,
     ReservationType,
@@ -258,10 +258,10 @@ impl<P: Path> MultipathDevice<P> {
         }
         let result = |state: &State<P>| {
             let result = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // It was given to the driver, and nobody can tell how far that came.
             let ended = || {
-                state
-                    .ended
-                    .then(|| Err(Error::not_executed(ErrorKind::Closed).into()))
+                let error = Error::new(ErrorKind::Closed, Outcome::Unknown);
+                state.ended.then(|| Err(error.into()))
             };
             result.or_else(ended)
         };

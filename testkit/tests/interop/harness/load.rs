@@ -6,7 +6,10 @@ use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use iscsi_client::{device::BlockDeviceExt, runtime::Runtime};
 use iscsi_testkit::pattern;
-use mpio::{MultipathBuilder, MultipathDevice, core::Config};
+use mpio::{
+    MultipathBuilder, MultipathDevice,
+    core::{Config, ConfigBuilder},
+};
 
 use super::run::{initiator, until};
 
@@ -17,20 +20,27 @@ pub(crate) const WORKERS: u64 = 4;
 
 /// How quickly things are noticed here. The target's process is dead or its connections are, so that
 /// no write of theirs lands after a second.
-fn config() -> Config {
+pub(crate) fn quick() -> ConfigBuilder {
     Config::builder()
         .quiet_time(Some(Duration::from_secs(1)))
         .polling_interval(Duration::from_millis(200), Duration::from_millis(500))
-        .build()
-        .expect("within the ranges")
 }
 
-/// Opens the device that `builder` describes, all of its paths.
+/// Opens the device that `builder` describes, all of its paths, with settings of [`quick`].
 pub(crate) async fn connect(
     runtime: &Arc<dyn Runtime>,
     builder: MultipathBuilder,
 ) -> MultipathDevice {
-    let device = connect_some(runtime, builder).await;
+    connect_with(runtime, builder, quick()).await
+}
+
+/// The same with these settings.
+pub(crate) async fn connect_with(
+    runtime: &Arc<dyn Runtime>,
+    builder: MultipathBuilder,
+    config: ConfigBuilder,
+) -> MultipathDevice {
+    let device = connect_some(runtime, builder, config).await;
     assert_eq!(device.topology().missing, [], "both paths are there");
     device
 }
@@ -39,8 +49,9 @@ pub(crate) async fn connect(
 pub(crate) async fn connect_some(
     runtime: &Arc<dyn Runtime>,
     builder: MultipathBuilder,
+    config: ConfigBuilder,
 ) -> MultipathDevice {
-    let builder = builder.config(config());
+    let builder = builder.config(config.build().expect("within the ranges"));
     let device = builder.connect_spawned(&initiator(runtime)).await;
     device.unwrap_or_else(|error| panic!("{error}"))
 }

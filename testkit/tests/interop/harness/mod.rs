@@ -29,7 +29,7 @@ pub(crate) use self::{
     cable::Cable,
     content::Image,
     daemon::{Place, run_tool},
-    load::{WORKERS, connect, connect_some, progress, under_load, usable},
+    load::{WORKERS, connect, connect_some, connect_with, progress, quick, under_load, usable},
     namespaces::{Network, PORTAL, ip},
     need::have,
     peer::{Auth, Kind, Limits, Peer, Setup, USER},
