@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use iscsi_proto::scsi::{AccessState, ReservationKey, ReservationType};
+use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
     Config, DownReason, Event, FenceRung, FencedBy, IoClass, IoId, KeyRefusal, MarginalCause,
@@ -125,10 +125,7 @@ impl Names {
                 path,
                 why: KeyRefusal::Reserved,
             },
-            Event::KeyRefused { .. } => Event::PathRegistered {
-                path,
-                key: ReservationKey(7),
-            },
+            Event::KeyRefused { .. } => Event::PathRegistered { path },
             Event::PathRegistered { .. } => Event::PathNotRegistered { path },
             Event::PathNotRegistered { .. } => Event::RegistrationLost { path },
             Event::RegistrationLost { .. } => Event::Unregistered,

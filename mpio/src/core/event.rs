@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use iscsi_proto::scsi::{AccessState, ReservationKey, ReservationType};
+use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
     arena::{IoId, PathId},
@@ -398,9 +398,6 @@ pub enum Event {
     PathRegistered {
         /// Which.
         path: PathId,
-        /// With what.
-        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
-        key: ReservationKey,
     },
     /// A path could not be registered with the device's key. It takes no I/O, and is tried again. Once, until it is.
     PathNotRegistered {
@@ -612,9 +609,7 @@ impl Event {
             Self::KeyRefused { path, why } => {
                 write!(f, "{path} has no reservation key: {why}", path = name(path))
             }
-            Self::PathRegistered { path, key } => {
-                write!(f, "{path} is registered with {key}", path = name(path))
-            }
+            Self::PathRegistered { path } => write!(f, "{path} is registered", path = name(path)),
             Self::PathNotRegistered { path } => {
                 write!(
                     f,

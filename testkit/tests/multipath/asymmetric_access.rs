@@ -170,13 +170,12 @@ fn only_optimized_paths_carry_io_as_long_as_there_is_one() {
             "hcil dev pri dm_st chk_st dev_st next_check"
         );
         assert_eq!(lines.len(), 3);
-        // The name has three words: local end, arrow and portal.
         assert_eq!(
-            (lines[1][0], lines[1][4], lines[1][5]),
+            (lines[1][0], lines[1][2], lines[1][3]),
             ("1:0:0:0", "50", "active"),
             "{text}"
         );
-        assert_eq!((lines[2][0], lines[2][4]), ("0:0:0:0", "10"), "{text}");
+        assert_eq!((lines[2][0], lines[2][2]), ("0:0:0:0", "10"), "{text}");
     });
     world.end(device);
 }

@@ -211,7 +211,11 @@ fn flip(resting: PortState, implicit: bool) {
             in_flips <= most,
             "{in_flips} refused, {most} are expected at most"
         );
-        assert_eq!(target.core().notes().deaf, []);
+        // What was given to a session before the device had the answer may be what acknowledges it.
+        let grace = Duration::from_millis(10);
+        let mut deaf = target.core().notes().deaf.clone();
+        deaf.retain(|access| access.at > access.heard + grace);
+        assert_eq!(deaf, []);
         assert_eq!(target.core().violations(), []);
         assert_eq!(events.activations, if implicit { 0 } else { FLIPS });
         println!("{resting:?}, implicit: {implicit}: {done} writes read back, {in_flips} refused");

@@ -159,7 +159,7 @@ impl<P: Path> State<P> {
                 let key = ReservationKey(key);
                 let failed = self.settle_book(id, PathRegistration::Registered(key));
                 if !had || failed {
-                    self.tell(now, Event::PathRegistered { path: id, key });
+                    self.tell(now, Event::PathRegistered { path: id });
                 }
                 None
             }

@@ -15,6 +15,8 @@ use super::{
     disk::{Lies, cdb, lying, open},
     two_paths::{TwoPaths, checked_often},
 };
+use mpio::core::AutoResize;
+
 use crate::{
     conformance::talk::pattern,
     support::{World, rows},
@@ -148,8 +150,8 @@ async fn h118_a_disk_that_shrinks_in_silence(world: &World) {
     .await;
 }
 
-/// Under a multipath device: the caller gets the reason, the device has the new size once both paths tell it, and
-/// goes on.
+/// Under a multipath device that is to follow: the caller gets the reason, the device has the new size once both paths
+/// tell it, and goes on.
 async fn h118_a_disk_that_shrinks_under_two_paths(world: &World) {
     let paths = TwoPaths::new(world, 0).await;
     let client = async |device: &mpio::MultipathDevice| {
@@ -190,7 +192,9 @@ async fn h118_a_disk_that_shrinks_under_two_paths(world: &World) {
             2
         );
     };
-    paths.lying(checked_often(), &Lies::default(), client).await;
+    let follows = checked_often().to_builder();
+    let follows = follows.auto_resize(AutoResize::GrowShrink).build().unwrap();
+    paths.lying(follows, &Lies::default(), client).await;
 }
 
 /// One path alone says that the disk is smaller: what lies past its end goes through the other one, and no caller sees
