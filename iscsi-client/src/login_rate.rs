@@ -26,7 +26,8 @@ pub struct LoginRate {
     /// One that takes longer than a quarter of a second is not counted any more: it waits for somebody who does
     /// not answer, which costs nobody anything, and must not keep others from portals that do.
     pub in_flight: u16,
-    /// Sessions that may log in again without a wait when all is quiet, from 1 on. Default 8.
+    /// Sessions that may log in again without a wait when all is quiet, from 1 on; half as many while others are down
+    /// and ask again and again. Default 8.
     pub burst: u16,
     /// Logins per second beyond those, on average, from 1 on; the interval to the next one is drawn
     /// between half and one and a half of the average. Default 50. Only a session that was lost is

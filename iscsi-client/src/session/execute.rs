@@ -216,7 +216,7 @@ impl Execute {
     /// whose answer is thrown away: for one that is sent elsewhere since this target is silent at the moment. It is
     /// aborted only if it is not answered within
     /// [`TimeoutLadder::detached`](iscsi_proto::session::TimeoutLadder::detached). Until its end it takes up one of
-    /// the session's tasks.
+    /// the session's tasks. For reads: the rest of a write would not be sent.
     pub fn detach(&self) {
         self.take_back(Then::Leave);
     }

@@ -36,7 +36,9 @@ pub struct SessionOptions {
     pub connect_timeout: Duration,
     /// A session that was lost is connected to again so often while nobody answers: connections are
     /// refused, the portal cannot be reached, or stays silent. Counted from the beginning of an attempt,
-    /// less up to a quarter at random; a healed path is found after this time at most. A silent
+    /// less up to a quarter at random; a healed path is found after this time at most, as long as
+    /// [`LoginRate`](crate::initiator::LoginRate) lets all ask so often that are down: some 25 sessions with
+    /// its defaults. A name that is not resolved is asked for at longer and longer intervals. A silent
     /// portal is asked by a further connection, next to the first one that has its whole
     /// [`connect_timeout`](Self::connect_timeout), since TCP repeats its question after 1, 3 and
     /// 7 s only. A target that answers, and does not take the login, is left alone for longer and

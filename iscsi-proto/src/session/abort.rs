@@ -29,7 +29,8 @@ impl Session {
 
     /// Gives up a command as [`abandon`](Self::abandon) does, but leaves it to its end at the target: for one whose
     /// answer may be on its way, with a target that is silent at the moment. It is aborted only if it is not answered
-    /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline.
+    /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline. For
+    /// reads: what of a write is not sent yet is not sent any more, and the target would wait for it.
     pub fn detach(&mut self, now: Instant, itt: InitiatorTaskTag) {
         self.give_up(now, itt, Aborts::IfItStays);
     }
