@@ -6,7 +6,7 @@ use crate::support::{World, assert_pattern, poll_once, read, write};
 use futures_util::future::join_all;
 use iscsi_client::{
     error::{ErrorKind, Outcome},
-    session::{Payload, SessionOptions, SessionState},
+    session::{Execute, Payload, SessionOptions, SessionState, SessionStats},
 };
 
 const SLOW: Duration = Duration::from_secs(1);
@@ -15,38 +15,45 @@ fn soon() -> Duration {
     Duration::from_millis(10)
 }
 
+/// A read of a slow target whose buffer is wanted back by `give_up`. It comes at once, late data is discarded, and the
+/// session goes on.
+fn gives_its_buffer_back(seed: u64, give_up: fn(&Execute)) -> SessionStats {
+    let world = World::new(seed);
+    let session = world.connect(SessionOptions::default());
+    world.target.core().set_delay(0, SLOW);
+    world.sim.block_on(async {
+        let mut slow = session.execute(read(0, 256));
+        assert!(poll_once(&mut slow).await.is_pending());
+        world.sim.sleep(soon()).await;
+        let start = world.sim.elapsed();
+        give_up(&slow);
+        let executed = slow.await;
+        assert!(
+            world.sim.elapsed() - start < soon(),
+            "no round trip was waited for"
+        );
+        let error = executed.result.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Aborted, Outcome::Unknown)
+        );
+        let Payload::In(buf) = executed.payload else {
+            panic!("the buffer is gone")
+        };
+        assert_eq!(buf.len(), 256 * 512);
+        world.target.core().set_delay(0, Duration::ZERO);
+        world.sim.sleep(2 * SLOW).await;
+        assert_pattern(session.execute(read(5, 9)).await, 5);
+    });
+    world.assert_clean();
+    session.stats()
+}
+
 #[test]
 fn a_revoked_read_gives_its_buffer_back_at_once_and_late_data_is_discarded() {
     for seed in 0..20 {
-        let world = World::new(seed);
-        let session = world.connect(SessionOptions::default());
-        world.target.core().set_delay(0, SLOW);
-        world.sim.block_on(async {
-            let mut slow = session.execute(read(0, 256));
-            assert!(poll_once(&mut slow).await.is_pending());
-            world.sim.sleep(soon()).await;
-            let start = world.sim.elapsed();
-            slow.revoke();
-            let executed = slow.await;
-            assert!(
-                world.sim.elapsed() - start < soon(),
-                "no round trip was waited for"
-            );
-            let error = executed.result.unwrap_err();
-            assert_eq!(
-                (error.kind(), error.outcome()),
-                (ErrorKind::Aborted, Outcome::Unknown)
-            );
-            let Payload::In(buf) = executed.payload else {
-                panic!("the buffer is gone")
-            };
-            assert_eq!(buf.len(), 256 * 512);
-            world.target.core().set_delay(0, Duration::ZERO);
-            world.sim.sleep(2 * SLOW).await;
-            assert_pattern(session.execute(read(5, 9)).await, 5);
-        });
-        world.assert_clean();
-        assert_eq!(session.stats().logins, 1, "the session survived");
+        let stats = gives_its_buffer_back(seed, Execute::revoke);
+        assert_eq!(stats.logins, 1, "the session survived");
     }
 }
 
@@ -54,35 +61,7 @@ fn a_revoked_read_gives_its_buffer_back_at_once_and_late_data_is_discarded() {
 #[test]
 fn a_detached_read_gives_its_buffer_back_at_once_and_is_not_aborted() {
     for seed in 0..20 {
-        let world = World::new(seed);
-        let session = world.connect(SessionOptions::default());
-        world.target.core().set_delay(0, SLOW);
-        world.sim.block_on(async {
-            let mut slow = session.execute(read(0, 256));
-            assert!(poll_once(&mut slow).await.is_pending());
-            world.sim.sleep(soon()).await;
-            let start = world.sim.elapsed();
-            slow.detach();
-            let executed = slow.await;
-            assert!(
-                world.sim.elapsed() - start < soon(),
-                "no round trip was waited for"
-            );
-            let error = executed.result.unwrap_err();
-            assert_eq!(
-                (error.kind(), error.outcome()),
-                (ErrorKind::Aborted, Outcome::Unknown)
-            );
-            let Payload::In(buf) = executed.payload else {
-                panic!("the buffer is gone")
-            };
-            assert_eq!(buf.len(), 256 * 512);
-            world.target.core().set_delay(0, Duration::ZERO);
-            world.sim.sleep(2 * SLOW).await;
-            assert_pattern(session.execute(read(5, 9)).await, 5);
-        });
-        world.assert_clean();
-        let stats = session.stats();
+        let stats = gives_its_buffer_back(seed, Execute::detach);
         assert_eq!(
             (stats.logins, stats.aborts_sent, stats.tasks_proven_dead),
             (1, 0, 1)
@@ -269,7 +248,7 @@ fn a_command_revoked_in_the_line_was_not_executed() {
 fn handles_and_futures_can_cross_threads() {
     const fn is<T: Send + Sync + Unpin>() {}
     is::<iscsi_client::session::Session>();
-    is::<iscsi_client::session::Execute>();
+    is::<Execute>();
     const fn sends<T: Send + Unpin + Future>() {}
     sends::<iscsi_client::session::Driver>();
     sends::<iscsi_client::session::Ping>();

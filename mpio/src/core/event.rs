@@ -465,16 +465,8 @@ impl Event {
             }
             Self::Suspect {
                 path,
-                cause: SuspectCause::Silence,
-            } => write!(f, "{path} is suspected: no answer", path = name(path)),
-            Self::Suspect {
-                path,
-                cause: SuspectCause::PathError,
-            } => write!(
-                f,
-                "{path} is suspected: an I/O failed there",
-                path = name(path)
-            ),
+                cause: cause @ (SuspectCause::Silence | SuspectCause::PathError),
+            } => write!(f, "{path} is suspected: {cause}", path = name(path)),
             Self::Suspect {
                 path,
                 cause: SuspectCause::LinkDown,
