@@ -38,7 +38,9 @@ fn heard(has_beat: bool) -> BTreeSet<u128> {
         world.sim.sleep(8000 * MS).await;
         for _ in 0..600 {
             world.sim.sleep(100 * MS).await;
-            let at = sessions.iter().map(|session| session.last_receive() - begin);
+            let at = sessions
+                .iter()
+                .map(|session| session.last_receive() - begin);
             heard.extend(at.map(|at| at.as_millis()));
         }
     });
