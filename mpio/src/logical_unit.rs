@@ -87,13 +87,17 @@ impl Path for LogicalUnit {
     }
 
     async fn probe(&self, kind: ProbeKind, timeout: Duration) -> ProbeResult {
-        if kind == ProbeKind::Nop {
-            return match self.session().ping().await {
-                Ok(_) => ProbeResult::Ready,
-                Err(_) => ProbeResult::ConnectionLost,
-            };
-        }
-        match self.check(Some(timeout)).await {
+        let checked = match kind {
+            ProbeKind::Nop => {
+                return match self.session().ping().await {
+                    Ok(_) => ProbeResult::Ready,
+                    Err(_) => ProbeResult::ConnectionLost,
+                };
+            }
+            ProbeKind::Tur => self.check(Some(timeout)).await,
+            ProbeKind::Read => self.check_by_read(Some(timeout)).await,
+        };
+        match checked {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
         }

@@ -5,6 +5,7 @@
 //!
 //! The features `tokio` and `smol` add one adapter each, and neither is on by default.
 
+mod beat;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod configure;
 mod dialer;
@@ -27,6 +28,7 @@ pub use self::tokio::{NoTokioRuntime, TokioRuntime};
 #[cfg(feature = "tokio")]
 pub use self::tokio_stream::TokioStream;
 pub use self::{
+    beat::Beat,
     dialer::Dialer,
     options::{Dscp, SocketOptionError, SocketOptionRangeError, SocketOptions, TcpKeepalive},
     stream::{StreamTransport, TransportStream},
@@ -52,6 +54,12 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// The present. The simulator's time is its own.
     fn now(&self) -> Instant;
+
+    /// Times at which all that use this runtime do what repeats; the same at each call. As it is here there are none, and
+    /// each session and device has times of its own.
+    fn beat(&self) -> Option<Beat> {
+        None
+    }
 
     /// A timer that is ready at `at`.
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>>;

@@ -16,7 +16,7 @@ use futures_util::future::{Either, select};
 use socket2::SockRef;
 
 use super::{
-    AsyncTimer, BoxFuture, Dial, Runtime, Transport,
+    AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport, beat,
     socket::{self, Opened},
 };
 
@@ -67,6 +67,10 @@ impl Runtime for SmolRuntime {
     )]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        Some(beat::of_this_process())
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {

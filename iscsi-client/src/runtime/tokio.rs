@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    AsyncTimer, BoxFuture, Dial, Runtime, Transport,
+    AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport, beat,
     socket::{self, Moved, Opened},
 };
 
@@ -98,6 +98,10 @@ impl Runtime for TokioRuntime {
     fn now(&self) -> Instant {
         let _context = tokio::task::try_id().is_none().then(|| self.handle.enter());
         tokio::time::Instant::now().into_std()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        Some(beat::of_this_process())
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {

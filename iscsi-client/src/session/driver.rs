@@ -34,7 +34,7 @@ use crate::{
     error::{Error, ErrorKind, LoginError, LoginFailure},
     links::Subscription,
     login_rate::Pace,
-    runtime::{BoxFuture, Transport},
+    runtime::{Beat, BoxFuture, Transport},
 };
 
 /// The task that makes a [`Session`](super::Session) work: a plain future, to be spawned or polled
@@ -316,6 +316,13 @@ impl Driver {
         let local = transport.local_addr();
         let mut config = self.options.core.clone();
         config.first_generation = self.random();
+        if let (Some(_), Some(interval), true) = (
+            self.shared().runtime.beat(),
+            config.nop_interval,
+            config.nop_beat.is_zero(),
+        ) {
+            config.nop_beat = Beat::unit(interval);
+        }
         let core = match Core::new(self.shared().now(), logged_in, config) {
             Ok(core) => core,
             Err(error) => {

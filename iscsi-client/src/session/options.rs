@@ -143,6 +143,11 @@ impl SessionOptions {
         // Less would be a flood, and none at all is refused by the core.
         let floor = |interval: Duration| interval.max(SHORTEST_INTERVAL);
         self.core.nop_interval = self.core.nop_interval.map(floor);
+        let coarsest = self
+            .core
+            .nop_interval
+            .map_or(Duration::ZERO, |interval| interval / 2);
+        self.core.nop_beat = self.core.nop_beat.min(coarsest);
         self.core.nop_timeout = floor(self.core.nop_timeout);
         self.core.acknowledge_after = self.core.acknowledge_after.map(floor);
         self.replacement_timeout = self.replacement_timeout.map(clamp_timeout);

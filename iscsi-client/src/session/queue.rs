@@ -134,9 +134,11 @@ impl LinkListener for Shared {
 impl Shared {
     pub(super) fn new(runtime: Arc<dyn Runtime>, options: &SessionOptions) -> Self {
         let now = runtime.now();
+        // Beats are counted from the epoch, so that has to be the one of all sessions.
+        let epoch = runtime.beat().map_or(now, |beat| beat.origin().min(now));
         Self {
+            epoch,
             runtime,
-            epoch: now,
             logins: AtomicU64::new(0),
             units: UnitTable::default(),
             inner: Mutex::new(Inner {
@@ -150,7 +152,8 @@ impl Shared {
                 refusal: None,
                 journal: Journal::new(),
                 stats: SessionStats::default(),
-                last_receive: iscsi_proto::Instant::ZERO,
+                last_receive: iscsi_proto::Instant::ZERO
+                    .saturating_add(now.saturating_duration_since(epoch)),
             }),
         }
     }

@@ -10,6 +10,7 @@ use super::{
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
     hedge_config::HedgeConfig,
     marginal_config::MarginalConfig,
+    path_checker::PathChecker,
     profile::{Reinstatement, TargetProfile},
 };
 
@@ -186,6 +187,7 @@ pub struct Config {
     pub(crate) prioritizer: Prioritizer,
     pub(crate) activate_groups: Option<Duration>,
     pub(crate) path_selector: PathSelector,
+    pub(crate) path_checker: PathChecker,
     pub(crate) polling_interval: Duration,
     pub(crate) max_polling_interval: Duration,
     pub(crate) checker_timeout: Duration,
@@ -211,6 +213,7 @@ impl Default for Config {
             prioritizer: Prioritizer::Detect,
             activate_groups: Some(Duration::from_secs(1)),
             path_selector: PathSelector::ServiceTime,
+            path_checker: PathChecker::Tur,
             polling_interval: Duration::from_secs(5),
             max_polling_interval: Duration::from_secs(20),
             checker_timeout: Duration::from_secs(30),
@@ -280,6 +283,12 @@ impl Config {
     pub const fn path_selector(&self) -> PathSelector {
         self.path_selector
     }
+
+    /// See [`ConfigBuilder::path_checker`].
+    #[must_use]
+    pub const fn path_checker(&self) -> PathChecker {
+        self.path_checker
+    }
 }
 
 /// Sets what is to differ from the defaults; [`build`](Self::build) checks the ranges.
@@ -327,7 +336,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a TUR may take. Default 30 s, range 100 ms to 1 h.
+    /// What a path is asked at each check. Default [`PathChecker::Tur`].
+    pub const fn path_checker(mut self, checker: PathChecker) -> Self {
+        self.0.path_checker = checker;
+        self
+    }
+
+    /// How long the answer to a check may take. Default 30 s, range 100 ms to 1 h.
     pub const fn checker_timeout(mut self, timeout: Duration) -> Self {
         self.0.checker_timeout = timeout;
         self

@@ -35,6 +35,7 @@ mod marginal_config;
 mod no_path;
 mod operate;
 mod path;
+mod path_checker;
 mod path_keys;
 mod preempt;
 mod priority;
@@ -54,6 +55,7 @@ mod weigh;
 
 use std::{collections::VecDeque, time::Instant};
 
+use iscsi_client::runtime::Beat;
 use iscsi_proto::planted::Bug;
 
 pub use access::TargetPort;
@@ -76,6 +78,7 @@ pub use hedge_config::HedgeConfig;
 pub use histogram::{Bucket, Histogram, Latencies};
 pub use marginal_config::{LatencyLimit, MarginalConfig};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
+pub use path_checker::PathChecker;
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
 pub use reserve::Registration;
@@ -233,6 +236,7 @@ struct Attempt {
 pub struct Multipath {
     config: Config,
     made: Instant,
+    beat: Option<Beat>,
     paths: Arena<Path>,
     groups: Groups,
     selector: Box<dyn Select>,
@@ -312,6 +316,7 @@ impl Multipath {
             asking: false,
             config,
             made: now,
+            beat: None,
             paths: Arena::new(),
             groups: Groups::default(),
             candidates: Vec::new(),
@@ -350,6 +355,12 @@ impl Multipath {
         }
     }
 
+    /// Checks of paths that are well are done on the beat from now on, by the paths that are added after this: those of
+    /// many devices then cost few wake-ups. `None`, as it is to begin with: each when it is due.
+    pub const fn set_beat(&mut self, beat: Option<Beat>) {
+        self.beat = beat;
+    }
+
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -359,7 +370,7 @@ impl Multipath {
     /// Adds a path, which is down until `handle_path_up`.
     pub fn add_path(&mut self, now: Instant, attributes: PathAttributes) -> PathId {
         self.joined += 1;
-        let path = Path::new(now, &self.config, attributes, self.joined);
+        let path = Path::new(now, &self.config, attributes, self.joined, self.beat);
         let path = PathId(self.paths.insert(path));
         self.regroup();
         self.events.push(Event::PathAdded { path });

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use iscsi_client::runtime::Beat;
+
 use super::{
     Attempt, PathId,
     access::{Allows, PathAccess},
@@ -224,6 +226,7 @@ impl Path {
         config: &Config,
         attributes: PathAttributes,
         joined: u64,
+        beat: Option<Beat>,
     ) -> Self {
         Self {
             name: attributes.name,
@@ -236,7 +239,7 @@ impl Path {
             nexus: 0,
             joined,
             link: Link::Down(DownReason::NotConnected),
-            checker: Checker::new(),
+            checker: Checker::new(beat),
             suspicion: Suspicion::new(now),
             open: false,
             fencing: false,

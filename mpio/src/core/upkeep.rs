@@ -162,7 +162,7 @@ impl Multipath {
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
-        if report.kind == ProbeKind::Tur {
+        if entry.checker.heeds(report.kind) {
             let longest = entry.access().longest_transition();
             if entry.checker.is_asking() {
                 entry.marginal.answered(now);
@@ -233,15 +233,13 @@ impl Multipath {
             let others_heard = heard.find(|(other, _)| *other != id).map(|(_, at)| *at);
             let before = path.checker.state();
             let was_waiting = path.is_waiting();
-            if path.checker.step(now, &self.config) {
+            let last_heard = path.suspicion.heard();
+            if let Some(kind) = path.checker.step(now, &self.config, last_heard) {
                 if !was_waiting {
                     path.suspicion.started(now);
                 }
                 path.marginal.asked(now);
-                self.actions.push_back(Action::Probe {
-                    path: id,
-                    kind: ProbeKind::Tur,
-                });
+                self.actions.push_back(Action::Probe { path: id, kind });
             }
             self.restless |= path.checker.state() != before;
             let (p99, waiting) = (path.latency.p99(), path.is_waiting());

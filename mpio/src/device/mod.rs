@@ -124,7 +124,8 @@ impl<P: Path> MultipathDevice<P> {
         }
         let mut seed = [0; 8];
         runtime.fill_random(&mut seed);
-        let core = Multipath::new(runtime.now(), config, u64::from_ne_bytes(seed));
+        let mut core = Multipath::new(runtime.now(), config, u64::from_ne_bytes(seed));
+        core.set_beat(runtime.beat());
         let shared = Arc::new(Shared::new(runtime, core, info));
         shared.act(|state, now| {
             candidates

@@ -3,6 +3,7 @@
 mod accounting;
 mod another_nexus;
 mod asymmetric_access;
+mod beat;
 mod budget;
 mod cancel;
 mod checker;
@@ -20,6 +21,7 @@ mod marginal;
 mod no_path;
 mod operate;
 mod overlap;
+mod path_checker;
 mod path_error;
 mod preempt;
 mod random_walk;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    AutoResize, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer, WriterMode,
+    AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector, Prioritizer,
+    WriterMode,
 };
 
 use super::plan::{
@@ -12,6 +13,7 @@ use super::plan::{
     What, Work,
 };
 use super::{
+    checks,
     dice::{between, pick, small, time},
     lives, marginal, preempt,
     wire::Wire,
@@ -70,8 +72,10 @@ impl Plan {
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
+            beat: false,
             planted: Planted::NONE,
         };
+        checks::draw(&mut plan);
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
         plan.add_others();
@@ -471,6 +475,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
             ],
         ),
         polling: (polling, polling * pick(rng, &[1, 4])),
+        checker: PathChecker::Tur,
         checker_timeout: time(rng, S, 2, 30),
         suspicion: (floor, pick(rng, &[2, 4, 8]), floor * 5),
         nop_timeout: time(rng, MS, 20, 500),

@@ -19,6 +19,7 @@ pub mod check;
 
 mod board;
 mod calm;
+mod checks;
 mod client;
 mod dice;
 mod draw;

@@ -5,7 +5,8 @@ use std::{fmt, ops::Range, time::Duration};
 use iscsi_proto::planted::Planted;
 use mpio::core::{
     AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
-    PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer, WriterMode,
+    PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
+    WriterMode,
 };
 
 use super::{check::invariants::Bound, wire::Wire};
@@ -45,6 +46,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
     pub links: bool,
+    /// Paths are checked, and sessions pinged, on a beat.
+    pub beat: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
@@ -185,6 +188,8 @@ pub struct DeviceTerms {
     pub no_path_retry: NoPathRetry,
     /// Time between checks, first and longest.
     pub polling: (Duration, Duration),
+    /// What a check asks.
+    pub checker: PathChecker,
     /// Time for a check.
     pub checker_timeout: Duration,
     /// Suspicion: floor, factor, ceiling.
@@ -222,6 +227,7 @@ impl DeviceTerms {
             .failback(self.failback)
             .no_path_retry(self.no_path_retry)
             .polling_interval(self.polling.0, self.polling.1)
+            .path_checker(self.checker)
             .checker_timeout(self.checker_timeout)
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
