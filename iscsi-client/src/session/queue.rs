@@ -94,17 +94,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn with_capacity(operations: usize) -> Self {
-        Self {
-            submitted: Vec::with_capacity(operations),
-            revoked: Vec::with_capacity(operations),
-            finished: Vec::with_capacity(operations),
-            line_due: None,
-            wakers: Vec::with_capacity(operations),
-            trash: Vec::new(),
-        }
-    }
-
     pub(super) fn held_bytes(&self) -> u64 {
         self.submitted.held_bytes()
             + self.revoked.held_bytes()
