@@ -98,21 +98,18 @@ pub struct LinkFeed(Arc<Table>);
 impl LinkFeed {
     /// A device is there, or is another one than it was. One with the same index is replaced.
     pub fn set(&mut self, link: LinkState) {
-        self.0.change(|links| {
-            links.insert(link.index, (link.name, link.has_carrier));
-        });
+        self.0
+            .change(|links| links.set(link.index, link.name, link.has_carrier));
     }
 
     /// The device with this index is gone.
     pub fn remove(&mut self, index: u32) {
-        self.0.change(|links| {
-            links.remove(&index);
-        });
+        self.0.change(|links| links.remove(index));
     }
 
     /// Only devices with an index that `keep` likes are still there.
-    pub fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        self.0.change(|links| links.retain(|index, _| keep(*index)));
+    pub fn retain(&mut self, keep: impl FnMut(u32) -> bool) {
+        self.0.change(|links| links.retain(keep));
     }
 }
 
