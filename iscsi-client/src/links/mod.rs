@@ -80,6 +80,16 @@ impl LinkMonitor {
         self.0.has_carrier(device)
     }
 
+    /// How many carriers were lost so far, for [`is_lost_since`](Self::is_lost_since).
+    pub(crate) fn losses(&self) -> u64 {
+        self.0.losses()
+    }
+
+    /// Whether this device has no carrier, and lost it after so many `losses`.
+    pub(crate) fn is_lost_since(&self, device: &str, losses: u64) -> bool {
+        self.0.is_lost_since(device, losses)
+    }
+
     pub(crate) fn subscribe(
         &self,
         device: Arc<str>,
@@ -108,8 +118,12 @@ impl LinkFeed {
     }
 
     /// Only devices with an index that `keep` likes are still there.
-    pub fn retain(&mut self, keep: impl FnMut(u32) -> bool) {
-        self.0.change(|links| links.retain(keep));
+    pub fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
+        // Whoever decides may ask a session, which asks the table: not within its lock.
+        let known = self.0.links().into_iter().map(|link| link.index);
+        let gone: Vec<u32> = known.filter(|index| !keep(*index)).collect();
+        self.0
+            .change(|links| gone.into_iter().for_each(|index| links.remove(index)));
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Table(Mutex<Inner>);
 struct Inner {
     links: BTreeMap<u32, (Arc<str>, bool)>,
     names: BTreeMap<Arc<str>, Name>,
+    /// Carriers that were lost so far, of all names.
+    losses: u64,
     next_id: u64,
 }
 
@@ -31,6 +33,8 @@ struct Name {
     devices: usize,
     /// How many of them have a carrier.
     carriers: usize,
+    /// Which loss the last one of this name was.
+    lost: u64,
     /// Who listens, by its number.
     listeners: BTreeMap<u64, Weak<dyn LinkListener>>,
 }
@@ -73,12 +77,6 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        let indices = self.inner.links.keys().copied();
-        let gone: Vec<u32> = indices.filter(|index| !keep(*index)).collect();
-        gone.into_iter().for_each(|index| self.remove(index));
-    }
-
     fn touch(&mut self, device: &Arc<str>) -> &mut Name {
         let name = self.inner.names.entry(Arc::clone(device)).or_default();
         let had_carrier = name.carriers > 0;
@@ -92,10 +90,14 @@ impl Change<'_> {
     fn news(self) -> News {
         let mut news = News::new();
         for (device, had_carrier) in self.touched {
-            let Some(name) = self.inner.names.get(&device) else {
+            let Some(name) = self.inner.names.get_mut(&device) else {
                 continue;
             };
             let has_carrier = name.carriers > 0;
+            if had_carrier && !has_carrier {
+                self.inner.losses += 1;
+                name.lost = self.inner.losses;
+            }
             if has_carrier != had_carrier {
                 let listeners = name.listeners.values();
                 news.extend(listeners.map(|one| (Arc::clone(&device), has_carrier, one.clone())));
@@ -173,6 +175,16 @@ impl Table {
         (name.devices > 0).then_some(name.carriers > 0)
     }
 
+    pub(super) fn losses(&self) -> u64 {
+        self.lock().losses
+    }
+
+    pub(super) fn is_lost_since(&self, device: &str, losses: u64) -> bool {
+        let inner = self.lock();
+        let name = inner.names.get(device);
+        name.is_some_and(|name| name.carriers == 0 && name.lost > losses)
+    }
+
     /// Changes what is known, and tells whom it concerns. Only a carrier that was seen can be lost: to begin
     /// with nothing is known, and a session that has logged in knows better.
     pub(super) fn change(&self, change: impl FnOnce(&mut Change<'_>)) {
@@ -197,7 +209,7 @@ impl Table {
                 let listeners = name.listeners.values();
                 news.extend(listeners.map(|one| (Arc::clone(device), true, one.clone())));
             }
-            (name.devices, name.carriers) = (0, 0);
+            (name.devices, name.carriers, name.lost) = (0, 0, 0);
             !name.is_unused()
         });
         drop(inner);
