@@ -354,7 +354,7 @@ async fn connect(
 
 /// What to log in to `portal` with.
 enum Terms {
-    Known(LoginConfig),
+    Known(Box<LoginConfig>),
     /// Somebody has to be asked, who takes his time.
     Asked(BoxFuture<Result<LoginConfig, LoginFailure>>),
 }
@@ -371,7 +371,7 @@ async fn prepare(
         login = login.with_portal_group(portal.tpgt);
     }
     let Some(provider) = &spec.options.credentials else {
-        return Ok(Terms::Known(login));
+        return Ok(Terms::Known(Box::new(login)));
     };
     let request = CredentialRequest {
         target: login.target_name().cloned(),
@@ -393,7 +393,7 @@ async fn prepare(
         }
     });
     match poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await {
-        Poll::Ready(answer) => answer.map(Terms::Known),
+        Poll::Ready(answer) => answer.map(|login| Terms::Known(Box::new(login))),
         Poll::Pending => Ok(Terms::Asked(asked)),
     }
 }
@@ -443,7 +443,7 @@ async fn arrive(
             let login = match &prepared {
                 Some(login) => login,
                 None => match prepare(runtime, spec, from, portal).await {
-                    Ok(Terms::Known(login)) => &*prepared.insert(login),
+                    Ok(Terms::Known(login)) => &*prepared.insert(*login),
                     // A target has few connections for those who say nothing, and not for long.
                     Ok(Terms::Asked(answer)) => {
                         transport.abort();

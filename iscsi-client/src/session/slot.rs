@@ -233,7 +233,7 @@ impl Slots {
     }
 
     /// Commands that could have a slot now.
-    const fn room(&self) -> usize {
+    fn room(&self) -> usize {
         self.free.len() + self.unmade
     }
 

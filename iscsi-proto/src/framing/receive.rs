@@ -290,7 +290,7 @@ impl Receiver {
     }
 
     /// Nothing has come for a while: scratch is given back, as soon as nothing is in it.
-    pub(crate) const fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.rests = self.scratch.len() > FIRST_SCRATCH;
     }
 
