@@ -128,9 +128,11 @@ fn a_detached_command_that_is_not_answered_is_aborted_in_the_end() {
 /// What is left of the ladder would end the connection, or the commands of others.
 #[test]
 fn without_an_abort_a_detached_command_keeps_its_own_deadline() {
-    let mut config = SessionConfig::default();
-    config.nop_interval = None;
-    config.acknowledge_after = None;
+    let mut config = SessionConfig {
+        nop_interval: None,
+        acknowledge_after: None,
+        ..SessionConfig::default()
+    };
     config.ladder.abort_task = None;
     let mut h = Harness::with(parameters(), config);
     let mut command = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
