@@ -175,8 +175,8 @@ impl Driver {
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
         }
-        if control.link_up && self.close_by.is_none() {
-            self.link_up();
+        if let (Some(since), None) = (control.link_up, self.close_by) {
+            self.link_up(since);
         }
         if control.reconnect && self.close_by.is_none() {
             match &self.phase {
@@ -311,6 +311,7 @@ impl Driver {
             moved,
             narrowed,
             redirections,
+            losses,
         } = connected;
         let info = LoginInfo::new(&logged_in, &portal, address);
         let local = transport.local_addr();
@@ -351,10 +352,9 @@ impl Driver {
         }
         let info = Arc::new(info);
         self.follow_link();
-        self.shared().with_journal(|journal| {
-            journal.set_login(info);
-            journal.set_carrier(true);
-        });
+        self.shared()
+            .with_journal(|journal| journal.set_login(info));
+        let lost = self.note_carrier(losses);
         self.shared().report(
             SessionEventKind::Up {
                 portal,
@@ -363,6 +363,10 @@ impl Driver {
             },
             Some(SessionState::Up),
         );
+        if let Some(device) = lost {
+            self.shared()
+                .report(SessionEventKind::LinkDown { device }, None);
+        }
         if let Some(warning) = warning {
             self.shared()
                 .report(SessionEventKind::BindWarning(warning), None);

@@ -77,8 +77,8 @@ pub(super) struct Control {
     pub(super) reconnect: bool,
     /// Drop the connection and log in again, when the back-off says.
     pub(super) relogin: bool,
-    /// The carrier is back.
-    pub(super) link_up: bool,
+    /// The carrier is back, and since when.
+    pub(super) link_up: Option<Instant>,
 }
 
 /// The driver's side of an exchange with [`Shared`]: vectors that are filled, emptied and reused.
@@ -94,17 +94,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn with_capacity(operations: usize) -> Self {
-        Self {
-            submitted: Vec::with_capacity(operations),
-            revoked: Vec::with_capacity(operations),
-            finished: Vec::with_capacity(operations),
-            line_due: None,
-            wakers: Vec::with_capacity(operations),
-            trash: Vec::new(),
-        }
-    }
-
     pub(super) fn held_bytes(&self) -> u64 {
         self.submitted.held_bytes()
             + self.revoked.held_bytes()
@@ -452,7 +441,7 @@ impl Shared {
         inner.journal.set_carrier(has_carrier);
         inner.journal.push(at, event, None, wakers);
         if has_carrier {
-            inner.control.link_up = true;
+            inner.control.link_up = Some(at);
             inner.unlock_and_wake_driver();
         }
     }

@@ -49,7 +49,10 @@ pub struct SessionConfig {
     /// Longest text that is gathered from a target, in bytes. Default 1 MiB, enough for about ten
     /// thousand targets of a discovery.
     pub max_text: usize,
-    /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB.
+    /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB. So much is the most: a session begins with
+    /// 4 KiB, has twice as much after each read that has filled it, and 4 KiB again when nothing came for
+    /// [`nop_interval`](Self::nop_interval). Data segments of 16 KiB or more go to the memory of their command and
+    /// hardly need it.
     pub scratch: usize,
     /// How many bytes one read may bring into scratch while small PDUs flow, at least 4 KiB; more
     /// than `scratch` means all of it. A read that takes everything makes the two sides take turns, one
