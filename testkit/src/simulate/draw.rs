@@ -13,7 +13,7 @@ use super::plan::{
 };
 use super::{
     dice::{between, pick, small, time},
-    lives, marginal, preempt,
+    lives, marginal, preempt, spare,
     wire::Wire,
 };
 use crate::{
@@ -81,6 +81,7 @@ impl Plan {
         plan.add_resizing();
         plan.add_hedging();
         marginal::draw(&mut plan);
+        spare::draw(&mut plan);
         plan
     }
 
@@ -478,6 +479,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         auto_resize: AutoResize::GrowShrink,
         hedge: None,
         marginal: None,
+        spares: false,
         fence,
     }
 }
