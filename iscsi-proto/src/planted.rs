@@ -219,6 +219,8 @@ bugs! {
     MarginalNeverPromoted = "marginal-never-promoted", "L5";
     /// A marginal path takes no I/O while a sound one can.
     MarginalUsedFirst = "marginal-used-first", "L5";
+    /// A spare takes no new I/O while the path that it is for takes it.
+    SpareTakesItsTurn = "spare-takes-its-turn", "L5";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.

@@ -82,7 +82,12 @@ impl Names {
                 from: path,
                 to: other,
             },
-            Event::Failover { .. } => Event::AccessChanged {
+            Event::Failover { .. } => Event::SpareInUse {
+                path: other,
+                instead_of: path,
+            },
+            Event::SpareInUse { .. } => Event::SpareStandsBy { path: other },
+            Event::SpareStandsBy { .. } => Event::AccessChanged {
                 path,
                 state: AccessState::ActiveNonOptimized,
                 preferred: true,

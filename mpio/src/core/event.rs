@@ -295,6 +295,18 @@ pub enum Event {
         /// The first path that took over.
         to: PathId,
     },
+    /// A spare takes I/O: the path that it stands by for does not.
+    SpareInUse {
+        /// The spare.
+        path: PathId,
+        /// That path.
+        instead_of: PathId,
+    },
+    /// A spare takes no new I/O any more, as the path that it stands by for takes it again.
+    SpareStandsBy {
+        /// The spare.
+        path: PathId,
+    },
     /// The target port group of a path has another access state, or another preference, than it was known to have.
     AccessChanged {
         /// Which.
@@ -526,6 +538,15 @@ impl Event {
                 from = name(from),
                 to = name(to)
             ),
+            Self::SpareInUse { path, instead_of } => write!(
+                f,
+                "{path} is used instead of {instead_of}",
+                path = name(path),
+                instead_of = name(instead_of)
+            ),
+            Self::SpareStandsBy { path } => {
+                write!(f, "{path} stands by again", path = name(path))
+            }
             Self::AccessChanged {
                 path,
                 state,

@@ -128,7 +128,7 @@ impl Multipath {
         }
         // Without another path in the group there never will be anything to see.
         let group = self.groups.of(from).and_then(|g| self.groups.list().get(g));
-        let is_worth_it = left > 0 && group.is_some_and(|group| group.paths.len() > 1);
+        let is_worth_it = left > 0 && group.is_some_and(|group| group.on_duty.len() > 1);
         match self.paths.get_mut(from.0) {
             Some(path) if is_worth_it => path.suspicion.look_again(now, &self.config.suspicion),
             Some(path) => path.suspicion.look_no_more(),
@@ -156,11 +156,12 @@ impl Multipath {
         reads.into_iter().map(|(_, attempt)| attempt).collect()
     }
 
-    /// Usable paths that are as good as this one.
+    /// Usable paths that are as good as this one. Not its own spare, which leaves through the same network: that one takes
+    /// over if this one does not answer and it does.
     fn equals(&self, than: PathId) -> impl Iterator<Item = (PathId, &Path)> {
         let group = self.groups.of(than).and_then(|g| self.groups.list().get(g));
         let priority = self.paths.get(than.0).map(|path| path.priority);
-        let members = group.into_iter().flat_map(|group| &group.paths);
+        let members = group.into_iter().flat_map(|group| &group.on_duty);
         let members = members.filter_map(|&id| Some((id, self.paths.get(id.0)?)));
         members.filter(move |(id, path)| {
             *id != than && path.is_usable() && Some(path.priority) >= priority
@@ -238,7 +239,7 @@ impl Multipath {
             let class = &self.ios.get(io.0)?.class;
             return self.selector.select(&self.candidates, class);
         }
-        if self.is_usable(left) {
+        if self.is_on_duty(left) {
             return Some(left);
         }
         self.ios.get_mut(io.0)?.steer = Steer::Avoid(left);

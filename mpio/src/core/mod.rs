@@ -47,6 +47,7 @@ mod rung;
 mod selector;
 mod service;
 mod snapshot;
+mod spare;
 mod suspicion;
 mod throughput;
 pub mod trace;
@@ -84,6 +85,7 @@ pub use profile::{Reinstatement, TargetProfile};
 pub use reserve::Registration;
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
+pub use spare::SpareState;
 
 use access::Activation;
 use arena::Arena;
@@ -239,6 +241,8 @@ pub struct Multipath {
     beat: Option<Beat>,
     paths: Arena<Path>,
     groups: Groups,
+    /// Some of the paths are spares.
+    has_spares: bool,
     selector: Box<dyn Select>,
     candidates: Vec<Candidate>,
 
@@ -319,6 +323,7 @@ impl Multipath {
             beat: None,
             paths: Arena::new(),
             groups: Groups::default(),
+            has_spares: false,
             candidates: Vec::new(),
             ios: Arena::new(),
             attempts: Arena::new(),
@@ -593,11 +598,12 @@ impl Multipath {
     }
 
     fn regroup(&mut self) {
+        self.pair_spares();
         self.groups
             .rebuild(&self.paths, self.config.path_grouping_policy);
         let mut groups = self.groups.list().iter();
         let limit = self.config.marginal.and_then(|marginal| marginal.latency);
-        self.is_comparing = limit.is_some() && groups.any(|group| group.paths.len() > 1);
+        self.is_comparing = limit.is_some() && groups.any(|group| group.on_duty.len() > 1);
     }
 }
 

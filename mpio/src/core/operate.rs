@@ -9,31 +9,38 @@ use super::{
 
 impl Multipath {
     /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path) (`fail path`): no new I/O there, its
-    /// reads move if they can, its writes may end. Its connection stays, and it is checked as before.
+    /// reads move if they can, its writes may end. Its connection stays, and it is checked as before. Its spare is taken
+    /// out of use with it: who takes a path out of use means its network device or portal as well.
     pub fn fail_path(&mut self, now: Instant, path: PathId) {
         self.set_failed(now, path, true);
     }
 
     /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
-    /// asked at once, and used when it answers. One that is marginal is sound again.
+    /// asked at once, and used when it answers. One that is marginal is sound again. So it is with its spare.
     pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
-        self.forgive(now, path);
-        if let Some(entry) = self.paths.get_mut(path.0) {
-            if entry.is_connected() {
-                entry.checker.ask_now(now);
-                entry.with_access(|access| access.recheck(now));
+        for path in self.spares_of(path).into_iter().chain([path]) {
+            self.forgive(now, path);
+            if let Some(entry) = self.paths.get_mut(path.0) {
+                if entry.is_connected() {
+                    entry.checker.ask_now(now);
+                    entry.with_access(|access| access.recheck(now));
+                }
             }
         }
         self.set_failed(now, path, false);
     }
 
     fn set_failed(&mut self, now: Instant, path: PathId, failed: bool) {
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        entry.set_failed(failed);
+        // All before any read is recalled: its spare is no way out.
+        let spares = self.spares_of(path);
+        let all = || spares.iter().copied().chain([path]);
+        for path in all() {
+            if let Some(entry) = self.paths.get_mut(path.0) {
+                entry.set_failed(failed);
+            }
+        }
         if failed {
-            self.recall_reads(path, false);
+            all().for_each(|path| self.recall_reads(path, false));
         }
         self.restless = true;
         self.check_paths(now);

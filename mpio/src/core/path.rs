@@ -20,6 +20,7 @@ use super::{
     retry::TakenBack,
     selector::Candidate,
     service::Service,
+    spare::Spare,
     suspicion::Suspicion,
     throughput::Throughput,
 };
@@ -50,6 +51,9 @@ pub struct PathAttributes {
     pub serial: Option<Arc<str>>,
     /// Where it ends, if that is known: paths of one group can reinstate each other's nexus.
     pub portal_group: Option<PortalGroup>,
+    /// It is a spare: the name of the path, of the same target, that it stands by for. As long as that one takes I/O this
+    /// one takes none. If none has that name, or it is removed, this one is used like any other path until one has.
+    pub spare_for: Option<Arc<str>>,
 }
 
 impl PathAttributes {
@@ -62,6 +66,7 @@ impl PathAttributes {
             group: 0,
             serial: None,
             portal_group: None,
+            spare_for: None,
         }
     }
 
@@ -83,6 +88,14 @@ impl PathAttributes {
     #[must_use]
     pub fn with_portal_group(mut self, group: PortalGroup) -> Self {
         self.portal_group = Some(group);
+        self
+    }
+
+    /// Makes it the spare of the path with this name: one from the same local end to the same portal, with the same
+    /// priority and group, and with a session of its own.
+    #[must_use]
+    pub fn with_spare_for(mut self, path: impl Into<Arc<str>>) -> Self {
+        self.spare_for = Some(path.into());
         self
     }
 
@@ -119,6 +132,8 @@ pub struct PathCounters {
     pub suspicions: u64,
     /// How often it became marginal.
     pub demotions: u64,
+    /// How often it took over, if it is a spare.
+    pub takeovers: u64,
 }
 
 /// Whether a session leads to the right logical unit.
@@ -160,6 +175,7 @@ pub(crate) struct Path {
     pub(crate) serial: Option<Arc<str>>,
     access: PathAccess,
     pub(crate) portal_group: Option<PortalGroup>,
+    pub(super) spare: Option<Spare>,
     /// Differs if its sessions were with another portal group in between.
     pub(crate) nexus: u64,
     /// Order of joining: slots are reused, so the id does not tell.
@@ -236,6 +252,7 @@ impl Path {
             serial: attributes.serial,
             access: PathAccess::new(),
             portal_group: attributes.portal_group,
+            spare: attributes.spare_for.map(Spare::new),
             nexus: 0,
             joined,
             link: Link::Down(DownReason::NotConnected),

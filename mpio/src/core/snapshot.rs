@@ -13,9 +13,10 @@ use iscsi_proto::{
 
 use super::{
     DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry, PathCounters,
-    PathGroupingPolicy, PathId, PathState, Registration, SuspectCause,
+    PathGroupingPolicy, PathId, PathState, Registration, SpareState, SuspectCause,
     group::Group,
     path::{Path, Standing},
+    spare::Spare,
 };
 
 /// What the device did since it was made.
@@ -37,6 +38,8 @@ pub struct DeviceCounters {
     pub hedges_denied: u64,
     /// Changes of the group in use.
     pub group_switches: u64,
+    /// How often a spare took over.
+    pub takeovers: u64,
     /// Writes that ended on a path without anybody knowing whether they would land.
     pub ambiguous_writes: u64,
     /// Writes that had to wait for one of those.
@@ -101,6 +104,8 @@ pub struct PathSnapshot {
     pub suspect: Option<SuspectCause>,
     /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
     pub is_silent: bool,
+    /// What it does, if it is a [spare](super::PathAttributes::spare_for).
+    pub spare: Option<SpareState>,
     /// Why it is used as the last resort only, if it is.
     pub marginal: Option<MarginalCause>,
     /// How long it will be so at least, in that case: the rest of its probation if nothing happens.
@@ -161,7 +166,7 @@ pub struct PathSnapshot {
 }
 
 impl PathSnapshot {
-    /// Whether it takes new I/O.
+    /// Whether it takes new I/O; a spare that stands by would.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         self.down.is_none() && self.suspect.is_none()
@@ -173,6 +178,16 @@ impl PathSnapshot {
         match self.marginal {
             Some(_) => "marginal",
             None => "normal",
+        }
+    }
+
+    /// A word for what it does as a spare: `standby` or `in_use`, and `-` for a path that is none.
+    #[must_use]
+    pub const fn spare_state(&self) -> &'static str {
+        match self.spare {
+            Some(SpareState::StandsBy) => "standby",
+            Some(SpareState::InUse) => "in_use",
+            None => "-",
         }
     }
 
@@ -238,6 +253,11 @@ impl fmt::Display for PathSnapshot {
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
             (None, None) => Ok(()),
         }?;
+        match self.spare {
+            Some(SpareState::StandsBy) => f.write_str(" (spare)")?,
+            Some(SpareState::InUse) => f.write_str(" (spare, in use)")?,
+            None => {}
+        }
         match self.marginal {
             Some(cause) => write!(f, " (marginal: {cause})"),
             None => Ok(()),
@@ -464,6 +484,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             _ => None,
         },
         is_silent: path.suspicion.is_asked(),
+        spare: path.spare.as_ref().map(Spare::state),
         marginal: path.marginal.demotion().map(|demotion| demotion.cause),
         probation_left: path.marginal.demotion().map(|demotion| demotion.left(now)),
         is_being_asked: path.checker.is_asking() || path.access().is_asking(),

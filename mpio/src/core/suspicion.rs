@@ -157,6 +157,15 @@ impl Suspicion {
         }
     }
 
+    /// When the question was asked that is not answered.
+    pub(crate) const fn asked_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Calm => None,
+            State::Asked { at, .. } => Some(at),
+            State::Suspect { asked, .. } => Some(asked),
+        }
+    }
+
     /// Nothing was asked that is not answered.
     pub(crate) const fn is_calm(&self) -> bool {
         matches!(self.state, State::Calm)

@@ -268,6 +268,7 @@ impl Multipath {
             }
         }
         if looks {
+            self.ask_spares(now);
             self.look_at_asked(now);
         }
         if let Some(suspected) = suspected {
@@ -320,11 +321,13 @@ impl Multipath {
         }
         if std::mem::take(&mut self.restless) {
             self.activate(now);
+            self.post_spares(now);
             let came_back = self.best_came_back();
             self.tell_standings(now);
             if self.close_unplugged() {
                 self.tell_standings(now);
             }
+            self.tell_spares();
             self.notice_no_path(now);
             self.choose_group(now, came_back);
             self.move_reads();
@@ -361,7 +364,9 @@ impl Multipath {
             has_fault |= weigh::note(now, path, was, is);
             let id = PathId(key);
             if was == Standing::Usable {
-                path.failing_over = std::mem::take(&mut path.used);
+                // Nothing has to leave a spare that stands by.
+                let is_idle = path.in_flight == 0 && path.rests();
+                path.failing_over = std::mem::take(&mut path.used) && !is_idle;
                 self.failing_over |= path.failing_over;
             }
             let event = match (was, is) {
@@ -431,7 +436,7 @@ impl Multipath {
     fn best_came_back(&self) -> bool {
         let best = self.groups.best(&self.paths);
         let group = best.and_then(|best| self.groups.list().get(best));
-        let mut paths = group.iter().flat_map(|group| &group.paths);
+        let mut paths = group.iter().flat_map(|group| &group.on_duty);
         let told = |id: &PathId| self.paths.get(id.0).map(|path| path.told);
         group.is_some() && !paths.any(|id| told(id) == Some(Standing::Usable))
     }

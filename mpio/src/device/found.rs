@@ -28,7 +28,8 @@ impl Found {
         name: Arc<str>,
     ) -> Result<Self, Error> {
         // Registered by the device, which is not known yet.
-        open(initiator, to, (lun, None), options, name)
+        let attributes = PathAttributes::new(name);
+        open(initiator, to, (lun, None), options, attributes)
             .await
             .map(Self)
     }

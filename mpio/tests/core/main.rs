@@ -34,6 +34,7 @@ mod settings;
 mod sibling;
 mod single_writer;
 mod snapshot;
+mod spare;
 mod suspicion;
 mod trace;
 mod unit_reset;

@@ -15,6 +15,7 @@ use super::{
     finding::Finding,
     locks::Locks,
     memory::Guest,
+    spare::Spares,
     tally::Tallies,
     trace::{Note, Ring},
     watched::Watched,
@@ -77,6 +78,8 @@ pub(super) struct State {
     pub(super) watched: Vec<Watched>,
     /// The most that a device was seen to hold.
     pub(super) held_bytes: u64,
+    /// The spares as they were last looked at.
+    pub(super) spares: Spares,
     /// A device that has done more reads twice than it may.
     pub(super) overspent: Option<Violation>,
     /// Requests that have ended since paths were last looked at.

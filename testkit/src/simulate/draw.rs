@@ -15,7 +15,7 @@ use super::plan::{
 use super::{
     checks,
     dice::{between, pick, small, time},
-    lives, marginal, preempt,
+    lives, marginal, preempt, spare,
     wire::Wire,
 };
 use crate::{
@@ -85,6 +85,7 @@ impl Plan {
         plan.add_resizing();
         plan.add_hedging();
         marginal::draw(&mut plan);
+        spare::draw(&mut plan);
         plan
     }
 
@@ -483,6 +484,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         auto_resize: AutoResize::GrowShrink,
         hedge: None,
         marginal: None,
+        spares: false,
         fence,
     }
 }

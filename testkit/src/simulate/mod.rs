@@ -37,6 +37,7 @@ mod plan;
 mod preempt;
 mod run;
 mod shrink;
+mod spare;
 mod tally;
 mod trace;
 mod verdict;

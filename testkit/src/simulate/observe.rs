@@ -42,6 +42,13 @@ impl World {
                 let account = format!("device {index} uses {path} though another path is sound");
                 state.violate(Row::L5, account);
             }
+            let spares = &mut state.spares;
+            let misused = snapshot
+                .as_ref()
+                .and_then(|snapshot| spares.misused((index, opening), snapshot));
+            if let Some(what) = misused {
+                state.violate(Row::L5, format!("device {index} has {what}"));
+            }
             let is_there = |watched: &Watched| {
                 let mut paths = snapshot.iter().flat_map(|snapshot| snapshot.paths());
                 watched.opening == opening && paths.any(|path| path.id == watched.path)

@@ -204,6 +204,8 @@ pub struct DeviceTerms {
     pub hedge: Option<HedgeConfig>,
     /// What makes a path marginal.
     pub marginal: Option<MarginalConfig>,
+    /// Each path has a spare.
+    pub spares: bool,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -571,6 +573,11 @@ impl Plan {
         (0..self.nics)
             .flat_map(|nic| (0..portals).map(move |portal| (nic, portal)))
             .collect()
+    }
+
+    /// How many sessions a device has: one for each path, and one for its spare.
+    pub(super) fn sessions_per_device(&self) -> usize {
+        self.paths().len() * (1 + usize::from(self.device.spares))
     }
 
     /// Whether a fault makes the network slower than a target may expect it to be.

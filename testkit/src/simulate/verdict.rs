@@ -173,7 +173,7 @@ fn work(
         }
         events[second] += 1;
     }
-    let paths = plan.paths().len() * usize::from(plan.hosts) * plan.units.len();
+    let paths = plan.sessions_per_device() * usize::from(plan.hosts) * plan.units.len();
     let upkeep = UPKEEP * u64::try_from(paths).unwrap_or(u64::MAX);
     pace::work_is_bounded(&state.history, &events, upkeep)
 }

@@ -266,7 +266,8 @@ impl World {
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
             .config(plan.device.with(plan.planted, opened_again))
-            .unit_options(self.unit_options());
+            .unit_options(self.unit_options())
+            .spares(plan.device.spares);
         for portal in 0..plan.portals.len() {
             builder = builder.portal(self.portal(portal));
         }

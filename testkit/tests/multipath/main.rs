@@ -18,6 +18,7 @@ mod reservations;
 mod resize;
 mod scripted;
 mod shared_sessions;
+mod spare;
 mod speed;
 mod standing_by;
 mod support;

@@ -95,4 +95,5 @@ found! {
     carrier_never_back: CarrierNeverBack by 9;
     marginal_never_promoted: MarginalNeverPromoted by 28;
     marginal_used_first: MarginalUsedFirst by 9;
+    spare_takes_its_turn: SpareTakesItsTurn by 17;
 }
