@@ -225,8 +225,12 @@ impl Multipath {
     pub(super) fn prioritize(&mut self) {
         let (prioritizer, planted) = (self.config.prioritizer, self.config.planted);
         let mut has_changed = false;
+        let best_class = self.best_class();
         for (_, path) in self.paths.iter_mut() {
-            let priority = Priority::of(prioritizer, path.given_priority, path.access().known);
+            let class = path.rank.as_ref().and_then(|rank| rank.class());
+            let class = class.or(best_class);
+            let known = path.access().known;
+            let priority = Priority::of(prioritizer, path.given_priority, known, class);
             let is_sound = path.marginal.is_sound() || planted.has(Bug::MarginalUsedFirst);
             let priority = priority.with_soundness(is_sound);
             has_changed |= path.priority != priority;

@@ -9,6 +9,7 @@ use super::{
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
     hedge_config::HedgeConfig,
+    latency_classes::LatencyClasses,
     marginal_config::MarginalConfig,
     profile::{Reinstatement, TargetProfile},
 };
@@ -22,8 +23,8 @@ use super::{
 )]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
-    /// By priority where the unit tells the access states of its port groups, all in one group otherwise
-    /// (`detect_pgpolicy`).
+    /// By priority where the unit tells the access states of its port groups, or where paths are ranked by their
+    /// [latency](Prioritizer::PathLatency), all in one group otherwise (`detect_pgpolicy`).
     Detect,
     /// One path per group: one works, the others stand by.
     Failover,
@@ -76,6 +77,9 @@ pub enum Prioritizer {
         /// (`exclusive_pref_bit`).
         exclusive_pref_bit: bool,
     },
+    /// By classes of latency, the quickest first (`path_latency`). Where access states are known they count before it: of
+    /// paths of one state the quicker ones are better. What the program says decides among equals.
+    PathLatency(LatencyClasses),
 }
 
 /// How a path is chosen within the group in use.
@@ -255,6 +259,16 @@ impl Config {
     /// `device.config().to_builder()`, changed and built.
     pub fn to_builder(&self) -> ConfigBuilder {
         ConfigBuilder(self.clone())
+    }
+
+    /// How paths are put into groups, as far as that does not depend on them.
+    pub(crate) const fn grouping(&self) -> PathGroupingPolicy {
+        match (self.path_grouping_policy, self.prioritizer) {
+            (PathGroupingPolicy::Detect, Prioritizer::PathLatency(_)) => {
+                PathGroupingPolicy::GroupByPriority
+            }
+            (policy, _) => policy,
+        }
     }
 
     /// The no-path policy.
@@ -541,6 +555,9 @@ impl ConfigBuilder {
             "activate_groups",
             "up to 1 h",
         )?;
+        if let Prioritizer::PathLatency(classes) = c.prioritizer {
+            classes.check()?;
+        }
         c.fence.check()?;
         let s = c.suspicion;
         check(

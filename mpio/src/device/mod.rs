@@ -193,7 +193,19 @@ impl<P: Path> MultipathDevice<P> {
         self.with_path(path, |core, now| core.fail_path(now, path))
     }
 
-    /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once.
+    /// Uses a path as the last resort until [`reinstate_path`](Self::reinstate_path): it takes I/O only while no sound
+    /// path can, be it one of a lower priority, however well it works and whatever the
+    /// [settings](crate::core::MarginalConfig) are. For one that is known to be bad, and better than none.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPath`].
+    pub fn mark_marginal(&self, path: PathId) -> Result<(), UnknownPath> {
+        self.with_path(path, |core, now| core.mark_marginal(now, path))
+    }
+
+    /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once, and one
+    /// that is marginal is sound again.
     ///
     /// # Errors
     ///
