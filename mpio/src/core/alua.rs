@@ -294,6 +294,7 @@ impl Multipath {
         let candidates = self.paths.iter().filter(|(_, path)| {
             let is_reachable = path.is_connected() && !path.removing;
             let is_reachable = is_reachable && !path.is_held() && !path.is_failed();
+            let is_reachable = is_reachable && !path.is_shut_out();
             let is_ready = matches!(path.checker.state(), PathState::Up | PathState::Ghost);
             is_reachable && is_ready && path.access().can_be_activated()
         });

@@ -8,6 +8,7 @@ use super::{
     auto_resize::AutoResize,
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
+    given::{Given, LONGEST_FAILBACK, LONGEST_QUEUEING},
     hedge_config::HedgeConfig,
     latency_classes::LatencyClasses,
     marginal_config::MarginalConfig,
@@ -205,6 +206,7 @@ pub struct Config {
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
     pub(crate) decision_trace: usize,
+    pub(crate) given: Given,
     pub(crate) planted: Planted,
 }
 
@@ -236,6 +238,7 @@ impl Default for Config {
             max_moves: 16,
             queue_limit: 65_536,
             decision_trace: 0,
+            given: Given::default(),
             planted: Planted::NONE,
         }
     }
@@ -307,12 +310,14 @@ impl ConfigBuilder {
     /// I/O through their other controller without telling. Set that for such an array.)
     pub const fn path_grouping_policy(mut self, policy: PathGroupingPolicy) -> Self {
         self.0.path_grouping_policy = policy;
+        self.0.given.grouping = true;
         self
     }
 
     /// Default `Detect`.
     pub const fn prioritizer(mut self, prioritizer: Prioritizer) -> Self {
         self.0.prioritizer = prioritizer;
+        self.0.given.prioritizer = true;
         self
     }
 
@@ -351,6 +356,7 @@ impl ConfigBuilder {
     /// ones; else `Manual`. A delay may be up to 24 h.
     pub const fn failback(mut self, failback: Failback) -> Self {
         self.0.failback = Some(failback);
+        self.0.given.failback = true;
         self
     }
 
@@ -359,6 +365,7 @@ impl ConfigBuilder {
     /// a switch that reboots into I/O errors. The limit may be up to 30 days.
     pub const fn no_path_retry(mut self, policy: NoPathRetry) -> Self {
         self.0.no_path_retry = policy;
+        self.0.given.no_path_retry = true;
         self
     }
 
@@ -541,12 +548,12 @@ impl ConfigBuilder {
             "100 ms to 1 h",
         )?;
         check(
-            !matches!(c.failback, Some(Failback::After(d)) if d > 24 * HOUR),
+            !matches!(c.failback, Some(Failback::After(d)) if d > LONGEST_FAILBACK),
             "failback",
             "up to 24 h",
         )?;
         check(
-            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > 720 * HOUR),
+            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > LONGEST_QUEUEING),
             "no_path_retry",
             "up to 30 days",
         )?;

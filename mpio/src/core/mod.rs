@@ -21,6 +21,7 @@ mod events;
 mod fence;
 mod fence_config;
 mod former;
+mod given;
 mod group;
 mod hedge;
 mod hedge_config;

@@ -359,6 +359,11 @@ impl Path {
         self.bar();
     }
 
+    /// The device's reservation lets another nexus alone do I/O.
+    pub(super) const fn is_shut_out(&self) -> bool {
+        self.is_shut_out
+    }
+
     pub(super) const fn set_unplugged(&mut self, is: bool) {
         self.is_unplugged = is;
         self.bar();
