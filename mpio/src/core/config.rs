@@ -8,7 +8,9 @@ use super::{
     auto_resize::AutoResize,
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
+    given::{Given, LONGEST_FAILBACK, LONGEST_QUEUEING},
     hedge_config::HedgeConfig,
+    latency_classes::LatencyClasses,
     marginal_config::MarginalConfig,
     path_checker::PathChecker,
     profile::{Reinstatement, TargetProfile},
@@ -23,8 +25,8 @@ use super::{
 )]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
-    /// By priority where the unit tells the access states of its port groups, all in one group otherwise
-    /// (`detect_pgpolicy`).
+    /// By priority where the unit tells the access states of its port groups, or where paths are ranked by their
+    /// [latency](Prioritizer::PathLatency), all in one group otherwise (`detect_pgpolicy`).
     Detect,
     /// One path per group: one works, the others stand by.
     Failover,
@@ -77,6 +79,9 @@ pub enum Prioritizer {
         /// (`exclusive_pref_bit`).
         exclusive_pref_bit: bool,
     },
+    /// By classes of latency, the quickest first (`path_latency`). Where access states are known they count before it: of
+    /// paths of one state the quicker ones are better. What the program says decides among equals.
+    PathLatency(LatencyClasses),
 }
 
 /// How a path is chosen within the group in use.
@@ -203,6 +208,7 @@ pub struct Config {
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
     pub(crate) decision_trace: usize,
+    pub(crate) given: Given,
     pub(crate) planted: Planted,
 }
 
@@ -235,6 +241,7 @@ impl Default for Config {
             max_moves: 16,
             queue_limit: 65_536,
             decision_trace: 0,
+            given: Given::default(),
             planted: Planted::NONE,
         }
     }
@@ -258,6 +265,16 @@ impl Config {
     /// `device.config().to_builder()`, changed and built.
     pub fn to_builder(&self) -> ConfigBuilder {
         ConfigBuilder(self.clone())
+    }
+
+    /// How paths are put into groups, as far as that does not depend on them.
+    pub(crate) const fn grouping(&self) -> PathGroupingPolicy {
+        match (self.path_grouping_policy, self.prioritizer) {
+            (PathGroupingPolicy::Detect, Prioritizer::PathLatency(_)) => {
+                PathGroupingPolicy::GroupByPriority
+            }
+            (policy, _) => policy,
+        }
     }
 
     /// The no-path policy.
@@ -302,12 +319,14 @@ impl ConfigBuilder {
     /// I/O through their other controller without telling. Set that for such an array.)
     pub const fn path_grouping_policy(mut self, policy: PathGroupingPolicy) -> Self {
         self.0.path_grouping_policy = policy;
+        self.0.given.grouping = true;
         self
     }
 
     /// Default `Detect`.
     pub const fn prioritizer(mut self, prioritizer: Prioritizer) -> Self {
         self.0.prioritizer = prioritizer;
+        self.0.given.prioritizer = true;
         self
     }
 
@@ -352,6 +371,7 @@ impl ConfigBuilder {
     /// ones; else `Manual`. A delay may be up to 24 h.
     pub const fn failback(mut self, failback: Failback) -> Self {
         self.0.failback = Some(failback);
+        self.0.given.failback = true;
         self
     }
 
@@ -360,6 +380,7 @@ impl ConfigBuilder {
     /// a switch that reboots into I/O errors. The limit may be up to 30 days.
     pub const fn no_path_retry(mut self, policy: NoPathRetry) -> Self {
         self.0.no_path_retry = policy;
+        self.0.given.no_path_retry = true;
         self
     }
 
@@ -542,12 +563,12 @@ impl ConfigBuilder {
             "100 ms to 1 h",
         )?;
         check(
-            !matches!(c.failback, Some(Failback::After(d)) if d > 24 * HOUR),
+            !matches!(c.failback, Some(Failback::After(d)) if d > LONGEST_FAILBACK),
             "failback",
             "up to 24 h",
         )?;
         check(
-            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > 720 * HOUR),
+            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > LONGEST_QUEUEING),
             "no_path_retry",
             "up to 30 days",
         )?;
@@ -556,6 +577,9 @@ impl ConfigBuilder {
             "activate_groups",
             "up to 1 h",
         )?;
+        if let Prioritizer::PathLatency(classes) = c.prioritizer {
+            classes.check()?;
+        }
         c.fence.check()?;
         let s = c.suspicion;
         check(

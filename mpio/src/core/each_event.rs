@@ -75,7 +75,11 @@ impl Names {
                 path,
                 after: Duration::from_secs(120),
             },
-            Event::PathSound { .. } => Event::PathRemoved { path },
+            Event::PathSound { .. } => Event::PathRanked {
+                path,
+                round_trip: Duration::from_micros(350),
+            },
+            Event::PathRanked { .. } => Event::PathRemoved { path },
             Event::PathRemoved { .. } => Event::IdentityMismatch { path },
             Event::IdentityMismatch { .. } => Event::SharedDevice { path, with: other },
             Event::SharedDevice { .. } => Event::Failover {
@@ -100,7 +104,9 @@ impl Names {
             Event::GroupSwitched { .. } => Event::Suspended,
             Event::Suspended => Event::Quiesced,
             Event::Quiesced => Event::Resumed,
-            Event::Resumed => Event::Resized {
+            Event::Resumed => Event::Paused,
+            Event::Paused => Event::Unpaused,
+            Event::Unpaused => Event::Resized {
                 from: 512,
                 to: 1024,
             },

@@ -21,6 +21,7 @@ mod events;
 mod fence;
 mod fence_config;
 mod former;
+mod given;
 mod group;
 mod hedge;
 mod hedge_config;
@@ -28,6 +29,7 @@ mod histogram;
 mod ladder;
 mod lately;
 mod latency;
+mod latency_classes;
 mod links;
 mod lots;
 mod marginal;
@@ -37,9 +39,11 @@ mod operate;
 mod path;
 mod path_checker;
 mod path_keys;
+mod pin;
 mod preempt;
 mod priority;
 mod profile;
+mod ranking;
 mod recorder;
 mod reserve;
 mod retry;
@@ -77,6 +81,7 @@ pub use event::{DownReason, Event, FencedBy, MarginalCause, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
 pub use hedge_config::HedgeConfig;
 pub use histogram::{Bucket, Histogram, Latencies};
+pub use latency_classes::LatencyClasses;
 pub use marginal_config::{LatencyLimit, MarginalConfig};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
 pub use path_checker::PathChecker;
@@ -98,6 +103,7 @@ use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
+use pin::Pin;
 use recorder::Recorder;
 use reserve::Standstill;
 use retry::{Limits, TakenBack, Tries};
@@ -273,6 +279,8 @@ pub struct Multipath {
     fail_back_at: Option<Instant>,
     /// When to look which paths are marginal, if there is something to look at.
     look_at: Option<Instant>,
+    /// When a path had another class of latency than before.
+    ranked: Option<Instant>,
     /// Some of the paths can be compared with each other.
     is_comparing: bool,
     /// Something was dispatched since the group in use became that.
@@ -288,7 +296,7 @@ pub struct Multipath {
     stopped: bool,
     told_quiesced: bool,
     /// An operator has chosen the group in use.
-    pinned: Option<PathId>,
+    pinned: Option<Pin>,
     joined: u64,
     lots: Lots,
 
@@ -340,6 +348,7 @@ impl Multipath {
             told_down: false,
             fail_back_at: None,
             look_at: None,
+            ranked: None,
             is_comparing: false,
             group_used: false,
             restless: false,
@@ -377,9 +386,10 @@ impl Multipath {
         self.joined += 1;
         let path = Path::new(now, &self.config, attributes, self.joined, self.beat);
         let path = PathId(self.paths.insert(path));
+        self.prioritize();
         self.regroup();
         self.events.push(Event::PathAdded { path });
-        self.restless = true;
+        self.shut_out();
         self.settle(now);
         path
     }
@@ -392,7 +402,7 @@ impl Multipath {
         };
         entry.removing = true;
         self.regroup();
-        self.restless = true;
+        self.shut_out();
         self.settle(now);
     }
 
@@ -599,8 +609,7 @@ impl Multipath {
 
     fn regroup(&mut self) {
         self.pair_spares();
-        self.groups
-            .rebuild(&self.paths, self.config.path_grouping_policy);
+        self.groups.rebuild(&self.paths, self.config.grouping());
         let mut groups = self.groups.list().iter();
         let limit = self.config.marginal.and_then(|marginal| marginal.latency);
         self.is_comparing = limit.is_some() && groups.any(|group| group.on_duty.len() > 1);

@@ -16,7 +16,8 @@ impl Multipath {
     }
 
     /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
-    /// asked at once, and used when it answers. One that is marginal is sound again. So it is with its spare.
+    /// asked at once, and used when it answers. One that is marginal is sound again, whoever has said that it is. So it is
+    /// with its spare.
     pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
         for path in self.spares_of(path).into_iter().chain([path]) {
             self.forgive(now, path);
@@ -58,7 +59,7 @@ impl Multipath {
             return false;
         }
         self.switch_to(index);
-        self.pinned = Some(path);
+        self.pin(path, index);
         self.settle(now);
         true
     }
@@ -66,8 +67,7 @@ impl Multipath {
     /// Holds all I/O back (`suspend map`): what comes waits, what is in flight may end, and then comes the event
     /// [`Quiesced`](Event::Quiesced). Paths are watched, and writes fenced, as before.
     pub fn suspend(&mut self, now: Instant) {
-        let was_held = self.is_held_back();
-        if !std::mem::replace(&mut self.suspended, true) && !was_held {
+        if !std::mem::replace(&mut self.suspended, true) {
             self.told_quiesced = false;
             self.events.push(Event::Suspended);
         }
@@ -77,7 +77,7 @@ impl Multipath {
 
     /// Lets I/O go on (`resume map`).
     pub fn resume(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.suspended, false) && !self.is_held_back() {
+        if std::mem::replace(&mut self.suspended, false) {
             self.events.push(Event::Resumed);
         }
         self.weigh_standstill();
@@ -136,6 +136,7 @@ impl Multipath {
             self.selector = selector::new(config.path_selector, self.lots.next());
         }
         let no_path_retry = config.no_path_retry;
+        let ranks_otherwise = self.config.prioritizer != config.prioritizer;
         let hedges_otherwise = self.config.hedge != config.hedge;
         match (&mut self.events.trace, config.decision_trace) {
             (trace, 0) => *trace = None,
@@ -154,6 +155,9 @@ impl Multipath {
             self.reset_hedging();
         }
         self.fail_back_at = None;
+        if ranks_otherwise {
+            self.rank_anew(now);
+        }
         if self.config.marginal.is_none() {
             self.forgive_all(now);
         }

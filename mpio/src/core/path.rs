@@ -17,6 +17,7 @@ use super::{
     marginal::Marginal,
     path_keys::KeyRefusal,
     priority::Priority,
+    ranking::Rank,
     retry::TakenBack,
     selector::Candidate,
     service::Service,
@@ -199,7 +200,9 @@ pub(crate) struct Path {
     pub(crate) is_unregistered: bool,
     /// And that was tried in vain, so nothing is to be expected of it soon.
     is_keyless: bool,
-    /// Any of these but the last, or a port group that takes no I/O: one question for every I/O.
+    /// The device's reservation lets another nexus alone do I/O.
+    is_shut_out: bool,
+    /// Any of these but that it is keyless, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
     pub(crate) is_fresh: bool,
@@ -219,6 +222,8 @@ pub(crate) struct Path {
     /// A stretch of that has just ended.
     pub(crate) has_stretch: bool,
     pub(crate) marginal: Marginal,
+    /// Of a path that is ranked by its latency.
+    pub(crate) rank: Option<Box<Rank>>,
     /// The same for ever, and for whoever wants to see it.
     pub(crate) latencies: Latencies,
     pub(crate) throughput: Throughput,
@@ -246,7 +251,7 @@ impl Path {
     ) -> Self {
         Self {
             name: attributes.name,
-            priority: Priority::of(config.prioritizer, attributes.priority, None),
+            priority: Priority::of(config.prioritizer, attributes.priority, None, None),
             given_priority: attributes.priority,
             group: attributes.group,
             serial: attributes.serial,
@@ -266,6 +271,7 @@ impl Path {
             is_failed: false,
             is_unregistered: false,
             is_keyless: false,
+            is_shut_out: false,
             is_barred: false,
             is_fresh: false,
             key: None,
@@ -279,6 +285,7 @@ impl Path {
             lately: Lately::new(now),
             has_stretch: false,
             marginal: Marginal::new(),
+            rank: None,
             latencies: Latencies::new(),
             throughput: Throughput::new(now),
             service: Service::new(now),
@@ -313,6 +320,9 @@ impl Path {
             }
             if self.is_failed {
                 return Standing::Out(DownReason::Operator);
+            }
+            if self.is_shut_out {
+                return Standing::Out(DownReason::Reserved);
             }
             return match (self.checker.fault(), self.access.allows()) {
                 (Some(reason), _) => Standing::Out(reason),
@@ -364,6 +374,16 @@ impl Path {
         self.bar();
     }
 
+    pub(super) const fn set_shut_out(&mut self, is: bool) {
+        self.is_shut_out = is;
+        self.bar();
+    }
+
+    /// The device's reservation lets another nexus alone do I/O.
+    pub(super) const fn is_shut_out(&self) -> bool {
+        self.is_shut_out
+    }
+
     pub(super) const fn set_unplugged(&mut self, is: bool) {
         self.is_unplugged = is;
         self.bar();
@@ -374,6 +394,7 @@ impl Path {
             || self.awaits_preemption
             || self.is_unregistered
             || self.is_failed
+            || self.is_shut_out
             || self.is_unplugged
             || !matches!(self.access.allows(), Allows::Everything);
     }
@@ -415,6 +436,7 @@ impl Path {
             && !self.is_keyless
             && !self.fencing
             && !self.is_failed
+            && !self.is_shut_out
             && !self.removing
             && matches!(self.link, Link::Up)
             && self.checker.fault().is_none()
@@ -425,6 +447,7 @@ impl Path {
     pub(crate) const fn is_in_doubt(&self) -> bool {
         (self.access.is_in_doubt() || self.contradicts_itself())
             && !self.is_failed
+            && !self.is_shut_out
             && self.is_connected()
             && !self.removing
             && matches!(self.checker.fault(), None | Some(DownReason::Ghost))

@@ -86,7 +86,8 @@ pub struct PathSnapshot {
     pub id: PathId,
     /// Its name.
     pub name: Arc<str>,
-    /// Its priority: what the access state is worth, if that is known and counts, else what the program said.
+    /// Its priority: what the access state is worth, if that is known and counts, else what the program said. Where paths
+    /// are ranked by latency that of its class, to which the access state adds a thousand times what it is worth.
     pub priority: u32,
     /// The access state of its target port group, if that is known.
     #[cfg_attr(
@@ -108,7 +109,8 @@ pub struct PathSnapshot {
     pub spare: Option<SpareState>,
     /// Why it is used as the last resort only, if it is.
     pub marginal: Option<MarginalCause>,
-    /// How long it will be so at least, in that case: the rest of its probation if nothing happens.
+    /// How long it will be so at least, in that case: the rest of its probation if nothing happens. Where an operator has
+    /// said so it is his to end that.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -126,6 +128,15 @@ pub struct PathSnapshot {
         serde(serialize_with = "crate::serial::text_or_none")
     )]
     pub key: Option<ReservationKey>,
+    /// What a check takes there as a rule, where it is [ranked](super::LatencyClasses) by that and was measured.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "round_trip_ns",
+            serialize_with = "crate::serial::nanos_or_none"
+        )
+    )]
+    pub round_trip: Option<Duration>,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -218,6 +229,7 @@ impl PathSnapshot {
                 | DownReason::Preempting
                 | DownReason::Registering
                 | DownReason::Unregistered
+                | DownReason::Reserved
                 | DownReason::Operator,
             ) => "running",
             Some(_) => "offline",
@@ -486,9 +498,13 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
         is_silent: path.suspicion.is_asked(),
         spare: path.spare.as_ref().map(Spare::state),
         marginal: path.marginal.demotion().map(|demotion| demotion.cause),
-        probation_left: path.marginal.demotion().map(|demotion| demotion.left(now)),
+        probation_left: path
+            .marginal
+            .demotion()
+            .and_then(|demotion| demotion.left(now)),
         is_being_asked: path.checker.is_asking() || path.access().is_asking(),
         key: path.key.map(ReservationKey),
+        round_trip: path.round_trip(),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         latency: path.latencies.clone(),

@@ -57,8 +57,8 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
-                if let Some(demotion) = entry.marginal.demotion() {
-                    entry.checker.hurry(now, demotion.pause());
+                if let Some(pause) = entry.marginal.pause() {
+                    entry.checker.hurry(now, pause);
                 }
                 entry.with_access(|access| access.start(now));
                 entry.suspicion.reset(now);
@@ -75,6 +75,7 @@ impl Multipath {
                         _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
                     }
                 }
+                self.rank_soon(now, path);
                 self.notice_login(now);
                 self.check_access(now);
             }
@@ -164,14 +165,15 @@ impl Multipath {
         };
         if entry.checker.heeds(report.kind) {
             let longest = entry.access().longest_transition();
-            if entry.checker.is_asking() {
+            let is_awaited = entry.checker.is_asking();
+            if is_awaited {
                 entry.marginal.answered(now);
             }
             entry
                 .checker
                 .judge(now, report.result, &self.config, longest);
-            if let Some(demotion) = entry.marginal.demotion() {
-                entry.checker.hurry(now, demotion.pause());
+            if let Some(pause) = entry.marginal.pause() {
+                entry.checker.hurry(now, pause);
             }
             let allows = entry.access().allows();
             match report.result {
@@ -184,7 +186,12 @@ impl Multipath {
                     entry.with_access(|access| access.recheck(now));
                     self.check_access(now);
                 }
-                ProbeResult::Ready => self.weigh_check(now, path),
+                ProbeResult::Ready => {
+                    self.weigh_check(now, path);
+                    if is_awaited {
+                        self.rank_check(now, path);
+                    }
+                }
                 _ => {}
             }
         }
@@ -481,16 +488,6 @@ impl Multipath {
             false => Failback::Manual,
         };
         self.config.failback.unwrap_or(default)
-    }
-
-    /// The group that an operator has chosen, as long as not all of its paths are out.
-    fn pinned_group(&mut self) -> Option<usize> {
-        let group = self.groups.of(self.pinned?);
-        let group = group.filter(|&group| !self.groups.is_out(group, &self.paths));
-        if group.is_none() {
-            self.pinned = None;
-        }
-        group
     }
 
     pub(super) fn switch_to_best(&mut self) {

@@ -18,8 +18,10 @@ use super::{
     join::{Candidate, Opening},
 };
 use crate::{
+    arrays::ArrayTable,
     core::{Config, PathAttributes, PathKeys},
     path::Path,
+    rule::{FoundUnit, Priorities, Route, Rule},
 };
 
 /// Why no device came about.
@@ -121,6 +123,8 @@ pub struct MultipathBuilder {
     session_number: u16,
     sessions_per_path: u16,
     spares: bool,
+    priorities: Priorities,
+    arrays: ArrayTable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +147,8 @@ impl MultipathBuilder {
             session_number: 0,
             sessions_per_path: 1,
             spares: false,
+            priorities: Priorities::default(),
+            arrays: ArrayTable::default(),
         }
     }
 
@@ -212,6 +218,20 @@ impl MultipathBuilder {
         self
     }
 
+    /// The priority of paths that a rule is about, instead of 1 (`prio weightedpath`): see
+    /// [`InventoryBuilder::priority_by`](crate::inventory::InventoryBuilder::priority_by).
+    pub fn priority_by(mut self, rule: Rule, priority: u32) -> Self {
+        self.priorities.push(rule, priority);
+        self
+    }
+
+    /// What single arrays need where [`config`](Self::config) leaves it unset. Default: the
+    /// [built-in table](crate::arrays); [`ArrayTable::none`] for nothing.
+    pub fn arrays(mut self, table: ArrayTable) -> Self {
+        self.arrays = table;
+        self
+    }
+
     /// Other settings than the default ones.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -263,7 +283,8 @@ impl MultipathBuilder {
             return Err(ConnectError::NoPath(failures.collect()));
         }
         let runtime = Arc::clone(initiator.runtime());
-        let (device, driver) = MultipathDevice::assemble(runtime, self.config.clone(), candidates)?;
+        let (device, driver) =
+            MultipathDevice::assemble(runtime, self.config.clone(), &self.arrays, candidates)?;
         device.shared().act(|state, now| {
             for (opening, error) in failed {
                 let name = Arc::clone(&opening.name);
@@ -353,14 +374,31 @@ impl MultipathBuilder {
             unit.open_without_access = true;
             let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
             let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
+            let priorities = self.priorities.clone();
             Opening::new(name, move || {
-                open(
+                let (attributes, priorities) = (attributes.clone(), priorities.clone());
+                let opened = open(
                     initiator.clone(),
                     to.clone(),
                     (lun, keys),
                     unit.clone(),
-                    attributes.clone(),
-                )
+                    attributes,
+                );
+                let to = to.clone();
+                async move {
+                    let mut candidate = opened.await?;
+                    let unit = FoundUnit {
+                        route: Arc::new(Route::new(to.target, to.portal, to.bind)),
+                        lun,
+                        info: candidate.path.info(),
+                        inquiry: *candidate.path.inquiry(),
+                    };
+                    if let Some(priority) = priorities.of(&unit) {
+                        candidate.attributes.priority = priority;
+                    }
+                    Ok(candidate)
+                }
+                .boxed()
             })
         })
         .collect()

@@ -2,6 +2,7 @@
 
 mod asymmetric_access;
 mod bad_block;
+mod by_rules;
 mod checkers;
 mod failover;
 mod fencing;

@@ -34,7 +34,7 @@ pub(super) async fn release<P: Path>(
     if let Some((key, _)) = left {
         take_over(shared, keys, key, kind).await?;
     }
-    shared.act(|state, _| state.holds_nothing());
+    shared.act(|state, now| state.holds_nothing(now));
     Ok(())
 }
 

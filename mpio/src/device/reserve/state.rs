@@ -12,6 +12,7 @@ use super::{
     PathRegistration, RegistrationOutcome, Registrations,
     attend::{self, Found, Task, WITNESSES},
     book::{Book, Wish},
+    is_of_one_nexus,
 };
 use crate::{
     core::{Event, IdentityCheck, PathId, Registration},
@@ -293,10 +294,9 @@ impl<P: Path> State<P> {
     pub(super) fn lose(&mut self, now: Instant, id: PathId) {
         self.reserve.wish = Wish::Gone;
         self.reserve.round += 1;
-        self.reserve.holder = None;
         self.tell(now, Event::RegistrationLost { path: id });
         self.core.set_registration(now, Registration::Lost);
-        self.core.set_reservation(None);
+        self.holds_nothing(now);
         self.core.set_key(now, id, None);
         self.let_go(now);
     }
@@ -424,18 +424,27 @@ impl<P: Path> State<P> {
         }
     }
 
-    pub(super) fn holds(&mut self, holder: Option<PathId>, kind: ReservationType) {
+    pub(super) fn holds(&mut self, now: Instant, holder: Option<PathId>, kind: ReservationType) {
+        let is_known = self.core.reservation() == Some(kind);
+        let before = self.reserve.holder.filter(|_| is_known);
         self.reserve.holder = holder;
         self.core.set_reservation(Some(kind));
+        // One of this kind is taken while there is one path, so it is that one's.
+        let mut members = self.members.iter().flatten().map(|member| member.id);
+        let first = members.next().filter(|_| members.next().is_none());
+        let sole = holder.or(before).or(first);
+        let sole = sole.filter(|_| is_of_one_nexus(kind));
+        self.core.set_sole_nexus(now, sole);
     }
 
-    pub(super) fn holds_nothing(&mut self) {
+    pub(super) fn holds_nothing(&mut self, now: Instant) {
         self.reserve.holder = None;
         self.core.set_reservation(None);
+        self.core.set_sole_nexus(now, None);
     }
 
     pub(super) fn end_registration(&mut self, now: Instant) {
-        self.holds_nothing();
+        self.holds_nothing(now);
         self.core.set_registration(now, Registration::None);
         self.tell(now, Event::Unregistered);
     }
