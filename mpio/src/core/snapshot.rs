@@ -12,8 +12,8 @@ use iscsi_proto::{
 };
 
 use super::{
-    DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry, PathCounters,
-    PathGroupingPolicy, PathId, PathState, Registration, SuspectCause,
+    Delivery, DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry,
+    PathCounters, PathGroupingPolicy, PathId, PathState, Registration, SuspectCause,
     group::Group,
     path::{Path, Standing},
 };
@@ -99,6 +99,8 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// Whether what was sent there is acknowledged, if it is silent and the platform tells.
+    pub delivery: Option<Delivery>,
     /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
     pub is_silent: bool,
     /// Why it is used as the last resort only, if it is.
@@ -232,7 +234,10 @@ impl fmt::Display for PathSnapshot {
         write!(f, "{} {}", self.name, self.state_words())?;
         match (self.down, self.suspect) {
             (Some(reason), _) => write!(f, " ({reason})"),
-            (None, Some(SuspectCause::Silence)) => f.write_str(" (suspect: silent)"),
+            (None, Some(SuspectCause::Silence)) => match self.delivery {
+                Some(delivery) => write!(f, " (suspect: silent; {delivery})"),
+                None => f.write_str(" (suspect: silent)"),
+            },
             (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
             (None, Some(SuspectCause::LinkDown)) => f.write_str(" (suspect: link down)"),
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
@@ -463,6 +468,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        delivery: path.suspicion.delivery(),
         is_silent: path.suspicion.is_asked(),
         marginal: path.marginal.demotion().map(|demotion| demotion.cause),
         probation_left: path.marginal.demotion().map(|demotion| demotion.left(now)),
