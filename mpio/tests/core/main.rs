@@ -22,6 +22,7 @@ mod operate;
 mod overlap;
 mod path_error;
 mod preempt;
+mod progress;
 mod random_walk;
 mod reserve;
 mod selectors;

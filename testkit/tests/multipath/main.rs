@@ -13,6 +13,7 @@ mod lifecycle;
 mod marginal;
 mod no_path;
 mod preempt;
+mod progress;
 mod reservations;
 mod resize;
 mod scripted;
