@@ -152,3 +152,163 @@ fn progress(info: &[u8], queued: u32) -> Option<Progress> {
         last_receive: last_ack.min(millis(at::LAST_DATA_RECV)?),
     })
 }
+
+#[cfg(all(test, target_endian = "little"))]
+mod tests {
+    use super::*;
+
+    /// To Linux 6, over the loopback, from port 58794 to 55965.
+    const ASKED: [&str; 2] = [
+        "4800000014000100000000000000000002060200ffffffffe5aada9d7f0000010000000000000000000000007f000001",
+        "000000000000000000000000000000001701000000000000",
+    ];
+
+    /// Its answer: of 400 bytes 100 were acknowledged, and 0.8 s later the rest is not.
+    const TOLD: [&str; 9] = [
+        "980100001400000000000000e11c000002010101e5aada9d7f0000010000000000000000000000007f00000100000000",
+        "000000000000000000000000170100000000000018000000000000002c010000000000006a420b000500080000000000",
+        "08000f00000000000c001500010000000000000006001600520000001c010200010401000107aa01c039060000000000",
+        "0080000018020000010000000000000001000000010000000000000080010000000000007803000078030000ffff0000",
+        "d7ff00001a0000000e000000ffffff7f01000000cbff00001200000000000000d7ff000002000000c4f3268307000000",
+        "ffffffffffffffff650000000000000000000000000000000600000002000000000000000a0000000000000004000000",
+        "000050c30000000000350c0000000000000000000000000000000000000000000200000000000000e803000000000000",
+        "580200000000000000000000000000000000000000000100000001000100000001000100810100000000000000000000",
+        "000000000000000000000000000000000000000000000000",
+    ];
+
+    fn bytes(lines: &[&str]) -> Vec<u8> {
+        let digits: String = lines.concat();
+        let pairs = (0..digits.len()).step_by(2);
+        pairs
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    /// Where its `struct tcp_info` begins.
+    fn info(told: &[u8]) -> usize {
+        let header = [0x1c, 0x01, 0x02, 0x00];
+        told.windows(4).position(|at| at == header).unwrap() + 4
+    }
+
+    fn told_with(at: usize, value: &[u8]) -> Progress {
+        let mut told = bytes(&TOLD);
+        let at = info(&told) + at;
+        told[at..at + value.len()].copy_from_slice(value);
+        let Some(Answer::Progress(progress)) = read(&told) else {
+            panic!("{:?}", read(&told));
+        };
+        progress
+    }
+
+    fn connection() -> Connection {
+        Connection {
+            local: "127.0.0.1:58794".parse().unwrap(),
+            peer: "127.0.0.1:55965".parse().unwrap(),
+            device: 0,
+            cookie: 0x117,
+        }
+    }
+
+    #[test]
+    fn the_question_is_the_one_that_was_answered() {
+        assert_eq!(request(&connection()).to_vec(), bytes(&ASKED));
+    }
+
+    #[test]
+    fn a_question_about_ipv6_and_a_device() {
+        let connection = Connection {
+            local: "[2001:db8::1]:1".parse().unwrap(),
+            peer: "[fe80::2%5]:3260".parse().unwrap(),
+            device: 5,
+            cookie: 0x1_0000_0002,
+        };
+        let asked = request(&connection);
+        assert_eq!(asked[16], AF_INET6);
+        assert_eq!(asked[26..28], [0x0c, 0xbc]);
+        assert_eq!(asked[28..32], [0x20, 0x01, 0x0d, 0xb8]);
+        assert_eq!((asked[44], asked[59]), (0xfe, 2));
+        assert_eq!(asked[60..72], [5, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_linux_told() {
+        let Some(Answer::Progress(progress)) = read(&bytes(&TOLD)) else {
+            panic!()
+        };
+        let ms = Duration::from_millis;
+        assert_eq!((progress.sent, progress.acked), (401, 101));
+        assert_eq!((progress.in_flight(), progress.unsent), (300, 0));
+        assert_eq!(progress.retransmits, 1);
+        assert_eq!(
+            progress.unacknowledged_for,
+            ms(204),
+            "the first of two timeouts is over"
+        );
+        assert_eq!(progress.rtt, Duration::from_micros(26));
+        assert_eq!(progress.last_receive, ms(888));
+    }
+
+    #[test]
+    fn before_the_first_timeout_the_last_sending_counts() {
+        let progress = told_with(at::RETRANSMITS, &[0]);
+        assert_eq!(progress.unacknowledged_for, Duration::from_millis(384));
+    }
+
+    #[test]
+    fn one_question_to_a_closed_window_may_be_under_way() {
+        for (probes, lasted) in [(0, 0), (1, 0), (2, 888)] {
+            let mut told = bytes(&TOLD);
+            let start = info(&told);
+            told[start + at::PROBES] = probes;
+            told[start + at::UNACKED] = 0;
+            let Some(Answer::Progress(progress)) = read(&told) else {
+                panic!()
+            };
+            let lasted = Duration::from_millis(lasted);
+            assert_eq!(progress.unacknowledged_for, lasted, "{probes}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told() {
+        let mut told = vec![36, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        told.extend((-2_i32).to_ne_bytes());
+        told.extend([0; 16]);
+        assert_eq!(read(&told), Some(Answer::Error(-2)));
+    }
+
+    /// Neither is what is cut off anywhere, nor what says of itself that it is longer or shorter than it is.
+    #[test]
+    fn no_answer_panics() {
+        let told = bytes(&TOLD);
+        for length in 0..told.len() {
+            assert_eq!(read(&told[..length]), None, "{length}");
+            let mut short = told[..length].to_vec();
+            if let Some(own) = short.get_mut(..4) {
+                own.copy_from_slice(&(length as u32).to_ne_bytes());
+            }
+            // What is left out at its end is not missed, if the rest says all.
+            let _any = read(&short);
+        }
+        for at in 0..told.len() {
+            for value in [0, 1, 3, 0x7f, 0xff] {
+                let mut other = told.clone();
+                other[at] = value;
+                let _any = read(&other);
+            }
+        }
+    }
+
+    /// As of a kernel that tells less than is asked for, or of a connection that waits for its end.
+    #[test]
+    fn an_answer_without_what_was_asked_for_is_none() {
+        let mut told = bytes(&TOLD);
+        let start = info(&told);
+        told[start - 2] = 9;
+        assert_eq!(read(&told), None);
+        let mut told = bytes(&TOLD);
+        let length = u16::try_from(at::NOTSENT_BYTES + 4).unwrap();
+        told[start - 4..start - 2].copy_from_slice(&length.to_ne_bytes());
+        assert_eq!(read(&told), None);
+    }
+}
