@@ -163,6 +163,10 @@ impl Suspicion {
     }
 
     fn calm_down(&mut self) {
+        // So it is at the end of nearly every I/O.
+        if self.is_calm() {
+            return;
+        }
         self.deliveries.calm();
         if let State::Asked { hedge, .. } = std::mem::replace(&mut self.state, State::Calm) {
             self.wasted += u64::from(hedge.moved);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use iscsi_client::device::BlockDeviceExt;
 use iscsi_testkit::sim::{Direction, SimConfig};
 use mpio::{
@@ -55,8 +56,8 @@ fn a_network_that_acknowledges_nothing_is_dead_whatever_the_target_does() {
             assert!(read.is_ok());
             world.target.pause();
             // One I/O, on either of the paths; the other one is idle.
-            let mut write = std::pin::pin!(device.write_bytes(0, vec![1; 4096]));
-            assert!(futures_util::poll!(write.as_mut()).is_pending());
+            let mut write = std::pin::pin!(device.write_bytes(0, vec![1; 4096].into()));
+            assert!(write.as_mut().now_or_never().is_none());
             let at = paths(&device).iter().position(|path| path.in_flight > 0);
             let link = World::link(at.expect("in flight"));
             world.sim.net().cut(link);
@@ -88,8 +89,8 @@ fn a_target_that_has_what_was_sent_keeps_its_session() {
         let world = world(seed, tells);
         let device = open(&world);
         let seen = world.sim.block_on(async {
-            let mut write = std::pin::pin!(device.write_bytes(0, vec![1; 4096]));
-            assert!(futures_util::poll!(write.as_mut()).is_pending());
+            let mut write = std::pin::pin!(device.write_bytes(0, vec![1; 4096].into()));
+            assert!(write.as_mut().now_or_never().is_none());
             let at = paths(&device).iter().position(|path| path.in_flight > 0);
             let link = World::link(at.expect("in flight")).only(Direction::FromPortal);
             world.sim.net().stall(link);
