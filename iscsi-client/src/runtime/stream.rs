@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for StreamTra
     }
 
     fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
-        self.stream.as_ref().and(self.progress.clone())
+        self.stream.as_ref().and_then(|_| self.progress.clone())
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
