@@ -70,7 +70,6 @@ impl Plan {
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
-            tells_progress: Rng::new(seed ^ 0x0acc_0117_ed0f_17e5).chance(500),
             planted: Planted::NONE,
         };
         plan.faults = plan.storm(rng);

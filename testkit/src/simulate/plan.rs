@@ -45,8 +45,6 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
     pub links: bool,
-    /// Connections tell how far their bytes have come, as Linux does.
-    pub tells_progress: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,

@@ -97,7 +97,6 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.pipe_capacity = plan.network.pipe_capacity;
     config.step_limit = STEP_LIMIT;
     config.brink_per_mille = plan.target.brink_per_mille;
-    config.tells_progress = plan.tells_progress;
     SimRuntime::with_config(config)
 }
 
