@@ -131,6 +131,11 @@ pub trait Transport: fmt::Debug + Send + 'static {
         None
     }
 
+    /// How far the bytes have come now, where that is known.
+    fn progress(&self) -> Option<Progress> {
+        self.progress_source()?.progress()
+    }
+
     /// The local address, once connected.
     fn local_addr(&self) -> Option<SocketAddr> {
         None

@@ -56,12 +56,6 @@ impl SimStream {
         }
     }
 
-    /// How far what was written has come, whether or not the world's connections tell.
-    #[must_use]
-    pub fn progress(&self) -> Option<Progress> {
-        self.told().progress()
-    }
-
     /// Reads into `buf`; 0 is the end of the stream. Cancel safe: no byte is lost.
     ///
     /// # Errors
@@ -112,6 +106,11 @@ impl Transport for SimStream {
 
     fn abort(&mut self) {
         self.shared.with(|world| world.abort(self.id, self.side));
+    }
+
+    /// Whether or not the world's connections tell a session.
+    fn progress(&self) -> Option<Progress> {
+        self.told().progress()
     }
 
     fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
