@@ -26,8 +26,8 @@ use iscsi_proto::{
 
 use crate::{
     core::{
-        DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult,
-        Registered, TargetPort,
+        DownReason, IdentityCheck, NetworkProgress, PathKeys, PortalGroup, Preempted, ProbeKind,
+        ProbeResult, Registered, TargetPort,
     },
     path::{LocalEnd, Path, PathLink, PathStatus},
     reservations,
@@ -256,6 +256,15 @@ impl Path for LogicalUnit {
 
     fn last_receive(&self) -> Instant {
         self.session().last_receive()
+    }
+
+    fn network_progress(&self) -> Option<NetworkProgress> {
+        let progress = self.session().network_progress()?;
+        let told = NetworkProgress::new(progress.acked, progress.in_flight());
+        Some(
+            told.since(progress.unacknowledged_for)
+                .with_rtt(progress.rtt),
+        )
     }
 
     async fn close(&self) {

@@ -10,11 +10,18 @@ mod beat;
 mod configure;
 mod dialer;
 mod options;
+mod progress;
 #[cfg(feature = "smol")]
 mod smol;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod socket;
 mod stream;
+#[cfg(all(
+    feature = "tcp-progress",
+    target_os = "linux",
+    any(feature = "tokio", feature = "smol")
+))]
+mod tcp_progress;
 #[cfg(feature = "tokio")]
 mod tokio;
 #[cfg(feature = "tokio")]
@@ -23,6 +30,12 @@ mod tokio_stream;
 pub(crate) use self::dialer::within;
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
+#[cfg(all(
+    feature = "tcp-progress",
+    target_os = "linux",
+    any(feature = "tokio", feature = "smol")
+))]
+pub use self::tcp_progress::{TcpProgress, TcpProgressError};
 #[cfg(feature = "tokio")]
 pub use self::tokio::{NoTokioRuntime, TokioRuntime};
 #[cfg(feature = "tokio")]
@@ -31,6 +44,7 @@ pub use self::{
     beat::Beat,
     dialer::Dialer,
     options::{Dscp, SocketOptionError, SocketOptionRangeError, SocketOptions, TcpKeepalive},
+    progress::{Progress, ProgressSource},
     stream::{StreamTransport, TransportStream},
 };
 
@@ -120,9 +134,14 @@ pub trait Transport: fmt::Debug + Send + 'static {
     /// A write of a dead path must not reach the target minutes later, when the network heals.
     fn abort(&mut self);
 
-    /// What the transport knows of the other side, where the platform tells it.
-    fn progress(&self) -> Option<Progress> {
+    /// Who tells how far the bytes have come, where the platform does. Asked for once, after the login.
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
         None
+    }
+
+    /// How far the bytes have come now, where that is known.
+    fn progress(&self) -> Option<Progress> {
+        self.progress_source()?.progress()
     }
 
     /// The local address, once connected.
@@ -135,17 +154,6 @@ pub trait Transport: fmt::Debug + Send + 'static {
     fn bind_warning(&self) -> Option<Arc<str>> {
         None
     }
-}
-
-/// How far the bytes of a connection have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes handed to the network.
-    pub sent: u64,
-    /// Bytes that the peer's TCP has acknowledged.
-    pub acked: u64,
-    /// Time since anything was received.
-    pub last_receive: Duration,
 }
 
 /// Where to connect to, from where, and with which limits.

@@ -16,7 +16,7 @@ use futures_util::future::{Either, select};
 use socket2::SockRef;
 
 use super::{
-    AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport, beat,
+    AsyncTimer, Beat, BoxFuture, Dial, ProgressSource, Runtime, Transport, beat,
     socket::{self, Opened},
 };
 
@@ -235,6 +235,10 @@ impl Transport for SmolTransport {
     fn abort(&mut self) {
         // Without a word to `close_in_order`, so it is a reset.
         drop(self.stream.take());
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        socket::progress_source(self.stream.as_ref()?.get_ref())
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

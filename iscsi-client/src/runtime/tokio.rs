@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport, beat,
+    AsyncTimer, Beat, BoxFuture, Dial, ProgressSource, Runtime, Transport, beat,
     socket::{self, Moved, Opened},
 };
 
@@ -286,6 +286,10 @@ impl Transport for TokioTransport {
     fn abort(&mut self) {
         // Without a word to `close_in_order`, so it is a reset.
         drop(self.stream.take());
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        socket::progress_source(self.stream.as_ref()?)
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

@@ -339,6 +339,7 @@ impl Driver {
         self.ops.stats.logins += 1;
         self.connector.remember(moved, narrowed);
         let warning = transport.bind_warning();
+        self.shared().set_progress(transport.progress_source());
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();
         for redirection in redirections {
@@ -389,6 +390,7 @@ impl Driver {
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
         let time2wait = time2wait.min(LONGEST_TIME2WAIT);
+        self.shared().set_progress(None);
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
         self.down = loss.error();
@@ -487,6 +489,7 @@ impl Driver {
     /// Closed for good, by whatever way.
     fn end(&mut self) {
         let loss = Loss::Core(CoreError::Closed);
+        self.shared().set_progress(None);
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Up(link) => link.abort(&loss, &mut self.ops),
             Phase::Closing(mut transport) => transport.abort(),

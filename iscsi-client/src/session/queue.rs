@@ -32,7 +32,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, LoginError},
     links::LinkListener,
-    runtime::Runtime,
+    runtime::{ProgressSource, Runtime},
 };
 
 /// What the handles and the driver share.
@@ -485,6 +485,11 @@ impl Shared {
     /// Looks at the journal under the lock; `look` must be short and must not wake anybody.
     pub(super) fn with_journal<T>(&self, look: impl FnOnce(&mut Journal) -> T) -> T {
         look(&mut self.lock().journal)
+    }
+
+    /// Who tells how far the bytes of the present connection have come.
+    pub(super) fn set_progress(&self, source: Option<Arc<dyn ProgressSource>>) {
+        drop(self.with_journal(|journal| journal.replace_progress(source)));
     }
 
     pub(super) fn is_up(&self) -> bool {

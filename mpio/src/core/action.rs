@@ -316,6 +316,12 @@ pub enum Action {
         /// What.
         kind: ProbeKind,
     },
+    /// Ask the path's platform how far the bytes of its connection have come, without waiting for anything, and report
+    /// by `handle_progress`.
+    AskProgress {
+        /// Whose.
+        path: PathId,
+    },
     /// Ask the unit for its target port groups (REPORT TARGET PORT GROUPS) through this path, within the checker's
     /// timeout; report by `handle_port_groups`.
     ReportPortGroups {

@@ -178,8 +178,18 @@ pub struct SuspicionConfig {
     pub tear_down: Duration,
     /// The same where another usable path has heard from the target meanwhile, which is asked for that if it is idle:
     /// the network is dead and not the target. Not twice on one path within 10 s. Default 400 ms, range 10 ms to
-    /// 10 min; of more than `tear_down` it is without effect.
+    /// 10 min; of more than `tear_down` it is without effect. Without such a witness it is as long where the path's
+    /// platform tells that what was sent is not acknowledged ([`Delivery`](super::Delivery)) and another path is usable.
     pub tear_down_if_others_answer: Duration,
+    /// The same where the path's platform tells that everything that was sent is acknowledged: the target is slow or
+    /// hung, and not the network. Its session is left alone for longer, since its writes may be under way. Default 5 s,
+    /// range 10 ms to 10 min; of more than `tear_down` it is without effect, of less than `tear_down_if_others_answer` as
+    /// that one.
+    pub tear_down_if_acknowledged: Duration,
+    /// For how long something that was sent has to be unacknowledged for the network to count as dead; never less
+    /// than four round trips. Default 200 ms, which is the longest that most stacks delay an acknowledgement; range
+    /// 1 ms to 1 min.
+    pub unacknowledged_after: Duration,
 }
 
 /// The settings of a multipath device. Names follow multipath.conf(5) where it has them.
@@ -234,6 +244,8 @@ impl Default for Config {
                 nop_timeout: Duration::from_millis(250),
                 tear_down: Duration::from_secs(5),
                 tear_down_if_others_answer: Duration::from_millis(400),
+                tear_down_if_acknowledged: Duration::from_secs(5),
+                unacknowledged_after: Duration::from_millis(200),
             },
             hedge: Some(HedgeConfig::DEFAULT),
             marginal: Some(MarginalConfig::DEFAULT),
@@ -481,6 +493,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// See [`SuspicionConfig::tear_down_if_acknowledged`].
+    pub const fn tear_down_if_acknowledged(mut self, after: Duration) -> Self {
+        self.0.suspicion.tear_down_if_acknowledged = after;
+        self
+    }
+
+    /// See [`SuspicionConfig::unacknowledged_after`].
+    pub const fn unacknowledged_after(mut self, after: Duration) -> Self {
+        self.0.suspicion.unacknowledged_after = after;
+        self
+    }
+
     /// How many reads leave a path when it has only been asked; `None`: none do, they wait until it is suspected. New I/O
     /// prefers other paths from the question on in any case. Default 64 at once, and 5 % of all reads.
     pub const fn hedge(mut self, budget: Option<HedgeConfig>) -> Self {
@@ -611,6 +635,16 @@ impl ConfigBuilder {
             (10 * MS..=HOUR / 6).contains(&s.tear_down_if_others_answer),
             "tear_down_if_others_answer",
             "10 ms to 10 min",
+        )?;
+        check(
+            (10 * MS..=HOUR / 6).contains(&s.tear_down_if_acknowledged),
+            "tear_down_if_acknowledged",
+            "10 ms to 10 min",
+        )?;
+        check(
+            (MS..=HOUR / 60).contains(&s.unacknowledged_after),
+            "unacknowledged_after",
+            "1 ms to 1 min",
         )?;
         if let Some(hedge) = c.hedge {
             hedge.check()?;

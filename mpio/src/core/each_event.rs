@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
-    Config, DownReason, Event, FenceRung, FencedBy, IoClass, IoId, KeyRefusal, MarginalCause,
-    Multipath, PathAttributes, PathId, RungStep, SkipReason, SuspectCause,
+    Config, Delivery, DownReason, Event, FenceRung, FencedBy, IoClass, IoId, KeyRefusal,
+    MarginalCause, Multipath, PathAttributes, PathId, RungStep, SkipReason, SuspectCause,
 };
 
 /// What is named in them.
@@ -63,7 +63,11 @@ impl Names {
                 moved: 3,
                 denied: 1,
             },
-            Event::Hedged { .. } => Event::Cleared { path },
+            Event::Hedged { .. } => Event::Delivery {
+                path,
+                delivery: Delivery::Unacknowledged,
+            },
+            Event::Delivery { .. } => Event::Cleared { path },
             Event::Cleared { .. } => Event::PathMarginal {
                 path,
                 cause: MarginalCause::Flapping {

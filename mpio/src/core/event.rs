@@ -6,6 +6,7 @@ use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
     arena::{IoId, PathId},
+    delivery::Delivery,
     path_keys::KeyRefusal,
     rung::{FenceRung, RungStep},
 };
@@ -251,6 +252,14 @@ pub enum Event {
         moved: u32,
         /// How many stay, since the budget is spent.
         denied: u32,
+    },
+    /// What the platform says of a path that is silent, if it does: whether what was sent there is acknowledged. Told again
+    /// if it changes.
+    Delivery {
+        /// Which.
+        path: PathId,
+        /// What it says.
+        delivery: Delivery,
     },
     /// The suspicion was wrong.
     Cleared {
@@ -541,6 +550,13 @@ impl Event {
                 "{path} is ranked by a round trip of {round_trip:?}",
                 path = name(path)
             ),
+            Self::Delivery { path, delivery } => {
+                write!(
+                    f,
+                    "what was sent on {path} is {delivery}",
+                    path = name(path)
+                )
+            }
             Self::Cleared { path } => write!(f, "{path} is no longer suspected", path = name(path)),
             Self::PathRemoved { path } => write!(f, "{path} removed", path = name(path)),
             Self::IdentityMismatch { path } => {

@@ -21,8 +21,8 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, AttemptId, Candidate, Event, HedgeConfig, IoId, IoKind, Multipath, PathId, ProbeKind,
-    Steer, TakenBack, arena::Arena, path::Path,
+    Action, AttemptId, Candidate, Delivery, Event, HedgeConfig, IoId, IoKind, Multipath, PathId,
+    ProbeKind, Steer, TakenBack, arena::Arena, path::Path,
 };
 
 /// How often one read may be hedged. After that it waits for verdicts, and its moves count.
@@ -115,14 +115,17 @@ impl Multipath {
             return;
         };
         let reads = self.reads_to_hedge(from);
+        // Then it is not the target that is slow, and one that is not silent itself will do.
+        let is_dead = path.suspicion.delivery() == Some(Delivery::Unacknowledged);
         let mut left = reads.len();
         if left > 0 {
             let is_heard = |(_, path): (PathId, &Path)| {
-                !path.suspicion.is_asked() && path.suspicion.heard() > since
+                !path.suspicion.is_asked() && (is_dead || path.suspicion.heard() > since)
             };
             if !self.equals(from).any(is_heard) {
                 self.ask_idle_equals(from);
-            } else if self.is_confirmed(now, from) {
+                self.ask_progress(now, from);
+            } else if is_dead || self.is_confirmed(now, from) {
                 left -= self.hedge(from, config, reads);
             }
         }
@@ -133,6 +136,16 @@ impl Multipath {
             Some(path) if is_worth_it => path.suspicion.look_again(now, &self.config.suspicion),
             Some(path) => path.suspicion.look_no_more(),
             None => {}
+        }
+    }
+
+    fn ask_progress(&mut self, now: Instant, of: PathId) {
+        let Some(path) = self.paths.get_mut(of.0) else {
+            return;
+        };
+        let deliveries = path.suspicion.deliveries_mut();
+        if deliveries.is_worth_asking(now, &self.config.suspicion) {
+            deliveries.ask_of(of, &mut self.actions);
         }
     }
 

@@ -13,6 +13,7 @@ mod auto_resize;
 mod checker;
 mod config;
 mod config_error;
+mod delivery;
 mod dispatch;
 #[cfg(test)]
 mod each_event;
@@ -77,6 +78,7 @@ pub use config::{
     SuspicionConfig,
 };
 pub use config_error::ConfigError;
+pub use delivery::{Delivery, NetworkProgress};
 pub use event::{DownReason, Event, FencedBy, MarginalCause, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
 pub use hedge_config::HedgeConfig;

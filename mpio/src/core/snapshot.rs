@@ -12,8 +12,8 @@ use iscsi_proto::{
 };
 
 use super::{
-    DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry, PathCounters,
-    PathGroupingPolicy, PathId, PathState, Registration, SpareState, SuspectCause,
+    Delivery, DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry,
+    PathCounters, PathGroupingPolicy, PathId, PathState, Registration, SpareState, SuspectCause,
     group::Group,
     path::{Path, Standing},
     spare::Spare,
@@ -103,6 +103,8 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// Whether what was sent there is acknowledged, if it is silent and the platform tells.
+    pub delivery: Option<Delivery>,
     /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
     pub is_silent: bool,
     /// What it does, if it is a [spare](super::PathAttributes::spare_for).
@@ -259,7 +261,10 @@ impl fmt::Display for PathSnapshot {
         write!(f, "{} {}", self.name, self.state_words())?;
         match (self.down, self.suspect) {
             (Some(reason), _) => write!(f, " ({reason})"),
-            (None, Some(SuspectCause::Silence)) => f.write_str(" (suspect: silent)"),
+            (None, Some(SuspectCause::Silence)) => match self.delivery {
+                Some(delivery) => write!(f, " (suspect: silent; {delivery})"),
+                None => f.write_str(" (suspect: silent)"),
+            },
             (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
             (None, Some(SuspectCause::LinkDown)) => f.write_str(" (suspect: link down)"),
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
@@ -495,6 +500,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        delivery: path.suspicion.delivery(),
         is_silent: path.suspicion.is_asked(),
         spare: path.spare.as_ref().map(Spare::state),
         marginal: path.marginal.demotion().map(|demotion| demotion.cause),

@@ -261,11 +261,18 @@ impl Multipath {
                         path: id,
                         kind: ProbeKind::Nop,
                     });
+                    path.suspicion
+                        .deliveries_mut()
+                        .ask_of(id, &mut self.actions);
                 }
+                Step::Ask => self.actions.push_back(Action::AskProgress { path: id }),
                 Step::Look => looks = true,
                 Step::Suspect => {
                     self.restless = true;
                     suspected = Some(id);
+                    path.suspicion
+                        .deliveries_mut()
+                        .ask_of(id, &mut self.actions);
                 }
                 Step::Condemn => {
                     path.set_fencing(true);
@@ -288,7 +295,7 @@ impl Multipath {
     }
 
     /// The two usable paths that were heard of last, the latest first.
-    fn last_heard(&self) -> [Option<(PathId, Instant)>; 2] {
+    pub(super) fn last_heard(&self) -> [Option<(PathId, Instant)>; 2] {
         let mut last = [None; 2];
         for (key, path) in self.paths.iter().filter(|(_, path)| path.is_usable()) {
             let at = path.suspicion.heard();

@@ -118,6 +118,11 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Probed(id, ProbeReport { kind, result })
                 }));
             }
+            Job::AskProgress(id) => {
+                // Not under the lock: it may be a system call.
+                let progress = self.path(id).and_then(|path| path.network_progress());
+                self.act(|state, now| state.core.handle_progress(now, id, progress));
+            }
             Job::ReportPortGroups(id) => {
                 let path = self.path(id);
                 let timeout = self.checker_timeout();

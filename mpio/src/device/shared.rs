@@ -383,6 +383,7 @@ impl<P: Path> State<P> {
                 }
             }
             Action::Probe { path, kind } => self.jobs.push(Job::Probe(path, kind)),
+            Action::AskProgress { path } => self.jobs.push(Job::AskProgress(path)),
             Action::ReportPortGroups { path } => self.jobs.push(Job::ReportPortGroups(path)),
             Action::Activate { path, group } => self.jobs.push(Job::Activate(path, group)),
             Action::Fence { path } => self.jobs.push(Job::Fence(path)),

@@ -27,6 +27,7 @@ mod path_error;
 mod path_latency;
 mod pinned;
 mod preempt;
+mod progress;
 mod random_walk;
 mod reserve;
 mod selectors;

@@ -21,6 +21,8 @@ pub struct SimConfig {
     pub brink_per_mille: u16,
     /// Whether what repeats is done on a [beat](iscsi_client::runtime::Beat). Default no.
     pub beat: bool,
+    /// Whether connections tell how far their bytes have come, as some platforms do. Default false.
+    pub tells_progress: bool,
     /// Polls and events after which [`SimRuntime::block_on`](super::SimRuntime::block_on) gives up. Default 50 million: a busy loop
     /// is found within seconds, a long run is not disturbed.
     pub step_limit: u64,
@@ -37,6 +39,7 @@ impl SimConfig {
             partial_per_mille: 100,
             brink_per_mille: 0,
             beat: false,
+            tells_progress: false,
             step_limit: 50_000_000,
         }
     }

@@ -15,6 +15,7 @@ mod lifecycle;
 mod marginal;
 mod no_path;
 mod preempt;
+mod progress;
 mod reservations;
 mod resize;
 mod scripted;
