@@ -13,7 +13,7 @@ use super::plan::{
 };
 use super::{
     dice::{between, pick, small, time},
-    lives, marginal, preempt,
+    lives, marginal, orders, preempt, resizing,
     wire::Wire,
 };
 use crate::{
@@ -69,6 +69,7 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
+            orders: None,
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             planted: Planted::NONE,
         };
@@ -78,9 +79,10 @@ impl Plan {
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
-        plan.add_resizing();
+        resizing::draw(&mut plan);
         plan.add_hedging();
         marginal::draw(&mut plan);
+        orders::draw(&mut plan);
         plan
     }
 

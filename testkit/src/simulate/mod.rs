@@ -31,9 +31,11 @@ mod locks;
 mod marginal;
 mod memory;
 mod observe;
+mod orders;
 mod others;
 mod plan;
 mod preempt;
+mod resizing;
 mod run;
 mod shrink;
 mod tally;
@@ -44,6 +46,7 @@ mod wire;
 mod world;
 
 pub use finding::Finding;
+pub use orders::Orders;
 pub use plan::{
     Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
     TargetTerms, What, Work,

@@ -4,7 +4,10 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use iscsi_client::error::{Error, ErrorKind, Retry};
-use iscsi_proto::scsi::{CurrentReservation, ReservationKey, ReservationType};
+use iscsi_proto::{
+    planted::Bug,
+    scsi::{CurrentReservation, ReservationKey, ReservationType},
+};
 
 use super::{RegistrationKeys, ReserveError, attend::TIMEOUT};
 use crate::{backoff::sleep, device::shared::Shared, path::Path};
@@ -77,6 +80,9 @@ pub(super) async fn quietly<P: Path, T>(
     shared: &Shared<P>,
     work: impl Future<Output = Result<T, ReserveError>>,
 ) -> Result<T, ReserveError> {
+    if shared.planted.has(Bug::NotHeldMeanwhile) {
+        return work.await;
+    }
     shared.act(|state, now| state.core.pause(now));
     let quiet = pin!(shared.until(|state| state.core.is_quiesced().then_some(())));
     let limit = pin!(sleep(&*shared.runtime, QUIET));

@@ -6,7 +6,10 @@ use std::{
 };
 
 use iscsi_client::error::{Error, ErrorKind};
-use iscsi_proto::scsi::{ReservationKey, ReservationType};
+use iscsi_proto::{
+    planted::Bug,
+    scsi::{ReservationKey, ReservationType},
+};
 
 use super::{
     PathRegistration, RegistrationOutcome, Registrations,
@@ -109,6 +112,18 @@ impl<P: Path> State<P> {
         if self.is_attended_to(id) {
             return Turn::Wait;
         }
+        let planted = self.core.config().planted;
+        let asked = member.book.asked;
+        let is_by_itself = !asked && self.wants_keys();
+        if is_by_itself && planted.has(Bug::UsedBeforeRegistered) {
+            return Turn::Never;
+        }
+        let wish = match key {
+            Some(key) if is_by_itself && planted.has(Bug::OldKeyKept) => {
+                Wish::Keys(ReservationKey(key).into())
+            }
+            _ => wish,
+        };
         let witnesses = self.registrants(None).into_iter();
         let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
         let task = Task {
@@ -116,7 +131,7 @@ impl<P: Path> State<P> {
             round: self.reserve.round,
             wish,
             key,
-            asked: member.book.asked,
+            asked: asked || planted.has(Bug::PreemptedComesBack),
             told: member.book.told,
             seen: member.book.seen,
             witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
