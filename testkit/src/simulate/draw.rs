@@ -12,6 +12,7 @@ use super::plan::{
     What, Work,
 };
 use super::{
+    activating,
     dice::{between, pick, small, time},
     lives, marginal, orders, preempt, resizing,
     wire::Wire,
@@ -80,6 +81,7 @@ impl Plan {
         plan.add_struggles();
         plan.add_access();
         resizing::draw(&mut plan);
+        activating::draw(&mut plan);
         plan.add_hedging();
         marginal::draw(&mut plan);
         orders::draw(&mut plan);

@@ -17,6 +17,7 @@
 
 pub mod check;
 
+mod activating;
 mod board;
 mod calm;
 mod client;

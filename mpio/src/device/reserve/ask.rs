@@ -71,7 +71,13 @@ pub(super) async fn own_reservation<P: Path>(
     keys: RegistrationKeys,
 ) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
     let held = reservation(shared).await?.held;
-    Ok(held.filter(|&(key, _)| key == ReservationKey::NONE || keys.owns(key)))
+    let is_ours = match held {
+        // All registrants hold it: this device too, if it still is one.
+        Some((ReservationKey::NONE, _)) => has_key(shared, |key| keys.owns(key)).await?,
+        Some((key, _)) => keys.owns(key),
+        None => false,
+    };
+    Ok(held.filter(|_| is_ours))
 }
 
 /// Does something that no I/O is to notice: what is in flight ends before, what comes waits. Nothing is concluded from

@@ -17,7 +17,7 @@ use super::{
     book::{Book, Wish},
 };
 use crate::{
-    core::{Event, IdentityCheck, PathId, Registration},
+    core::{Event, IdentityCheck, PathId, PathKeys, Registration},
     device::{
         job::Job,
         shared::{Shared, State},
@@ -71,7 +71,8 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let found = attend::attend(&task).await;
+    let bar = || shared.act(|state, now| state.core.await_key(now, id));
+    let found = attend::attend(&task, bar).await;
     Some(Attended {
         round: task.round,
         told: task.told,
@@ -225,6 +226,7 @@ impl<P: Path> State<P> {
         // Its port group takes no I/O either, and both may change together.
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
+        let first = first || self.core.awaits_key(id);
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -485,7 +487,19 @@ impl<P: Path> State<P> {
         let is_ours = self.wants_keys();
         let reserved = self.core.reservation().is_some();
         let holds = reserved && self.reserve.holder.is_none_or(|holder| holder == id);
-        !is_ours || !(self.core.is_closing() || holds)
+        let stays = is_ours && (self.core.is_closing() || holds);
+        !stays && !self.shares_nexus(id)
+    }
+
+    /// Whether another path has the same nexus: one that was added in the place of this one before it was gone.
+    fn shares_nexus(&self, id: PathId) -> bool {
+        // Of whatever family: the keys are equal if the nexuses are.
+        let (Some(keys), Some(member)) = (PathKeys::new(1, 0), self.member(id)) else {
+            return false;
+        };
+        let nexus = member.path.nexus_key(keys);
+        let mut others = self.members.iter().flatten().filter(|one| one.id != id);
+        others.any(|other| other.path.nexus_key(keys) == nexus)
     }
 
     pub(super) fn tell(&mut self, now: Instant, event: Event) {

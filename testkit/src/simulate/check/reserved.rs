@@ -58,10 +58,22 @@ impl Span {
         self.from <= other.from && other.to <= self.to
     }
 
+    /// Whether all of another one lies within, and began later: of one moment nobody can say what came first.
+    const fn holds(self, other: Self) -> bool {
+        self.from < other.from && other.to < self.to
+    }
+
     /// Whether they have a moment in common.
     const fn touches(self, other: Self) -> bool {
         self.from <= other.to && other.from <= self.to
     }
+}
+
+/// How the unit stood with a host meanwhile, in words.
+fn account(standings: &[Standing], during: Span) -> Vec<String> {
+    let meanwhile = standings.iter().filter(|one| one.during.touches(during));
+    let line = |one: &Standing| format!("{} {}", seconds(one.during.from), one.text);
+    meanwhile.map(line).collect()
 }
 
 /// How a unit stood with one host, from one change to the next.
@@ -79,6 +91,8 @@ pub struct Standing {
     pub holds: bool,
     /// Somebody else, or the target by itself, has ended a registration of this host just then.
     pub ended_by_others: bool,
+    /// All of it in words.
+    pub text: String,
 }
 
 /// I9: no request is told of a conflict that lay wholly within a time at which its device's registration stood.
@@ -91,6 +105,7 @@ pub fn no_conflict_while_registered(
     conflicts: impl IntoIterator<Item = OpId>,
     device: u16,
     stood: &[Span],
+    standings: &[Standing],
 ) -> Result<(), Violation> {
     for id in conflicts {
         let Some(record) = history.records.get(id.0 as usize) else {
@@ -103,13 +118,17 @@ pub fn no_conflict_while_registered(
             from: record.invoked.ns,
             to: ended.ns,
         };
-        if let Some(span) = stood.iter().find(|span| span.covers(during)) {
+        if let Some(span) = stood.iter().find(|span| span.holds(during)) {
             let what = format!(
                 "{id} of device {device} ended at {} with a reservation conflict, though the device is registered since {}",
                 seconds(during.to),
                 seconds(span.from),
             );
-            return Err(Violation::new(Row::I9, what));
+            return Err(Violation {
+                row: Row::I9,
+                what,
+                account: account(standings, *span),
+            });
         }
     }
     Ok(())
@@ -130,7 +149,7 @@ pub fn writes_have_keys(
         from: since,
         to: at,
     };
-    let Some(span) = stood.iter().find(|span| span.covers(session)) else {
+    let Some(span) = stood.iter().find(|span| span.holds(session)) else {
         return Ok(());
     };
     let what = format!(
@@ -229,11 +248,10 @@ pub fn was_carried_out(
         seconds(during.from),
         seconds(during.to)
     );
-    let now = standings.iter().filter(|one| one.during.touches(during));
     Err(Violation {
         row: Row::I17,
         what,
-        account: now.map(|one| format!("{one:x?}")).collect(),
+        account: account(standings, during),
     })
 }
 
@@ -274,6 +292,7 @@ mod tests {
             reserved: None,
             holds: false,
             ended_by_others: false,
+            text: String::new(),
         }
     }
 
@@ -301,27 +320,29 @@ mod tests {
     #[test]
     fn a_conflict_while_it_stands_is_a_violation() {
         let judge = |asked, ended, device| {
-            let span = Span { from: 10, to: 90 };
+            let stood = [Span { from: 10, to: 90 }];
             let history = history(asked, ended, NEVER);
+            let told = [OpId(0)];
             row(no_conflict_while_registered(
                 &history,
-                [OpId(0)],
+                told,
                 device,
-                &[span],
+                &stood,
+                &[],
             ))
         };
-        assert_eq!(judge(10, 90, 0), Some(Row::I9));
-        assert_eq!(judge(9, 90, 0), None);
-        assert_eq!(judge(10, 91, 0), None);
-        assert_eq!(judge(10, 90, 1), None, "another device's");
+        assert_eq!(judge(11, 89, 0), Some(Row::I9));
+        assert_eq!(judge(10, 89, 0), None);
+        assert_eq!(judge(11, 90, 0), None);
+        assert_eq!(judge(11, 89, 1), None, "another device's");
     }
 
     #[test]
     fn a_write_without_a_key_through_a_session_that_began_registered_is_a_violation() {
         let spans = [Span { from: 10, to: 90 }];
-        assert_eq!(row(writes_have_keys("p", (10, 90), &spans)), Some(Row::I17));
-        assert_eq!(row(writes_have_keys("p", (9, 90), &spans)), None);
-        assert_eq!(row(writes_have_keys("p", (10, 91), &spans)), None);
+        assert_eq!(row(writes_have_keys("p", (11, 89), &spans)), Some(Row::I17));
+        assert_eq!(row(writes_have_keys("p", (10, 89), &spans)), None);
+        assert_eq!(row(writes_have_keys("p", (11, 90), &spans)), None);
     }
 
     #[test]

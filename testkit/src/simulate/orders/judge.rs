@@ -8,7 +8,7 @@ use crate::{
     simulate::{
         board::State,
         check::{
-            Row, Violation,
+            Row, Violation, conflict,
             reserved::{self, Span, Standing},
         },
         plan::{Fault, Plan, What},
@@ -31,6 +31,9 @@ pub(in crate::simulate) fn judge(
     let Some(orders) = plan.orders else {
         return Ok(());
     };
+    if is_alone(plan) {
+        conflict::has_a_reason(&state.reasons, false)?;
+    }
     for device in 0..usize::from(plan.hosts) * plan.units.len() {
         let number = u16::try_from(device).unwrap_or(u16::MAX);
         let standings = standings(plan, device, &notes.registry);
@@ -38,7 +41,7 @@ pub(in crate::simulate) fn judge(
         let others: Vec<u64> = others.map(|one| one.during.from).collect();
         let stood = state.book.stood(device, &others);
         let told = state.reasons.conflicts.iter().copied();
-        reserved::no_conflict_while_registered(&state.history, told, number, &stood)?;
+        reserved::no_conflict_while_registered(&state.history, told, number, &stood, &standings)?;
         let of_device =
             |one: &&crate::target::Keyless| verdict::device(plan, &one.by) == Some(device);
         for one in notes.keyless.iter().filter(of_device) {
@@ -62,6 +65,17 @@ pub(in crate::simulate) fn judge(
         reserved::path_had_its_key(&path, *key, *during, &found)?;
     }
     Ok(())
+}
+
+/// There is one host, in one life, so that nobody's reservation is in its way: not even that of its own former devices.
+fn is_alone(plan: &Plan) -> bool {
+    let others = |fault: &Fault| {
+        matches!(
+            fault.what,
+            What::Forget { .. } | What::Reopen { .. } | What::CrashHost { .. }
+        )
+    };
+    plan.hosts == 1 && !plan.faults.iter().any(others)
 }
 
 /// The changes of a device's unit, each with its end.
@@ -94,6 +108,7 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
         reserved: None,
         holds: false,
         ended_by_others: false,
+        text: String::from("nobody"),
     }];
     let mut before: Vec<Registrant> = Vec::new();
     for (during, one) in changes {
@@ -113,6 +128,7 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
         };
         standings.push(Standing {
             during,
+            text: in_words(&one),
             ours: ours.iter().map(|one| one.key).collect(),
             all: one.registrants.iter().map(|one| one.key).collect(),
             reserved: one.held.map(|(kind, _)| kind),
@@ -122,6 +138,19 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
         before = ours;
     }
     standings
+}
+
+fn in_words(registry: &Registry) -> String {
+    let by = registry.by.as_deref().unwrap_or("the target");
+    let mut text = format!("by {by}: held {:?}", registry.held);
+    for one in &registry.registrants {
+        let (port, key) = (&one.port, one.key);
+        text += &format!(
+            "; {} {} group {} {key:#x}",
+            port.initiator, port.isid, one.tpgt
+        );
+    }
+    text
 }
 
 /// With what a path was registered, through whichever portal group.

@@ -1,5 +1,6 @@
 //! Persistent reservations of the device's user: every path registered, and what others do about it.
 
+mod again;
 mod callers;
 mod calls;
 mod holders;
