@@ -232,7 +232,7 @@ bugs! {
     /// A registration that somebody else has ended is not made again.
     PreemptedComesBack = "preempted-comes-back", "I17";
     /// I/O is held while a reservation changes hands.
-    NotHeldMeanwhile = "not-held-meanwhile", "I17";
+    NotHeldMeanwhile = "not-held-meanwhile", "I9";
     /// A device takes a smaller size only where it may, or is asked to.
     ShrinksUnasked = "shrinks-unasked", "I18";
     /// A device takes a new size only when all its paths tell it.
