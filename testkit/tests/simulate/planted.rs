@@ -56,7 +56,7 @@ found! {
     task_set_full_is_success: TaskSetFullIsSuccess by 159;
     attention_is_success: AttentionIsSuccess by 2;
     flush_not_sent: FlushNotSent by 1;
-    split_failure_ignored: SplitFailureIgnored by 82;
+    split_failure_ignored: SplitFailureIgnored by 262;
     ghost_forgotten: GhostForgotten by 6;
     quiet_time_skipped: QuietTimeSkipped by 114;
     every_login_is_barrier: EveryLoginIsBarrier by 40;
