@@ -227,6 +227,20 @@ bugs! {
     ClaimsAreKept = "claims-are-kept", "I10";
     /// A flush that failed on one path has flushed nothing.
     FlushFailureIgnored = "flush-failure-ignored", "I14";
+    /// A path that is back is registered before it is used (SPC-4 section 5.12.7).
+    UsedBeforeRegistered = "used-before-registered", "I17";
+    /// What a path is registered with is the key that was ordered last.
+    OldKeyKept = "old-key-kept", "I17";
+    /// A registration that somebody else has ended is not made again.
+    PreemptedComesBack = "preempted-comes-back", "I17";
+    /// I/O is held while a reservation changes hands.
+    NotHeldMeanwhile = "not-held-meanwhile", "I9";
+    /// A device takes a smaller size only where it may, or is asked to.
+    ShrinksUnasked = "shrinks-unasked", "I18";
+    /// A device takes a new size only when all its paths tell it.
+    OnePathTellsSize = "one-path-tells-size", "I18";
+    /// Between two requests that a port group become active there is a pause.
+    ActivatesWithoutPause = "activates-without-pause", "L4";
 }
 
 #[cfg(test)]

@@ -113,6 +113,9 @@ impl Multipath {
             return;
         }
         self.activation.ended(now, succeeded);
+        if self.config.planted.has(Bug::ActivatesWithoutPause) {
+            self.activation.forget_pause();
+        }
         for (_, path) in self.paths.iter_mut() {
             path.with_access(|access| access.activating = false);
         }

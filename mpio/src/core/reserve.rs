@@ -118,6 +118,23 @@ impl Multipath {
         self.settle(now);
     }
 
+    /// The path turns out not to be registered, and is being registered again: it takes no I/O until
+    /// [`set_key`](Self::set_key), and I/O that has no other path waits for that.
+    pub fn await_key(&mut self, now: Instant, path: PathId) {
+        if let Some(entry) = self.paths.get_mut(path.0) {
+            entry.set_unregistered(true);
+            self.restless = true;
+        }
+        self.settle(now);
+    }
+
+    /// Whether it takes no I/O because it has no key, or is not known to have one.
+    #[must_use]
+    pub fn awaits_key(&self, path: PathId) -> bool {
+        let path = self.paths.get(path.0);
+        path.is_some_and(|path| path.is_unregistered)
+    }
+
     /// Whether commands can be sent there, whatever its state.
     #[must_use]
     pub fn is_connected(&self, path: PathId) -> bool {

@@ -13,9 +13,9 @@ use super::plan::{
     What, Work,
 };
 use super::{
-    checks,
+    activating, checks,
     dice::{between, pick, small, time},
-    lives, marginal, preempt, spare,
+    lives, marginal, orders, preempt, resizing, spare,
     wire::Wire,
 };
 use crate::{
@@ -71,6 +71,7 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
+            orders: None,
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             beat: false,
             planted: Planted::NONE,
@@ -82,10 +83,12 @@ impl Plan {
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
-        plan.add_resizing();
+        resizing::draw(&mut plan);
+        activating::draw(&mut plan);
         plan.add_hedging();
         marginal::draw(&mut plan);
         spare::draw(&mut plan);
+        orders::draw(&mut plan);
         plan
     }
 

@@ -17,6 +17,7 @@
 
 pub mod check;
 
+mod activating;
 mod board;
 mod calm;
 mod checks;
@@ -32,9 +33,11 @@ mod locks;
 mod marginal;
 mod memory;
 mod observe;
+mod orders;
 mod others;
 mod plan;
 mod preempt;
+mod resizing;
 mod run;
 mod shrink;
 mod spare;
@@ -46,6 +49,7 @@ mod wire;
 mod world;
 
 pub use finding::Finding;
+pub use orders::Orders;
 pub use plan::{
     Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
     TargetTerms, What, Work,

@@ -9,7 +9,7 @@ use mpio::core::{
     WriterMode,
 };
 
-use super::{check::invariants::Bound, wire::Wire};
+use super::{check::invariants::Bound, orders::Orders, wire::Wire};
 use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -44,6 +44,8 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// What the programs order of persistent reservations, if they do.
+    pub orders: Option<Orders>,
     /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
     pub links: bool,
     /// Paths are checked, and sessions pinged, on a beat.
@@ -486,6 +488,13 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// A device is asked to take the size that its paths tell.
+    Rescan {
+        /// The host.
+        host: u8,
+        /// The device's unit.
+        unit: u16,
+    },
     /// Whoever answers logins does not know the target's secret.
     Impersonate {
         /// Whether the proof is missing instead of wrong.
@@ -495,6 +504,13 @@ pub enum What {
     Clear {
         /// The logical unit.
         unit: u16,
+    },
+    /// A unit forgets the registrations that came through a portal group, as a controller that was replaced.
+    Forget {
+        /// The logical unit.
+        unit: u16,
+        /// The group's tag.
+        group: u16,
     },
     /// Another initiator reserves a unit for a while.
     Reserve {
@@ -546,6 +562,8 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Clear { .. } => "clear",
+            Self::Rescan { .. } => "rescan",
+            Self::Forget { .. } => "registrations forgotten",
             Self::Remap { .. } => "remap",
             Self::Impersonate { .. } => "false target",
             Self::Reserve { .. } => "reservation",
@@ -607,15 +625,19 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } | What::Clear { unit } | What::Reserve { unit, .. } => {
-                is_unit(unit)
-            }
+            What::Remap { unit }
+            | What::Clear { unit }
+            | What::Forget { unit, .. }
+            | What::Reserve { unit, .. } => is_unit(unit),
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
         let fence = &self.device.fence;
         let proves_in_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
-        if !proves_in_time || self.faults.iter().any(hits_unit) {
+        // Others may keep a host from writing, also its own former life where a path was not registered.
+        let dies = |fault: &Fault| matches!(fault.what, What::CrashHost { .. });
+        let is_kept_out = self.orders.is_some() && (self.hosts > 1 || self.faults.iter().any(dies));
+        if is_kept_out || !proves_in_time || self.faults.iter().any(hits_unit) {
             return false;
         }
         let is_healthy = |&(nic, portal): &(u8, u8)| {
@@ -659,8 +681,10 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Rescan { .. }
             | What::Impersonate { .. }
             | What::Clear { .. }
+            | What::Forget { .. }
             | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames
@@ -732,6 +756,9 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}", self.session)?;
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;
+        if let Some(orders) = &self.orders {
+            writeln!(f, "{orders:?}")?;
+        }
         write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;
         self.faults
             .iter()

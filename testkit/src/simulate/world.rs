@@ -243,12 +243,15 @@ impl World {
             while let Some(event) = events.next().await {
                 let now = world.now();
                 world.observe(index);
+                world.look_at_size(index, &event.event);
                 world.board.with(|state| {
                     state.reported.push(now / 1_000_000_000);
                     state.tallies.note(&event.event);
                     match event.event {
                         Event::AllPathsDown => state.pathless[index] = Some(now),
                         Event::Restored => state.pathless[index] = None,
+                        Event::Activating { .. } => state.note_activation(index, now),
+                        Event::RegistrationLost { .. } => state.book.lost(now, index),
                         Event::FormerLifeFenced { .. } => state.fencing[index] = false,
                         _ => {}
                     }

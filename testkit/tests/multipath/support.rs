@@ -79,6 +79,13 @@ impl World {
             .unwrap()
     }
 
+    /// The same, once all its paths are usable.
+    pub(crate) fn open_ready(&self, config: Config) -> MultipathDevice {
+        let device = self.open(config);
+        assert!(self.sim.block_on(self.all_usable(&device)));
+        device
+    }
+
     pub(crate) fn link(index: usize) -> Link {
         Link::to(portal(index))
     }

@@ -49,14 +49,14 @@ found! {
     sent_means_not_executed: SentMeansNotExecuted by 12;
     memory_back_too_early: MemoryBackTooEarly by 84;
     abort_means_not_executed: AbortMeansNotExecuted by 1196;
-    timeouts_never_fire: TimeoutsNeverFire by 57;
+    timeouts_never_fire: TimeoutsNeverFire by 3;
     reconnects_as_another: ReconnectsAsAnother by 56;
     line_not_woken: LineNotWoken by 3;
     dropped_read_stored: DroppedReadStored by 1;
     task_set_full_is_success: TaskSetFullIsSuccess by 159;
     attention_is_success: AttentionIsSuccess by 2;
     flush_not_sent: FlushNotSent by 1;
-    split_failure_ignored: SplitFailureIgnored by 82;
+    split_failure_ignored: SplitFailureIgnored by 262;
     ghost_forgotten: GhostForgotten by 6;
     quiet_time_skipped: QuietTimeSkipped by 114;
     every_login_is_barrier: EveryLoginIsBarrier by 40;
@@ -84,7 +84,7 @@ found! {
     hedges_without_budget: HedgesWithoutBudget by 11;
     second_ghost_forgotten: SecondGhostForgotten by 1797;
     failed_rung_proves: FailedRungProves by 28;
-    flush_failure_ignored: FlushFailureIgnored by 869;
+    flush_failure_ignored: FlushFailureIgnored by 871;
     claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 1638;
@@ -94,6 +94,13 @@ found! {
     name_not_asked_again: NameNotAskedAgain by 24;
     carrier_never_back: CarrierNeverBack by 9;
     marginal_never_promoted: MarginalNeverPromoted by 28;
-    marginal_used_first: MarginalUsedFirst by 9;
+    marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
+    used_before_registered: UsedBeforeRegistered by 5;
+    old_key_kept: OldKeyKept by 14;
+    preempted_comes_back: PreemptedComesBack by 5;
+    not_held_meanwhile: NotHeldMeanwhile by 121;
+    shrinks_unasked: ShrinksUnasked by 4;
+    one_path_tells_size: OnePathTellsSize by 11;
+    activates_without_pause: ActivatesWithoutPause by 10;
 }

@@ -84,8 +84,8 @@ pub(super) async fn take_back<P: Path>(path: &P, key: u64) {
     _ = changed(path, key, 0).await;
 }
 
-/// Carries a task out.
-pub(super) async fn attend<P: Path>(task: &Task<P>) -> Result<Found, Error> {
+/// Carries a task out. `bar` keeps I/O from the path that is found without a registration, until that is made again.
+pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Result<Found, Error> {
     let path = &*task.path;
     let keys = match (task.wish, task.key) {
         (Wish::Keys(keys), _) => keys,
@@ -114,6 +114,7 @@ pub(super) async fn attend<P: Path>(task: &Task<P>) -> Result<Found, Error> {
     if task.key.is_some() && (task.told || told()) {
         return Ok(Found::Lost);
     }
+    bar();
     restore(task, keys, key).await
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use iscsi_client::error::{Error, ErrorKind};
-use iscsi_proto::scsi::{ReservationKey, ReservationType};
+use iscsi_proto::{
+    planted::Bug,
+    scsi::{ReservationKey, ReservationType},
+};
 
 use super::{
     PathRegistration, RegistrationOutcome, Registrations,
@@ -15,7 +18,7 @@ use super::{
     is_of_one_nexus,
 };
 use crate::{
-    core::{Event, IdentityCheck, PathId, Registration},
+    core::{Event, IdentityCheck, PathId, PathKeys, Registration},
     device::{
         job::Job,
         shared::{Shared, State},
@@ -69,7 +72,8 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let found = attend::attend(&task).await;
+    let bar = || shared.act(|state, now| state.core.await_key(now, id));
+    let found = attend::attend(&task, bar).await;
     Some(Attended {
         round: task.round,
         told: task.told,
@@ -110,6 +114,18 @@ impl<P: Path> State<P> {
         if self.is_attended_to(id) {
             return Turn::Wait;
         }
+        let planted = self.core.config().planted;
+        let asked = member.book.asked;
+        let is_by_itself = !asked && self.wants_keys();
+        if is_by_itself && planted.has(Bug::UsedBeforeRegistered) {
+            return Turn::Never;
+        }
+        let wish = match key {
+            Some(key) if is_by_itself && planted.has(Bug::OldKeyKept) => {
+                Wish::Keys(ReservationKey(key).into())
+            }
+            _ => wish,
+        };
         let witnesses = self.registrants(None).into_iter();
         let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
         let task = Task {
@@ -117,7 +133,7 @@ impl<P: Path> State<P> {
             round: self.reserve.round,
             wish,
             key,
-            asked: member.book.asked,
+            asked: asked || planted.has(Bug::PreemptedComesBack),
             told: member.book.told,
             seen: member.book.seen,
             witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
@@ -211,6 +227,7 @@ impl<P: Path> State<P> {
         // Its port group takes no I/O either, and both may change together.
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
+        let first = first || self.core.awaits_key(id);
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -479,7 +496,19 @@ impl<P: Path> State<P> {
         let is_ours = self.wants_keys();
         let reserved = self.core.reservation().is_some();
         let holds = reserved && self.reserve.holder.is_none_or(|holder| holder == id);
-        !is_ours || !(self.core.is_closing() || holds)
+        let stays = is_ours && (self.core.is_closing() || holds);
+        !stays && !self.shares_nexus(id)
+    }
+
+    /// Whether another path has the same nexus: one that was added in the place of this one before it was gone.
+    fn shares_nexus(&self, id: PathId) -> bool {
+        // Of whatever family: the keys are equal if the nexuses are.
+        let (Some(keys), Some(member)) = (PathKeys::new(1, 0), self.member(id)) else {
+            return false;
+        };
+        let nexus = member.path.nexus_key(keys);
+        let mut others = self.members.iter().flatten().filter(|one| one.id != id);
+        others.any(|other| other.path.nexus_key(keys) == nexus)
     }
 
     pub(super) fn tell(&mut self, now: Instant, event: Event) {

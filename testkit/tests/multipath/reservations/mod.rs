@@ -1,5 +1,6 @@
 //! Persistent reservations of the device's user: every path registered, and what others do about it.
 
+mod again;
 mod callers;
 mod calls;
 mod holders;
@@ -82,10 +83,7 @@ impl Story {
     fn with(seed: u64, config: ConfigBuilder) -> Self {
         let world = World::with_target(seed, target_config().with_portal(elsewhere(), 3));
         let other = world.sim.block_on(open_other(&world));
-        let device = world.open(config.build().unwrap());
-        world.sim.block_on(async {
-            assert!(world.all_usable(&device).await);
-        });
+        let device = world.open_ready(config.build().unwrap());
         Self {
             reader: device.events(),
             world,
