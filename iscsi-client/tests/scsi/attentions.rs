@@ -258,7 +258,8 @@ fn a_unit_that_changes_while_it_is_opened_is_read_anew() {
         read.expect("the test came to its end")
     };
     let (own, whole) = open_and_change(None);
-    let steps = 60;
+    // So fine that some are between the last command and its answer.
+    let steps = 400;
     let mut of_another = 0;
     for step in 0..steps {
         let (identity, _) = open_and_change(Some(whole * step / steps));

@@ -169,12 +169,13 @@ impl Checker {
         self.deadline.or(self.next)
     }
 
-    /// What is to be asked now; also notices a question that took too long. `heard` is when the connection last was.
+    /// What is to be asked now; also notices a question that took too long. `heard` is when the connection last was,
+    /// if that is an answer.
     pub(crate) fn step(
         &mut self,
         now: Instant,
         config: &Config,
-        heard: Instant,
+        heard: Option<Instant>,
     ) -> Option<ProbeKind> {
         if self.deadline.is_some_and(|at| at <= now) {
             // Asking again on top of an unanswered question would only pile up commands.
@@ -190,9 +191,8 @@ impl Checker {
             if matches!(self.state, PathState::Shaky | PathState::Ghost) {
                 self.doubted = Some(now);
             }
-            if self.question == ProbeKind::Nop
-                && now.saturating_duration_since(heard) < self.interval
-            {
+            let is_recent = |at| now.saturating_duration_since(at) < self.interval;
+            if self.question == ProbeKind::Nop && heard.is_some_and(is_recent) {
                 self.judge(now, ProbeResult::Ready, config, Duration::ZERO);
                 return None;
             }

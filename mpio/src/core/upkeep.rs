@@ -240,7 +240,9 @@ impl Multipath {
             let others_heard = heard.find(|(other, _)| *other != id).map(|(_, at)| *at);
             let before = path.checker.state();
             let was_waiting = path.is_waiting();
-            let last_heard = path.suspicion.heard();
+            // Its probation wants to know how long an answer takes.
+            let is_sound = path.marginal.demotion().is_none();
+            let last_heard = is_sound.then(|| path.suspicion.heard());
             if let Some(kind) = path.checker.step(now, &self.config, last_heard) {
                 if !was_waiting {
                     path.suspicion.started(now);
