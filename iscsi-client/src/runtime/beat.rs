@@ -56,16 +56,14 @@ impl Beat {
     }
 }
 
-/// The beat of this process: sessions over different adapters, or adapters made one after the other, have one.
+/// The beat of an adapter, from now on.
 #[cfg(any(feature = "smol", feature = "tokio"))]
-pub(super) fn of_this_process() -> Beat {
-    static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the adapters' clock, of which this is the zero"
-    )]
-    let origin = ORIGIN.get_or_init(Instant::now);
-    Beat::from(*origin)
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of the operating system, which the adapters have"
+)]
+pub(super) fn begin() -> Beat {
+    Beat::from(Instant::now())
 }
 
 #[cfg(test)]

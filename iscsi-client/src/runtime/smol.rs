@@ -33,6 +33,8 @@ use super::{
 /// `async-io` runs its reactor on one thread of its own, started with the first timer or connection;
 /// `blocking` has a pool, used here for name resolution only.
 ///
+/// A runtime and its clones have one [beat](Runtime::beat), so one of them should do for all of a program's sessions.
+///
 /// # Cancel safety
 ///
 /// As defined for [`TokioRuntime`](https://docs.rs/iscsi-client/latest/iscsi_client/runtime/struct.TokioRuntime.html):
@@ -41,6 +43,7 @@ use super::{
 #[derive(Clone)]
 pub struct SmolRuntime {
     spawn: Arc<dyn Fn(BoxFuture<()>) + Send + Sync>,
+    beat: Beat,
 }
 
 impl SmolRuntime {
@@ -50,6 +53,7 @@ impl SmolRuntime {
     pub fn new(spawn: impl Fn(BoxFuture<()>) + Send + Sync + 'static) -> Self {
         Self {
             spawn: Arc::new(spawn),
+            beat: beat::begin(),
         }
     }
 }
@@ -70,7 +74,7 @@ impl Runtime for SmolRuntime {
     }
 
     fn beat(&self) -> Option<Beat> {
-        Some(beat::of_this_process())
+        Some(self.beat)
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {

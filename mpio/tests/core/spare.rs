@@ -267,17 +267,24 @@ fn a_spare_that_is_silent_too_is_no_way_out_after_the_connection_was_closed() {
 #[test]
 fn reads_that_are_hedged_go_to_another_network_device_and_never_to_a_spare() {
     let (mut h, [a, b, spare_a, spare_b]) = pairs(built(config()));
-    let io = h.read(0..1);
-    assert_eq!(h.path_of(io), Some(a));
-    // Both are heard of during the silence.
+    reads(&mut h, 8);
+    for (io, _, _) in h.on(b) {
+        h.end_io(io, Outcome::Success);
+    }
+    let ios: Vec<IoId> = h.on(a).into_iter().map(|(io, _, _)| io).collect();
+    // All others are heard of during the silence.
     h.pass(90 * MS, &[a]);
     for path in [b, spare_a, spare_b] {
         h.core.handle_activity(h.now, path, h.now);
     }
     h.pass(60 * MS, &[a]);
-    assert_eq!(h.detached.len(), 1, "the read moves");
-    h.end(h.detached[0], super::harness::TAKEN_BACK);
-    assert_eq!(h.path_of(io), Some(b));
+    assert_eq!((ios.len(), h.detached.len()), (4, 4), "the reads move");
+    for attempt in h.detached.clone() {
+        h.end(attempt, super::harness::TAKEN_BACK);
+    }
+    for io in ios {
+        assert_eq!(h.path_of(io), Some(b));
+    }
 }
 
 #[test]
