@@ -95,28 +95,3 @@ fn a_reservation_by_a_key_of_before_is_the_devices_and_is_released() {
         story.end();
     }
 }
-
-/// Whenever it is that the order comes.
-#[test]
-fn what_is_registered_while_registrations_are_taken_back_is_taken_back_too() {
-    for moment in 0..60 {
-        let story = Story::new(25);
-        story.world.sim.block_on(async {
-            let core = story.world.target.core();
-            story.device.register(OURS).await.unwrap();
-            story.lose(0).await;
-            core.forget_registrations(0, Some(1));
-            core.set_delay(0, 20 * MS);
-            story.world.sim.net().heal_all();
-            let first = story.device.path(paths(&story.device)[0].id).unwrap();
-            first.session().wait_up().await.unwrap();
-            story.world.sim.sleep(moment * 4 * MS).await;
-            story.device.unregister().await.unwrap();
-            assert!(story.world.all_usable(&story.device).await);
-            story.world.sim.sleep(SECOND).await;
-            assert_eq!(story.keys().await, [], "after {moment}");
-            story.write().await.unwrap();
-        });
-        story.end();
-    }
-}
