@@ -345,8 +345,8 @@ impl<P: Path> MultipathDriver<P> {
             }),
             Report::Status(path, status) => self.status(path, status),
             Report::Verified(path, number, result, attended) => {
-                if attended.is_some() {
-                    self.act(|state, _| state.end_attending(path));
+                if let Some(attended) = &attended {
+                    self.act(|state, now| state.end_attending(now, path, attended));
                 }
                 self.verified(path, number, result, attended);
             }

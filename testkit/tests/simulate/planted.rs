@@ -96,10 +96,10 @@ found! {
     marginal_never_promoted: MarginalNeverPromoted by 28;
     marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
-    used_before_registered: UsedBeforeRegistered by 5;
+    used_before_registered: UsedBeforeRegistered by 13;
     old_key_kept: OldKeyKept by 14;
     preempted_comes_back: PreemptedComesBack by 5;
-    not_held_meanwhile: NotHeldMeanwhile by 121;
+    not_held_meanwhile: NotHeldMeanwhile by 248;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
     activates_without_pause: ActivatesWithoutPause by 10;

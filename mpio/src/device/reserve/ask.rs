@@ -65,16 +65,17 @@ pub(super) async fn has_key<P: Path>(
     Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
 }
 
-/// The reservation, if it is this device's: the holder's key, which is none where all registrants hold it, and the type.
+/// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all registrants hold it, and the type.
 pub(super) async fn own_reservation<P: Path>(
     shared: &Shared<P>,
     keys: RegistrationKeys,
 ) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
     let held = reservation(shared).await?.held;
+    let known = shared.look(|state| state.reserve.known());
     let is_ours = match held {
         // All registrants hold it: this device too, if it still is one.
         Some((ReservationKey::NONE, _)) => has_key(shared, |key| keys.owns(key)).await?,
-        Some((key, _)) => keys.owns(key),
+        Some((key, _)) => known.iter().any(|keys| keys.owns(key)),
         None => false,
     };
     Ok(held.filter(|_| is_ours))

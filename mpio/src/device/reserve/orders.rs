@@ -100,8 +100,14 @@ pub(super) async fn unregister<P: Path>(
 ) -> Result<Registrations, ReserveError> {
     // The reservation would end with its holder's registration, and before that keep out the paths that have none.
     if let Some(kind) = shared.look(|state| state.core.reservation()) {
-        // What the order that follows does not end either, its error tells.
-        _ = release::release(Arc::clone(&shared), kind).await;
+        let released = match release::release(Arc::clone(&shared), kind).await {
+            Err(ReserveError::OtherType(kind)) => release::release(Arc::clone(&shared), kind).await,
+            result => result,
+        };
+        // Unless somebody else has ended it meanwhile.
+        if shared.look(|state| state.core.reservation().is_some()) {
+            released?;
+        }
     }
     let round = shared.act(|state, _| state.begin_round(Wish::Gone));
     let result = shared.until(|state| state.end_of_round(round)).await;

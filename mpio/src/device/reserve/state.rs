@@ -108,7 +108,9 @@ impl<P: Path> State<P> {
         };
         let wish = self.reserve.wish;
         let key = self.core.registered_key(id);
-        if wish == Wish::Nothing || (wish == Wish::Gone && key.is_none()) && !member.book.asked {
+        // One that was to be registered is barred still.
+        let is_idle = key.is_none() && !member.book.asked && !self.core.awaits_key(id);
+        if wish == Wish::Nothing || wish == Wish::Gone && is_idle {
             return Turn::Never;
         }
         if self.is_attended_to(id) {
@@ -132,6 +134,7 @@ impl<P: Path> State<P> {
             path: Arc::clone(&member.path),
             round: self.reserve.round,
             wish,
+            known: self.reserve.known(),
             key,
             asked: asked || planted.has(Bug::PreemptedComesBack),
             told: member.book.told,
@@ -145,7 +148,11 @@ impl<P: Path> State<P> {
     }
 
     /// It is not being attended to any more.
-    pub(crate) fn end_attending(&mut self, id: PathId) {
+    pub(crate) fn end_attending(&mut self, now: Instant, id: PathId, attended: &Attended) {
+        // It was registered while that was being undone: whatever else becomes of this, that is taken back.
+        if let (Wish::Gone, Ok(Found::Registered(key))) = (self.reserve.wish, &attended.found) {
+            self.core.set_key(now, id, Some(*key));
+        }
         if let Some(member) = self.member_mut(id) {
             member.book.busy = false;
         }
@@ -336,6 +343,9 @@ impl<P: Path> State<P> {
     pub(super) fn begin_round(&mut self, wish: Wish) -> u64 {
         self.reserve.wish = wish;
         self.reserve.round += 1;
+        if let Wish::Keys(keys) = wish {
+            self.reserve.note_keys(keys);
+        }
         let round = self.reserve.round;
         for member in self.members.iter_mut().flatten() {
             member.book.told = false;
@@ -406,6 +416,7 @@ impl<P: Path> State<P> {
         }
         self.reserve.wish = Wish::Gone;
         self.reserve.round += 1;
+        self.reserve.forget_keys();
         self.end_registration(now);
     }
 

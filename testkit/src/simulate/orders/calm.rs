@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mpio::{MultipathDevice, Path, RegistrationKeys, core::Registration};
+use mpio::{
+    MultipathDevice, Path, RegistrationKeys,
+    core::{PathChecker, Registration},
+};
 
 use crate::simulate::{calm::LOOK, check::Row, world::World};
 
@@ -84,6 +87,7 @@ fn wrong(
     let now = registry.iter().rev().find(|one| one.lun == lun);
     let registrants = now.map_or(&[][..], |one| &one.registrants[..]);
     let host = crate::simulate::world::host_name(world.host_of(index));
+    let is_blind = world.plan.device.checker == PathChecker::Nop;
     let paths = device.snapshot();
     let paths = paths.paths().filter_map(|path| device.path(path.id));
     let wrong = paths.filter_map(|path| {
@@ -100,6 +104,15 @@ fn wrong(
                 && tpgt.is_none_or(|tpgt| tpgt == one.tpgt)
         };
         let found = registrants.iter().find(is_it).map(|one| one.key);
+        // A NOP does not find out what the unit would tell: an idle path has been preempted, and nobody knows.
+        let of_unit = || registry.iter().rev().filter(|one| one.lun == lun);
+        let mut changes = std::iter::zip(of_unit(), of_unit().skip(1));
+        let end = changes.find(|(_, before)| before.registrants.iter().any(|one| is_it(&one)));
+        let by = end.and_then(|(after, _)| after.by.as_deref());
+        let by_rival = by.is_some_and(|by| by != &*host);
+        if found.is_none() && is_blind && by_rival {
+            return None;
+        }
         (found != wanted).then(|| format!("ISID {isid} has {found:x?}, not {wanted:x?}"))
     });
     wrong.collect()

@@ -5,6 +5,7 @@ mod callers;
 mod calls;
 mod holders;
 mod hosts;
+mod leaving;
 mod moments;
 mod others;
 mod returning;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use iscsi_client::{
     device::BlockDeviceExt,
     error::{Error, ErrorKind, Outcome},
