@@ -74,6 +74,7 @@ impl Plan {
             orders: None,
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             beat: false,
+            acknowledge_after: Some(2 * S),
             planted: Planted::NONE,
         };
         checks::draw(&mut plan);

@@ -50,6 +50,8 @@ pub struct Plan {
     pub links: bool,
     /// Paths are checked, and sessions pinged, on a beat.
     pub beat: bool,
+    /// When a response is acknowledged though nothing else is sent.
+    pub acknowledge_after: Option<Duration>,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,

@@ -448,6 +448,7 @@ fn initiator(
     options.command_timeout = Some(session.command_timeout);
     options.connect_timeout = session.connect_timeout;
     options.core.nop_interval = Some(session.nop.0);
+    options.core.acknowledge_after = plan.acknowledge_after;
     options.core.nop_timeout = session.nop.1;
     options.core.planted = plan.planted;
     options.offer = OperationalOffer::default()
