@@ -83,11 +83,11 @@ found! {
     target_proof_ignored: TargetProofIgnored by 25;
     hedges_without_budget: HedgesWithoutBudget by 11;
     second_ghost_forgotten: SecondGhostForgotten by 1797;
-    failed_rung_proves: FailedRungProves by 28;
-    flush_failure_ignored: FlushFailureIgnored by 871;
+    failed_rung_proves: FailedRungProves by 403;
+    flush_failure_ignored: FlushFailureIgnored by 543;
     claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
-    first_login_reinstates_all: FirstLoginReinstatesAll by 1638;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
     former_time_skipped: FormerTimeSkipped by 1;
     shared_repeats_at_once: SharedRepeatsAtOnce by 2666;
     access_not_asked_again: AccessNotAskedAgain by 4;
@@ -97,7 +97,7 @@ found! {
     marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
     used_before_registered: UsedBeforeRegistered by 13;
-    old_key_kept: OldKeyKept by 14;
+    old_key_kept: OldKeyKept by 189;
     preempted_comes_back: PreemptedComesBack by 5;
     not_held_meanwhile: NotHeldMeanwhile by 248;
     shrinks_unasked: ShrinksUnasked by 4;
