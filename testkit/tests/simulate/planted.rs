@@ -99,7 +99,7 @@ found! {
     used_before_registered: UsedBeforeRegistered by 13;
     old_key_kept: OldKeyKept by 189;
     preempted_comes_back: PreemptedComesBack by 5;
-    not_held_meanwhile: NotHeldMeanwhile by 248;
+    not_held_meanwhile: NotHeldMeanwhile by 1361;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
     activates_without_pause: ActivatesWithoutPause by 10;
