@@ -30,7 +30,7 @@ impl Beat {
     }
 
     /// Between two beats, for what is done once per `period`: a second, halved until it is a quarter of the period at
-    /// most, so that beats of one period are beats of all shorter ones too. Zero for a period below 16 ms, which is
+    /// most, so that beats of one period are beats of all shorter ones too. Zero for a period below 32 ms or so, which is
     /// kept as it is.
     #[must_use]
     pub fn unit(period: Duration) -> Duration {

@@ -10,8 +10,9 @@
 //! [`InventoryBuilder::arrays`](crate::inventory::InventoryBuilder::arrays) take another table, or none.
 //!
 //! Not in it, though `multipath.conf` of many vendors has them: to queue for ever where no path is left, which is for the
-//! program to say; checkers and hardware handlers, of which there is one kind here; timeouts of transports, which are
-//! those of sessions ([quirks](iscsi_client::quirks)).
+//! program to say; to queue for less long than the default, which a program that relies on that would not expect;
+//! checkers, of which the default is right for all of them; hardware handlers, of which there is one kind here; timeouts of
+//! transports, which are those of sessions ([quirks](iscsi_client::quirks)).
 
 mod table;
 
@@ -165,10 +166,10 @@ impl Array {
 ///
 /// let settings = ArraySettings::default().path_grouping_policy(PathGroupingPolicy::GroupBySerial);
 /// let table = ArrayTable::default()
-///     .without("powerstore")
+///     .without("equallogic")
 ///     .with(Array::new("our-filer", "ACME", "FILER*", settings));
 /// assert_eq!(table.find("ACME", "FILER 9000").map(Array::name), Some("our-filer"));
-/// assert!(table.find("DellEMC", "PowerStore").is_none());
+/// assert!(table.find("EQLOGIC", "100E-00").is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]

@@ -71,13 +71,6 @@ pub static BUILT_IN: &[Array] = &[
         "multibus and 30 retries: what multipath-tools has for it",
     ),
     row(
-        "powerstore",
-        "DellEMC",
-        "PowerStore",
-        NONE.no_path_retry(queue_for(15)),
-        "3 retries: what multipath-tools has for it, by the vendor's host configuration guide",
-    ),
-    row(
         "qsan",
         "Qsan",
         "*",
@@ -134,7 +127,7 @@ mod tests {
             ("NETAPP", "LUN C-Mode", None),
             ("SolidFir", "SSD SAN", Some("solidfire")),
             ("EQLOGIC", "100E-00", Some("equallogic")),
-            ("DellEMC", "PowerStore", Some("powerstore")),
+            ("DellEMC", "PowerStore", None),
             ("DellEMC", "ME5", None),
             ("QSAN", "XS5226", Some("qsan")),
             ("VSTORAGE", "VSTOR-DISK", Some("vstorage")),

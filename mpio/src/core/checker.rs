@@ -67,6 +67,8 @@ pub(crate) struct Checker {
     deadline: Option<Instant>,
     /// By which question.
     question: ProbeKind,
+    /// What was heard of before does not answer the next one.
+    wants_answer: bool,
     doubted: Option<Instant>,
     /// Since when the port group is between two states.
     in_transition: Option<Instant>,
@@ -83,6 +85,7 @@ impl Checker {
             next: None,
             deadline: None,
             question: ProbeKind::Tur,
+            wants_answer: false,
             doubted: None,
             in_transition: None,
             beat,
@@ -154,6 +157,7 @@ impl Checker {
     pub(crate) const fn ask_now(&mut self, now: Instant) {
         if self.deadline.is_none() && self.next.is_some() {
             self.next = Some(now);
+            self.wants_answer = true;
         }
     }
 
@@ -191,8 +195,9 @@ impl Checker {
             if matches!(self.state, PathState::Shaky | PathState::Ghost) {
                 self.doubted = Some(now);
             }
+            let wants_answer = std::mem::take(&mut self.wants_answer);
             let is_recent = |at| now.saturating_duration_since(at) < self.interval;
-            if self.question == ProbeKind::Nop && heard.is_some_and(is_recent) {
+            if self.question == ProbeKind::Nop && !wants_answer && heard.is_some_and(is_recent) {
                 self.judge(now, ProbeResult::Ready, config, Duration::ZERO);
                 return None;
             }

@@ -400,7 +400,7 @@ impl Suspicion {
         let others_answer = others_heard.is_some_and(|at| at > since) && !is_patient;
         let is_early = match self.delivery() {
             // The target has no part in that, so it does not matter what others hear as long as there are some.
-            Some(Delivery::Unacknowledged) => others_heard.is_some(),
+            Some(Delivery::Unacknowledged) => others_heard.is_some() && !is_patient,
             Some(Delivery::Acknowledged) => {
                 others_answer && now >= since + config.tear_down_if_acknowledged
             }

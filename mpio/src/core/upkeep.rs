@@ -6,7 +6,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     Action, DownReason, Event, Failback, FenceResult, FencedBy, Ghost, IdentityCheck, IoState,
-    Multipath, PathId, PortalGroup, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    Multipath, PathId, PortalGroup, Prioritizer, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
     access::{Allows, PathAccess},
     group,
     path::{Link, Path, Standing},
@@ -231,6 +231,7 @@ impl Multipath {
         let heard = self.last_heard();
         let mut suspected = None;
         let mut looks = self.asking;
+        let is_ranked = matches!(self.config.prioritizer, Prioritizer::PathLatency(_));
         for (key, path) in self.paths.iter_mut() {
             if !path.is_connected() {
                 continue;
@@ -240,9 +241,9 @@ impl Multipath {
             let others_heard = heard.find(|(other, _)| *other != id).map(|(_, at)| *at);
             let before = path.checker.state();
             let was_waiting = path.is_waiting();
-            // Its probation wants to know how long an answer takes.
-            let is_sound = path.marginal.demotion().is_none();
-            let last_heard = is_sound.then(|| path.suspicion.heard());
+            // Its probation, and its rank, want to know how long an answer takes.
+            let is_measured = is_ranked || path.marginal.demotion().is_some();
+            let last_heard = (!is_measured).then(|| path.suspicion.heard());
             if let Some(kind) = path.checker.step(now, &self.config, last_heard) {
                 if !was_waiting {
                     path.suspicion.started(now);

@@ -259,18 +259,21 @@ impl Multipath {
     }
 
     /// Uses a path as the last resort until [`reinstate_path`](Self::reinstate_path) (`set marginal`), however well it
-    /// works and whatever the settings are.
+    /// works and whatever the settings are. So it is with its spare.
     pub fn mark_marginal(&mut self, now: Instant, path: PathId) {
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        if entry.marginal.is_marked() {
-            return;
+        // Its spare goes the same way.
+        for path in self.spares_of(path).into_iter().chain([path]) {
+            let Some(entry) = self.paths.get_mut(path.0) else {
+                continue;
+            };
+            if entry.marginal.is_marked() {
+                continue;
+            }
+            entry.counters.demotions += u64::from(entry.marginal.is_sound());
+            entry.marginal.mark(now);
+            let cause = MarginalCause::Operator;
+            self.events.push(Event::PathMarginal { path, cause });
         }
-        entry.counters.demotions += u64::from(entry.marginal.is_sound());
-        entry.marginal.mark(now);
-        let cause = MarginalCause::Operator;
-        self.events.push(Event::PathMarginal { path, cause });
         self.prioritize();
         self.settle(now);
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mpio::core::{
-    Config, DownReason, Event, Execution, PathChecker, ProbeKind, ProbeResult, Retry, Scope,
+    Config, DownReason, Event, Execution, LatencyClasses, PathChecker, Prioritizer, ProbeKind,
+    ProbeResult, Retry, Scope,
 };
 
 use super::harness::{Harness, S, failed};
@@ -68,6 +69,37 @@ fn a_connection_that_was_heard_of_is_not_asked() {
         assert_eq!(h.probes, [], "others keep it alive");
     }
     assert_eq!(next_question(&mut h), ProbeKind::Nop);
+}
+
+/// What was heard of before somebody had reason to ask is no answer.
+#[test]
+fn a_path_that_is_to_be_asked_at_once_is_asked_though_it_was_heard_of() {
+    let (mut h, [a]) = Harness::with_paths(with(PathChecker::Nop));
+    h.pass(10 * S, &[]);
+    h.core.handle_activity(h.now, a, h.now);
+    h.core.reinstate_path(h.now, a);
+    h.core.handle_timeout(h.now);
+    h.drain();
+    assert_eq!(h.probes, [(a, ProbeKind::Nop)]);
+}
+
+/// Nothing is measured where nothing is sent.
+#[test]
+fn where_latency_ranks_paths_they_are_asked_though_they_were_heard_of() {
+    let config = Config::builder()
+        .path_checker(PathChecker::Nop)
+        .prioritizer(Prioritizer::PathLatency(LatencyClasses::default()));
+    let (mut h, [a]) = Harness::with_paths(config.build().unwrap());
+    for _ in 0..100 {
+        h.now += S / 10;
+        h.core.handle_activity(h.now, a, h.now);
+        h.core.handle_timeout(h.now);
+        h.drain();
+        if h.probes.contains(&(a, ProbeKind::Nop)) {
+            return;
+        }
+    }
+    panic!("it is never asked");
 }
 
 /// A connection that is alive says nothing about a unit that fails.

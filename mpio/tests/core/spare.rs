@@ -551,3 +551,16 @@ fn the_group_of_a_silent_path_is_left_and_followed_over_to_again() {
     assert_eq!(reads(&mut h, 1), [a]);
     assert_eq!(told(&h), []);
 }
+
+/// What an operator says of a network device is not undone by the spare from the same one.
+#[test]
+fn a_path_that_is_marked_as_marginal_takes_its_spare_along() {
+    let (mut h, [a, b, _, _]) = pairs(built(config()));
+    h.core.mark_marginal(h.now, a);
+    h.drain();
+    let paths = h.probes.clone();
+    paths
+        .into_iter()
+        .for_each(|(path, kind)| h.answer(path, kind, ProbeResult::Ready));
+    shared_by(&mut h, &[b]);
+}

@@ -82,7 +82,7 @@ found! {
     checks_without_pause: ChecksWithoutPause by 0;
     target_proof_ignored: TargetProofIgnored by 25;
     hedges_without_budget: HedgesWithoutBudget by 11;
-    second_ghost_forgotten: SecondGhostForgotten by 1797;
+    second_ghost_forgotten: SecondGhostForgotten by 2327;
     failed_rung_proves: FailedRungProves by 403;
     flush_failure_ignored: FlushFailureIgnored by 543;
     claims_are_kept: ClaimsAreKept by 1;
