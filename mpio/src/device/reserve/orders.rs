@@ -111,14 +111,7 @@ pub(super) async fn unregister<P: Path>(
     }
     let round = shared.act(|state, _| state.begin_round(Wish::Gone));
     let result = shared.until(|state| state.end_of_round(round)).await;
-    let is_complete = result.is_complete();
-    shared.act(|state, now| {
-        state.end_registration(now);
-        if is_complete {
-            // Nothing of this device is registered: whoever has such a key from now on is somebody else.
-            state.reserve.forget_keys();
-        }
-    });
+    shared.act(|state, now| state.end_registration(now));
     Ok(result)
 }
 
@@ -139,8 +132,11 @@ pub(super) async fn reserve<P: Path>(
         }
         Err(failure) => failure,
     };
-    // Another path of this device may hold it, or the answer was lost.
-    match own_reservation(&shared, keys).await {
+    // Another path of this device may hold it, or the answer was lost. By a key of before it may be somebody else by now,
+    // who has that key: to say that it is ours would let two hosts write.
+    let is_present = |key: ReservationKey| key == ReservationKey::NONE || keys.owns(key);
+    let held = own_reservation(&shared, keys).await;
+    match held.map(|held| held.filter(|(key, _)| is_present(*key))) {
         Ok(Some((_, held))) if held == kind => {
             shared.act(|state, now| state.holds(now, None, kind));
             Ok(())
