@@ -132,11 +132,8 @@ pub(super) async fn reserve<P: Path>(
         }
         Err(failure) => failure,
     };
-    // Another path of this device may hold it, or the answer was lost. By a key of before it may be somebody else by now,
-    // who has that key: to say that it is ours would let two hosts write.
-    let is_present = |key: ReservationKey| key == ReservationKey::NONE || keys.owns(key);
-    let held = own_reservation(&shared, keys).await;
-    match held.map(|held| held.filter(|(key, _)| is_present(*key))) {
+    // Another path of this device may hold it, or the answer was lost.
+    match own_reservation(&shared, keys).await {
         Ok(Some((_, held))) if held == kind => {
             shared.act(|state, now| state.holds(now, None, kind));
             Ok(())
