@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use iscsi_client::runtime::{AsyncTimer, BoxFuture, Dial, Runtime, Transport};
+use iscsi_client::runtime::{AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport};
 
 /// Another runtime, and how many of the tasks that were spawned through this one are alive.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ impl Drop for Alive {
 impl Runtime for Counted {
     fn now(&self) -> Instant {
         self.inner.now()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        self.inner.beat()
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {

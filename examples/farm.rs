@@ -159,8 +159,8 @@ impl Farm {
 
 impl Drop for Farm {
     fn drop(&mut self) {
-        // It ends with its standard input; an error means that it has ended already.
-        drop(self.words.take());
+        // It has nothing to save, and may be stopped or stuck. An error means that it has ended already.
+        drop(self.child.kill());
         drop(self.child.wait());
     }
 }

@@ -90,6 +90,7 @@ impl Dialer for TlsDialer {
             let name = name?;
             let below = connecting.await?;
             let (local, warning) = (below.local_addr(), below.bind_warning());
+            let progress = below.progress_source();
             let tls = connector.connect(name, TransportStream::new(below)).await?;
             let transport = StreamTransport::new(tls)
                 .on_abort(|tls: &mut TlsStream<TransportStream>| {
@@ -97,7 +98,8 @@ impl Dialer for TlsDialer {
                     tls.get_mut().0.transport_mut().abort();
                 })
                 .with_local_addr(local)
-                .with_bind_warning(warning);
+                .with_bind_warning(warning)
+                .with_progress_source(progress);
             Ok(Box::new(transport) as Box<dyn Transport>)
         })
     }

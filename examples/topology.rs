@@ -7,12 +7,14 @@
 
 use std::{
     io::{self, IsTerminal},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use clap::Parser;
+use futures_util::future::{Either, select};
 use iscsi_client::{bind::Bind, runtime::Runtime, session::SessionOptions};
 use iscsi_examples::{
     args::{self, LoginArgs, RuntimeChoice},
@@ -20,17 +22,19 @@ use iscsi_examples::{
     deadlines::DeadlineArgs,
     events::Narrator,
     failure::{Failure, parse_args, say},
+    interrupt,
     paths::{self, Places},
     runtime::{block_on, sleep},
     watch::{Load, Screen, Watch},
 };
 use mpio::{DeviceEvent, MultipathDevice, Topology};
 use serde::Serialize;
+use smol::channel::Receiver;
 
 /// Opens a LUN through all paths that are named, and shows it as `multipath -ll` and `multipathd show paths` do.
 /// It reads and writes nothing, unless `--load` is given, and ends no session but its own.
 ///
-/// With --watch it goes on until `q` or Ctrl-C: on a terminal as a screen with a line of throughput and latency for
+/// With --watch it goes on until `q`, Ctrl-C or SIGTERM: on a terminal as a screen with a line of throughput and latency for
 /// each path, elsewhere as text each second.
 #[derive(Debug, Parser)]
 #[command(name = "topology", version)]
@@ -128,8 +132,10 @@ async fn show(
     }
     let _load = args.load.map(|depth| Load::start(device, runtime, depth));
     let note = args.load.map(Load::describe).unwrap_or_default();
+    // Whoever ends it so gets the terminal back as it was, and the target a logout.
+    let signals = interrupt::interrupts()?;
     if !args.json && io::stdout().is_terminal() {
-        return screen(args, device, &**runtime, narrator, note).await;
+        return screen(args, device, &**runtime, narrator, note, &signals).await;
     }
     let mut looks = 0;
     loop {
@@ -141,7 +147,10 @@ async fn show(
         if args.count.is_some_and(|count| looks >= count) {
             return Ok(());
         }
-        sleep(&**runtime, args.interval).await;
+        let pause = pin!(sleep(&**runtime, args.interval));
+        if let Either::Right(_) = select(pause, pin!(signals.recv())).await {
+            return Ok(());
+        }
     }
 }
 
@@ -177,6 +186,7 @@ async fn screen(
     runtime: &dyn Runtime,
     mut narrator: Narrator,
     note: String,
+    signals: &Receiver<()>,
 ) -> Result<(), Failure> {
     let mut screen = Screen::take()?;
     let mut watch = Watch::new(note);
@@ -193,7 +203,8 @@ async fn screen(
             looks += 1;
         }
         screen.show(&watch)?;
-        if screen.is_left()? || args.count.is_some_and(|count| looks >= count) {
+        let is_left = screen.is_left()? || signals.try_recv().is_ok();
+        if is_left || args.count.is_some_and(|count| looks >= count) {
             return Ok(());
         }
         sleep(runtime, KEYS).await;

@@ -5,7 +5,7 @@ mod common;
 
 use std::{
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -166,6 +166,26 @@ fn watching_without_a_terminal_is_text_each_time_and_ends_with_its_reader() {
     while read(&next()) <= first {}
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn watching_ends_with_a_logout_when_it_is_asked_to_end() {
+    for signal in ["-TERM", "-INT"] {
+        let target = target(None);
+        let mut child = tool(TOOL)
+            .args([&*url(&target, "0"), "--watch", "--interval", "3600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.next().unwrap().is_ok(), "the first look");
+        assert_eq!(target.core().sessions(), 1);
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
+        assert_eq!(target.core().sessions(), 0, "{signal}");
+    }
 }
 
 #[test]

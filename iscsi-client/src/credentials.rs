@@ -11,7 +11,9 @@ use crate::error::LoginError;
 /// are kept, without a new session.
 ///
 /// It is asked before each login to a portal, redirections included, and so also before each re-login
-/// of a session that was lost; once there is a connection, so not while nobody answers there. What it gives replaces every other setting of credentials.
+/// of a session that was lost; once a connection could be made, so not while nobody answers there. One that does
+/// not answer at its first poll keeps no connection waiting: that is closed, and another one made when the answer
+/// is there. What it gives replaces every other setting of credentials.
 ///
 /// ```
 /// use iscsi_client::credentials::{CredentialFailure, CredentialProvider, CredentialRequest};
@@ -67,7 +69,8 @@ pub struct CredentialRequest {
     pub target: Option<IscsiName>,
     /// At which portal.
     pub portal: Portal,
-    /// Which attempt in a row this is, from 1. It begins anew after a success.
+    /// Which attempt in a row this is, from 1: one more than logins failed for their credentials since the last
+    /// success. Those that failed for another reason, such as a portal that does not answer, are none.
     pub attempt: u32,
     /// Why the attempt before failed. After "authentication failure", a provider with a cache may
     /// want to look for a newer secret.

@@ -106,9 +106,6 @@ pub enum DecodeError {
          a LUN is a decimal number, or 0x and 16 hexadecimal digits"
     )]
     Address,
-    /// An answer to SendTargets with more targets than we keep.
-    #[error("discovery answer names too many targets")]
-    TooManyTargets,
 }
 
 /// The peer sent a well-formed PDU that it must not have sent.

@@ -219,12 +219,28 @@ bugs! {
     MarginalNeverPromoted = "marginal-never-promoted", "L5";
     /// A marginal path takes no I/O while a sound one can.
     MarginalUsedFirst = "marginal-used-first", "L5";
+    /// A spare takes no new I/O while the path that it is for takes it.
+    SpareTakesItsTurn = "spare-takes-its-turn", "L5";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.
     ClaimsAreKept = "claims-are-kept", "I10";
     /// A flush that failed on one path has flushed nothing.
     FlushFailureIgnored = "flush-failure-ignored", "I14";
+    /// A path that is back is registered before it is used (SPC-4 section 5.12.7).
+    UsedBeforeRegistered = "used-before-registered", "I17";
+    /// What a path is registered with is the key that was ordered last.
+    OldKeyKept = "old-key-kept", "I17";
+    /// A registration that somebody else has ended is not made again.
+    PreemptedComesBack = "preempted-comes-back", "I17";
+    /// I/O is held while a reservation changes hands.
+    NotHeldMeanwhile = "not-held-meanwhile", "I9";
+    /// A device takes a smaller size only where it may, or is asked to.
+    ShrinksUnasked = "shrinks-unasked", "I18";
+    /// A device takes a new size only when all its paths tell it.
+    OnePathTellsSize = "one-path-tells-size", "I18";
+    /// Between two requests that a port group become active there is a pause.
+    ActivatesWithoutPause = "activates-without-pause", "L4";
 }
 
 #[cfg(test)]

@@ -34,6 +34,16 @@ impl Instant {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The last moment up to this one that is a multiple of `unit` nanoseconds after the epoch; itself where that is
+    /// zero.
+    #[must_use]
+    pub(crate) const fn last_multiple_of(self, unit: u64) -> Self {
+        match self.0.checked_rem(unit) {
+            Some(over) => Self(self.0.saturating_sub(over)),
+            None => self,
+        }
+    }
+
     /// The earlier of two moments, either of which may be missing.
     pub(crate) const fn earlier(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         match (a, b) {
@@ -69,6 +79,20 @@ mod tests {
             t.saturating_duration_since(Instant::ZERO),
             Duration::from_millis(3)
         );
+    }
+
+    #[test]
+    fn the_last_multiple_is_never_later() {
+        let t = Instant::from_nanos(5_999);
+        assert_eq!(t.last_multiple_of(1_000).as_nanos(), 5_000);
+        assert_eq!(
+            Instant::from_nanos(5_000)
+                .last_multiple_of(1_000)
+                .as_nanos(),
+            5_000
+        );
+        assert_eq!(t.last_multiple_of(0), t);
+        assert_eq!(t.last_multiple_of(u64::MAX), Instant::ZERO);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   that keeps working while cables are pulled. [`MultipathBuilder`] makes one from local ends,
 //!   portals and a LUN.
 //! * [`inventory`] finds targets, portals and LUNs by itself, and keeps a device for each disk.
+//! * [`arrays`] has what single arrays need that others do not.
 //! * [`core`] has the decisions (path groups, selection, checkers, suspicion, retries, fencing),
 //!   without any I/O.
 //! * [`Path`] is what a path has to be able to do;
@@ -30,6 +31,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod arrays;
 mod backoff;
 pub mod core;
 mod device;
@@ -37,6 +39,7 @@ pub mod inventory;
 mod logical_unit;
 mod path;
 mod reservations;
+mod rule;
 #[cfg(feature = "serde")]
 mod serial;
 

@@ -26,8 +26,8 @@ use iscsi_proto::{
 
 use crate::{
     core::{
-        DownReason, IdentityCheck, PathKeys, PortalGroup, Preempted, ProbeKind, ProbeResult,
-        Registered, TargetPort,
+        DownReason, IdentityCheck, NetworkProgress, PathKeys, PortalGroup, Preempted, ProbeKind,
+        ProbeResult, Registered, TargetPort,
     },
     path::{LocalEnd, Path, PathLink, PathStatus},
     reservations,
@@ -87,13 +87,17 @@ impl Path for LogicalUnit {
     }
 
     async fn probe(&self, kind: ProbeKind, timeout: Duration) -> ProbeResult {
-        if kind == ProbeKind::Nop {
-            return match self.session().ping().await {
-                Ok(_) => ProbeResult::Ready,
-                Err(_) => ProbeResult::ConnectionLost,
-            };
-        }
-        match self.check(Some(timeout)).await {
+        let checked = match kind {
+            ProbeKind::Nop => {
+                return match self.session().ping().await {
+                    Ok(_) => ProbeResult::Ready,
+                    Err(_) => ProbeResult::ConnectionLost,
+                };
+            }
+            ProbeKind::Tur => self.check(Some(timeout)).await,
+            ProbeKind::Read => self.check_by_read(Some(timeout)).await,
+        };
+        match checked {
             Ok(()) => ProbeResult::Ready,
             Err(error) => judge(&error),
         }
@@ -252,6 +256,15 @@ impl Path for LogicalUnit {
 
     fn last_receive(&self) -> Instant {
         self.session().last_receive()
+    }
+
+    fn network_progress(&self) -> Option<NetworkProgress> {
+        let progress = self.session().network_progress()?;
+        let told = NetworkProgress::new(progress.acked, progress.in_flight());
+        Some(
+            told.since(progress.unacknowledged_for)
+                .with_rtt(progress.rtt),
+        )
     }
 
     async fn close(&self) {

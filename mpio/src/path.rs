@@ -20,8 +20,8 @@ use iscsi_proto::scsi::{
 };
 
 use crate::core::{
-    DownReason, IdentityCheck, KeyRefusal, PathKeys, PortalGroup, Preempted, ProbeKind,
-    ProbeResult, Registered, TargetPort,
+    DownReason, IdentityCheck, KeyRefusal, NetworkProgress, PathKeys, PortalGroup, Preempted,
+    ProbeKind, ProbeResult, Registered, TargetPort,
 };
 
 /// Whether a path has a connection.
@@ -290,6 +290,13 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
 
     /// When the last byte came in, by the runtime's clock.
     fn last_receive(&self) -> Instant;
+
+    /// How far the bytes of the present connection have come, where its platform tells; at once, and without waiting for
+    /// anything. Asked only while the path is silent. As it is here nobody knows, and silence is judged by what other
+    /// paths hear.
+    fn network_progress(&self) -> Option<NetworkProgress> {
+        None
+    }
 
     /// Closes the path for good.
     fn close(&self) -> impl Future<Output = ()> + Send;

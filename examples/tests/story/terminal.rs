@@ -204,7 +204,8 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // An error means that it is dead already.
+        // What it has started ends with its standard input, or with the shell. An error means that it is dead already.
+        drop(self.input.take());
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -2,7 +2,12 @@
 
 use std::{error::Error as StdError, fmt, io, sync::Arc};
 
-use iscsi_proto::{Error as ProtoError, error::Consequence, login::explain, portal::Portal};
+use iscsi_proto::{
+    Error as ProtoError,
+    error::{Consequence, PeerIncompatible as Incompatible},
+    login::explain,
+    portal::Portal,
+};
 
 use super::{Error, ErrorKind, Retry};
 
@@ -206,6 +211,26 @@ impl fmt::Display for LoginError {
 
 /// The cause is in the text already, so it is not a [`source`](StdError::source) as well.
 impl StdError for LoginError {}
+
+impl LoginError {
+    /// Whether the credentials were at fault: the target refused them, wants some or knows none of their kind, or did
+    /// not prove its own.
+    pub(crate) const fn is_of_credentials(&self) -> bool {
+        match &self.failure {
+            LoginFailure::Protocol(ProtoError::LoginRejected(status)) => {
+                matches!((status.class, status.detail), (2, 1 | 2))
+            }
+            LoginFailure::Protocol(ProtoError::PeerIncompatible(why)) => matches!(
+                why,
+                Incompatible::NoCommonAuthMethod
+                    | Incompatible::CredentialsRequired
+                    | Incompatible::TargetNotAuthentic
+                    | Incompatible::TargetProofMissing
+            ),
+            _ => false,
+        }
+    }
+}
 
 impl From<LoginError> for Error {
     /// For an I/O that waited for a login: nothing was sent.

@@ -325,7 +325,7 @@ impl Initiator {
             limiter: Arc::clone(&limiter),
         };
         let claim = lease.map(|lease| Box::new(lease) as Box<dyn Claim>);
-        let connector = Connector::new(Arc::clone(&runtime), spec, limiter, claim);
+        let mut connector = Connector::new(Arc::clone(&runtime), spec, limiter, claim);
         // The close is looked at first, so that a closed initiator does not dial.
         let closed = pin!(inner.table.closed());
         let connected: Connected = match select(closed, connector.log_in(Pace::Asked)).await {

@@ -80,6 +80,16 @@ impl LinkMonitor {
         self.0.has_carrier(device)
     }
 
+    /// How many carriers were lost so far, for [`is_lost_since`](Self::is_lost_since).
+    pub(crate) fn losses(&self) -> u64 {
+        self.0.losses()
+    }
+
+    /// Whether this device has no carrier, and lost it after so many `losses`.
+    pub(crate) fn is_lost_since(&self, device: &str, losses: u64) -> bool {
+        self.0.is_lost_since(device, losses)
+    }
+
     pub(crate) fn subscribe(
         &self,
         device: Arc<str>,
@@ -98,21 +108,22 @@ pub struct LinkFeed(Arc<Table>);
 impl LinkFeed {
     /// A device is there, or is another one than it was. One with the same index is replaced.
     pub fn set(&mut self, link: LinkState) {
-        self.0.change(|links| {
-            links.insert(link.index, (link.name, link.has_carrier));
-        });
+        self.0
+            .change(|links| links.set(link.index, link.name, link.has_carrier));
     }
 
     /// The device with this index is gone.
     pub fn remove(&mut self, index: u32) {
-        self.0.change(|links| {
-            links.remove(&index);
-        });
+        self.0.change(|links| links.remove(index));
     }
 
     /// Only devices with an index that `keep` likes are still there.
     pub fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        self.0.change(|links| links.retain(|index, _| keep(*index)));
+        // Whoever decides may ask a session, which asks the table: not within its lock.
+        let known = self.0.links().into_iter().map(|link| link.index);
+        let gone: Vec<u32> = known.filter(|index| !keep(*index)).collect();
+        self.0
+            .change(|links| gone.into_iter().for_each(|index| links.remove(index)));
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     os::fd::{AsRawFd, OwnedFd},
+    pin::pin,
+    task::Poll,
+    time::Duration,
 };
 
 use nix::{
@@ -21,6 +24,7 @@ use super::{
     error::LinkError,
     message::{self, Message, Messages, Told},
 };
+use crate::runtime::BoxFuture;
 
 /// A datagram of a list has half of this at most.
 const BUFFER: usize = 64 * 1024;
@@ -57,11 +61,13 @@ fn request(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The same socket under a runtime.
+/// The same socket under a runtime, which has timers as well.
 pub(super) trait Socket: Send + Sync + 'static {
-    fn fd(&self) -> &OwnedFd;
+    fn request(&self, bytes: &[u8]) -> io::Result<()>;
 
     fn receive(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<(usize, bool)>> + Send;
+
+    fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 }
 
 #[cfg(feature = "tokio")]
@@ -82,8 +88,8 @@ impl TokioSocket {
 
 #[cfg(feature = "tokio")]
 impl Socket for TokioSocket {
-    fn fd(&self) -> &OwnedFd {
-        self.0.get_ref()
+    fn request(&self, bytes: &[u8]) -> io::Result<()> {
+        request(self.0.get_ref(), bytes)
     }
 
     async fn receive(&self, buf: &mut [u8]) -> io::Result<(usize, bool)> {
@@ -93,6 +99,10 @@ impl Socket for TokioSocket {
                 return received;
             }
         }
+    }
+
+    fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(pause)
     }
 }
 
@@ -109,26 +119,50 @@ impl SmolSocket {
 
 #[cfg(feature = "smol")]
 impl Socket for SmolSocket {
-    fn fd(&self) -> &OwnedFd {
-        self.0.get_ref()
+    fn request(&self, bytes: &[u8]) -> io::Result<()> {
+        request(self.0.get_ref(), bytes)
     }
 
     async fn receive(&self, buf: &mut [u8]) -> io::Result<(usize, bool)> {
         self.0.read_with(|fd| receive(fd, buf)).await
     }
+
+    fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let timer = async_io::Timer::after(pause);
+        async move {
+            timer.await;
+        }
+    }
 }
+
+/// How long after a list another one is asked for, if something was missed once more: a message that we cannot
+/// read, or a socket that is always full, is no better for being asked about without end.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// What the driver of a monitor does: asks for all links, and listens.
 pub(super) async fn watch<S: Socket>(socket: S, mut feed: LinkFeed) -> LinkError {
     let mut buf = vec![0; BUFFER];
     let mut list = List::new();
+    let (mut pause, longest) = PAUSES;
+    // Runs from a list on; until it is over there is no other one.
+    let mut paused: Option<BoxFuture<()>> = None;
     loop {
-        if let Some(asked) = list.begin() {
-            if let Err(error) = request(socket.fd(), &asked) {
+        if let Some(asked) = paused.is_none().then(|| list.begin()).flatten() {
+            if let Err(error) = socket.request(&asked) {
                 return failed("ask for all network devices")(error);
             }
+            paused = Some(Box::pin(socket.pause(pause)));
         }
-        let received = match socket.receive(&mut buf).await {
+        let Some(received) = receive_until(&socket, &mut buf, &mut paused).await else {
+            pause = match list.is_settled() {
+                true => PAUSES.0,
+                false => pause.saturating_mul(2).min(longest),
+            };
+            // One that is still being told is not asked about again either.
+            paused = list.is_told().then(|| Box::pin(socket.pause(pause)) as _);
+            continue;
+        };
+        let received = match received {
             // The kernel had no room for what it had to tell.
             Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                 list.missed();
@@ -145,6 +179,26 @@ pub(super) async fn watch<S: Socket>(socket: S, mut feed: LinkFeed) -> LinkError
             }
         }
     }
+}
+
+/// A datagram; `None` if the pause is over first. It waits for both, so that news are heard meanwhile.
+async fn receive_until<S: Socket>(
+    socket: &S,
+    buf: &mut [u8],
+    paused: &mut Option<BoxFuture<()>>,
+) -> Option<io::Result<(usize, bool)>> {
+    let mut receiving = pin!(socket.receive(buf));
+    poll_fn(|cx| {
+        // First, since a socket that always has something to say must not keep it from being over.
+        if let Some(pause) = paused {
+            if pause.as_mut().poll(cx).is_ready() {
+                *paused = None;
+                return Poll::Ready(None);
+            }
+        }
+        receiving.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 /// The list of all links, with which it begins, and begins anew when something was missed.
@@ -178,6 +232,16 @@ impl List {
         self.asked = true;
         self.sequence = self.sequence.wrapping_add(1);
         Some(message::dump(self.sequence))
+    }
+
+    /// The last one was whole, and nothing was missed since.
+    const fn is_settled(&self) -> bool {
+        !self.wanted && !self.is_told()
+    }
+
+    /// One was asked for, and is not over.
+    const fn is_told(&self) -> bool {
+        self.asked || self.seen.is_some()
     }
 
     /// Something was missed, or not understood.
@@ -235,7 +299,110 @@ impl List {
 
 #[cfg(all(test, target_endian = "little"))]
 mod tests {
+    use std::{
+        collections::VecDeque,
+        mem,
+        sync::{Arc, Mutex, MutexGuard},
+        task::{Context, Waker},
+    };
+
     use super::{super::LinkMonitor, super::message::tests::*, *};
+
+    /// A kernel that answers each request with the same. Its pauses are over in the next round, unless it `waits`.
+    #[derive(Clone, Debug, Default)]
+    struct Kernel(Arc<Mutex<Record>>);
+
+    #[derive(Debug, Default)]
+    struct Record {
+        answer: Vec<u8>,
+        requests: usize,
+        queued: VecDeque<Vec<u8>>,
+        pauses: Vec<Duration>,
+        round: usize,
+        waits: bool,
+    }
+
+    impl Kernel {
+        fn record(&self) -> MutexGuard<'_, Record> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    impl Socket for Kernel {
+        fn request(&self, _: &[u8]) -> io::Result<()> {
+            let mut record = self.record();
+            record.requests += 1;
+            assert!(record.requests < 1000, "asked without end");
+            let answer = record.answer.clone();
+            record.queued.push_back(answer);
+            Ok(())
+        }
+
+        async fn receive(&self, buf: &mut [u8]) -> io::Result<(usize, bool)> {
+            let datagram = poll_fn(|_| match self.record().queued.pop_front() {
+                Some(datagram) => Poll::Ready(datagram),
+                None => Poll::Pending,
+            });
+            let datagram = datagram.await;
+            buf[..datagram.len()].copy_from_slice(&datagram);
+            Ok((datagram.len(), true))
+        }
+
+        fn pause(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+            self.record().pauses.push(pause);
+            let (kernel, begun) = (self.clone(), self.record().round);
+            poll_fn(move |_| {
+                let record = kernel.record();
+                match record.round > begun && !record.waits {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_never_understood_is_asked_about_less_and_less_and_news_are_heard_meanwhile() {
+        let kernel = Kernel::default();
+        let cut = || NO_CARRIER[..NO_CARRIER.len() - 7].to_vec();
+        kernel.record().answer = [dumped(), cut()].concat();
+        let (links, feed) = LinkMonitor::new();
+        let mut watching = Box::pin(watch(kernel.clone(), feed));
+        let mut rounds = |rounds| {
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..rounds {
+                kernel.record().round += 1;
+                assert!(watching.as_mut().poll(&mut cx).is_pending());
+            }
+        };
+        rounds(20);
+        assert_eq!(kernel.record().requests, 20);
+        let pauses = mem::take(&mut kernel.record().pauses);
+        let ms: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
+        assert_eq!(ms[..9], [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+
+        kernel.record().waits = true;
+        for (news, has_carrier) in [(NO_CARRIER, false), (CARRIER, true)] {
+            let before = kernel.record().requests;
+            kernel.record().queued.push_back(news.to_vec());
+            rounds(2);
+            assert_eq!(links.has_carrier("nic1"), Some(has_carrier));
+            assert_eq!(kernel.record().requests, before);
+        }
+
+        // A list that can be read is the last one, and the next trouble begins with a short pause.
+        kernel.record().waits = false;
+        kernel.record().answer = dumped();
+        rounds(4);
+        let before = kernel.record().requests;
+        rounds(10);
+        assert_eq!(kernel.record().requests, before);
+        kernel.record().queued.push_back(cut());
+        kernel.record().pauses.clear();
+        rounds(1);
+        assert_eq!(kernel.record().requests, before + 1);
+        assert_eq!(kernel.record().pauses, [PAUSES.0]);
+    }
 
     fn took(list: &mut List, feed: &mut LinkFeed, bytes: &[u8]) {
         for message in Messages(bytes) {

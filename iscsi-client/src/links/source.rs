@@ -42,7 +42,7 @@ impl LinkMonitor {
     ///
     /// # Panics
     ///
-    /// If the runtime was built without I/O, as all of tokio's sockets.
+    /// If the runtime was built without I/O, as all of tokio's sockets; the driver, if it was built without time.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Result<(Self, LinkDriver), LinkError> {
         #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, mem,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Waker,
 };
@@ -15,23 +15,99 @@ pub(crate) trait LinkListener: fmt::Debug + Send + Sync {
     fn link_changed(&self, device: &Arc<str>, has_carrier: bool, wakers: &mut Vec<Waker>);
 }
 
-type Links = BTreeMap<u32, (Arc<str>, bool)>;
-
 #[derive(Debug, Default)]
 pub(super) struct Table(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    links: Links,
-    listeners: Vec<Entry>,
+    links: BTreeMap<u32, (Arc<str>, bool)>,
+    names: BTreeMap<Arc<str>, Name>,
+    /// Carriers that were lost so far, of all names.
+    losses: u64,
     next_id: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    id: u64,
-    device: Arc<str>,
-    listener: Weak<dyn LinkListener>,
+/// What there is of one name. While a device is renamed there may be two of one name for a moment.
+#[derive(Debug, Default)]
+struct Name {
+    devices: usize,
+    /// How many of them have a carrier.
+    carriers: usize,
+    /// Which loss the last one of this name was.
+    lost: u64,
+    /// Who listens, by its number.
+    listeners: BTreeMap<u64, Weak<dyn LinkListener>>,
+}
+
+/// Whom to tell, and what.
+type News = Vec<(Arc<str>, bool, Weak<dyn LinkListener>)>;
+
+impl Name {
+    fn is_unused(&self) -> bool {
+        self.devices == 0 && self.listeners.is_empty()
+    }
+}
+
+/// A change that is being made. It costs what it changes: the names that it touches are looked at, and those who
+/// listen to them are told.
+pub(super) struct Change<'a> {
+    inner: &'a mut Inner,
+    /// Names that it touched, and whether there was a carrier before.
+    touched: BTreeMap<Arc<str>, bool>,
+}
+
+impl Change<'_> {
+    pub(super) fn set(&mut self, index: u32, device: Arc<str>, has_carrier: bool) {
+        let same = |(name, carrier): &(Arc<str>, bool)| *name == device && *carrier == has_carrier;
+        if self.inner.links.get(&index).is_some_and(same) {
+            return;
+        }
+        self.remove(index);
+        let name = self.touch(&device);
+        name.devices += 1;
+        name.carriers += usize::from(has_carrier);
+        self.inner.links.insert(index, (device, has_carrier));
+    }
+
+    pub(super) fn remove(&mut self, index: u32) {
+        if let Some((device, had_carrier)) = self.inner.links.remove(&index) {
+            let name = self.touch(&device);
+            name.devices -= 1;
+            name.carriers -= usize::from(had_carrier);
+        }
+    }
+
+    fn touch(&mut self, device: &Arc<str>) -> &mut Name {
+        let name = self.inner.names.entry(Arc::clone(device)).or_default();
+        let had_carrier = name.carriers > 0;
+        self.touched
+            .entry(Arc::clone(device))
+            .or_insert(had_carrier);
+        name
+    }
+
+    /// Who is to hear of it.
+    fn news(self) -> News {
+        let mut news = News::new();
+        for (device, had_carrier) in self.touched {
+            let Some(name) = self.inner.names.get_mut(&device) else {
+                continue;
+            };
+            let has_carrier = name.carriers > 0;
+            if had_carrier && !has_carrier {
+                self.inner.losses += 1;
+                name.lost = self.inner.losses;
+            }
+            if has_carrier != had_carrier {
+                let listeners = name.listeners.values();
+                news.extend(listeners.map(|one| (Arc::clone(&device), has_carrier, one.clone())));
+            }
+            if name.is_unused() {
+                self.inner.names.remove(&device);
+            }
+        }
+        news
+    }
 }
 
 /// A listener's place; given up when dropped.
@@ -50,7 +126,17 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.table.lock().listeners.retain(|e| e.id != self.id);
+        let mut inner = self.table.lock();
+        let Some(name) = inner.names.get_mut(&self.device) else {
+            return;
+        };
+        let listener = name.listeners.remove(&self.id);
+        if name.is_unused() {
+            inner.names.remove(&self.device);
+        }
+        drop(inner);
+        // It may be the last of a session.
+        drop(listener);
     }
 }
 
@@ -63,11 +149,8 @@ impl Table {
         let mut inner = this.lock();
         let id = inner.next_id;
         inner.next_id += 1;
-        inner.listeners.push(Entry {
-            id,
-            device: Arc::clone(&device),
-            listener,
-        });
+        let name = inner.names.entry(Arc::clone(&device)).or_default();
+        name.listeners.insert(id, listener);
         drop(inner);
         Subscription {
             table: Arc::clone(this),
@@ -87,37 +170,50 @@ impl Table {
     }
 
     pub(super) fn has_carrier(&self, device: &str) -> Option<bool> {
-        carrier(&self.lock().links, device)
+        let inner = self.lock();
+        let name = inner.names.get(device)?;
+        (name.devices > 0).then_some(name.carriers > 0)
+    }
+
+    pub(super) fn losses(&self) -> u64 {
+        self.lock().losses
+    }
+
+    pub(super) fn is_lost_since(&self, device: &str, losses: u64) -> bool {
+        let inner = self.lock();
+        let name = inner.names.get(device);
+        name.is_some_and(|name| name.carriers == 0 && name.lost > losses)
     }
 
     /// Changes what is known, and tells whom it concerns. Only a carrier that was seen can be lost: to begin
     /// with nothing is known, and a session that has logged in knows better.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Links)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Change<'_>)) {
         let mut inner = self.lock();
-        let before = inner.links.clone();
-        change(&mut inner.links);
-        if inner.links == before {
-            return;
-        }
-        let now = |entry: &Entry| {
-            let had = carrier(&before, &entry.device) == Some(true);
-            let has = carrier(&inner.links, &entry.device) == Some(true);
-            (had != has).then(|| (entry.clone(), has))
+        let mut changed = Change {
+            inner: &mut inner,
+            touched: BTreeMap::new(),
         };
-        let told = inner.listeners.iter().filter_map(now).collect();
+        change(&mut changed);
+        let news = changed.news();
         drop(inner);
-        tell(told);
+        tell(news);
     }
 
     /// Nothing is known any more.
     pub(super) fn end(&self) {
         let mut inner = self.lock();
-        let links = mem::take(&mut inner.links);
-        let lost = |entry: &&Entry| carrier(&links, &entry.device) != Some(true);
-        let listeners = inner.listeners.iter().filter(lost);
-        let told = listeners.map(|entry| (entry.clone(), true)).collect();
+        inner.links.clear();
+        let mut news = News::new();
+        inner.names.retain(|device, name| {
+            if name.carriers == 0 {
+                let listeners = name.listeners.values();
+                news.extend(listeners.map(|one| (Arc::clone(device), true, one.clone())));
+            }
+            (name.devices, name.carriers, name.lost) = (0, 0, 0);
+            !name.is_unused()
+        });
         drop(inner);
-        tell(told);
+        tell(news);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,19 +222,13 @@ impl Table {
     }
 }
 
-/// Of all devices of this name: while one is renamed there may be two for a moment.
-fn carrier(links: &Links, device: &str) -> Option<bool> {
-    let named = links.values().filter(|(name, _)| &**name == device);
-    named.map(|(_, carrier)| *carrier).max()
-}
-
 /// All are told before anybody is woken: who looks at one of several sessions of a device sees the same
 /// of the others.
-fn tell(told: Vec<(Entry, bool)>) {
+fn tell(news: News) {
     let mut wakers = Vec::new();
-    for (entry, has_carrier) in told {
-        if let Some(listener) = entry.listener.upgrade() {
-            listener.link_changed(&entry.device, has_carrier, &mut wakers);
+    for (device, has_carrier, listener) in news {
+        if let Some(listener) = listener.upgrade() {
+            listener.link_changed(&device, has_carrier, &mut wakers);
         }
     }
     wakers.into_iter().for_each(Waker::wake);
@@ -146,6 +236,8 @@ fn tell(told: Vec<(Entry, bool)>) {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use super::{super::LinkMonitor, *};
 
     #[derive(Debug, Default)]
@@ -232,6 +324,50 @@ mod tests {
         feed.retain(|index| index == 3);
         assert_eq!((first.take(), second.take().len()), (vec![], 1));
         assert_eq!(links.links(), [link(3, "eth1", true)]);
+    }
+
+    #[test]
+    fn of_two_devices_of_one_name_one_with_a_carrier_will_do() {
+        let (links, mut feed) = LinkMonitor::new();
+        feed.set(link(3, "eth1", true));
+        let (heard, _subscription) = listen(&links, "eth1");
+        feed.set(link(4, "eth1", false));
+        feed.set(link(3, "eth0", true));
+        assert_eq!(heard.take(), [("eth1".into(), false)]);
+        assert_eq!(links.has_carrier("eth0"), Some(true));
+        feed.set(link(4, "eth1", true));
+        assert_eq!(heard.take(), [("eth1".into(), true)]);
+        // Renamed and back in one: nothing that anybody would have to hear of.
+        links.0.change(|links| {
+            links.set(4, "eth2".into(), true);
+            links.set(4, "eth1".into(), true);
+        });
+        assert_eq!(heard.take(), []);
+    }
+
+    /// A host with thousands of virtual devices tells of each of them; and of containers that come and go.
+    #[test]
+    fn a_change_looks_at_what_it_changes_and_leaves_nothing_behind() {
+        let (links, mut feed) = LinkMonitor::new();
+        let listening: Vec<_> = (0..500)
+            .map(|n| listen(&links, &format!("eth{n}")))
+            .collect();
+        for index in 0..10_000 {
+            feed.set(link(index, &format!("eth{index}"), true));
+            let touched = links.0.lock().names.len();
+            assert_eq!(touched, 500.max(index as usize + 1));
+        }
+        for (heard, _) in &listening {
+            assert_eq!(heard.take().len(), 1);
+        }
+        feed.retain(|index| index < 10);
+        let told = |(heard, _): &(Arc<Heard>, _)| heard.take().len();
+        assert_eq!(listening.iter().map(told).sum::<usize>(), 490);
+        assert_eq!(links.0.lock().names.len(), 500);
+        drop(listening);
+        assert_eq!(links.0.lock().names.len(), 10);
+        feed.retain(|_| false);
+        assert!(links.0.lock().names.is_empty());
     }
 
     #[test]

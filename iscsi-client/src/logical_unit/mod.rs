@@ -215,11 +215,29 @@ impl LogicalUnit {
     ///
     /// Cancel safe.
     pub async fn check(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let reads = self.inner.commander.quirks.readiness_is_no_proof;
+        self.check_with(reads, timeout).await
+    }
+
+    /// As [`check`](Self::check), and reads the first block whatever is known of the unit.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn check_by_read(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.check_with(true, timeout).await
+    }
+
+    async fn check_with(&self, reads: bool, timeout: Option<Duration>) -> Result<(), Error> {
         let commander = &self.inner.commander;
         let deadline = commander.deadline(timeout);
         let len = self.inner.info.with(|info| Ok(info.block_size as usize))?;
         commander.test_unit_ready(deadline).await?;
-        if commander.quirks.readiness_is_no_proof {
+        if reads {
             let read = commander.data_in(Cdb::read(0, 1, false), len, deadline);
             read.await?;
         }

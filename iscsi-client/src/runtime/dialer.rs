@@ -42,10 +42,13 @@ use super::{BoxFuture, Dial, Runtime, Transport};
 ///     ) -> BoxFuture<io::Result<Box<dyn Transport>>> {
 ///         let connecting = runtime.connect(dial);
 ///         Box::pin(async move {
-///             let stream = TransportStream::new(connecting.await?);
+///             let below = connecting.await?;
+///             let progress = below.progress_source();
+///             let stream = TransportStream::new(below);
 ///             // Here a handshake would wrap `stream` into something else.
 ///             let transport = StreamTransport::new(stream)
-///                 .on_abort(|stream| stream.transport_mut().abort());
+///                 .on_abort(|stream| stream.transport_mut().abort())
+///                 .with_progress_source(progress);
 ///             Ok(Box::new(transport) as Box<dyn Transport>)
 ///         })
 ///     }

@@ -5,15 +5,23 @@
 //!
 //! The features `tokio` and `smol` add one adapter each, and neither is on by default.
 
+mod beat;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod configure;
 mod dialer;
 mod options;
+mod progress;
 #[cfg(feature = "smol")]
 mod smol;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod socket;
 mod stream;
+#[cfg(all(
+    feature = "tcp-progress",
+    target_os = "linux",
+    any(feature = "tokio", feature = "smol")
+))]
+mod tcp_progress;
 #[cfg(feature = "tokio")]
 mod tokio;
 #[cfg(feature = "tokio")]
@@ -22,13 +30,21 @@ mod tokio_stream;
 pub(crate) use self::dialer::within;
 #[cfg(feature = "smol")]
 pub use self::smol::SmolRuntime;
+#[cfg(all(
+    feature = "tcp-progress",
+    target_os = "linux",
+    any(feature = "tokio", feature = "smol")
+))]
+pub use self::tcp_progress::{TcpProgress, TcpProgressError};
 #[cfg(feature = "tokio")]
 pub use self::tokio::{NoTokioRuntime, TokioRuntime};
 #[cfg(feature = "tokio")]
 pub use self::tokio_stream::TokioStream;
 pub use self::{
+    beat::Beat,
     dialer::Dialer,
     options::{Dscp, SocketOptionError, SocketOptionRangeError, SocketOptions, TcpKeepalive},
+    progress::{Progress, ProgressSource},
     stream::{StreamTransport, TransportStream},
 };
 
@@ -52,6 +68,12 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// The present. The simulator's time is its own.
     fn now(&self) -> Instant;
+
+    /// Times at which all that use this runtime do what repeats; the same at each call. As it is here there are none, and
+    /// each session and device has times of its own.
+    fn beat(&self) -> Option<Beat> {
+        None
+    }
 
     /// A timer that is ready at `at`.
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>>;
@@ -112,9 +134,14 @@ pub trait Transport: fmt::Debug + Send + 'static {
     /// A write of a dead path must not reach the target minutes later, when the network heals.
     fn abort(&mut self);
 
-    /// What the transport knows of the other side, where the platform tells it.
-    fn progress(&self) -> Option<Progress> {
+    /// Who tells how far the bytes have come, where the platform does. Asked for once, after the login.
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
         None
+    }
+
+    /// How far the bytes have come now, where that is known.
+    fn progress(&self) -> Option<Progress> {
+        self.progress_source()?.progress()
     }
 
     /// The local address, once connected.
@@ -127,17 +154,6 @@ pub trait Transport: fmt::Debug + Send + 'static {
     fn bind_warning(&self) -> Option<Arc<str>> {
         None
     }
-}
-
-/// How far the bytes of a connection have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes handed to the network.
-    pub sent: u64,
-    /// Bytes that the peer's TCP has acknowledged.
-    pub acked: u64,
-    /// Time since anything was received.
-    pub last_receive: Duration,
 }
 
 /// Where to connect to, from where, and with which limits.

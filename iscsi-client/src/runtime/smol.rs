@@ -16,7 +16,7 @@ use futures_util::future::{Either, select};
 use socket2::SockRef;
 
 use super::{
-    AsyncTimer, BoxFuture, Dial, Runtime, Transport,
+    AsyncTimer, Beat, BoxFuture, Dial, ProgressSource, Runtime, Transport, beat,
     socket::{self, Opened},
 };
 
@@ -33,6 +33,8 @@ use super::{
 /// `async-io` runs its reactor on one thread of its own, started with the first timer or connection;
 /// `blocking` has a pool, used here for name resolution only.
 ///
+/// A runtime and its clones have one [beat](Runtime::beat), so one of them should do for all of a program's sessions.
+///
 /// # Cancel safety
 ///
 /// As defined for [`TokioRuntime`](https://docs.rs/iscsi-client/latest/iscsi_client/runtime/struct.TokioRuntime.html):
@@ -41,6 +43,7 @@ use super::{
 #[derive(Clone)]
 pub struct SmolRuntime {
     spawn: Arc<dyn Fn(BoxFuture<()>) + Send + Sync>,
+    beat: Beat,
 }
 
 impl SmolRuntime {
@@ -50,6 +53,7 @@ impl SmolRuntime {
     pub fn new(spawn: impl Fn(BoxFuture<()>) + Send + Sync + 'static) -> Self {
         Self {
             spawn: Arc::new(spawn),
+            beat: beat::begin(),
         }
     }
 }
@@ -67,6 +71,10 @@ impl Runtime for SmolRuntime {
     )]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        Some(self.beat)
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
@@ -231,6 +239,10 @@ impl Transport for SmolTransport {
     fn abort(&mut self) {
         // Without a word to `close_in_order`, so it is a reset.
         drop(self.stream.take());
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        socket::progress_source(self.stream.as_ref()?.get_ref())
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

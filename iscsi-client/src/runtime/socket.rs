@@ -9,13 +9,25 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Dial, configure::configure};
+use super::{Dial, ProgressSource, configure::configure};
 use crate::bind::{self, Bind, BindError, Interfaces, Owner};
 
 /// A non-blocking socket that is bound and configured, but not yet connected.
 pub(super) struct Opened {
     pub(super) socket: Socket,
     pub(super) bind_warning: Option<Arc<str>>,
+}
+
+/// Who tells how far the bytes of a connected socket have come.
+#[cfg(all(feature = "tcp-progress", target_os = "linux"))]
+pub(super) fn progress_source(socket: &impl std::os::fd::AsFd) -> Option<Arc<dyn ProgressSource>> {
+    let source = super::TcpProgress::of(socket).ok()?;
+    Some(Arc::new(source))
+}
+
+#[cfg(not(all(feature = "tcp-progress", target_os = "linux")))]
+pub(super) fn progress_source<S>(_: &S) -> Option<Arc<dyn ProgressSource>> {
+    None
 }
 
 /// Makes the socket for `dial`.

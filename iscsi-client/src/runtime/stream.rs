@@ -11,7 +11,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::Transport;
+use super::{ProgressSource, Transport};
 
 /// A [`Transport`] over any byte stream: a TLS session, a vsock, a pipe in memory.
 ///
@@ -34,6 +34,7 @@ pub struct StreamTransport<S> {
     on_abort: Option<OnAbort<S>>,
     local: Option<SocketAddr>,
     bind_warning: Option<Arc<str>>,
+    progress: Option<Arc<dyn ProgressSource>>,
 }
 
 type OnAbort<S> = Box<dyn FnOnce(&mut S) + Send>;
@@ -51,6 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamTransport<S> {
             on_abort: None,
             local: None,
             bind_warning: None,
+            progress: None,
         }
     }
 
@@ -77,6 +79,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamTransport<S> {
     #[must_use]
     pub fn with_bind_warning(mut self, warning: Option<Arc<str>>) -> Self {
         self.bind_warning = warning;
+        self
+    }
+
+    /// What [`progress_source`](Transport::progress_source) says: that of the transport below, or of the socket.
+    #[must_use]
+    pub fn with_progress_source(mut self, source: Option<Arc<dyn ProgressSource>>) -> Self {
+        self.progress = source;
         self
     }
 
@@ -188,6 +197,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for StreamTra
                 abort(&mut stream);
             }
         }
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        self.stream.as_ref().and_then(|_| self.progress.clone())
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    AsyncTimer, BoxFuture, Dial, Runtime, Transport,
+    AsyncTimer, Beat, BoxFuture, Dial, ProgressSource, Runtime, Transport, beat,
     socket::{self, Moved, Opened},
 };
 
@@ -31,6 +31,8 @@ use super::{
 /// (`Builder::enable_all`); tokio panics on the first timer or connection otherwise, and offers no
 /// way to ask beforehand.
 ///
+/// A runtime and its clones have one [beat](Runtime::beat), so one of them should do for all of a program's sessions.
+///
 /// # Cancel safety
 ///
 /// An operation is cancel safe if dropping its future, or not polling again after `Pending`, loses
@@ -38,6 +40,7 @@ use super::{
 #[derive(Clone)]
 pub struct TokioRuntime {
     handle: Handle,
+    beat: Beat,
 }
 
 /// There is no tokio runtime on this thread.
@@ -56,14 +59,15 @@ impl TokioRuntime {
     /// [`NoTokioRuntime`] outside one.
     pub fn current() -> Result<Self, NoTokioRuntime> {
         let handle = Handle::try_current().map_err(|_| NoTokioRuntime)?;
-        Ok(Self { handle })
+        Ok(Self::from_handle(handle))
     }
 
     /// The runtime of `handle`. Does not keep it alive: once it is shut down, timers and
     /// connections fail.
     #[must_use]
-    pub const fn from_handle(handle: Handle) -> Self {
-        Self { handle }
+    pub fn from_handle(handle: Handle) -> Self {
+        let beat = beat::begin();
+        Self { handle, beat }
     }
 
     /// Polls `future` inside the runtime, whoever polls it.
@@ -98,6 +102,10 @@ impl Runtime for TokioRuntime {
     fn now(&self) -> Instant {
         let _context = tokio::task::try_id().is_none().then(|| self.handle.enter());
         tokio::time::Instant::now().into_std()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        Some(self.beat)
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
@@ -282,6 +290,10 @@ impl Transport for TokioTransport {
     fn abort(&mut self) {
         // Without a word to `close_in_order`, so it is a reset.
         drop(self.stream.take());
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        socket::progress_source(self.stream.as_ref()?)
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

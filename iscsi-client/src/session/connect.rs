@@ -29,10 +29,8 @@ use crate::{
 };
 
 use super::{
-    options::SessionOptions,
-    redirect::Redirection,
-    reflection::Challenges,
-    repeat::{Nudge, Repeating},
+    options::SessionOptions, progress::Progress, redirect::Redirection, reflection::Challenges,
+    repeat::Repeating,
 };
 
 /// Makes logins, each like the first.
@@ -44,13 +42,14 @@ pub(crate) struct Connector {
     moved: Option<Moved>,
     /// A narrower offer that this target needs; see [`LoginConfig::narrowed_after`].
     narrowed: Option<LoginConfig>,
-    /// Logins that failed in a row, and the last failure.
-    failures: u32,
-    last_failure: Option<LoginError>,
+    /// Logins in a row for whose credentials the target did not let us in, and what the last one was told.
+    refusals: u32,
+    last_refusal: Option<LoginError>,
     limiter: Arc<Limiter>,
     /// Keeps the ISID from being used twice; `None` for discovery.
     claim: Option<Box<dyn Claim>>,
-    nudge: Arc<Nudge>,
+    /// Of the login that is under way.
+    progress: Arc<Progress>,
 }
 
 /// What a session occupies while it may still log in: dropped when that is over.
@@ -105,6 +104,8 @@ pub(crate) struct Connected {
     pub(super) narrowed: Option<LoginConfig>,
     /// The redirections on the way there.
     pub(super) redirections: Vec<Redirection>,
+    /// Carriers that had been lost when the login began; see [`LinkMonitor::is_lost_since`].
+    pub(super) losses: u64,
 }
 
 /// A target that has moved for good.
@@ -129,6 +130,7 @@ struct Attempt {
     sender: Option<Sender>,
     number: u32,
     last_failure: Option<LoginError>,
+    progress: Arc<Progress>,
 }
 
 impl Connector {
@@ -143,11 +145,11 @@ impl Connector {
             spec,
             moved: None,
             narrowed: None,
-            failures: 0,
-            last_failure: None,
+            refusals: 0,
+            last_refusal: None,
             limiter,
             claim,
-            nudge: Arc::new(Nudge::new()),
+            progress: Arc::default(),
         }
     }
 
@@ -156,16 +158,20 @@ impl Connector {
         &self.spec.portal
     }
 
-    /// The login that is under way tries for another connection now, if it has none. Whoever polls it
-    /// does so next.
-    pub(super) fn nudge(&self) {
-        self.nudge.give();
+    /// Whether the login that is under way has asked somebody and has not had an answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.progress.is_unanswered()
     }
 
     /// Who tells of the carrier of the local end, and the device that this is now.
     pub(super) fn link(&self) -> Option<(&LinkMonitor, Arc<str>)> {
         let links = self.spec.links.as_ref()?;
         Some((links, self.spec.bind.device()?))
+    }
+
+    /// Who tells of carriers.
+    pub(super) fn link_monitor(&self) -> Option<&LinkMonitor> {
+        self.spec.links.as_ref()
     }
 
     /// A connection without a login, as the last login had one.
@@ -175,8 +181,9 @@ impl Connector {
     }
 
     /// A login that can be awaited by whoever owns the result, once its turn has come.
-    pub(crate) fn log_in(&self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
-        self.nudge.take();
+    pub(crate) fn log_in(&mut self, pace: Pace) -> BoxFuture<Result<Connected, LoginError>> {
+        self.progress = Arc::default();
+        let progress = Arc::clone(&self.progress);
         let turn = self.limiter.turn(pace);
         let spec = Arc::clone(&self.spec);
         let runtime: Arc<dyn Runtime> = match pace {
@@ -186,7 +193,6 @@ impl Connector {
                 runtime: Arc::clone(&self.runtime),
                 limiter: Arc::clone(&self.limiter),
                 interval: spec.options.reconnect_interval,
-                nudge: Arc::clone(&self.nudge),
             }),
         };
         let (portal, sender) = match &self.moved {
@@ -205,19 +211,25 @@ impl Connector {
             login,
             portal,
             sender,
-            number: self.failures.saturating_add(1),
-            last_failure: self.last_failure.clone(),
+            number: self.refusals.saturating_add(1),
+            last_failure: self.last_refusal.clone(),
+            progress,
         };
         Box::pin(async move {
             let _permit = turn.await;
-            connect(&runtime, &spec, attempt).await
+            let losses = spec.links.as_ref().map_or(0, LinkMonitor::losses);
+            let connected = connect(&runtime, &spec, attempt).await?;
+            Ok(Connected {
+                losses,
+                ..connected
+            })
         })
     }
 
     /// Starts the next login where the last successful one ended.
     pub(super) fn remember(&mut self, moved: Option<Moved>, narrowed: Option<LoginConfig>) {
-        self.failures = 0;
-        self.last_failure = None;
+        self.refusals = 0;
+        self.last_refusal = None;
         self.moved = moved;
         if narrowed.is_some() {
             self.narrowed = narrowed;
@@ -227,8 +239,10 @@ impl Connector {
     /// Starts the next login at the configured portal with the configured offer: where we were sent
     /// to may not be the answer any more.
     pub(super) fn failed(&mut self, error: &LoginError) {
-        self.failures = self.failures.saturating_add(1);
-        self.last_failure = Some(error.clone());
+        if error.is_of_credentials() {
+            self.refusals = self.refusals.saturating_add(1);
+            self.last_refusal = Some(error.clone());
+        }
         self.moved = None;
         self.narrowed = None;
     }
@@ -259,7 +273,7 @@ pub(super) async fn reinstate(
         challenges: Arc::clone(&dead.challenges),
         links: None,
     });
-    let connector = Connector::new(Arc::clone(runtime), spec, Arc::clone(limiter), None);
+    let mut connector = Connector::new(Arc::clone(runtime), spec, Arc::clone(limiter), None);
     let mut connected = connector.log_in(Pace::Asked).await?;
     // No logout: nothing was said on it, and to end it this way is quicker.
     connected.transport.abort();
@@ -339,18 +353,25 @@ async fn connect(
 }
 
 /// What to log in to `portal` with.
+enum Terms {
+    Known(Box<LoginConfig>),
+    /// Somebody has to be asked, who takes his time.
+    Asked(BoxFuture<Result<LoginConfig, LoginFailure>>),
+}
+
+/// What to log in to `portal` with, if that is known at once.
 async fn prepare(
-    runtime: &dyn Runtime,
+    runtime: &Arc<dyn Runtime>,
     spec: &Spec,
     attempt: &Attempt,
     portal: &Portal,
-) -> Result<LoginConfig, LoginFailure> {
+) -> Result<Terms, LoginFailure> {
     let mut login = attempt.login.clone();
     if spec.options.require_portal_group {
         login = login.with_portal_group(portal.tpgt);
     }
     let Some(provider) = &spec.options.credentials else {
-        return Ok(login);
+        return Ok(Terms::Known(Box::new(login)));
     };
     let request = CredentialRequest {
         target: login.target_name().cloned(),
@@ -358,15 +379,22 @@ async fn prepare(
         attempt: attempt.number,
         last_failure: attempt.last_failure.clone(),
     };
-    let mut asked = provider.credentials(&request);
-    let mut timer = runtime.new_timer(runtime.now() + login.limits().timeout);
-    let answer = poll_fn(|cx| match asked.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(answer),
-        Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(Timeout.into())),
+    let (runtime, provider) = (Arc::clone(runtime), Arc::clone(provider));
+    let mut asked: BoxFuture<_> = Box::pin(async move {
+        let mut asked = provider.credentials(&request);
+        let mut timer = runtime.new_timer(runtime.now() + login.limits().timeout);
+        let answer = poll_fn(|cx| match asked.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(Timeout.into())),
+        });
+        match answer.await {
+            Ok(authentication) => Ok(login.with_authentication(authentication)),
+            Err(why) => Err(LoginFailure::Credentials(why.into())),
+        }
     });
-    match answer.await {
-        Ok(authentication) => Ok(login.with_authentication(authentication)),
-        Err(why) => Err(LoginFailure::Credentials(why.into())),
+    match poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await {
+        Poll::Ready(answer) => answer.map(|login| Terms::Known(Box::new(login))),
+        Poll::Pending => Ok(Terms::Asked(asked)),
     }
 }
 
@@ -402,6 +430,7 @@ async fn arrive(
     let mut narrowed = None;
     for address in addresses {
         loop {
+            from.progress.ask();
             let mut transport = match spec.connect(runtime, portal, address).await {
                 Ok(transport) => transport,
                 Err(error) => {
@@ -413,14 +442,24 @@ async fn arrive(
             // Not before: whoever gives the credentials is not asked for a portal that is not there.
             let login = match &prepared {
                 Some(login) => login,
-                None => {
-                    let login = prepare(&**runtime, spec, from, portal).await;
-                    let login = login.inspect_err(|_| transport.abort());
-                    &*prepared.insert(login.map_err(fail)?)
-                }
+                None => match prepare(runtime, spec, from, portal).await {
+                    Ok(Terms::Known(login)) => &*prepared.insert(*login),
+                    // A target has few connections for those who say nothing, and not for long.
+                    Ok(Terms::Asked(answer)) => {
+                        transport.abort();
+                        drop(transport);
+                        from.progress.heard();
+                        prepared = Some(answer.await.map_err(fail)?);
+                        continue;
+                    }
+                    Err(failure) => {
+                        transport.abort();
+                        return Err(fail(failure));
+                    }
+                },
             };
             let login = narrowed.as_ref().unwrap_or(login);
-            match attempt(runtime, spec, login, portal, address, transport).await {
+            match attempt(runtime, spec, from, login, portal, address, transport).await {
                 Ok(Arrival::Connected(mut connected)) => {
                     connected.narrowed = narrowed;
                     return Ok(Arrival::Connected(connected));
@@ -449,6 +488,7 @@ async fn arrive(
 async fn attempt(
     runtime: &Arc<dyn Runtime>,
     spec: &Spec,
+    from: &Attempt,
     login: &LoginConfig,
     portal: &Portal,
     address: SocketAddr,
@@ -467,7 +507,7 @@ async fn attempt(
             tap::wrap(&**tap, runtime, transport, &connection)
         }
     };
-    let failure = match log_in(&**runtime, spec, &mut *transport, login.clone()).await {
+    let failure = match log_in(&**runtime, spec, from, &mut *transport, login.clone()).await {
         Ok(LoginOutcome::Complete(logged_in)) => {
             if let Some(tap) = tap {
                 tap.logged_in(runtime.now(), &logged_in);
@@ -480,6 +520,7 @@ async fn attempt(
                 moved: None,
                 narrowed: None,
                 redirections: Vec::new(),
+                losses: 0,
             })));
         }
         Ok(LoginOutcome::Redirect {
@@ -564,6 +605,7 @@ async fn resolve(
 async fn log_in(
     runtime: &dyn Runtime,
     spec: &Spec,
+    from: &Attempt,
     transport: &mut dyn Transport,
     config: LoginConfig,
 ) -> Result<LoginOutcome, LoginFailure> {
@@ -580,8 +622,9 @@ async fn log_in(
                 in_flight = Some(entered.map_err(|why| LoginFailure::Protocol(why.into()))?);
             }
             match exchange(&mut login, transport, cx, now()) {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Exchanged::Read) => from.progress.heard(),
+                Ok(Exchanged::Written) => {}
+                Ok(Exchanged::Nothing) => {
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
@@ -599,13 +642,21 @@ async fn log_in(
     Ok(login.outcome())
 }
 
-/// One write or read. False if the transport has nothing for us, and will wake us.
+/// What an [`exchange`] did.
+enum Exchanged {
+    Written,
+    Read,
+    /// The transport has nothing for us, and will wake us.
+    Nothing,
+}
+
+/// One write or read.
 fn exchange(
     login: &mut Login,
     transport: &mut dyn Transport,
     cx: &mut Context<'_>,
     now: Instant,
-) -> Result<bool, LoginFailure> {
+) -> Result<Exchanged, LoginFailure> {
     let io = |error: io::Error| LoginFailure::Io(error.into());
     if !login.transmit().is_empty() {
         let slices = [IoSlice::new(login.transmit())];
@@ -617,16 +668,16 @@ fn exchange(
             login
                 .handle_transmitted(n)
                 .map_err(LoginFailure::Protocol)?;
-            return Ok(true);
+            return Ok(Exchanged::Written);
         }
     }
     let mut slices = [IoSliceMut::new(login.recv_buf())];
     match transport.poll_read_vectored(cx, &mut slices) {
-        Poll::Pending => Ok(false),
+        Poll::Pending => Ok(Exchanged::Nothing),
         Poll::Ready(read) => {
             let n = read.map_err(io)?;
             login.handle_recv(now, n).map_err(LoginFailure::Protocol)?;
-            Ok(true)
+            Ok(Exchanged::Read)
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, ErrorKind, LoginError, LoginFailure},
     links::Subscription,
     login_rate::Pace,
-    runtime::{BoxFuture, Transport},
+    runtime::{Beat, BoxFuture, Transport},
 };
 
 /// The task that makes a [`Session`](super::Session) work: a plain future, to be spawned or polled
@@ -175,8 +175,8 @@ impl Driver {
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
         }
-        if control.link_up && self.close_by.is_none() {
-            self.link_up();
+        if let (Some(since), None) = (control.link_up, self.close_by) {
+            self.link_up(since);
         }
         if control.reconnect && self.close_by.is_none() {
             match &self.phase {
@@ -311,11 +311,19 @@ impl Driver {
             moved,
             narrowed,
             redirections,
+            losses,
         } = connected;
         let info = LoginInfo::new(&logged_in, &portal, address);
         let local = transport.local_addr();
         let mut config = self.options.core.clone();
         config.first_generation = self.random();
+        if let (Some(_), Some(interval), true) = (
+            self.shared().runtime.beat(),
+            config.nop_interval,
+            config.nop_beat.is_zero(),
+        ) {
+            config.nop_beat = Beat::unit(interval);
+        }
         let core = match Core::new(self.shared().now(), logged_in, config) {
             Ok(core) => core,
             Err(error) => {
@@ -331,6 +339,7 @@ impl Driver {
         self.ops.stats.logins += 1;
         self.connector.remember(moved, narrowed);
         let warning = transport.bind_warning();
+        self.shared().set_progress(transport.progress_source());
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();
         for redirection in redirections {
@@ -344,10 +353,9 @@ impl Driver {
         }
         let info = Arc::new(info);
         self.follow_link();
-        self.shared().with_journal(|journal| {
-            journal.set_login(info);
-            journal.set_carrier(true);
-        });
+        self.shared()
+            .with_journal(|journal| journal.set_login(info));
+        let lost = self.note_carrier(losses);
         self.shared().report(
             SessionEventKind::Up {
                 portal,
@@ -356,6 +364,10 @@ impl Driver {
             },
             Some(SessionState::Up),
         );
+        if let Some(device) = lost {
+            self.shared()
+                .report(SessionEventKind::LinkDown { device }, None);
+        }
         if let Some(warning) = warning {
             self.shared()
                 .report(SessionEventKind::BindWarning(warning), None);
@@ -378,6 +390,7 @@ impl Driver {
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
         let time2wait = time2wait.min(LONGEST_TIME2WAIT);
+        self.shared().set_progress(None);
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
         self.down = loss.error();
@@ -476,6 +489,7 @@ impl Driver {
     /// Closed for good, by whatever way.
     fn end(&mut self) {
         let loss = Loss::Core(CoreError::Closed);
+        self.shared().set_progress(None);
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Up(link) => link.abort(&loss, &mut self.ops),
             Phase::Closing(mut transport) => transport.abort(),

@@ -215,7 +215,9 @@ impl Execute {
     /// Asks for the buffer back as [`revoke`](Self::revoke) does, but leaves the command to its end at the target,
     /// whose answer is thrown away: for one that is sent elsewhere since this target is silent at the moment. It is
     /// aborted only if it is not answered within
-    /// [`TimeoutLadder::detached`](iscsi_proto::session::TimeoutLadder::detached). Until its end it takes up one of
+    /// [`TimeoutLadder::detached`](iscsi_proto::session::TimeoutLadder::detached); dropping the future afterwards
+    /// changes nothing about that, unlike dropping one that was not detached: there are targets that an ABORT TASK
+    /// costs the session, and whoever detaches wants that for nobody. Until its end it takes up one of
     /// the session's tasks. For reads: the rest of a write would not be sent.
     pub fn detach(&self) {
         self.take_back(Then::Leave);

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     bind::Bind,
     error::{Error, ErrorKind, LoginError, LoginFailure, Outcome},
+    runtime::Progress,
 };
 
 /// A session with one target: the handle. Cheap to clone; all clones are the same session, and the
@@ -380,6 +381,20 @@ impl Session {
     #[must_use]
     pub fn last_receive(&self) -> Instant {
         self.shared().last_receive()
+    }
+
+    /// How far the bytes of the present connection have come, as its platform tells: whether the peer's TCP
+    /// acknowledges them tells a dead network from a target that is slow or stopped. It is a system call or two, at
+    /// once: made to be asked when a session is doubted, not for each command.
+    ///
+    /// `None` while the session is down, and where nobody tells: on Linux the feature `tcp-progress` does, unless
+    /// the kernel refuses; a [`Dialer`](crate::runtime::Dialer) passes on what is below it
+    /// ([`StreamTransport::with_progress_source`](crate::runtime::StreamTransport::with_progress_source)).
+    #[must_use]
+    pub fn network_progress(&self) -> Option<Progress> {
+        // Asked without the lock.
+        let source = self.shared().with_journal(|journal| journal.progress())?;
+        source.progress()
     }
 }
 

@@ -30,6 +30,7 @@ mod op_id;
 mod ops;
 mod options;
 mod outcome;
+mod progress;
 mod queue;
 mod redirect;
 pub(crate) mod reflection;

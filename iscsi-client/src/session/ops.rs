@@ -17,7 +17,7 @@ use super::{
     options::SessionOptions,
     outcome::{self, Loss},
     queue::{Batch, Control, Shared},
-    slot::{Revocation, Slots, Then},
+    slot::{Revocation, Then},
     state::SessionEventKind,
     stats::SessionStats,
     store::Store,
@@ -55,14 +55,13 @@ pub(super) struct Ops {
 
 impl Ops {
     pub(super) fn new(shared: Arc<Shared>, options: &SessionOptions) -> Self {
-        let capacity = Slots::capacity(options.queue_depth);
         Self {
             last_receive: shared.now(),
             shared,
             store: Store::default(),
-            batch: Batch::with_capacity(capacity),
-            waiting: VecDeque::with_capacity(capacity),
-            tags: vec![None; capacity],
+            batch: Batch::default(),
+            waiting: VecDeque::new(),
+            tags: Vec::new(),
             stats: SessionStats::default(),
             live: Stats::default(),
             held: 0,
@@ -135,6 +134,17 @@ impl Ops {
             // The session is not closed: it logs out and in again.
             Err(SubmitError::Closing) if self.leaving => Some(work.fail(outcome::leaving())),
             Err(error) => Some(work.fail(outcome::submit_error(error))),
+        }
+    }
+
+    fn note_tag(&mut self, op: OpId, itt: InitiatorTaskTag) {
+        let place = op.index();
+        if place >= self.tags.len() {
+            // It grows as the operations' own table does, which has a bound.
+            self.tags.resize(place + 1, None);
+        }
+        if let Some(tag) = self.tags.get_mut(place) {
+            *tag = Some((op, itt));
         }
     }
 
@@ -215,9 +225,7 @@ impl Ops {
             match submitted {
                 Ok(itt) => {
                     self.store.insert(itt, op, Some(operation));
-                    if let Some(tag) = self.tags.get_mut(op.index()) {
-                        *tag = Some((op, itt));
-                    }
+                    self.note_tag(op, itt);
                     return None;
                 }
                 Err(SubmitError::QueueFull) => return Some(operation),

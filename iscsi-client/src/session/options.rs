@@ -21,7 +21,9 @@ use crate::{
 #[non_exhaustive]
 pub struct SessionOptions {
     /// Commands that may be under way at a time, from 1 on; further ones wait their turn. Default
-    /// 128: what the kernel initiator uses, and enough for 10 Gbit/s of 4 KiB reads at 3 ms.
+    /// 128: what the kernel initiator uses, and enough for 10 Gbit/s of 4 KiB reads at 3 ms. What a command
+    /// needs of memory, about 1 KiB, is made when so many are under way for the first time, and used again: an
+    /// idle session holds some 24 KiB, whatever this says, and one that once had 128 under way 120 KiB.
     pub queue_depth: u16,
     /// Time for a command without a timeout of its own. Default 30 s, as the kernel's disks have.
     pub command_timeout: Option<Duration>,
@@ -143,6 +145,11 @@ impl SessionOptions {
         // Less would be a flood, and none at all is refused by the core.
         let floor = |interval: Duration| interval.max(SHORTEST_INTERVAL);
         self.core.nop_interval = self.core.nop_interval.map(floor);
+        let coarsest = self
+            .core
+            .nop_interval
+            .map_or(Duration::ZERO, |interval| interval / 2);
+        self.core.nop_beat = self.core.nop_beat.min(coarsest);
         self.core.nop_timeout = floor(self.core.nop_timeout);
         self.core.acknowledge_after = self.core.acknowledge_after.map(floor);
         self.replacement_timeout = self.replacement_timeout.map(clamp_timeout);

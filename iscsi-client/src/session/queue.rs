@@ -32,7 +32,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, LoginError},
     links::LinkListener,
-    runtime::Runtime,
+    runtime::{ProgressSource, Runtime},
 };
 
 /// What the handles and the driver share.
@@ -77,8 +77,8 @@ pub(super) struct Control {
     pub(super) reconnect: bool,
     /// Drop the connection and log in again, when the back-off says.
     pub(super) relogin: bool,
-    /// The carrier is back.
-    pub(super) link_up: bool,
+    /// The carrier is back, and since when.
+    pub(super) link_up: Option<Instant>,
 }
 
 /// The driver's side of an exchange with [`Shared`]: vectors that are filled, emptied and reused.
@@ -94,17 +94,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn with_capacity(operations: usize) -> Self {
-        Self {
-            submitted: Vec::with_capacity(operations),
-            revoked: Vec::with_capacity(operations),
-            finished: Vec::with_capacity(operations),
-            line_due: None,
-            wakers: Vec::with_capacity(operations),
-            trash: Vec::new(),
-        }
-    }
-
     pub(super) fn held_bytes(&self) -> u64 {
         self.submitted.held_bytes()
             + self.revoked.held_bytes()
@@ -134,9 +123,11 @@ impl LinkListener for Shared {
 impl Shared {
     pub(super) fn new(runtime: Arc<dyn Runtime>, options: &SessionOptions) -> Self {
         let now = runtime.now();
+        // Beats are counted from the epoch, so that has to be the one of all sessions.
+        let epoch = runtime.beat().map_or(now, |beat| beat.origin().min(now));
         Self {
+            epoch,
             runtime,
-            epoch: now,
             logins: AtomicU64::new(0),
             units: UnitTable::default(),
             inner: Mutex::new(Inner {
@@ -150,7 +141,8 @@ impl Shared {
                 refusal: None,
                 journal: Journal::new(),
                 stats: SessionStats::default(),
-                last_receive: iscsi_proto::Instant::ZERO,
+                last_receive: iscsi_proto::Instant::ZERO
+                    .saturating_add(now.saturating_duration_since(epoch)),
             }),
         }
     }
@@ -449,7 +441,7 @@ impl Shared {
         inner.journal.set_carrier(has_carrier);
         inner.journal.push(at, event, None, wakers);
         if has_carrier {
-            inner.control.link_up = true;
+            inner.control.link_up = Some(at);
             inner.unlock_and_wake_driver();
         }
     }
@@ -493,6 +485,11 @@ impl Shared {
     /// Looks at the journal under the lock; `look` must be short and must not wake anybody.
     pub(super) fn with_journal<T>(&self, look: impl FnOnce(&mut Journal) -> T) -> T {
         look(&mut self.lock().journal)
+    }
+
+    /// Who tells how far the bytes of the present connection have come.
+    pub(super) fn set_progress(&self, source: Option<Arc<dyn ProgressSource>>) {
+        drop(self.with_journal(|journal| journal.replace_progress(source)));
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -8,10 +8,7 @@ use std::{
     fmt, io,
     net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -32,26 +29,6 @@ pub(super) struct Repeating {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) limiter: Arc<Limiter>,
     pub(super) interval: Duration,
-    pub(super) nudge: Arc<Nudge>,
-}
-
-/// Says that it is time for another connection, before the interval is over.
-#[derive(Debug)]
-pub(super) struct Nudge(AtomicBool);
-
-impl Nudge {
-    pub(super) const fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-
-    pub(super) fn give(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was given since it was last taken.
-    pub(super) fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl Runtime for Repeating {
@@ -94,7 +71,6 @@ struct Repeated {
     runtime: Arc<dyn Runtime>,
     limiter: Arc<Limiter>,
     interval: Duration,
-    nudge: Arc<Nudge>,
     dial: Dial,
     end: Instant,
     first: Connecting,
@@ -113,7 +89,6 @@ impl Repeated {
             runtime: Arc::clone(&of.runtime),
             limiter: Arc::clone(&of.limiter),
             interval: of.interval,
-            nudge: Arc::clone(&of.nudge),
             dial,
             first,
             latest: None,
@@ -133,10 +108,6 @@ impl Repeated {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Transport>>> {
         if let Poll::Ready(first) = self.first.as_mut().poll(cx) {
             return Poll::Ready(first);
-        }
-        if self.nudge.take() {
-            let now = self.runtime.now();
-            self.timer.as_mut().reset(now);
         }
         loop {
             if let Some((connecting, _)) = &mut self.latest {

@@ -9,7 +9,7 @@ use std::{
 
 use iscsi_proto::{
     Instant,
-    held::HeldBytes,
+    held::{HeldBytes, make_room},
     planted::{Bug, Planted},
     session::Response,
 };
@@ -114,13 +114,17 @@ pub(super) enum Then {
     Leave,
 }
 
+/// The table. A command's slot is made when all that there are have one, and kept: a session holds as
+/// many as it once needed, and most never need all that they may.
 #[derive(Debug)]
 pub(super) struct Slots {
+    /// First those of [`Class::Control`], then those of commands.
     slots: Vec<Slot>,
-    commands: u32,
     free: Vec<u32>,
+    /// Slots of commands that are not yet made.
+    unmade: usize,
     free_control: Vec<u32>,
-    /// Who waits, first come first served, by ascending ticket. The first `free.len()` of them have
+    /// Who waits, first come first served, by ascending ticket. The first [`room`](Self::room) of them have
     /// been woken and may take a slot: so a newcomer can never overtake, and no slot is reserved for
     /// a future that might be dropped.
     line: VecDeque<Waiter>,
@@ -146,30 +150,17 @@ impl Slots {
             + rings.sum::<u64>()
     }
 
-    /// Slots of a table for `queue_depth` commands.
-    pub(super) fn capacity(queue_depth: u16) -> usize {
-        usize::from(queue_depth.max(1)) + CONTROL_SLOTS as usize
-    }
-
     pub(super) fn new(queue_depth: u16) -> Self {
-        let commands = u32::from(queue_depth.max(1));
-        let all = commands + CONTROL_SLOTS;
-        let empty = || Slot {
-            generation: 0,
-            phase: Phase::Free,
-            owner: Owner::Orphan,
-            spare: None,
-        };
         Self {
-            slots: (0..all).map(|_| empty()).collect(),
-            commands,
-            free: (0..commands).rev().collect(),
-            free_control: (commands..all).rev().collect(),
+            slots: (0..CONTROL_SLOTS).map(|_| Slot::new()).collect(),
+            free: Vec::new(),
+            unmade: usize::from(queue_depth.max(1)),
+            free_control: (0..CONTROL_SLOTS).rev().collect(),
             line: VecDeque::new(),
             next_ticket: 0,
             line_due: None,
-            submitted: Vec::with_capacity(all as usize),
-            revoked: Vec::with_capacity(all as usize),
+            submitted: Vec::new(),
+            revoked: Vec::new(),
             rings: Vec::new(),
             planted: Planted::NONE,
         }
@@ -225,20 +216,40 @@ impl Slots {
         match class {
             Class::Command => {
                 if self.line.is_empty() {
-                    return self.free.pop();
+                    return self.free.pop().or_else(|| self.make());
                 }
                 let place = self.place(*ticket);
-                if place.unwrap_or(self.line.len()) >= self.free.len() {
+                if place.unwrap_or(self.line.len()) >= self.room() {
                     return None;
                 }
                 if let Some(place) = place {
                     self.line.remove(place);
                 }
                 *ticket = None;
-                self.free.pop()
+                self.free.pop().or_else(|| self.make())
             }
             Class::Control => self.free_control.pop(),
         }
+    }
+
+    /// Commands that could have a slot now.
+    fn room(&self) -> usize {
+        self.free.len() + self.unmade
+    }
+
+    /// One more slot for commands, which is the caller's, unless there are as many as there may be.
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self) -> Option<u32> {
+        let index = u32::try_from(self.slots.len()).ok()?;
+        let left = self.unmade.checked_sub(1)?;
+        let most = self.slots.len() + self.unmade;
+        make_room(&mut self.slots, most);
+        // As many as there are slots can be free: so giving one back never allocates.
+        self.free.reserve_exact(self.slots.capacity());
+        self.slots.push(Slot::new());
+        self.unmade = left;
+        Some(index)
     }
 
     fn enqueue(
@@ -260,7 +271,7 @@ impl Slots {
 
     /// Whether a newcomer would get a slot.
     pub(super) fn has_free(&self) -> bool {
-        self.line.len() < self.free.len()
+        self.line.len() < self.room()
     }
 
     /// Stands in the line, or stays in it with another waker. True if [`line_due`](Self::line_due) is
@@ -319,7 +330,7 @@ impl Slots {
     pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
         let place = self.place(Some(ticket))?;
         self.line.remove(place);
-        if place < self.free.len() {
+        if place < self.room() {
             self.newly_eligible()
         } else {
             None
@@ -342,7 +353,7 @@ impl Slots {
         if self.planted.has(Bug::LineNotWoken) {
             return None;
         }
-        let edge = self.free.len().checked_sub(1)?;
+        let edge = self.room().checked_sub(1)?;
         self.line.get(edge).map(|waiter| waiter.waker.clone())
     }
 
@@ -357,7 +368,7 @@ impl Slots {
         slot.generation = slot.generation.wrapping_add(1);
         slot.phase = Phase::Free;
         slot.owner = Owner::Orphan;
-        if op.index < self.commands {
+        if op.index >= CONTROL_SLOTS {
             self.free.push(op.index);
             self.newly_eligible()
         } else {
@@ -473,7 +484,7 @@ impl Slots {
         let free = self.rings.iter().position(|bin| !bin.taken);
         let index = free.unwrap_or_else(|| {
             self.rings.push(RingBin {
-                done: Vec::with_capacity(self.commands as usize),
+                done: Vec::new(),
                 waker: None,
                 taken: true,
             });
@@ -525,9 +536,9 @@ impl Slots {
 
     /// A ring is gone: its commands are nobody's any more. As for [`abandon`](Self::abandon).
     pub(super) fn close_ring(&mut self, ring: RingId, abandoned: &mut Vec<Abandoned>) {
-        for index in 0..self.commands {
+        for index in CONTROL_SLOTS.. {
             let Some(slot) = self.slots.get(index as usize) else {
-                continue;
+                break;
             };
             if matches!(slot.owner, Owner::Ring(of, _) if of == ring) {
                 let generation = slot.generation;
@@ -576,7 +587,14 @@ impl Slots {
             Phase::Done(finished) => Abandoned::Unread(finished, self.release(op)),
             Phase::Running => {
                 slot.owner = Owner::Orphan;
-                self.want_back(op, Then::Abort);
+                // One that was detached stays so, whether its future is dropped before the driver has seen that
+                // or after.
+                if !self.revoked.iter().any(|other| other.op == op) {
+                    self.revoked.push(Revocation {
+                        op,
+                        then: Then::Abort,
+                    });
+                }
                 Abandoned::Running
             }
         }
@@ -584,6 +602,15 @@ impl Slots {
 }
 
 impl Slot {
+    const fn new() -> Self {
+        Self {
+            generation: 0,
+            phase: Phase::Free,
+            owner: Owner::Orphan,
+            spare: None,
+        }
+    }
+
     /// The result of a command that is over, whose box stays.
     fn take_command(&mut self) -> Option<(Result<Response, Error>, Held)> {
         match std::mem::replace(&mut self.phase, Phase::Running) {
@@ -632,157 +659,4 @@ pub(super) enum Abandoned {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-        task::Wake,
-        time::Duration,
-    };
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn waker() -> (Arc<Count>, Waker) {
-        let count = Arc::new(Count::default());
-        (Arc::clone(&count), count.into())
-    }
-
-    fn submit(slots: &mut Slots, ticket: &mut Option<Ticket>) -> Option<OpId> {
-        slots.submit(Class::Command, ticket, &mut Some(Work::Ping(None)), None)
-    }
-
-    fn run(slots: &mut Slots) -> Vec<OpId> {
-        let mut batch = Vec::new();
-        slots.take_submitted(&mut batch);
-        batch.into_iter().map(|(op, _)| op).collect()
-    }
-
-    fn finish(slots: &mut Slots, op: OpId) -> (Vec<Waker>, Vec<Finished>) {
-        let (mut wakers, mut trash) = (Vec::new(), Vec::new());
-        slots.finish(
-            op,
-            Finished::Ping(Ok(Duration::ZERO)),
-            &mut wakers,
-            &mut trash,
-        );
-        (wakers, trash)
-    }
-
-    #[test]
-    fn slots_go_to_the_line_in_order_and_never_to_a_newcomer() {
-        let mut slots = Slots::new(1);
-        let first = submit(&mut slots, &mut None).unwrap();
-        let (count_a, waker_a) = waker();
-        let (count_b, waker_b) = waker();
-        let (mut a, mut b) = (None, None);
-        slots.wait(&mut a, &waker_a, None);
-        slots.wait(&mut b, &waker_b, None);
-        run(&mut slots);
-        finish(&mut slots, first);
-        let Poll::Ready((_, Some(next))) = slots.poll(first, Waker::noop()) else {
-            panic!()
-        };
-        next.wake();
-        assert_eq!(
-            (
-                count_a.0.load(Ordering::Relaxed),
-                count_b.0.load(Ordering::Relaxed)
-            ),
-            (1, 0)
-        );
-        assert_eq!(
-            submit(&mut slots, &mut None),
-            None,
-            "a newcomer does not overtake"
-        );
-        assert_eq!(submit(&mut slots, &mut b), None, "nor does the second");
-        assert!(submit(&mut slots, &mut a).is_some());
-        assert_eq!(a, None);
-    }
-
-    #[test]
-    fn whoever_leaves_the_line_passes_the_wake_up_on() {
-        let mut slots = Slots::new(1);
-        let first = submit(&mut slots, &mut None).unwrap();
-        let (mut a, mut b) = (None, None);
-        let (count, waker) = waker();
-        slots.wait(&mut a, Waker::noop(), None);
-        slots.wait(&mut b, &waker, None);
-        assert!(matches!(
-            slots.abandon(first),
-            Abandoned::Unsent(_, Some(_))
-        ));
-        slots.leave(a.unwrap()).unwrap().wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(submit(&mut slots, &mut b).is_some());
-    }
-
-    #[test]
-    fn what_the_driver_has_not_seen_leaves_no_trace() {
-        let mut slots = Slots::new(2);
-        let dropped = submit(&mut slots, &mut None).unwrap();
-        assert!(matches!(slots.abandon(dropped), Abandoned::Unsent(..)));
-        let reused = submit(&mut slots, &mut None).unwrap();
-        assert_eq!(dropped.index, reused.index);
-        assert_eq!(run(&mut slots), [reused], "the stale name is skipped");
-    }
-
-    #[test]
-    fn a_dropped_running_operation_frees_its_slot_when_the_driver_is_done_with_it() {
-        let mut slots = Slots::new(1);
-        let op = submit(&mut slots, &mut None).unwrap();
-        run(&mut slots);
-        assert!(matches!(slots.abandon(op), Abandoned::Running));
-        assert!(!slots.has_free());
-        let mut revoked = Vec::new();
-        slots.take_revoked(&mut revoked);
-        let then = Then::Abort;
-        assert_eq!(revoked, [Revocation { op, then }]);
-        let (_, trash) = finish(&mut slots, op);
-        assert_eq!(trash.len(), 1, "nobody fetches it");
-        assert!(slots.has_free());
-        assert_eq!(
-            finish(&mut slots, op).1.len(),
-            1,
-            "a stale result is dropped"
-        );
-    }
-
-    #[test]
-    fn pings_have_slots_of_their_own() {
-        let mut slots = Slots::new(1);
-        submit(&mut slots, &mut None).unwrap();
-        let mut ping =
-            || slots.submit(Class::Control, &mut None, &mut Some(Work::Ping(None)), None);
-        assert!((0..CONTROL_SLOTS).all(|_| ping().is_some()));
-        assert_eq!(ping(), None);
-    }
-
-    #[test]
-    fn whoever_waits_too_long_is_woken_once() {
-        let at = Instant::from_nanos;
-        let mut slots = Slots::new(1);
-        submit(&mut slots, &mut None).unwrap();
-        let (count, waker) = waker();
-        let (mut a, mut b) = (None, None);
-        assert!(slots.wait(&mut a, &waker, Some(at(20))));
-        assert!(!slots.wait(&mut b, Waker::noop(), Some(at(30))));
-        assert_eq!(slots.line_due(), Some(at(20)));
-        let mut wakers = Vec::new();
-        slots.expire_line(at(20), &mut wakers);
-        wakers.into_iter().for_each(Waker::wake);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert_eq!(slots.line_due(), Some(at(30)), "it is not woken again");
-    }
-}
+mod tests;

@@ -18,7 +18,10 @@ use iscsi_proto::{
 };
 
 use super::{login_info::LoginInfo, redirect::Redirection};
-use crate::error::{Error, LoginError};
+use crate::{
+    error::{Error, LoginError},
+    runtime::ProgressSource,
+};
 
 /// Whether a session takes commands.
 #[derive(Clone, Debug)]
@@ -178,6 +181,8 @@ pub(super) struct Journal {
     login: Option<Arc<LoginInfo>>,
     /// Logins that led to another portal group than the one before.
     nexus_changes: u64,
+    /// Of the present connection.
+    progress: Option<Arc<dyn ProgressSource>>,
     events: VecDeque<SessionEvent>,
     watchers: Vec<(u64, Waker)>,
     next_watcher: u64,
@@ -197,6 +202,7 @@ impl Journal {
             },
             login: None,
             nexus_changes: 0,
+            progress: None,
             events: VecDeque::with_capacity(KEPT_EVENTS),
             watchers: Vec::new(),
             next_watcher: 0,
@@ -212,6 +218,19 @@ impl Journal {
 
     pub(super) const fn nexus_changes(&self) -> u64 {
         self.nexus_changes
+    }
+
+    /// The one of before is to be dropped without the lock.
+    #[must_use]
+    pub(super) const fn replace_progress(
+        &mut self,
+        source: Option<Arc<dyn ProgressSource>>,
+    ) -> Option<Arc<dyn ProgressSource>> {
+        std::mem::replace(&mut self.progress, source)
+    }
+
+    pub(super) fn progress(&self) -> Option<Arc<dyn ProgressSource>> {
+        self.progress.clone()
     }
 
     pub(super) fn login(&self) -> Option<Arc<LoginInfo>> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{ConnectionTap, StreamBytes, StreamEnd, Tap, TappedConnection};
-use crate::runtime::{Progress, Runtime, Transport};
+use crate::runtime::{ProgressSource, Runtime, Transport};
 
 /// `transport`, watched if `tap` wishes to; and who watches it.
 pub(crate) fn wrap(
@@ -105,8 +105,8 @@ impl Transport for Tapped {
         self.end(StreamEnd::Aborted);
     }
 
-    fn progress(&self) -> Option<Progress> {
-        self.inner.progress()
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        self.inner.progress_source()
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

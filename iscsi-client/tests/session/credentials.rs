@@ -19,7 +19,7 @@ use iscsi_proto::{
 };
 use iscsi_testkit::{sim::Link, target::ChapConfig};
 
-use crate::support::{TARGET, World, address, assert_pattern, config, read, to};
+use crate::support::{TARGET, World, address, assert_pattern, config, poll_once, read, to};
 
 const SECRET: &[u8] = iscsi_testkit::canary::OURS.as_bytes();
 
@@ -163,7 +163,87 @@ fn a_provider_is_not_asked_for_a_portal_that_is_not_there() {
         world.sim.net().heal(link);
         session.wait_up().await.unwrap();
     });
-    assert_eq!(asked.requests.lock().unwrap().len(), 2);
+    // Nor does it hear of all those that nobody answered: no credentials were refused.
+    let requests = asked.requests.lock().unwrap();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        (requests[1].attempt, requests[1].last_failure.is_none()),
+        (1, true)
+    );
+}
+
+#[test]
+fn what_was_refused_is_still_known_after_a_login_that_failed_for_another_reason() {
+    static STALE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+    let world = world();
+    let asked = provider(|_| {
+        let stale = STALE.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(chap(if stale { b"that of yesterday" } else { SECRET }))
+    });
+    STALE.store(false, std::sync::atomic::Ordering::Relaxed);
+    let initiator = world.builder().options(options(&asked)).build();
+    let to = to();
+    let connecting = initiator.connect_spawned(&to);
+    let session = world.sim.block_on(connecting).unwrap();
+    STALE.store(true, std::sync::atomic::Ordering::Relaxed);
+    let link = Link::to(address());
+    world.sim.block_on(async {
+        session.reconnect();
+        while session.stats().login_failures < 2 {
+            session.changed(session.status().generation).await;
+        }
+        world.sim.net().refuse(link);
+        while session.stats().login_failures < 6 {
+            session.changed(session.status().generation).await;
+        }
+        STALE.store(false, std::sync::atomic::Ordering::Relaxed);
+        world.sim.net().heal(link);
+        session.wait_up().await.unwrap();
+    });
+    let requests = asked.requests.lock().unwrap();
+    let attempts: Vec<_> = requests.iter().map(|request| request.attempt).collect();
+    assert_eq!(attempts, [1, 1, 2, 3]);
+    let failure = requests[3].last_failure.as_ref().unwrap().failure();
+    assert!(
+        matches!(failure, LoginFailure::Protocol(CoreError::LoginRejected(_))),
+        "{failure:?}"
+    );
+}
+
+/// Answers after a while.
+#[derive(Debug)]
+struct Slow(iscsi_testkit::sim::SimHandle);
+
+#[async_trait]
+impl CredentialProvider for Slow {
+    async fn credentials(
+        &self,
+        _: &CredentialRequest,
+    ) -> Result<Authentication, CredentialFailure> {
+        self.0.sleep(Duration::from_secs(4)).await;
+        Ok(chap(SECRET))
+    }
+}
+
+#[test]
+fn a_provider_that_takes_its_time_keeps_no_connection_waiting() {
+    let world = world();
+    let mut options = SessionOptions::default();
+    options.credentials = Some(Arc::new(Slow(world.handle())));
+    let initiator = world.builder().options(options).build();
+    let to = to();
+    let mut connecting = Box::pin(initiator.connect_spawned(&to));
+    let session = world.sim.block_on(async {
+        for _ in 0..30 {
+            assert!(poll_once(&mut connecting).await.is_pending());
+            world.sim.sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(world.sim.net().connections(), 0);
+        connecting.await
+    });
+    let session = session.unwrap();
+    assert_eq!(world.sim.elapsed().as_secs(), 4);
+    assert_pattern(world.sim.block_on(session.execute(read(0, 4))), 0);
 }
 
 #[derive(Debug)]

@@ -199,7 +199,9 @@ fn intervals_are_never_zero() {
 #[test]
 fn an_idle_session_acknowledges_and_then_only_keeps_itself_alive() {
     let world = World::new(7);
-    let session = world.connect(SessionOptions::default());
+    let mut options = SessionOptions::default();
+    options.core.acknowledge_after = Some(Duration::from_secs(2));
+    let session = world.connect(options);
     world.sim.block_on(async {
         assert_pattern(session.execute(read(0, 8)).await, 0);
         let before = world.target.core().counters(0).pdus_in;

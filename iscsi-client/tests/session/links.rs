@@ -1,11 +1,17 @@
 //! Sessions that follow the carrier of their device.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::support::{World, address, assert_pattern, config, poll_once, read, to};
 use iscsi_client::{
     bind::Bind,
     links::{LinkFeed, LinkMonitor, LinkState},
+    runtime::{BoxFuture, Dial, Dialer, Runtime, Transport},
     session::{Session, SessionEventKind, SessionOptions},
 };
 use iscsi_testkit::sim::Link;
@@ -15,6 +21,47 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn link() -> Link {
     Link::to(address())
+}
+
+type Act = Box<dyn FnOnce() + Send>;
+
+/// What happens when a connection has just come about, before anything is said on it: one for each connection, and
+/// nothing once there is no more.
+#[derive(Clone, Default)]
+struct Acts(Arc<Mutex<VecDeque<Act>>>);
+
+impl Acts {
+    fn push(&self, act: impl FnOnce() + Send + 'static) {
+        self.0.lock().unwrap().push_back(Box::new(act));
+    }
+
+    fn options(&self) -> SessionOptions {
+        let mut options = SessionOptions::default();
+        options.dialer = Some(Arc::new(self.clone()));
+        options
+    }
+}
+
+impl fmt::Debug for Acts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acts")
+    }
+}
+
+impl Dialer for Acts {
+    fn dial(
+        &self,
+        runtime: &Arc<dyn Runtime>,
+        dial: &Dial,
+    ) -> BoxFuture<io::Result<Box<dyn Transport>>> {
+        let (acts, connecting) = (self.clone(), runtime.connect(dial));
+        Box::pin(async move {
+            let transport = connecting.await?;
+            let act = acts.0.lock().unwrap().pop_front();
+            act.into_iter().for_each(|act| act());
+            Ok(transport)
+        })
+    }
 }
 
 /// A host whose `eth1` a session is bound to.
@@ -137,6 +184,56 @@ fn a_connection_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back(
     }
 }
 
+/// It was connected when the cable was pulled: its request is lost, which TCP notices late and the login's own time
+/// even later.
+#[test]
+fn a_login_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back() {
+    for seed in 0..20 {
+        let acts = Acts::default();
+        let mut host = Host::new(seed, acts.options());
+        let sim = host.world.handle();
+        let net = sim.net();
+        acts.push(move || net.cut(link()));
+        host.session.reconnect();
+        host.world.sim.block_on(sim.sleep(3 * SECOND));
+        host.carrier("eth1", false);
+        sim.net().heal(link());
+        host.carrier("eth1", true);
+        let since = sim.elapsed();
+        host.world.sim.block_on(host.session.wait_up()).unwrap();
+        let took = sim.elapsed() - since;
+        assert!(took < 10 * MS, "{took:?}");
+        assert_eq!(host.session.stats().login_failures, 0);
+    }
+}
+
+/// Nobody is asked again and again because of that: who comes and goes is heeded once a second, and what is begun
+/// has a second to be answered.
+#[test]
+fn a_loose_contact_does_not_begin_a_login_anew_at_each_turn() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    let connected = Arc::new(Mutex::new(0));
+    for _ in 0..1000 {
+        let (net, connected) = (sim.net(), Arc::clone(&connected));
+        acts.push(move || {
+            *connected.lock().unwrap() += 1;
+            net.cut(link());
+        });
+    }
+    host.session.reconnect();
+    for _ in 0..100 {
+        sim.net().heal(link());
+        host.carrier("eth1", false);
+        host.world.sim.block_on(sim.sleep(50 * MS));
+        host.carrier("eth1", true);
+        host.world.sim.block_on(sim.sleep(50 * MS));
+    }
+    let connected = *connected.lock().unwrap();
+    assert!((5..=15).contains(&connected), "{connected} in 10 s");
+}
+
 /// Ten times a second, for half a minute, with a target that refuses.
 #[test]
 fn a_loose_contact_is_no_login_storm() {
@@ -179,6 +276,54 @@ fn whoever_has_logged_in_has_a_carrier() {
     let mut host = Host::new(1, SessionOptions::default());
     host.carrier("eth1", false);
     assert!(!host.session.status().has_carrier);
+    host.session.reconnect();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    assert!(host.session.status().has_carrier);
+}
+
+/// The answer had come before, or the news are older than the end of the login and are heard late.
+#[test]
+fn a_carrier_that_is_lost_during_a_login_is_not_there_afterwards() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let (links, feed) = LinkMonitor::new();
+    let feed = Arc::new(Mutex::new(feed));
+    let carrier = |has_carrier| {
+        let feed = Arc::clone(&feed);
+        move || {
+            feed.lock().unwrap().set(LinkState {
+                index: 3,
+                name: "eth1".into(),
+                has_carrier,
+            });
+        }
+    };
+    carrier(true)();
+    // The first login, when nobody has listened yet.
+    acts.push(carrier(false));
+    let initiator = host.world.builder().options(acts.options()).links(links);
+    let to = to().with_bind(Bind::Device("eth1".into()));
+    let connect = async { initiator.build().connect_spawned(&to).await };
+    host.world.sim.block_on(host.session.close());
+    host.session = host.world.sim.block_on(connect).unwrap();
+    assert!(host.session.state().is_up() && !host.session.status().has_carrier);
+    assert_eq!(host.told(), [false]);
+    carrier(true)();
+    assert_eq!(host.told(), [false, true]);
+    // And one of a session that listens.
+    acts.push(carrier(false));
+    host.session.reconnect();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    assert!(!host.session.status().has_carrier);
+    assert_eq!(host.told(), [false, true, false]);
+    carrier(true)();
+    assert!(host.session.status().has_carrier);
+    // It was back before the end.
+    let (lost, back) = (carrier(false), carrier(true));
+    acts.push(move || {
+        lost();
+        back();
+    });
     host.session.reconnect();
     host.world.sim.block_on(host.session.wait_up()).unwrap();
     assert!(host.session.status().has_carrier);

@@ -1,5 +1,6 @@
 //! Sessions against the testkit's target in a simulated world.
 
+mod beat;
 mod cancel;
 mod chap;
 mod credentials;

@@ -10,15 +10,18 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keepalive {
     interval: Option<Duration>,
+    /// Pings leave at multiples of so many nanoseconds; zero: whenever they are due.
+    beat: u64,
     timeout: Duration,
     /// A ping of any origin went out and nothing has been received since.
     waiting_since: Option<Instant>,
 }
 
 impl Keepalive {
-    pub(crate) const fn new(interval: Option<Duration>, timeout: Duration) -> Self {
+    pub(crate) fn new(interval: Option<Duration>, beat: Duration, timeout: Duration) -> Self {
         Self {
             interval,
+            beat: u64::try_from(beat.as_nanos()).unwrap_or(u64::MAX),
             timeout,
             waiting_since: None,
         }
@@ -34,10 +37,7 @@ impl Keepalive {
 
     /// Whether the connection has been silent long enough to ask.
     pub(crate) fn wants_ping(&self, now: Instant, last_receive: Instant) -> bool {
-        self.waiting_since.is_none()
-            && self
-                .interval
-                .is_some_and(|interval| now >= last_receive.saturating_add(interval))
+        self.waiting_since.is_none() && self.ping_at(last_receive).is_some_and(|at| now >= at)
     }
 
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
@@ -48,9 +48,12 @@ impl Keepalive {
     pub(crate) fn deadline(&self, last_receive: Instant) -> Option<Instant> {
         match self.waiting_since {
             Some(since) => Some(since.saturating_add(self.timeout)),
-            None => self
-                .interval
-                .map(|interval| last_receive.saturating_add(interval)),
+            None => self.ping_at(last_receive),
         }
+    }
+
+    fn ping_at(&self, last_receive: Instant) -> Option<Instant> {
+        let at = last_receive.saturating_add(self.interval?);
+        Some(at.last_multiple_of(self.beat))
     }
 }

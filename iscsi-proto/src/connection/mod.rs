@@ -78,6 +78,7 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionConfig {
     pub(crate) nop_interval: Option<Duration>,
+    pub(crate) nop_beat: Duration,
     pub(crate) nop_timeout: Duration,
     pub(crate) pdu_timeout: Duration,
     pub(crate) acknowledge_after: Option<Duration>,
@@ -115,7 +116,7 @@ impl Connection {
         Self {
             receiver: Receiver::new(receiver, login.read_ahead()).planted(config.planted),
             plan: TransmitPlan::default(),
-            keepalive: Keepalive::new(config.nop_interval, config.nop_timeout),
+            keepalive: Keepalive::new(config.nop_interval, config.nop_beat, config.nop_timeout),
             bursts: VecDeque::new(),
             exp_stat_sn: login.exp_stat_sn(),
             // The last Login Response is for the first command to acknowledge: that one answer is all

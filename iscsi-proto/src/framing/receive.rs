@@ -28,7 +28,7 @@ pub struct ReceiverConfig {
     /// The MaxRecvDataSegmentLength that we declared; a longer segment is an error before any of it
     /// is read.
     pub max_recv_data_segment_length: u32,
-    /// Size of the scratch buffer; at least 4 KiB.
+    /// Size to which the scratch buffer may grow; at least 4 KiB, with which it begins.
     pub scratch: usize,
     /// How many bytes one read may bring into scratch while small PDUs flow; at least 4 KiB, and
     /// never more than scratch has room for. A read that takes all that a target has sent makes the
@@ -85,6 +85,9 @@ const DIRECT_MIN: u32 = 16 * 1024;
 /// so this bounds the copied share: 512 bytes in a segment of 256 KiB are 0.2 %.
 const READ_AHEAD_LARGE: usize = 512;
 
+/// Bytes of scratch of a connection on which nothing comes but headers, sense data and the like.
+const FIRST_SCRATCH: usize = 4096;
+
 /// Cuts one connection's incoming bytes into PDUs, without reading a clock or owning payload.
 ///
 /// # Driving contract
@@ -97,6 +100,7 @@ const READ_AHEAD_LARGE: usize = 512;
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
+    /// As long as reads have needed so far; see [`Receiver::widen`].
     scratch: Vec<u8>,
     /// Bytes `start..end` of scratch are received and not yet consumed.
     start: usize,
@@ -111,6 +115,8 @@ pub struct Receiver {
     segment: Vec<u8>,
     /// The last data segment that went to a task was a large one.
     large: bool,
+    /// Scratch is wider than an idle connection needs it.
+    rests: bool,
     /// What the last plan offered, to check `received` against.
     planned_payload: u32,
     planned_scratch: usize,
@@ -168,7 +174,7 @@ impl Receiver {
     /// (behind the final login response, say).
     #[must_use]
     pub fn new(config: ReceiverConfig, read_ahead: &[u8]) -> Self {
-        let mut scratch = vec![0; config.scratch.max(4096).max(read_ahead.len())];
+        let mut scratch = vec![0; FIRST_SCRATCH.max(read_ahead.len())];
         if let Some(head) = scratch.get_mut(..read_ahead.len()) {
             head.copy_from_slice(read_ahead);
         }
@@ -183,6 +189,7 @@ impl Receiver {
             data: Segment::NONE,
             segment: Vec::new(),
             large: false,
+            rests: false,
             planned_payload: 0,
             planned_scratch: 0,
             pdus: 0,
@@ -201,6 +208,9 @@ impl Receiver {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
+            if self.rests {
+                self.narrow();
+            }
         } else if self.start > 0 && self.scratch.len() - self.end < self.scratch.len() / 2 {
             self.scratch.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -258,7 +268,38 @@ impl Receiver {
             }
         }
         self.end += to_scratch;
+        if self.end == self.scratch.len() {
+            self.widen();
+        }
         Ok(())
+    }
+
+    /// A read has filled scratch, so there may have been more: the next one may take twice as much. What
+    /// goes to its home directly, and answers without data, never get here.
+    #[cold]
+    #[inline(never)]
+    fn widen(&mut self) {
+        let wider = self
+            .scratch
+            .len()
+            .saturating_mul(2)
+            .min(self.config.scratch);
+        let more = wider.saturating_sub(self.scratch.len());
+        self.scratch.reserve_exact(more);
+        self.scratch.resize(self.scratch.len() + more, 0);
+    }
+
+    /// Nothing has come for a while: scratch is given back, as soon as nothing is in it.
+    pub(crate) fn rest(&mut self) {
+        self.rests = self.scratch.len() > FIRST_SCRATCH;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn narrow(&mut self) {
+        self.rests = false;
+        self.scratch.truncate(FIRST_SCRATCH);
+        self.scratch.shrink_to_fit();
     }
 
     /// The header of the PDU just completed.

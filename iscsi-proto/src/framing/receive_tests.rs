@@ -264,3 +264,53 @@ fn no_byte_of_a_segment_is_summed_twice() {
         assert_eq!(home.copied + home.visited.get(), 5 * LARGE as usize);
     }
 }
+
+/// Reads as much as there is room for, from a stream that has no end; says how much that was.
+fn fill(receiver: &mut Receiver, home: &mut Home, pdu: &[u8], from: &mut usize) -> usize {
+    let plan = receiver.plan();
+    assert_eq!(plan.payload, None);
+    let room = plan.scratch.len();
+    for (place, byte) in plan.scratch.iter_mut().zip(pdu.iter().cycle().skip(*from)) {
+        *place = *byte;
+    }
+    *from = (*from + room) % pdu.len();
+    receiver.received(room, home).unwrap();
+    while receiver.step(home, |_| Ok(Destination::Segment)).unwrap() == Step::Complete {}
+    room
+}
+
+#[test]
+fn scratch_grows_while_reads_fill_it_and_is_given_back_at_rest() {
+    let mut receiver = Receiver::new(config(usize::MAX, 0, false), &[]);
+    let mut home = Home::new(0);
+    let pdu = wire(&nop_in(), false);
+    // A read that leaves room has found all that there was.
+    for _ in 0..100 {
+        let plan = receiver.plan();
+        plan.scratch[..48].copy_from_slice(&pdu);
+        receiver.received(48, &home).unwrap();
+        receiver
+            .step(&mut home, |_| Ok(Destination::Segment))
+            .unwrap();
+    }
+    assert_eq!(receiver.plan().scratch.len(), 4096);
+    let (mut rooms, mut from) = (Vec::new(), 0);
+    for _ in 0..10 {
+        rooms.push(fill(&mut receiver, &mut home, &pdu, &mut from));
+    }
+    assert!(rooms.is_sorted(), "{rooms:?}");
+    assert_eq!((rooms[0], receiver.held_bytes()), (4096, SCRATCH as u64));
+    // Half a header waits there, which stays.
+    assert_ne!(from, 0);
+    receiver.rest();
+    receiver.plan();
+    assert_eq!(receiver.held_bytes(), SCRATCH as u64);
+    let plan = receiver.plan();
+    plan.scratch[..48 - from].copy_from_slice(&pdu[from..]);
+    receiver.received(48 - from, &home).unwrap();
+    let step = receiver.step(&mut home, |_| Ok(Destination::Segment));
+    assert_eq!(step, Ok(Step::Complete));
+    assert_eq!(receiver.plan().scratch.len(), 4096);
+    assert_eq!(receiver.held_bytes(), 4096);
+    assert_eq!(fill(&mut receiver, &mut home, &pdu, &mut 0), 4096);
+}

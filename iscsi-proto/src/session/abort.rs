@@ -29,7 +29,8 @@ impl Session {
 
     /// Gives up a command as [`abandon`](Self::abandon) does, but leaves it to its end at the target: for one whose
     /// answer may be on its way, with a target that is silent at the moment. It is aborted only if it is not answered
-    /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline. For
+    /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline; that
+    /// one holds if the ladder has no ABORT TASK. To [`abandon`](Self::abandon) it afterwards does nothing. For
     /// reads: what of a write is not sent yet is not sent any more, and the target would wait for it.
     pub fn detach(&mut self, now: Instant, itt: InitiatorTaskTag) {
         self.give_up(now, itt, Aborts::IfItStays);
@@ -49,7 +50,11 @@ impl Session {
         }
         self.connection.receiver.revoke(itt);
         match aborts {
-            Aborts::IfItStays if task.recovery == Recovery::None => {
+            // Where nothing may be aborted, what follows is the end of the connection, which would be a
+            // high price for an answer that nobody waits for: there its own deadline holds.
+            Aborts::IfItStays
+                if task.recovery == Recovery::None && self.config.ladder.abort_task.is_some() =>
+            {
                 let deadline = after(now, self.config.ladder.detached);
                 task.deadline = deadline;
                 self.deadlines.add(deadline);

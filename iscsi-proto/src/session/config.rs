@@ -19,6 +19,11 @@ pub struct SessionConfig {
     /// Silence after which a ping is sent; anything received ends it. Not zero. Default 5 s, `None`
     /// never.
     pub nop_interval: Option<Duration>,
+    /// Pings leave at multiples of this since the epoch of the times given here, a little before `nop_interval` is
+    /// over: sessions that have one epoch then wake up together, which costs a process with hundreds of idle ones a
+    /// fraction of the processor time. At most half of `nop_interval`. Default zero: each when it is due (`iscsi-client` sets
+    /// it where its runtime has a beat).
+    pub nop_beat: Duration,
     /// Silence after a ping that ends the connection. Not zero. Default 5 s.
     pub nop_timeout: Duration,
     /// Time for the rest of a PDU once its first byte is there. Default 30 s: a segment of 256 KiB
@@ -36,14 +41,18 @@ pub struct SessionConfig {
     pub logout_grace: Duration,
     /// How long the target waits for the acknowledgement of a response at most: if no other PDU
     /// leaves until then, a NOP-Out that wants no answer carries it (RFC 7143 section 11.18).
-    /// Default 2 s, `None` never.
+    /// Default 10 s, `None` never. Of an idle session the pings acknowledge, which leave sooner than that; more PDUs
+    /// than those would only cost both sides a wake-up after each check of a path.
     pub acknowledge_after: Option<Duration>,
     /// Time for a whole text exchange. Default 15 s.
     pub text_timeout: Duration,
     /// Longest text that is gathered from a target, in bytes. Default 1 MiB, enough for about ten
     /// thousand targets of a discovery.
     pub max_text: usize,
-    /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB.
+    /// Receive scratch in bytes, at least 4 KiB. Default 64 KiB. So much is the most: a session begins with
+    /// 4 KiB, has twice as much after each read that has filled it, and 4 KiB again when nothing came for
+    /// [`nop_interval`](Self::nop_interval). Data segments of 16 KiB or more go to the memory of their command and
+    /// hardly need it.
     pub scratch: usize,
     /// How many bytes one read may bring into scratch while small PDUs flow, at least 4 KiB; more
     /// than `scratch` means all of it. A read that takes everything makes the two sides take turns, one
@@ -67,13 +76,14 @@ impl Default for SessionConfig {
             max_tasks: 256,
             first_generation: 0,
             nop_interval: Some(Duration::from_secs(5)),
+            nop_beat: Duration::ZERO,
             nop_timeout: Duration::from_secs(5),
             pdu_timeout: Duration::from_secs(30),
             task_management_timeout: Duration::from_secs(5),
             ladder: TimeoutLadder::default(),
             logout_timeout: Duration::from_secs(5),
             logout_grace: Duration::from_secs(5),
-            acknowledge_after: Some(Duration::from_secs(2)),
+            acknowledge_after: Some(Duration::from_secs(10)),
             text_timeout: Duration::from_secs(15),
             max_text: 1024 * 1024,
             scratch: 64 * 1024,
@@ -92,6 +102,7 @@ impl SessionConfig {
     pub(super) const fn connection(&self) -> ConnectionConfig {
         ConnectionConfig {
             nop_interval: self.nop_interval,
+            nop_beat: self.nop_beat,
             nop_timeout: self.nop_timeout,
             pdu_timeout: self.pdu_timeout,
             acknowledge_after: self.acknowledge_after,
@@ -108,8 +119,12 @@ impl SessionConfig {
         let endless = self.nop_timeout.is_zero()
             || self.nop_interval.is_some_and(|interval| interval.is_zero())
             || self.acknowledge_after.is_some_and(|after| after.is_zero());
+        // A beat before the last sign of life would be a ping at once, and again.
+        let coarse = self
+            .nop_interval
+            .is_some_and(|interval| self.nop_beat > interval / 2);
         let short = self.scratch < 4096 || self.read_ahead < 4096;
-        if self.max_tasks == 0 || self.max_tasks > most || short || endless {
+        if self.max_tasks == 0 || self.max_tasks > most || short || endless || coarse {
             return Err(ApiMisuse::OutOfRange);
         }
         Ok(())

@@ -119,7 +119,7 @@ impl Event {
 ///
 /// Nearly all of them say that a command went well, and an [`Event`] is large for the sake of the
 /// others: those few are boxed, so that what moves through the queue is small.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Events(VecDeque<Waiting>);
 
 #[derive(Debug)]
@@ -135,10 +135,6 @@ enum Waiting {
 }
 
 impl Events {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self(VecDeque::with_capacity(capacity))
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -198,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_event_comes_out_as_it_went_in_and_in_order() {
-        let mut events = Events::with_capacity(1);
+        let mut events = Events::default();
         for itt in (0..9).map(InitiatorTaskTag) {
             events.push_answered(itt, ScsiStatus::Busy, Residual::Underflow(itt.0), 505);
             events.push(Event::TaskDead { itt });

@@ -39,7 +39,10 @@ pub struct TimeoutLadder {
     pub logical_unit_reset: Option<Duration>,
     /// How long a command that was [detached](Session::detach) may go without its answer before the first rung is
     /// taken for it. Default 5 s, which is as long as a connection may stay silent: whoever detaches
-    /// does so since nothing comes, and one that outlives that on a connection that speaks again is stuck.
+    /// does so since nothing comes, and one that outlives that on a connection that speaks again is stuck. Until
+    /// then it is not aborted, though nobody waits for it: there are targets that an ABORT TASK costs the
+    /// session. Without [`abort_task`](Self::abort_task) its own deadline holds instead, since the next rungs
+    /// harm others.
     pub detached: Duration,
 }
 

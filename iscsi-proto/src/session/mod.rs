@@ -193,7 +193,7 @@ impl Session {
                 .planted(config.planted),
             window: CommandWindow::new(login.cmd_sn(), login.exp_cmd_sn(), login.max_cmd_sn())
                 .planted(config.planted),
-            queue: VecDeque::with_capacity(usize::from(config.max_tasks)),
+            queue: VecDeque::new(),
             requests: VecDeque::new(),
             text_out: Vec::new(),
             text_ttt: TargetTransferTag::RESERVED,
@@ -206,7 +206,7 @@ impl Session {
             ping_replies: VecDeque::new(),
             deferred: Vec::new(),
             deadlines: EarliestDeadline::default(),
-            events: Events::with_capacity(usize::from(config.max_tasks)),
+            events: Events::default(),
             logout: None,
             logout_patient: false,
             logout_at: None,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::PeerMisbehaved,
-    held::HeldBytes,
+    held::{HeldBytes, make_room},
     ids::InitiatorTaskTag,
     pdu::{RejectReason, TaskManagementFunction},
     planted::Planted,
@@ -185,10 +185,16 @@ struct Slot {
 /// Slots, allotted last-in first-out so that few of them stay warm. The generation in the upper bits
 /// of a tag is a check against late PDUs; the rule that a slot is reused only once the target is done
 /// with its task is the proof.
+///
+/// A slot is made when all that there are have a task, and kept: a session holds as many as it once
+/// needed, and most never need what they may.
 #[derive(Debug)]
 pub(super) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u16>,
+    /// How many slots there may be, and the generation that each of them begins with.
+    most: u16,
+    first_generation: u32,
     commands: u16,
     max_commands: u16,
     /// Here for those who have the tasks and nothing else.
@@ -197,17 +203,11 @@ pub(super) struct Tasks {
 
 impl Tasks {
     pub(super) fn new(max_commands: u16, reserved: u16, first_generation: u32) -> Self {
-        let all = max_commands + reserved;
-        let generation = first_generation & GENERATION_MASK;
         Self {
-            slots: (0..all)
-                .map(|_| Slot {
-                    generation,
-                    aborted: None,
-                    task: None,
-                })
-                .collect(),
-            free: (0..all).rev().collect(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            most: max_commands + reserved,
+            first_generation: first_generation & GENERATION_MASK,
             commands: 0,
             max_commands,
             planted: Planted::NONE,
@@ -251,7 +251,10 @@ impl Tasks {
         if is_command && self.is_full_for_commands() {
             return None;
         }
-        let index = self.free.pop()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.make_slot()?,
+        };
         let slot = self.slots.get_mut(usize::from(index))?;
         let mut tag = (slot.generation << SLOT_BITS) | u32::from(index);
         if tag == InitiatorTaskTag::RESERVED.0 {
@@ -262,6 +265,25 @@ impl Tasks {
         slot.task = Some(Task::new(kind, command, deadline));
         self.commands += u16::from(is_command);
         Some(InitiatorTaskTag(tag))
+    }
+
+    /// One slot more, which is the caller's, unless there are as many as there may be.
+    #[cold]
+    #[inline(never)]
+    fn make_slot(&mut self) -> Option<u16> {
+        let index = self.slots.len();
+        if index >= usize::from(self.most) {
+            return None;
+        }
+        make_room(&mut self.slots, usize::from(self.most));
+        // As many as there are slots can be free: so giving one back never allocates.
+        self.free.reserve_exact(self.slots.capacity());
+        self.slots.push(Slot {
+            generation: self.first_generation,
+            aborted: None,
+            task: None,
+        });
+        u16::try_from(index).ok()
     }
 
     #[inline]

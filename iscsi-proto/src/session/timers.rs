@@ -56,6 +56,7 @@ impl Session {
             // The clock runs whether or not another ping leaves: one that was never answered has
             // asked already, and its slot is not to be lost once per interval.
             self.connection.keepalive.note_pinged(now);
+            self.connection.receiver.rest();
             let asked = self
                 .own_ping
                 .is_some_and(|itt| self.tasks.get(itt).is_some());

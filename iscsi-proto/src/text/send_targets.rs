@@ -38,8 +38,10 @@ pub struct Discovered {
     pub targets: Vec<DiscoveredTarget>,
     /// What was left out and why, in the order of the answer; the first [`MAX_SKIPPED`] of them.
     pub skipped: Vec<Skipped>,
-    /// How many names and addresses were left out in all.
+    /// How many names and addresses were left out in all; of the targets past [`MAX_TARGETS`] the names alone.
     pub dropped: u32,
+    /// How many of these were names of targets past [`MAX_TARGETS`].
+    pub beyond: u32,
 }
 
 /// A part of the answer that cannot be used.
@@ -79,9 +81,12 @@ pub enum SkipReason {
     /// Portals past [`MAX_PORTALS`] of one target.
     #[error("more portals than are kept of one target")]
     TooMany,
+    /// A target past [`MAX_TARGETS`]; its addresses are left out with it.
+    #[error("more targets than are kept of one answer")]
+    TooManyTargets,
 }
 
-/// How many targets one answer may name.
+/// How many targets are kept of one answer.
 pub const MAX_TARGETS: usize = 4096;
 /// How many portals are kept of one target.
 pub const MAX_PORTALS: usize = 64;
@@ -93,17 +98,25 @@ pub const MAX_TEXT: u32 = 1 << 20;
 /// How much is kept of a text that was left out.
 const MAX_SHOWN: usize = 128;
 
+/// Whose addresses follow.
+#[derive(Clone, Copy)]
+enum Named {
+    At(usize),
+    Malformed,
+    /// Of no interest any more.
+    Beyond,
+}
+
 /// Reads a complete answer. `zone` is the interface through which link-local addresses without a zone
 /// of their own are meant; with `None` they are left out.
 ///
 /// A malformed name is left out with its addresses, an address that cannot be used alone; keys that
-/// have no business here are ignored. Errors: malformed text, an address before any name
-/// ([`DecodeError::Text`]), more than [`MAX_TARGETS`] ([`DecodeError::TooManyTargets`]).
+/// have no business here are ignored. Of more than [`MAX_TARGETS`] the first ones are kept. Errors: malformed text, an
+/// address before any name ([`DecodeError::Text`]).
 pub fn parse(text: &[u8], zone: Option<&str>) -> Result<Discovered, DecodeError> {
     let mut found = Discovered::default();
     let mut index = BTreeMap::new();
-    // None: no name yet. Some(None): the name was malformed.
-    let mut current: Option<Option<usize>> = None;
+    let mut current = None;
     for pair in Pairs::new(text) {
         let (key, value) = pair?;
         match Key::from_name(key) {
@@ -112,26 +125,30 @@ pub fn parse(text: &[u8], zone: Option<&str>) -> Result<Discovered, DecodeError>
                     Ok(name) => name,
                     Err(why) => {
                         found.skip(None, value, why.into());
-                        current = Some(None);
+                        current = Some(Named::Malformed);
                         continue;
                     }
                 };
-                let at = *index.entry(name.clone()).or_insert(found.targets.len());
-                if at == found.targets.len() {
-                    if at == MAX_TARGETS {
-                        return Err(DecodeError::TooManyTargets);
-                    }
+                let known = index.get(&name).copied();
+                let at = known.unwrap_or(found.targets.len());
+                current = Some(Named::At(at));
+                if at == MAX_TARGETS {
+                    found.skip(None, value, SkipReason::TooManyTargets);
+                    found.beyond = found.beyond.saturating_add(1);
+                    current = Some(Named::Beyond);
+                } else if known.is_none() {
+                    index.insert(name.clone(), at);
                     found.targets.push(DiscoveredTarget {
                         name,
                         portals: Vec::new(),
                     });
                 }
-                current = Some(Some(at));
             }
-            Some(Key::TargetAddress) => {
-                let at = current.ok_or(DecodeError::Text { offset: 0 })?;
-                found.address(at, value, zone);
-            }
+            Some(Key::TargetAddress) => match current.ok_or(DecodeError::Text { offset: 0 })? {
+                Named::At(at) => found.address(Some(at), value, zone),
+                Named::Malformed => found.address(None, value, zone),
+                Named::Beyond => {}
+            },
             _ => {}
         }
     }
@@ -337,10 +354,19 @@ mod tests {
             }
             text.push("TargetName", format_args!("iqn.2001-04.com.example:{n}"));
         }
-        assert_eq!(
-            parse(text.as_bytes(), None),
-            Err(DecodeError::TooManyTargets)
-        );
+        text.push("TargetAddress", format_args!("10.0.0.1:3260,1"));
+        // One of those that are kept may come again.
+        text.push("TargetName", format_args!("iqn.2001-04.com.example:7"));
+        text.push("TargetAddress", format_args!("10.0.0.7:3260,1"));
+        let found = parse(text.as_bytes(), None).unwrap();
+        assert_eq!(found.targets.len(), MAX_TARGETS);
+        assert_eq!((found.beyond, found.dropped), (1, 1));
+        assert_eq!(found.skipped[0].reason, SkipReason::TooManyTargets);
+        assert_eq!(&*found.skipped[0].text, "iqn.2001-04.com.example:4096");
+        let with_portals = |target: &&DiscoveredTarget| !target.portals.is_empty();
+        let with_portals: Vec<_> = found.targets.iter().filter(with_portals).collect();
+        assert_eq!(with_portals.len(), 1);
+        assert_eq!(with_portals[0].name.as_str(), "iqn.2001-04.com.example:7");
 
         let mut text = format!("TargetName={}\0", "iqn.2001-04.com.example:a");
         (1..=70).for_each(|port| text.push_str(&format!("TargetAddress=h:{port}\0")));

@@ -233,6 +233,8 @@ impl fmt::Display for FailReason {
 pub enum ProbeKind {
     /// TEST UNIT READY: asks the logical unit.
     Tur,
+    /// TEST UNIT READY, and a READ of the first block.
+    Read,
     /// NOP-Out: asks the connection.
     Nop,
 }
@@ -241,7 +243,7 @@ pub enum ProbeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProbeResult {
-    /// Answered; for a TUR, the logical unit is ready (a reservation conflict counts as ready: the
+    /// Answered; unless it was a NOP-Out, the logical unit is ready (a reservation conflict counts as ready: the
     /// path works).
     Ready,
     /// The logical unit answers here but takes no I/O (standby, unavailable).
@@ -313,6 +315,12 @@ pub enum Action {
         path: PathId,
         /// What.
         kind: ProbeKind,
+    },
+    /// Ask the path's platform how far the bytes of its connection have come, without waiting for anything, and report
+    /// by `handle_progress`.
+    AskProgress {
+        /// Whose.
+        path: PathId,
     },
     /// Ask the unit for its target port groups (REPORT TARGET PORT GROUPS) through this path, within the checker's
     /// timeout; report by `handle_port_groups`.

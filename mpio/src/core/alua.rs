@@ -113,6 +113,9 @@ impl Multipath {
             return;
         }
         self.activation.ended(now, succeeded);
+        if self.config.planted.has(Bug::ActivatesWithoutPause) {
+            self.activation.forget_pause();
+        }
         for (_, path) in self.paths.iter_mut() {
             path.with_access(|access| access.activating = false);
         }
@@ -225,8 +228,12 @@ impl Multipath {
     pub(super) fn prioritize(&mut self) {
         let (prioritizer, planted) = (self.config.prioritizer, self.config.planted);
         let mut has_changed = false;
+        let best_class = self.best_class();
         for (_, path) in self.paths.iter_mut() {
-            let priority = Priority::of(prioritizer, path.given_priority, path.access().known);
+            let class = path.rank.as_ref().and_then(|rank| rank.class());
+            let class = class.or(best_class);
+            let known = path.access().known;
+            let priority = Priority::of(prioritizer, path.given_priority, known, class);
             let is_sound = path.marginal.is_sound() || planted.has(Bug::MarginalUsedFirst);
             let priority = priority.with_soundness(is_sound);
             has_changed |= path.priority != priority;
@@ -290,6 +297,7 @@ impl Multipath {
         let candidates = self.paths.iter().filter(|(_, path)| {
             let is_reachable = path.is_connected() && !path.removing;
             let is_reachable = is_reachable && !path.is_held() && !path.is_failed();
+            let is_reachable = is_reachable && !path.is_shut_out();
             let is_ready = matches!(path.checker.state(), PathState::Up | PathState::Ghost);
             is_reachable && is_ready && path.access().can_be_activated()
         });

@@ -1,13 +1,18 @@
-//! The path checker: TEST UNIT READY at intervals that grow while all is well.
+//! The path checker: a question at intervals that grow while all is well.
 
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
+use iscsi_client::runtime::Beat;
 use iscsi_proto::planted::Bug;
 
-use super::{action::ProbeResult, config::Config, event::DownReason};
+use super::{
+    action::{ProbeKind, ProbeResult},
+    config::Config,
+    event::DownReason,
+};
 
 /// What the checker last found, in multipath-tools' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,23 +63,32 @@ pub(crate) struct Checker {
     fault: Option<DownReason>,
     interval: Duration,
     next: Option<Instant>,
-    /// A TUR is under way, and this is how long it may take.
+    /// A check is under way, and this is how long it may take.
     deadline: Option<Instant>,
+    /// By which question.
+    question: ProbeKind,
+    /// What was heard of before does not answer the next one.
+    wants_answer: bool,
     doubted: Option<Instant>,
     /// Since when the port group is between two states.
     in_transition: Option<Instant>,
+    /// Checks of a path that is well are done on it.
+    beat: Option<Beat>,
 }
 
 impl Checker {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(beat: Option<Beat>) -> Self {
         Self {
             state: PathState::Unchecked,
             fault: None,
             interval: Duration::ZERO,
             next: None,
             deadline: None,
+            question: ProbeKind::Tur,
+            wants_answer: false,
             doubted: None,
             in_transition: None,
+            beat,
         }
     }
 
@@ -86,7 +100,8 @@ impl Checker {
         self.deadline = None;
         self.in_transition = None;
         self.interval = config.polling_interval;
-        self.next = Some(now + self.interval / 2 + self.interval * u32::from(phase) / 512);
+        let first = self.interval / 2 + self.interval * u32::from(phase) / 512;
+        self.next = Some(self.on_beat(now + first, first));
     }
 
     /// The connection is gone: nothing to ask.
@@ -114,6 +129,11 @@ impl Checker {
         self.deadline.is_some()
     }
 
+    /// Whether an answer to `kind` is about the unit, or what the check under way waits for.
+    pub(crate) fn heeds(&self, kind: ProbeKind) -> bool {
+        kind != ProbeKind::Nop || (self.is_asking() && self.question == kind)
+    }
+
     pub(crate) const fn interval(&self) -> Duration {
         self.interval
     }
@@ -137,6 +157,7 @@ impl Checker {
     pub(crate) const fn ask_now(&mut self, now: Instant) {
         if self.deadline.is_none() && self.next.is_some() {
             self.next = Some(now);
+            self.wants_answer = true;
         }
     }
 
@@ -152,8 +173,14 @@ impl Checker {
         self.deadline.or(self.next)
     }
 
-    /// Whether a TUR is to be sent now; also notices one that took too long.
-    pub(crate) fn step(&mut self, now: Instant, config: &Config) -> bool {
+    /// What is to be asked now; also notices a question that took too long. `heard` is when the connection last was,
+    /// if that is an answer.
+    pub(crate) fn step(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        heard: Option<Instant>,
+    ) -> Option<ProbeKind> {
         if self.deadline.is_some_and(|at| at <= now) {
             // Asking again on top of an unanswered question would only pile up commands.
             self.state = PathState::Timeout;
@@ -164,15 +191,22 @@ impl Checker {
         } else if self.deadline.is_none() && self.next.is_some_and(|at| at <= now) {
             self.next = None;
             self.deadline = Some(now + config.checker_timeout);
+            self.question = config.path_checker.question(self.state == PathState::Up);
             if matches!(self.state, PathState::Shaky | PathState::Ghost) {
                 self.doubted = Some(now);
             }
-            return true;
+            let wants_answer = std::mem::take(&mut self.wants_answer);
+            let is_recent = |at| now.saturating_duration_since(at) < self.interval;
+            if self.question == ProbeKind::Nop && !wants_answer && heard.is_some_and(is_recent) {
+                self.judge(now, ProbeResult::Ready, config, Duration::ZERO);
+                return None;
+            }
+            return Some(self.question);
         }
-        false
+        None
     }
 
-    /// Judges a TUR's report. One that nobody waits for any more is ignored: it belongs to an
+    /// Judges a report. One that nobody waits for any more is ignored: it belongs to an
     /// earlier connection, or came after its timeout.
     /// `longest` is how long a transition may take.
     pub(crate) fn judge(
@@ -218,7 +252,14 @@ impl Checker {
         self.fault = fault;
         self.next = match config.planted.has(Bug::ChecksWithoutPause) {
             true => Some(now),
+            false if state == PathState::Up => {
+                Some(self.on_beat(now + self.interval, self.interval))
+            }
             false => Some(now + self.interval),
         };
+    }
+
+    fn on_beat(&self, at: Instant, period: Duration) -> Instant {
+        self.beat.map_or(at, |beat| beat.up_to(at, period))
     }
 }

@@ -8,8 +8,11 @@ use super::{
     auto_resize::AutoResize,
     config_error::ConfigError,
     fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode},
+    given::{Given, LONGEST_FAILBACK, LONGEST_QUEUEING},
     hedge_config::HedgeConfig,
+    latency_classes::LatencyClasses,
     marginal_config::MarginalConfig,
+    path_checker::PathChecker,
     profile::{Reinstatement, TargetProfile},
 };
 
@@ -22,8 +25,8 @@ use super::{
 )]
 #[non_exhaustive]
 pub enum PathGroupingPolicy {
-    /// By priority where the unit tells the access states of its port groups, all in one group otherwise
-    /// (`detect_pgpolicy`).
+    /// By priority where the unit tells the access states of its port groups, or where paths are ranked by their
+    /// [latency](Prioritizer::PathLatency), all in one group otherwise (`detect_pgpolicy`).
     Detect,
     /// One path per group: one works, the others stand by.
     Failover,
@@ -76,6 +79,9 @@ pub enum Prioritizer {
         /// (`exclusive_pref_bit`).
         exclusive_pref_bit: bool,
     },
+    /// By classes of latency, the quickest first (`path_latency`). Where access states are known they count before it: of
+    /// paths of one state the quicker ones are better. What the program says decides among equals.
+    PathLatency(LatencyClasses),
 }
 
 /// How a path is chosen within the group in use.
@@ -172,8 +178,18 @@ pub struct SuspicionConfig {
     pub tear_down: Duration,
     /// The same where another usable path has heard from the target meanwhile, which is asked for that if it is idle:
     /// the network is dead and not the target. Not twice on one path within 10 s. Default 400 ms, range 10 ms to
-    /// 10 min; of more than `tear_down` it is without effect.
+    /// 10 min; of more than `tear_down` it is without effect. Without such a witness it is as long where the path's
+    /// platform tells that what was sent is not acknowledged ([`Delivery`](super::Delivery)) and another path is usable.
     pub tear_down_if_others_answer: Duration,
+    /// The same where the path's platform tells that everything that was sent is acknowledged: the target is slow or
+    /// hung, and not the network. Its session is left alone for longer, since its writes may be under way. Default 5 s,
+    /// range 10 ms to 10 min; of more than `tear_down` it is without effect, of less than `tear_down_if_others_answer` as
+    /// that one.
+    pub tear_down_if_acknowledged: Duration,
+    /// For how long something that was sent has to be unacknowledged for the network to count as dead; never less
+    /// than four round trips. Default 200 ms, which is the longest that most stacks delay an acknowledgement; range
+    /// 1 ms to 1 min.
+    pub unacknowledged_after: Duration,
 }
 
 /// The settings of a multipath device. Names follow multipath.conf(5) where it has them.
@@ -186,6 +202,7 @@ pub struct Config {
     pub(crate) prioritizer: Prioritizer,
     pub(crate) activate_groups: Option<Duration>,
     pub(crate) path_selector: PathSelector,
+    pub(crate) path_checker: PathChecker,
     pub(crate) polling_interval: Duration,
     pub(crate) max_polling_interval: Duration,
     pub(crate) checker_timeout: Duration,
@@ -201,6 +218,7 @@ pub struct Config {
     pub(crate) max_moves: u32,
     pub(crate) queue_limit: usize,
     pub(crate) decision_trace: usize,
+    pub(crate) given: Given,
     pub(crate) planted: Planted,
 }
 
@@ -211,6 +229,7 @@ impl Default for Config {
             prioritizer: Prioritizer::Detect,
             activate_groups: Some(Duration::from_secs(1)),
             path_selector: PathSelector::ServiceTime,
+            path_checker: PathChecker::Tur,
             polling_interval: Duration::from_secs(5),
             max_polling_interval: Duration::from_secs(20),
             checker_timeout: Duration::from_secs(30),
@@ -225,6 +244,8 @@ impl Default for Config {
                 nop_timeout: Duration::from_millis(250),
                 tear_down: Duration::from_secs(5),
                 tear_down_if_others_answer: Duration::from_millis(400),
+                tear_down_if_acknowledged: Duration::from_secs(5),
+                unacknowledged_after: Duration::from_millis(200),
             },
             hedge: Some(HedgeConfig::DEFAULT),
             marginal: Some(MarginalConfig::DEFAULT),
@@ -232,6 +253,7 @@ impl Default for Config {
             max_moves: 16,
             queue_limit: 65_536,
             decision_trace: 0,
+            given: Given::default(),
             planted: Planted::NONE,
         }
     }
@@ -257,6 +279,16 @@ impl Config {
         ConfigBuilder(self.clone())
     }
 
+    /// How paths are put into groups, as far as that does not depend on them.
+    pub(crate) const fn grouping(&self) -> PathGroupingPolicy {
+        match (self.path_grouping_policy, self.prioritizer) {
+            (PathGroupingPolicy::Detect, Prioritizer::PathLatency(_)) => {
+                PathGroupingPolicy::GroupByPriority
+            }
+            (policy, _) => policy,
+        }
+    }
+
     /// The no-path policy.
     #[must_use]
     pub const fn no_path_retry(&self) -> NoPathRetry {
@@ -280,6 +312,12 @@ impl Config {
     pub const fn path_selector(&self) -> PathSelector {
         self.path_selector
     }
+
+    /// See [`ConfigBuilder::path_checker`].
+    #[must_use]
+    pub const fn path_checker(&self) -> PathChecker {
+        self.path_checker
+    }
 }
 
 /// Sets what is to differ from the defaults; [`build`](Self::build) checks the ranges.
@@ -293,12 +331,14 @@ impl ConfigBuilder {
     /// I/O through their other controller without telling. Set that for such an array.)
     pub const fn path_grouping_policy(mut self, policy: PathGroupingPolicy) -> Self {
         self.0.path_grouping_policy = policy;
+        self.0.given.grouping = true;
         self
     }
 
     /// Default `Detect`.
     pub const fn prioritizer(mut self, prioritizer: Prioritizer) -> Self {
         self.0.prioritizer = prioritizer;
+        self.0.given.prioritizer = true;
         self
     }
 
@@ -327,7 +367,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a TUR may take. Default 30 s, range 100 ms to 1 h.
+    /// What a path is asked at each check. Default [`PathChecker::Tur`].
+    pub const fn path_checker(mut self, checker: PathChecker) -> Self {
+        self.0.path_checker = checker;
+        self
+    }
+
+    /// How long the answer to a check may take. Default 30 s, range 100 ms to 1 h.
     pub const fn checker_timeout(mut self, timeout: Duration) -> Self {
         self.0.checker_timeout = timeout;
         self
@@ -337,6 +383,7 @@ impl ConfigBuilder {
     /// ones; else `Manual`. A delay may be up to 24 h.
     pub const fn failback(mut self, failback: Failback) -> Self {
         self.0.failback = Some(failback);
+        self.0.given.failback = true;
         self
     }
 
@@ -345,6 +392,7 @@ impl ConfigBuilder {
     /// a switch that reboots into I/O errors. The limit may be up to 30 days.
     pub const fn no_path_retry(mut self, policy: NoPathRetry) -> Self {
         self.0.no_path_retry = policy;
+        self.0.given.no_path_retry = true;
         self
     }
 
@@ -445,6 +493,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// See [`SuspicionConfig::tear_down_if_acknowledged`].
+    pub const fn tear_down_if_acknowledged(mut self, after: Duration) -> Self {
+        self.0.suspicion.tear_down_if_acknowledged = after;
+        self
+    }
+
+    /// See [`SuspicionConfig::unacknowledged_after`].
+    pub const fn unacknowledged_after(mut self, after: Duration) -> Self {
+        self.0.suspicion.unacknowledged_after = after;
+        self
+    }
+
     /// How many reads leave a path when it has only been asked; `None`: none do, they wait until it is suspected. New I/O
     /// prefers other paths from the question on in any case. Default 64 at once, and 5 % of all reads.
     pub const fn hedge(mut self, budget: Option<HedgeConfig>) -> Self {
@@ -527,12 +587,12 @@ impl ConfigBuilder {
             "100 ms to 1 h",
         )?;
         check(
-            !matches!(c.failback, Some(Failback::After(d)) if d > 24 * HOUR),
+            !matches!(c.failback, Some(Failback::After(d)) if d > LONGEST_FAILBACK),
             "failback",
             "up to 24 h",
         )?;
         check(
-            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > 720 * HOUR),
+            !matches!(c.no_path_retry, NoPathRetry::QueueFor(d) if d > LONGEST_QUEUEING),
             "no_path_retry",
             "up to 30 days",
         )?;
@@ -541,6 +601,9 @@ impl ConfigBuilder {
             "activate_groups",
             "up to 1 h",
         )?;
+        if let Prioritizer::PathLatency(classes) = c.prioritizer {
+            classes.check()?;
+        }
         c.fence.check()?;
         let s = c.suspicion;
         check(
@@ -572,6 +635,16 @@ impl ConfigBuilder {
             (10 * MS..=HOUR / 6).contains(&s.tear_down_if_others_answer),
             "tear_down_if_others_answer",
             "10 ms to 10 min",
+        )?;
+        check(
+            (10 * MS..=HOUR / 6).contains(&s.tear_down_if_acknowledged),
+            "tear_down_if_acknowledged",
+            "10 ms to 10 min",
+        )?;
+        check(
+            (MS..=HOUR / 60).contains(&s.unacknowledged_after),
+            "unacknowledged_after",
+            "1 ms to 1 min",
         )?;
         if let Some(hedge) = c.hedge {
             hedge.check()?;

@@ -117,7 +117,7 @@ impl Multipath {
     pub(super) fn choose(&mut self, now: Instant, io: IoId) -> Option<PathId> {
         let entry = self.ios.get(io.0)?;
         let avoid = match entry.steer {
-            Steer::Prefer(path) if self.is_usable(path) => return Some(path),
+            Steer::Prefer(path) if self.is_on_duty(path) => return Some(path),
             Steer::Any | Steer::Prefer(_) => None,
             Steer::Avoid(path) => Some(path),
             Steer::Leave(path) => return self.choose_equal(now, io, path),
@@ -129,7 +129,7 @@ impl Multipath {
                 continue;
             };
             self.candidates.clear();
-            for &id in &group.paths {
+            for &id in &group.on_duty {
                 if let Some(path) = self.paths.get(id.0).filter(|path| path.is_usable()) {
                     if Some(id) != avoid {
                         self.candidates.push(path.as_candidate(now, id));
@@ -152,6 +152,12 @@ impl Multipath {
 
     pub(crate) fn is_usable(&self, path: PathId) -> bool {
         self.paths.get(path.0).is_some_and(Path::is_usable)
+    }
+
+    /// It is usable, and no spare that stands by.
+    pub(super) fn is_on_duty(&self, path: PathId) -> bool {
+        let path = self.paths.get(path.0);
+        path.is_some_and(|path| path.is_usable() && !path.rests())
     }
 
     /// Books an attempt; the shell is to be told.

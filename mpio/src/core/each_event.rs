@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
-    Config, DownReason, Event, FenceRung, FencedBy, IoClass, IoId, KeyRefusal, MarginalCause,
-    Multipath, PathAttributes, PathId, RungStep, SkipReason, SuspectCause,
+    Config, Delivery, DownReason, Event, FenceRung, FencedBy, IoClass, IoId, KeyRefusal,
+    MarginalCause, Multipath, PathAttributes, PathId, RungStep, SkipReason, SuspectCause,
 };
 
 /// What is named in them.
@@ -63,7 +63,11 @@ impl Names {
                 moved: 3,
                 denied: 1,
             },
-            Event::Hedged { .. } => Event::Cleared { path },
+            Event::Hedged { .. } => Event::Delivery {
+                path,
+                delivery: Delivery::Unacknowledged,
+            },
+            Event::Delivery { .. } => Event::Cleared { path },
             Event::Cleared { .. } => Event::PathMarginal {
                 path,
                 cause: MarginalCause::Flapping {
@@ -75,14 +79,23 @@ impl Names {
                 path,
                 after: Duration::from_secs(120),
             },
-            Event::PathSound { .. } => Event::PathRemoved { path },
+            Event::PathSound { .. } => Event::PathRanked {
+                path,
+                round_trip: Duration::from_micros(350),
+            },
+            Event::PathRanked { .. } => Event::PathRemoved { path },
             Event::PathRemoved { .. } => Event::IdentityMismatch { path },
             Event::IdentityMismatch { .. } => Event::SharedDevice { path, with: other },
             Event::SharedDevice { .. } => Event::Failover {
                 from: path,
                 to: other,
             },
-            Event::Failover { .. } => Event::AccessChanged {
+            Event::Failover { .. } => Event::SpareInUse {
+                path: other,
+                instead_of: path,
+            },
+            Event::SpareInUse { .. } => Event::SpareStandsBy { path: other },
+            Event::SpareStandsBy { .. } => Event::AccessChanged {
                 path,
                 state: AccessState::ActiveNonOptimized,
                 preferred: true,
@@ -95,7 +108,9 @@ impl Names {
             Event::GroupSwitched { .. } => Event::Suspended,
             Event::Suspended => Event::Quiesced,
             Event::Quiesced => Event::Resumed,
-            Event::Resumed => Event::Resized {
+            Event::Resumed => Event::Paused,
+            Event::Paused => Event::Unpaused,
+            Event::Unpaused => Event::Resized {
                 from: 512,
                 to: 1024,
             },

@@ -6,6 +6,7 @@ use iscsi_proto::scsi::{AccessState, ReservationType};
 
 use super::{
     arena::{IoId, PathId},
+    delivery::Delivery,
     path_keys::KeyRefusal,
     rung::{FenceRung, RungStep},
 };
@@ -47,6 +48,8 @@ pub enum DownReason {
     Registering,
     /// It is connected, and its reservation key could not be registered; that is tried again.
     Unregistered,
+    /// The device holds a reservation that lets the nexus of another path alone do I/O.
+    Reserved,
     /// An operator has taken it out of use.
     Operator,
     /// It is being removed.
@@ -70,6 +73,7 @@ impl fmt::Display for DownReason {
             Self::Preempting => "its lost writes are being preempted",
             Self::Registering => "its key is being registered",
             Self::Unregistered => "its key is not registered",
+            Self::Reserved => "the device's reservation is for another path alone",
             Self::Operator => "taken out of use",
             Self::Removed => "being removed",
         })
@@ -141,6 +145,8 @@ pub enum MarginalCause {
         )]
         best: Duration,
     },
+    /// An operator has said so ([`mark_marginal`](crate::MultipathDevice::mark_marginal)).
+    Operator,
 }
 
 impl fmt::Display for MarginalCause {
@@ -155,6 +161,7 @@ impl fmt::Display for MarginalCause {
             Self::Latency { mean, best } => {
                 write!(f, "an I/O takes {mean:?} instead of {best:?}")
             }
+            Self::Operator => f.write_str("until an operator reinstates it"),
         }
     }
 }
@@ -246,12 +253,20 @@ pub enum Event {
         /// How many stay, since the budget is spent.
         denied: u32,
     },
+    /// What the platform says of a path that is silent, if it does: whether what was sent there is acknowledged. Told again
+    /// if it changes.
+    Delivery {
+        /// Which.
+        path: PathId,
+        /// What it says.
+        delivery: Delivery,
+    },
     /// The suspicion was wrong.
     Cleared {
         /// Which.
         path: PathId,
     },
-    /// A path works, but so badly that it takes I/O only where no sound one can.
+    /// A path works, but so badly that it takes I/O only where no sound one can; or an operator wants it so.
     PathMarginal {
         /// Which.
         path: PathId,
@@ -268,6 +283,17 @@ pub enum Event {
             serde(rename = "after_ns", serialize_with = "crate::serial::nanos")
         )]
         after: Duration,
+    },
+    /// A path has another class of latency than before, or its first one ([`LatencyClasses`](super::LatencyClasses)).
+    PathRanked {
+        /// Which.
+        path: PathId,
+        /// What a check takes there, as a rule.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "round_trip_ns", serialize_with = "crate::serial::nanos")
+        )]
+        round_trip: Duration,
     },
     /// A path is gone; its id means nothing any more.
     PathRemoved {
@@ -295,6 +321,18 @@ pub enum Event {
         /// The first path that took over.
         to: PathId,
     },
+    /// A spare takes I/O: the path that it stands by for does not.
+    SpareInUse {
+        /// The spare.
+        path: PathId,
+        /// That path.
+        instead_of: PathId,
+    },
+    /// A spare takes no new I/O any more, as the path that it stands by for takes it again.
+    SpareStandsBy {
+        /// The spare.
+        path: PathId,
+    },
     /// The target port group of a path has another access state, or another preference, than it was known to have.
     AccessChanged {
         /// Which.
@@ -319,12 +357,16 @@ pub enum Event {
         /// A path of the group in use now.
         to: PathId,
     },
-    /// An operator has suspended the device, or an order about reservations needs quiet: I/O waits.
+    /// An operator has suspended the device: I/O waits.
     Suspended,
-    /// It is suspended, and nothing is in flight any more.
+    /// It is suspended or paused, and nothing is in flight any more.
     Quiesced,
-    /// I/O goes on.
+    /// An operator lets I/O go on.
     Resumed,
+    /// An order about reservations needs quiet: I/O waits until it is carried out.
+    Paused,
+    /// The pause is over. I/O goes on, unless the device is suspended.
+    Unpaused,
     /// All paths in use tell a new size, and the device has taken it.
     Resized {
         /// The old one in bytes.
@@ -503,6 +545,18 @@ impl Event {
                 path = name(path),
                 after = after.as_secs()
             ),
+            Self::PathRanked { path, round_trip } => write!(
+                f,
+                "{path} is ranked by a round trip of {round_trip:?}",
+                path = name(path)
+            ),
+            Self::Delivery { path, delivery } => {
+                write!(
+                    f,
+                    "what was sent on {path} is {delivery}",
+                    path = name(path)
+                )
+            }
             Self::Cleared { path } => write!(f, "{path} is no longer suspected", path = name(path)),
             Self::PathRemoved { path } => write!(f, "{path} removed", path = name(path)),
             Self::IdentityMismatch { path } => {
@@ -526,6 +580,15 @@ impl Event {
                 from = name(from),
                 to = name(to)
             ),
+            Self::SpareInUse { path, instead_of } => write!(
+                f,
+                "{path} is used instead of {instead_of}",
+                path = name(path),
+                instead_of = name(instead_of)
+            ),
+            Self::SpareStandsBy { path } => {
+                write!(f, "{path} stands by again", path = name(path))
+            }
             Self::AccessChanged {
                 path,
                 state,
@@ -554,8 +617,10 @@ impl Event {
                 write!(f, "group of {to} in use", to = name(to))
             }
             Self::Suspended => f.write_str("suspended: I/O waits"),
-            Self::Quiesced => f.write_str("suspended, and nothing is in flight"),
+            Self::Quiesced => f.write_str("nothing is in flight any more"),
             Self::Resumed => f.write_str("resumed"),
+            Self::Paused => f.write_str("paused for an order about reservations: I/O waits"),
+            Self::Unpaused => f.write_str("the pause is over"),
             Self::Resized { from, to } => write!(f, "resized from {from} to {to} bytes"),
             Self::SizeNotTaken { size, told } => {
                 write!(

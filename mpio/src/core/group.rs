@@ -13,6 +13,8 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) paths: Vec<PathId>,
+    /// Of these, those that an I/O may go to if they are usable: all but spares that stand by.
+    pub(crate) on_duty: Vec<PathId>,
     /// The highest of its paths'.
     pub(crate) priority: Priority,
 }
@@ -33,7 +35,8 @@ enum Key<'a> {
 impl<'a> Key<'a> {
     fn of(policy: PathGroupingPolicy, id: PathId, path: &'a Path) -> Self {
         match policy {
-            PathGroupingPolicy::Failover => Self::Itself(id),
+            // With a spare it is as with any other policy: both are in one group.
+            PathGroupingPolicy::Failover => Self::Itself(path.principal().unwrap_or(id)),
             PathGroupingPolicy::Multibus | PathGroupingPolicy::Detect => Self::All,
             PathGroupingPolicy::GroupByPriority => {
                 Self::Priority(path.priority.with_soundness(true))
@@ -85,6 +88,7 @@ impl Groups {
                     key,
                     Group {
                         paths: vec![id],
+                        on_duty: Vec::new(),
                         priority: path.priority,
                     },
                 )),
@@ -100,6 +104,16 @@ impl Groups {
             .iter()
             .position(|group| group.paths.iter().any(|id| in_use.contains(id)))
             .unwrap_or(0);
+        self.post(paths);
+    }
+
+    /// Leaves out the spares that stand by.
+    pub(crate) fn post(&mut self, paths: &Arena<Path>) {
+        for group in &mut self.list {
+            let is_on_duty = |id: &&PathId| paths.get(id.0).is_some_and(|path| !path.rests());
+            group.on_duty.clear();
+            group.on_duty.extend(group.paths.iter().filter(is_on_duty));
+        }
     }
 
     pub(crate) fn list(&self) -> &[Group] {
@@ -114,7 +128,7 @@ impl Groups {
         self.list.get(self.active)
     }
 
-    /// The best group in which a path is usable.
+    /// The best group in which a path can take I/O.
     pub(crate) fn best(&self, paths: &Arena<Path>) -> Option<usize> {
         self.list.iter().position(|group| usable(group, paths))
     }
@@ -182,7 +196,7 @@ pub(crate) fn is_asymmetric(paths: &Arena<Path>) -> bool {
 
 fn usable(group: &Group, paths: &Arena<Path>) -> bool {
     group
-        .paths
+        .on_duty
         .iter()
         .any(|id| paths.get(id.0).is_some_and(Path::is_usable))
 }

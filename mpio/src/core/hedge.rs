@@ -21,8 +21,8 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, AttemptId, Candidate, Event, HedgeConfig, IoId, IoKind, Multipath, PathId, ProbeKind,
-    Steer, TakenBack, arena::Arena, path::Path,
+    Action, AttemptId, Candidate, Delivery, Event, HedgeConfig, IoId, IoKind, Multipath, PathId,
+    ProbeKind, Steer, TakenBack, arena::Arena, path::Path,
 };
 
 /// How often one read may be hedged. After that it waits for verdicts, and its moves count.
@@ -115,24 +115,37 @@ impl Multipath {
             return;
         };
         let reads = self.reads_to_hedge(from);
+        // Then it is not the target that is slow, and one that is not silent itself will do.
+        let is_dead = path.suspicion.delivery() == Some(Delivery::Unacknowledged);
         let mut left = reads.len();
         if left > 0 {
             let is_heard = |(_, path): (PathId, &Path)| {
-                !path.suspicion.is_asked() && path.suspicion.heard() > since
+                !path.suspicion.is_asked() && (is_dead || path.suspicion.heard() > since)
             };
             if !self.equals(from).any(is_heard) {
                 self.ask_idle_equals(from);
-            } else if self.is_confirmed(now, from) {
+                self.ask_progress(now, from);
+            } else if is_dead || self.is_confirmed(now, from) {
                 left -= self.hedge(from, config, reads);
             }
         }
         // Without another path in the group there never will be anything to see.
         let group = self.groups.of(from).and_then(|g| self.groups.list().get(g));
-        let is_worth_it = left > 0 && group.is_some_and(|group| group.paths.len() > 1);
+        let is_worth_it = left > 0 && group.is_some_and(|group| group.on_duty.len() > 1);
         match self.paths.get_mut(from.0) {
             Some(path) if is_worth_it => path.suspicion.look_again(now, &self.config.suspicion),
             Some(path) => path.suspicion.look_no_more(),
             None => {}
+        }
+    }
+
+    fn ask_progress(&mut self, now: Instant, of: PathId) {
+        let Some(path) = self.paths.get_mut(of.0) else {
+            return;
+        };
+        let deliveries = path.suspicion.deliveries_mut();
+        if deliveries.is_worth_asking(now, &self.config.suspicion) {
+            deliveries.ask_of(of, &mut self.actions);
         }
     }
 
@@ -156,11 +169,12 @@ impl Multipath {
         reads.into_iter().map(|(_, attempt)| attempt).collect()
     }
 
-    /// Usable paths that are as good as this one.
+    /// Usable paths that are as good as this one. Not its own spare, which leaves through the same network: that one takes
+    /// over if this one does not answer and it does.
     fn equals(&self, than: PathId) -> impl Iterator<Item = (PathId, &Path)> {
         let group = self.groups.of(than).and_then(|g| self.groups.list().get(g));
         let priority = self.paths.get(than.0).map(|path| path.priority);
-        let members = group.into_iter().flat_map(|group| &group.paths);
+        let members = group.into_iter().flat_map(|group| &group.on_duty);
         let members = members.filter_map(|&id| Some((id, self.paths.get(id.0)?)));
         members.filter(move |(id, path)| {
             *id != than && path.is_usable() && Some(path.priority) >= priority
@@ -238,7 +252,7 @@ impl Multipath {
             let class = &self.ios.get(io.0)?.class;
             return self.selector.select(&self.candidates, class);
         }
-        if self.is_usable(left) {
+        if self.is_on_duty(left) {
             return Some(left);
         }
         self.ios.get_mut(io.0)?.steer = Steer::Avoid(left);

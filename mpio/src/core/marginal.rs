@@ -80,6 +80,21 @@ impl Marginal {
         self.demotion.as_ref()
     }
 
+    /// An operator has said so.
+    pub(crate) const fn is_marked(&self) -> bool {
+        match &self.demotion {
+            Some(demotion) => demotion.is_marked(),
+            None => false,
+        }
+    }
+
+    /// Between two checks of its probation, if it is in one.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        let demotion = self.demotion.as_ref();
+        let demotion = demotion.filter(|demotion| !demotion.is_marked());
+        demotion.map(Demotion::pause)
+    }
+
     pub(crate) const fn is_sound(&self) -> bool {
         self.demotion.is_none()
     }
@@ -191,6 +206,17 @@ impl Marginal {
         });
     }
 
+    /// An operator wants it to be, until he says otherwise.
+    pub(crate) fn mark(&mut self, now: Instant) {
+        let since = self.demotion.map_or(now, |demotion| demotion.since);
+        self.demotion = Some(Demotion {
+            cause: MarginalCause::Operator,
+            since,
+            clean_since: None,
+            probation: Duration::ZERO,
+        });
+    }
+
     /// For how long it was marginal, if it was: from now on it is sound, and nothing of before counts.
     pub(crate) fn promote(&mut self, now: Instant) -> Option<Duration> {
         let demotion = self.demotion.take()?;
@@ -227,7 +253,7 @@ impl Marginal {
         let Some(demotion) = &mut self.demotion else {
             return false;
         };
-        let Some(since) = demotion.clean_since else {
+        let Some(since) = demotion.clean_since.filter(|_| !demotion.is_marked()) else {
             return false;
         };
         if !is_quick {
@@ -238,17 +264,22 @@ impl Marginal {
 }
 
 impl Demotion {
+    const fn is_marked(&self) -> bool {
+        matches!(self.cause, MarginalCause::Operator)
+    }
+
     /// Between two checks.
-    pub(crate) fn pause(&self) -> Duration {
+    fn pause(&self) -> Duration {
         (self.probation / CHECKS).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// When it can be sound again at the earliest, from now on.
-    pub(crate) fn left(&self, now: Instant) -> Duration {
+    /// When it can be sound again by itself at the earliest, from now on.
+    pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
         let passed = self
             .clean_since
             .map(|since| now.saturating_duration_since(since));
-        self.probation.saturating_sub(passed.unwrap_or_default())
+        let left = self.probation.saturating_sub(passed.unwrap_or_default());
+        (!self.is_marked()).then_some(left)
     }
 }
 

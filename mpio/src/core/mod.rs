@@ -13,6 +13,7 @@ mod auto_resize;
 mod checker;
 mod config;
 mod config_error;
+mod delivery;
 mod dispatch;
 #[cfg(test)]
 mod each_event;
@@ -21,6 +22,7 @@ mod events;
 mod fence;
 mod fence_config;
 mod former;
+mod given;
 mod group;
 mod hedge;
 mod hedge_config;
@@ -28,6 +30,7 @@ mod histogram;
 mod ladder;
 mod lately;
 mod latency;
+mod latency_classes;
 mod links;
 mod lots;
 mod marginal;
@@ -35,10 +38,13 @@ mod marginal_config;
 mod no_path;
 mod operate;
 mod path;
+mod path_checker;
 mod path_keys;
+mod pin;
 mod preempt;
 mod priority;
 mod profile;
+mod ranking;
 mod recorder;
 mod reserve;
 mod retry;
@@ -46,6 +52,7 @@ mod rung;
 mod selector;
 mod service;
 mod snapshot;
+mod spare;
 mod suspicion;
 mod throughput;
 pub mod trace;
@@ -54,6 +61,7 @@ mod weigh;
 
 use std::{collections::VecDeque, time::Instant};
 
+use iscsi_client::runtime::Beat;
 use iscsi_proto::planted::Bug;
 
 pub use access::TargetPort;
@@ -70,17 +78,21 @@ pub use config::{
     SuspicionConfig,
 };
 pub use config_error::ConfigError;
+pub use delivery::{Delivery, NetworkProgress};
 pub use event::{DownReason, Event, FencedBy, MarginalCause, SuspectCause};
 pub use fence_config::{FenceConfig, FormerLife, PreemptAndAbort, WriterMode};
 pub use hedge_config::HedgeConfig;
 pub use histogram::{Bucket, Histogram, Latencies};
+pub use latency_classes::LatencyClasses;
 pub use marginal_config::{LatencyLimit, MarginalConfig};
 pub use path::{PathAttributes, PathCounters, PortalGroup};
+pub use path_checker::PathChecker;
 pub use path_keys::{KeyRefusal, PathKeys, Preempted, Registered};
 pub use profile::{Reinstatement, TargetProfile};
 pub use reserve::Registration;
 pub use rung::{FenceCounters, FenceRung, RungCounters, RungStep, SkipReason};
 pub use snapshot::{DeviceCounters, GroupSnapshot, GroupStatus, PathSnapshot, Snapshot};
+pub use spare::SpareState;
 
 use access::Activation;
 use arena::Arena;
@@ -93,6 +105,7 @@ use ladder::{Effort, Ladder};
 use lots::Lots;
 use no_path::NoPath;
 use path::Path;
+use pin::Pin;
 use recorder::Recorder;
 use reserve::Standstill;
 use retry::{Limits, TakenBack, Tries};
@@ -233,8 +246,11 @@ struct Attempt {
 pub struct Multipath {
     config: Config,
     made: Instant,
+    beat: Option<Beat>,
     paths: Arena<Path>,
     groups: Groups,
+    /// Some of the paths are spares.
+    has_spares: bool,
     selector: Box<dyn Select>,
     candidates: Vec<Candidate>,
 
@@ -265,6 +281,8 @@ pub struct Multipath {
     fail_back_at: Option<Instant>,
     /// When to look which paths are marginal, if there is something to look at.
     look_at: Option<Instant>,
+    /// When a path had another class of latency than before.
+    ranked: Option<Instant>,
     /// Some of the paths can be compared with each other.
     is_comparing: bool,
     /// Something was dispatched since the group in use became that.
@@ -280,7 +298,7 @@ pub struct Multipath {
     stopped: bool,
     told_quiesced: bool,
     /// An operator has chosen the group in use.
-    pinned: Option<PathId>,
+    pinned: Option<Pin>,
     joined: u64,
     lots: Lots,
 
@@ -312,8 +330,10 @@ impl Multipath {
             asking: false,
             config,
             made: now,
+            beat: None,
             paths: Arena::new(),
             groups: Groups::default(),
+            has_spares: false,
             candidates: Vec::new(),
             ios: Arena::new(),
             attempts: Arena::new(),
@@ -330,6 +350,7 @@ impl Multipath {
             told_down: false,
             fail_back_at: None,
             look_at: None,
+            ranked: None,
             is_comparing: false,
             group_used: false,
             restless: false,
@@ -350,6 +371,12 @@ impl Multipath {
         }
     }
 
+    /// Checks of paths that are well are done on the beat from now on, by the paths that are added after this: those of
+    /// many devices then cost few wake-ups. `None`, as it is to begin with: each when it is due.
+    pub const fn set_beat(&mut self, beat: Option<Beat>) {
+        self.beat = beat;
+    }
+
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -359,11 +386,12 @@ impl Multipath {
     /// Adds a path, which is down until `handle_path_up`.
     pub fn add_path(&mut self, now: Instant, attributes: PathAttributes) -> PathId {
         self.joined += 1;
-        let path = Path::new(now, &self.config, attributes, self.joined);
+        let path = Path::new(now, &self.config, attributes, self.joined, self.beat);
         let path = PathId(self.paths.insert(path));
+        self.prioritize();
         self.regroup();
         self.events.push(Event::PathAdded { path });
-        self.restless = true;
+        self.shut_out();
         self.settle(now);
         path
     }
@@ -376,7 +404,7 @@ impl Multipath {
         };
         entry.removing = true;
         self.regroup();
-        self.restless = true;
+        self.shut_out();
         self.settle(now);
     }
 
@@ -582,11 +610,11 @@ impl Multipath {
     }
 
     fn regroup(&mut self) {
-        self.groups
-            .rebuild(&self.paths, self.config.path_grouping_policy);
+        self.pair_spares();
+        self.groups.rebuild(&self.paths, self.config.grouping());
         let mut groups = self.groups.list().iter();
         let limit = self.config.marginal.and_then(|marginal| marginal.latency);
-        self.is_comparing = limit.is_some() && groups.any(|group| group.paths.len() > 1);
+        self.is_comparing = limit.is_some() && groups.any(|group| group.on_duty.len() > 1);
     }
 }
 

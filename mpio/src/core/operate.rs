@@ -9,31 +9,39 @@ use super::{
 
 impl Multipath {
     /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path) (`fail path`): no new I/O there, its
-    /// reads move if they can, its writes may end. Its connection stays, and it is checked as before.
+    /// reads move if they can, its writes may end. Its connection stays, and it is checked as before. Its spare is taken
+    /// out of use with it: who takes a path out of use means its network device or portal as well.
     pub fn fail_path(&mut self, now: Instant, path: PathId) {
         self.set_failed(now, path, true);
     }
 
     /// Uses a path again that was taken out of use (`reinstate path`). One that its checker has found not to work is
-    /// asked at once, and used when it answers. One that is marginal is sound again.
+    /// asked at once, and used when it answers. One that is marginal is sound again, whoever has said that it is. So it is
+    /// with its spare.
     pub fn reinstate_path(&mut self, now: Instant, path: PathId) {
-        self.forgive(now, path);
-        if let Some(entry) = self.paths.get_mut(path.0) {
-            if entry.is_connected() {
-                entry.checker.ask_now(now);
-                entry.with_access(|access| access.recheck(now));
+        for path in self.spares_of(path).into_iter().chain([path]) {
+            self.forgive(now, path);
+            if let Some(entry) = self.paths.get_mut(path.0) {
+                if entry.is_connected() {
+                    entry.checker.ask_now(now);
+                    entry.with_access(|access| access.recheck(now));
+                }
             }
         }
         self.set_failed(now, path, false);
     }
 
     fn set_failed(&mut self, now: Instant, path: PathId, failed: bool) {
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        entry.set_failed(failed);
+        // All before any read is recalled: its spare is no way out.
+        let spares = self.spares_of(path);
+        let all = || spares.iter().copied().chain([path]);
+        for path in all() {
+            if let Some(entry) = self.paths.get_mut(path.0) {
+                entry.set_failed(failed);
+            }
+        }
         if failed {
-            self.recall_reads(path, false);
+            all().for_each(|path| self.recall_reads(path, false));
         }
         self.restless = true;
         self.check_paths(now);
@@ -51,7 +59,7 @@ impl Multipath {
             return false;
         }
         self.switch_to(index);
-        self.pinned = Some(path);
+        self.pin(path, index);
         self.settle(now);
         true
     }
@@ -59,8 +67,7 @@ impl Multipath {
     /// Holds all I/O back (`suspend map`): what comes waits, what is in flight may end, and then comes the event
     /// [`Quiesced`](Event::Quiesced). Paths are watched, and writes fenced, as before.
     pub fn suspend(&mut self, now: Instant) {
-        let was_held = self.is_held_back();
-        if !std::mem::replace(&mut self.suspended, true) && !was_held {
+        if !std::mem::replace(&mut self.suspended, true) {
             self.told_quiesced = false;
             self.events.push(Event::Suspended);
         }
@@ -70,7 +77,7 @@ impl Multipath {
 
     /// Lets I/O go on (`resume map`).
     pub fn resume(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.suspended, false) && !self.is_held_back() {
+        if std::mem::replace(&mut self.suspended, false) {
             self.events.push(Event::Resumed);
         }
         self.weigh_standstill();
@@ -129,6 +136,7 @@ impl Multipath {
             self.selector = selector::new(config.path_selector, self.lots.next());
         }
         let no_path_retry = config.no_path_retry;
+        let ranks_otherwise = self.config.prioritizer != config.prioritizer;
         let hedges_otherwise = self.config.hedge != config.hedge;
         match (&mut self.events.trace, config.decision_trace) {
             (trace, 0) => *trace = None,
@@ -147,6 +155,9 @@ impl Multipath {
             self.reset_hedging();
         }
         self.fail_back_at = None;
+        if ranks_otherwise {
+            self.rank_anew(now);
+        }
         if self.config.marginal.is_none() {
             self.forgive_all(now);
         }

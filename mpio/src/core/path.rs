@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use iscsi_client::runtime::Beat;
+
 use super::{
     Attempt, PathId,
     access::{Allows, PathAccess},
@@ -15,9 +17,11 @@ use super::{
     marginal::Marginal,
     path_keys::KeyRefusal,
     priority::Priority,
+    ranking::Rank,
     retry::TakenBack,
     selector::Candidate,
     service::Service,
+    spare::Spare,
     suspicion::Suspicion,
     throughput::Throughput,
 };
@@ -48,6 +52,9 @@ pub struct PathAttributes {
     pub serial: Option<Arc<str>>,
     /// Where it ends, if that is known: paths of one group can reinstate each other's nexus.
     pub portal_group: Option<PortalGroup>,
+    /// It is a spare: the name of the path, of the same target, that it stands by for. As long as that one takes I/O this
+    /// one takes none. If none has that name, or it is removed, this one is used like any other path until one has.
+    pub spare_for: Option<Arc<str>>,
 }
 
 impl PathAttributes {
@@ -60,6 +67,7 @@ impl PathAttributes {
             group: 0,
             serial: None,
             portal_group: None,
+            spare_for: None,
         }
     }
 
@@ -81,6 +89,14 @@ impl PathAttributes {
     #[must_use]
     pub fn with_portal_group(mut self, group: PortalGroup) -> Self {
         self.portal_group = Some(group);
+        self
+    }
+
+    /// Makes it the spare of the path with this name: one from the same local end to the same portal, with the same
+    /// priority and group, and with a session of its own.
+    #[must_use]
+    pub fn with_spare_for(mut self, path: impl Into<Arc<str>>) -> Self {
+        self.spare_for = Some(path.into());
         self
     }
 
@@ -117,6 +133,8 @@ pub struct PathCounters {
     pub suspicions: u64,
     /// How often it became marginal.
     pub demotions: u64,
+    /// How often it took over, if it is a spare.
+    pub takeovers: u64,
 }
 
 /// Whether a session leads to the right logical unit.
@@ -158,6 +176,7 @@ pub(crate) struct Path {
     pub(crate) serial: Option<Arc<str>>,
     access: PathAccess,
     pub(crate) portal_group: Option<PortalGroup>,
+    pub(super) spare: Option<Spare>,
     /// Differs if its sessions were with another portal group in between.
     pub(crate) nexus: u64,
     /// Order of joining: slots are reused, so the id does not tell.
@@ -181,7 +200,9 @@ pub(crate) struct Path {
     pub(crate) is_unregistered: bool,
     /// And that was tried in vain, so nothing is to be expected of it soon.
     is_keyless: bool,
-    /// Any of these but the last, or a port group that takes no I/O: one question for every I/O.
+    /// The device's reservation lets another nexus alone do I/O.
+    is_shut_out: bool,
+    /// Any of these but that it is keyless, or a port group that takes no I/O: one question for every I/O.
     is_barred: bool,
     /// Has taken no I/O since its login.
     pub(crate) is_fresh: bool,
@@ -201,6 +222,8 @@ pub(crate) struct Path {
     /// A stretch of that has just ended.
     pub(crate) has_stretch: bool,
     pub(crate) marginal: Marginal,
+    /// Of a path that is ranked by its latency.
+    pub(crate) rank: Option<Box<Rank>>,
     /// The same for ever, and for whoever wants to see it.
     pub(crate) latencies: Latencies,
     pub(crate) throughput: Throughput,
@@ -224,19 +247,21 @@ impl Path {
         config: &Config,
         attributes: PathAttributes,
         joined: u64,
+        beat: Option<Beat>,
     ) -> Self {
         Self {
             name: attributes.name,
-            priority: Priority::of(config.prioritizer, attributes.priority, None),
+            priority: Priority::of(config.prioritizer, attributes.priority, None, None),
             given_priority: attributes.priority,
             group: attributes.group,
             serial: attributes.serial,
             access: PathAccess::new(),
             portal_group: attributes.portal_group,
+            spare: attributes.spare_for.map(Spare::new),
             nexus: 0,
             joined,
             link: Link::Down(DownReason::NotConnected),
-            checker: Checker::new(),
+            checker: Checker::new(beat),
             suspicion: Suspicion::new(now),
             open: false,
             fencing: false,
@@ -246,6 +271,7 @@ impl Path {
             is_failed: false,
             is_unregistered: false,
             is_keyless: false,
+            is_shut_out: false,
             is_barred: false,
             is_fresh: false,
             key: None,
@@ -259,6 +285,7 @@ impl Path {
             lately: Lately::new(now),
             has_stretch: false,
             marginal: Marginal::new(),
+            rank: None,
             latencies: Latencies::new(),
             throughput: Throughput::new(now),
             service: Service::new(now),
@@ -293,6 +320,9 @@ impl Path {
             }
             if self.is_failed {
                 return Standing::Out(DownReason::Operator);
+            }
+            if self.is_shut_out {
+                return Standing::Out(DownReason::Reserved);
             }
             return match (self.checker.fault(), self.access.allows()) {
                 (Some(reason), _) => Standing::Out(reason),
@@ -344,6 +374,16 @@ impl Path {
         self.bar();
     }
 
+    pub(super) const fn set_shut_out(&mut self, is: bool) {
+        self.is_shut_out = is;
+        self.bar();
+    }
+
+    /// The device's reservation lets another nexus alone do I/O.
+    pub(super) const fn is_shut_out(&self) -> bool {
+        self.is_shut_out
+    }
+
     pub(super) const fn set_unplugged(&mut self, is: bool) {
         self.is_unplugged = is;
         self.bar();
@@ -354,6 +394,7 @@ impl Path {
             || self.awaits_preemption
             || self.is_unregistered
             || self.is_failed
+            || self.is_shut_out
             || self.is_unplugged
             || !matches!(self.access.allows(), Allows::Everything);
     }
@@ -395,6 +436,7 @@ impl Path {
             && !self.is_keyless
             && !self.fencing
             && !self.is_failed
+            && !self.is_shut_out
             && !self.removing
             && matches!(self.link, Link::Up)
             && self.checker.fault().is_none()
@@ -405,6 +447,7 @@ impl Path {
     pub(crate) const fn is_in_doubt(&self) -> bool {
         (self.access.is_in_doubt() || self.contradicts_itself())
             && !self.is_failed
+            && !self.is_shut_out
             && self.is_connected()
             && !self.removing
             && matches!(self.checker.fault(), None | Some(DownReason::Ghost))

@@ -5,11 +5,12 @@ use iscsi_proto::scsi::AccessState;
 use super::{access::Known, config::Prioritizer};
 
 /// The better path is the greater one: a sound one before any that is marginal, then by what the array says, then by
-/// what the program said.
+/// its class of latency, then by what the program said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Priority {
     is_sound: bool,
     access: Option<u8>,
+    latency: Option<u32>,
     given: u32,
 }
 
@@ -17,23 +18,33 @@ pub(crate) struct Priority {
 const UNKNOWN: u8 = 10;
 
 impl Priority {
-    pub(crate) fn of(prioritizer: Prioritizer, given: u32, known: Option<Known>) -> Self {
-        match prioritizer {
-            Prioritizer::Given => Self {
-                is_sound: true,
-                access: None,
-                given,
-            },
-            Prioritizer::Alua { exclusive_pref_bit } => Self {
-                is_sound: true,
-                access: Some(known.map_or(UNKNOWN, |known| alua(known, exclusive_pref_bit))),
-                given,
-            },
-            Prioritizer::Detect => Self {
-                is_sound: true,
-                access: known.map(|known| alua(known, false)),
-                given,
-            },
+    /// `class`: of its latency, where that counts and is known.
+    pub(crate) fn of(
+        prioritizer: Prioritizer,
+        given: u32,
+        known: Option<Known>,
+        class: Option<u32>,
+    ) -> Self {
+        let access = match prioritizer {
+            Prioritizer::Given => None,
+            Prioritizer::Alua { exclusive_pref_bit } => {
+                Some(known.map_or(UNKNOWN, |known| alua(known, exclusive_pref_bit)))
+            }
+            Prioritizer::Detect | Prioritizer::PathLatency(_) => {
+                known.map(|known| alua(known, false))
+            }
+        };
+        let latency = match prioritizer {
+            Prioritizer::PathLatency(classes) => {
+                Some(class.map_or(0, |class| classes.priority(class)))
+            }
+            _ => None,
+        };
+        Self {
+            is_sound: true,
+            access,
+            latency,
+            given,
         }
     }
 
@@ -48,7 +59,13 @@ impl Priority {
 
     /// One number, as `multipath -ll` prints it.
     pub(crate) fn shown(self) -> u32 {
-        self.access.map_or(self.given, u32::from)
+        let access = self.access.map(u32::from);
+        match (access, self.latency) {
+            // Both can be read off it, and the greater one is the better one.
+            (Some(access), Some(latency)) => access * 1000 + latency,
+            (None, Some(latency)) => latency,
+            (access, None) => access.unwrap_or(self.given),
+        }
     }
 }
 

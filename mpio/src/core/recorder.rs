@@ -203,6 +203,7 @@ impl Multipath {
                     Standing::Usable if matches!(steer, Steer::Avoid(from) | Steer::Leave(from) if from == id) => {
                         Considered::Avoided
                     }
+                    Standing::Usable if path.rests() => Considered::StandsBy,
                     Standing::Usable if Some(index) != group_of_chosen => Considered::OtherGroup,
                     Standing::Usable if path.suspicion.is_asked() => Considered::Silent,
                     Standing::Usable => Considered::NotChosen,

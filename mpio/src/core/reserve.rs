@@ -42,6 +42,8 @@ impl fmt::Display for Registration {
 pub(super) struct Standstill {
     registration: Registration,
     pub(super) held: Option<ReservationType>,
+    /// The path whose nexus alone may do I/O, with a reservation of that kind.
+    sole: Option<PathId>,
     paused: bool,
 }
 
@@ -78,6 +80,25 @@ impl Multipath {
         });
     }
 
+    /// Tells that the reservation lets the nexus of this path alone do I/O; `None`: that there is none of that kind, or
+    /// that it is not known whose it is. Others take no I/O meanwhile, which would conflict, nor does one that is added.
+    pub fn set_sole_nexus(&mut self, now: Instant, path: Option<PathId>) {
+        self.standstill.sole = path;
+        self.shut_out();
+        self.settle(now);
+    }
+
+    /// Once the path is gone nobody else's I/O would be the better for waiting: it tells what is wrong.
+    pub(super) fn shut_out(&mut self) {
+        let sole = self.standstill.sole;
+        let sole = sole.filter(|sole| self.paths.get(sole.0).is_some_and(|path| !path.removing));
+        self.standstill.sole = sole;
+        for (key, path) in self.paths.iter_mut() {
+            path.set_shut_out(sole.is_some_and(|sole| sole.0 != key));
+        }
+        self.restless = true;
+    }
+
     /// The path's nexus has this key, or needs none: it takes I/O.
     pub fn set_key(&mut self, now: Instant, path: PathId, key: Option<u64>) {
         if let Some(entry) = self.paths.get_mut(path.0) {
@@ -97,6 +118,23 @@ impl Multipath {
         self.settle(now);
     }
 
+    /// The path turns out not to be registered, and is being registered again: it takes no I/O until
+    /// [`set_key`](Self::set_key), and I/O that has no other path waits for that.
+    pub fn await_key(&mut self, now: Instant, path: PathId) {
+        if let Some(entry) = self.paths.get_mut(path.0) {
+            entry.set_unregistered(true);
+            self.restless = true;
+        }
+        self.settle(now);
+    }
+
+    /// Whether it takes no I/O because it has no key, or is not known to have one.
+    #[must_use]
+    pub fn awaits_key(&self, path: PathId) -> bool {
+        let path = self.paths.get(path.0);
+        path.is_some_and(|path| path.is_unregistered)
+    }
+
     /// Whether commands can be sent there, whatever its state.
     #[must_use]
     pub fn is_connected(&self, path: PathId) -> bool {
@@ -108,19 +146,18 @@ impl Multipath {
     /// Holds all I/O back as [`suspend`](Self::suspend) does, for the shell's own purposes; a user's `resume` does not
     /// end it.
     pub fn pause(&mut self, now: Instant) {
-        if !self.is_held_back() {
+        if !std::mem::replace(&mut self.standstill.paused, true) {
             self.told_quiesced = false;
-            self.events.push(Event::Suspended);
+            self.events.push(Event::Paused);
         }
-        self.standstill.paused = true;
         self.weigh_standstill();
         self.settle(now);
     }
 
     /// Ends a pause.
     pub fn unpause(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.standstill.paused, false) && !self.suspended {
-            self.events.push(Event::Resumed);
+        if std::mem::replace(&mut self.standstill.paused, false) {
+            self.events.push(Event::Unpaused);
         }
         self.weigh_standstill();
         self.restless = true;

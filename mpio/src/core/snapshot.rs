@@ -12,10 +12,11 @@ use iscsi_proto::{
 };
 
 use super::{
-    DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry, PathCounters,
-    PathGroupingPolicy, PathId, PathState, Registration, SuspectCause,
+    Delivery, DownReason, FenceCounters, Latencies, MarginalCause, Multipath, NoPathRetry,
+    PathCounters, PathGroupingPolicy, PathId, PathState, Registration, SpareState, SuspectCause,
     group::Group,
     path::{Path, Standing},
+    spare::Spare,
 };
 
 /// What the device did since it was made.
@@ -37,6 +38,8 @@ pub struct DeviceCounters {
     pub hedges_denied: u64,
     /// Changes of the group in use.
     pub group_switches: u64,
+    /// How often a spare took over.
+    pub takeovers: u64,
     /// Writes that ended on a path without anybody knowing whether they would land.
     pub ambiguous_writes: u64,
     /// Writes that had to wait for one of those.
@@ -83,7 +86,8 @@ pub struct PathSnapshot {
     pub id: PathId,
     /// Its name.
     pub name: Arc<str>,
-    /// Its priority: what the access state is worth, if that is known and counts, else what the program said.
+    /// Its priority: what the access state is worth, if that is known and counts, else what the program said. Where paths
+    /// are ranked by latency that of its class, to which the access state adds a thousand times what it is worth.
     pub priority: u32,
     /// The access state of its target port group, if that is known.
     #[cfg_attr(
@@ -99,11 +103,16 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// Whether what was sent there is acknowledged, if it is silent and the platform tells.
+    pub delivery: Option<Delivery>,
     /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
     pub is_silent: bool,
+    /// What it does, if it is a [spare](super::PathAttributes::spare_for).
+    pub spare: Option<SpareState>,
     /// Why it is used as the last resort only, if it is.
     pub marginal: Option<MarginalCause>,
-    /// How long it will be so at least, in that case: the rest of its probation if nothing happens.
+    /// How long it will be so at least, in that case: the rest of its probation if nothing happens. Where an operator has
+    /// said so it is his to end that.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -121,6 +130,15 @@ pub struct PathSnapshot {
         serde(serialize_with = "crate::serial::text_or_none")
     )]
     pub key: Option<ReservationKey>,
+    /// What a check takes there as a rule, where it is [ranked](super::LatencyClasses) by that and was measured.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "round_trip_ns",
+            serialize_with = "crate::serial::nanos_or_none"
+        )
+    )]
+    pub round_trip: Option<Duration>,
     /// Attempts in flight.
     pub in_flight: u32,
     /// 99th percentile of the time that an I/O takes here (up to 25 % too high); zero before the
@@ -161,7 +179,7 @@ pub struct PathSnapshot {
 }
 
 impl PathSnapshot {
-    /// Whether it takes new I/O.
+    /// Whether it takes new I/O; a spare that stands by would.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         self.down.is_none() && self.suspect.is_none()
@@ -173,6 +191,16 @@ impl PathSnapshot {
         match self.marginal {
             Some(_) => "marginal",
             None => "normal",
+        }
+    }
+
+    /// A word for what it does as a spare: `standby` or `in_use`, and `-` for a path that is none.
+    #[must_use]
+    pub const fn spare_state(&self) -> &'static str {
+        match self.spare {
+            Some(SpareState::StandsBy) => "standby",
+            Some(SpareState::InUse) => "in_use",
+            None => "-",
         }
     }
 
@@ -203,6 +231,7 @@ impl PathSnapshot {
                 | DownReason::Preempting
                 | DownReason::Registering
                 | DownReason::Unregistered
+                | DownReason::Reserved
                 | DownReason::Operator,
             ) => "running",
             Some(_) => "offline",
@@ -232,12 +261,20 @@ impl fmt::Display for PathSnapshot {
         write!(f, "{} {}", self.name, self.state_words())?;
         match (self.down, self.suspect) {
             (Some(reason), _) => write!(f, " ({reason})"),
-            (None, Some(SuspectCause::Silence)) => f.write_str(" (suspect: silent)"),
+            (None, Some(SuspectCause::Silence)) => match self.delivery {
+                Some(delivery) => write!(f, " (suspect: silent; {delivery})"),
+                None => f.write_str(" (suspect: silent)"),
+            },
             (None, Some(SuspectCause::PathError)) => f.write_str(" (suspect: path error)"),
             (None, Some(SuspectCause::LinkDown)) => f.write_str(" (suspect: link down)"),
             (None, Some(SuspectCause::Transition)) => f.write_str(" (transitioning)"),
             (None, None) => Ok(()),
         }?;
+        match self.spare {
+            Some(SpareState::StandsBy) => f.write_str(" (spare)")?,
+            Some(SpareState::InUse) => f.write_str(" (spare, in use)")?,
+            None => {}
+        }
         match self.marginal {
             Some(cause) => write!(f, " (marginal: {cause})"),
             None => Ok(()),
@@ -463,11 +500,17 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        delivery: path.suspicion.delivery(),
         is_silent: path.suspicion.is_asked(),
+        spare: path.spare.as_ref().map(Spare::state),
         marginal: path.marginal.demotion().map(|demotion| demotion.cause),
-        probation_left: path.marginal.demotion().map(|demotion| demotion.left(now)),
+        probation_left: path
+            .marginal
+            .demotion()
+            .and_then(|demotion| demotion.left(now)),
         is_being_asked: path.checker.is_asking() || path.access().is_asking(),
         key: path.key.map(ReservationKey),
+        round_trip: path.round_trip(),
         in_flight: path.in_flight,
         latency_p99: path.latency.p99(),
         latency: path.latencies.clone(),

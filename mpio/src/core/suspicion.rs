@@ -20,7 +20,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::config::SuspicionConfig;
+use super::{
+    config::SuspicionConfig,
+    delivery::{Deliveries, Delivery},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -37,6 +40,8 @@ enum State {
         since: Instant,
         /// When to look again whether it is to be torn down; never once it was.
         look: Option<Instant>,
+        /// It was looked for, and the platform is asked first.
+        weighs: bool,
     },
 }
 
@@ -76,6 +81,8 @@ pub(crate) enum Step {
     Look,
     /// Stop new I/O, move reads.
     Suspect,
+    /// Ask the platform how far the bytes have come, and [weigh](Suspicion::weigh) that.
+    Ask,
     /// Tear the connection down.
     Condemn,
 }
@@ -91,6 +98,8 @@ pub(crate) struct Suspicion {
     patient_until: Option<Instant>,
     /// Reads that moved at a question that was answered in time after all.
     wasted: u64,
+    /// What the platform says while it is in doubt.
+    deliveries: Deliveries,
 }
 
 impl Suspicion {
@@ -101,6 +110,7 @@ impl Suspicion {
             heard: now,
             patient_until: None,
             wasted: 0,
+            deliveries: Deliveries::new(),
         }
     }
 
@@ -123,6 +133,7 @@ impl Suspicion {
                 asked: now,
                 since: now,
                 look: Some(now + config.tear_down.min(config.tear_down_if_others_answer)),
+                weighs: false,
             };
         }
     }
@@ -152,14 +163,37 @@ impl Suspicion {
     }
 
     fn calm_down(&mut self) {
+        // So it is at the end of nearly every I/O.
+        if self.is_calm() {
+            return;
+        }
+        self.deliveries.calm();
         if let State::Asked { hedge, .. } = std::mem::replace(&mut self.state, State::Calm) {
             self.wasted += u64::from(hedge.moved);
+        }
+    }
+
+    /// When the question was asked that is not answered.
+    pub(crate) const fn asked_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Calm => None,
+            State::Asked { at, .. } => Some(at),
+            State::Suspect { asked, .. } => Some(asked),
         }
     }
 
     /// Nothing was asked that is not answered.
     pub(crate) const fn is_calm(&self) -> bool {
         matches!(self.state, State::Calm)
+    }
+
+    /// What the platform says of its bytes, while it is in doubt.
+    pub(crate) const fn delivery(&self) -> Option<Delivery> {
+        self.deliveries.delivery()
+    }
+
+    pub(super) const fn deliveries_mut(&mut self) -> &mut Deliveries {
+        &mut self.deliveries
     }
 
     /// It was asked, and its answer is not overdue yet.
@@ -320,36 +354,72 @@ impl Suspicion {
                 Step::Nothing
             }
             State::Asked { at, .. } => {
-                let is_patient = self.patient_until.is_some_and(|until| now < until);
-                let wait = match is_patient {
-                    true => config.tear_down,
-                    false => config.tear_down.min(config.tear_down_if_others_answer),
-                };
                 self.state = State::Suspect {
                     asked: at,
                     since: now,
-                    look: Some(now + wait),
+                    look: Some(now + config.tear_down.min(config.tear_down_if_others_answer)),
+                    weighs: false,
                 };
                 Step::Suspect
             }
             State::Suspect { asked, since, .. } => {
                 let end = since + config.tear_down;
-                let others_answer = others_heard.is_some_and(|at| at > since);
-                let is_condemned = now >= end || others_answer;
-                if now < end && others_answer {
-                    self.patient_until = Some(now + EARLY_PAUSE);
-                }
                 let next = now + config.tear_down_if_others_answer / 4;
+                let asks = now < end && self.deliveries.ask();
                 self.state = State::Suspect {
                     asked,
                     since,
-                    look: (!is_condemned).then_some(next.min(end)),
+                    look: Some(next.min(end.max(now))),
+                    weighs: true,
                 };
-                match is_condemned {
-                    true => Step::Condemn,
-                    false => Step::Nothing,
+                match asks {
+                    true => Step::Ask,
+                    false => self.weigh(now, config, others_heard),
                 }
             }
+        }
+    }
+
+    /// Whether a suspect that was looked for is to be torn down, by what is known by now.
+    pub(crate) fn weigh(
+        &mut self,
+        now: Instant,
+        config: &SuspicionConfig,
+        others_heard: Option<Instant>,
+    ) -> Step {
+        let State::Suspect {
+            asked,
+            since,
+            weighs: true,
+            look: Some(next),
+        } = self.state
+        else {
+            return Step::Nothing;
+        };
+        let is_patient = self.patient_until.is_some_and(|until| since < until);
+        let others_answer = others_heard.is_some_and(|at| at > since) && !is_patient;
+        let is_early = match self.delivery() {
+            // The target has no part in that, so it does not matter what others hear as long as there are some.
+            Some(Delivery::Unacknowledged) => others_heard.is_some() && !is_patient,
+            Some(Delivery::Acknowledged) => {
+                others_answer && now >= since + config.tear_down_if_acknowledged
+            }
+            None => others_answer,
+        };
+        let is_over = now >= since + config.tear_down;
+        if is_early && !is_over {
+            self.patient_until = Some(now + EARLY_PAUSE);
+        }
+        let is_condemned = is_early || is_over;
+        self.state = State::Suspect {
+            asked,
+            since,
+            look: (!is_condemned).then_some(next),
+            weighs: false,
+        };
+        match is_condemned {
+            true => Step::Condemn,
+            false => Step::Nothing,
         }
     }
 }

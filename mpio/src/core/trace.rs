@@ -117,6 +117,8 @@ pub enum Considered {
     Chosen,
     /// It could have been chosen, and another one was.
     NotChosen,
+    /// It is a spare, and the path that it is for takes I/O, or it has not shown yet that it works itself.
+    StandsBy,
     /// Its group is not the one in use, which has a path that works.
     OtherGroup,
     /// The I/O has failed there just before.
@@ -210,6 +212,7 @@ impl fmt::Display for Candidate {
         match self.result {
             Considered::Chosen => f.write_str("chosen")?,
             Considered::NotChosen => f.write_str("not chosen")?,
+            Considered::StandsBy => return f.write_str("stands by"),
             Considered::OtherGroup => return f.write_str("of another group"),
             Considered::Avoided => return f.write_str("avoided"),
             Considered::Silent => return f.write_str("silent"),

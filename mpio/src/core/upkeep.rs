@@ -6,7 +6,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     Action, DownReason, Event, Failback, FenceResult, FencedBy, Ghost, IdentityCheck, IoState,
-    Multipath, PathId, PortalGroup, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
+    Multipath, PathId, PortalGroup, Prioritizer, ProbeKind, ProbeReport, ProbeResult, SuspectCause,
     access::{Allows, PathAccess},
     group,
     path::{Link, Path, Standing},
@@ -57,8 +57,8 @@ impl Multipath {
                 entry.link = Link::Up;
                 entry.is_fresh = true;
                 entry.checker.start(now, &self.config, phase);
-                if let Some(demotion) = entry.marginal.demotion() {
-                    entry.checker.hurry(now, demotion.pause());
+                if let Some(pause) = entry.marginal.pause() {
+                    entry.checker.hurry(now, pause);
                 }
                 entry.with_access(|access| access.start(now));
                 entry.suspicion.reset(now);
@@ -75,6 +75,7 @@ impl Multipath {
                         _ = ghost.proof.get_or_insert(FencedBy::Reinstated);
                     }
                 }
+                self.rank_soon(now, path);
                 self.notice_login(now);
                 self.check_access(now);
             }
@@ -162,16 +163,17 @@ impl Multipath {
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
-        if report.kind == ProbeKind::Tur {
+        if entry.checker.heeds(report.kind) {
             let longest = entry.access().longest_transition();
-            if entry.checker.is_asking() {
+            let is_awaited = entry.checker.is_asking();
+            if is_awaited {
                 entry.marginal.answered(now);
             }
             entry
                 .checker
                 .judge(now, report.result, &self.config, longest);
-            if let Some(demotion) = entry.marginal.demotion() {
-                entry.checker.hurry(now, demotion.pause());
+            if let Some(pause) = entry.marginal.pause() {
+                entry.checker.hurry(now, pause);
             }
             let allows = entry.access().allows();
             match report.result {
@@ -184,7 +186,12 @@ impl Multipath {
                     entry.with_access(|access| access.recheck(now));
                     self.check_access(now);
                 }
-                ProbeResult::Ready => self.weigh_check(now, path),
+                ProbeResult::Ready => {
+                    self.weigh_check(now, path);
+                    if is_awaited {
+                        self.rank_check(now, path);
+                    }
+                }
                 _ => {}
             }
         }
@@ -224,6 +231,7 @@ impl Multipath {
         let heard = self.last_heard();
         let mut suspected = None;
         let mut looks = self.asking;
+        let is_ranked = matches!(self.config.prioritizer, Prioritizer::PathLatency(_));
         for (key, path) in self.paths.iter_mut() {
             if !path.is_connected() {
                 continue;
@@ -233,15 +241,15 @@ impl Multipath {
             let others_heard = heard.find(|(other, _)| *other != id).map(|(_, at)| *at);
             let before = path.checker.state();
             let was_waiting = path.is_waiting();
-            if path.checker.step(now, &self.config) {
+            // Its probation, and its rank, want to know how long an answer takes.
+            let is_measured = is_ranked || path.marginal.demotion().is_some();
+            let last_heard = (!is_measured).then(|| path.suspicion.heard());
+            if let Some(kind) = path.checker.step(now, &self.config, last_heard) {
                 if !was_waiting {
                     path.suspicion.started(now);
                 }
                 path.marginal.asked(now);
-                self.actions.push_back(Action::Probe {
-                    path: id,
-                    kind: ProbeKind::Tur,
-                });
+                self.actions.push_back(Action::Probe { path: id, kind });
             }
             self.restless |= path.checker.state() != before;
             let (p99, waiting) = (path.latency.p99(), path.is_waiting());
@@ -256,11 +264,18 @@ impl Multipath {
                         path: id,
                         kind: ProbeKind::Nop,
                     });
+                    path.suspicion
+                        .deliveries_mut()
+                        .ask_of(id, &mut self.actions);
                 }
+                Step::Ask => self.actions.push_back(Action::AskProgress { path: id }),
                 Step::Look => looks = true,
                 Step::Suspect => {
                     self.restless = true;
                     suspected = Some(id);
+                    path.suspicion
+                        .deliveries_mut()
+                        .ask_of(id, &mut self.actions);
                 }
                 Step::Condemn => {
                     path.set_fencing(true);
@@ -270,6 +285,7 @@ impl Multipath {
             }
         }
         if looks {
+            self.ask_spares(now);
             self.look_at_asked(now);
         }
         if let Some(suspected) = suspected {
@@ -282,7 +298,7 @@ impl Multipath {
     }
 
     /// The two usable paths that were heard of last, the latest first.
-    fn last_heard(&self) -> [Option<(PathId, Instant)>; 2] {
+    pub(super) fn last_heard(&self) -> [Option<(PathId, Instant)>; 2] {
         let mut last = [None; 2];
         for (key, path) in self.paths.iter().filter(|(_, path)| path.is_usable()) {
             let at = path.suspicion.heard();
@@ -322,11 +338,13 @@ impl Multipath {
         }
         if std::mem::take(&mut self.restless) {
             self.activate(now);
+            self.post_spares(now);
             let came_back = self.best_came_back();
             self.tell_standings(now);
             if self.close_unplugged() {
                 self.tell_standings(now);
             }
+            self.tell_spares();
             self.notice_no_path(now);
             self.choose_group(now, came_back);
             self.move_reads();
@@ -363,7 +381,9 @@ impl Multipath {
             has_fault |= weigh::note(now, path, was, is);
             let id = PathId(key);
             if was == Standing::Usable {
-                path.failing_over = std::mem::take(&mut path.used);
+                // Nothing has to leave a spare that stands by.
+                let is_idle = path.in_flight == 0 && path.rests();
+                path.failing_over = std::mem::take(&mut path.used) && !is_idle;
                 self.failing_over |= path.failing_over;
             }
             let event = match (was, is) {
@@ -433,7 +453,7 @@ impl Multipath {
     fn best_came_back(&self) -> bool {
         let best = self.groups.best(&self.paths);
         let group = best.and_then(|best| self.groups.list().get(best));
-        let mut paths = group.iter().flat_map(|group| &group.paths);
+        let mut paths = group.iter().flat_map(|group| &group.on_duty);
         let told = |id: &PathId| self.paths.get(id.0).map(|path| path.told);
         group.is_some() && !paths.any(|id| told(id) == Some(Standing::Usable))
     }
@@ -478,16 +498,6 @@ impl Multipath {
             false => Failback::Manual,
         };
         self.config.failback.unwrap_or(default)
-    }
-
-    /// The group that an operator has chosen, as long as not all of its paths are out.
-    fn pinned_group(&mut self) -> Option<usize> {
-        let group = self.groups.of(self.pinned?);
-        let group = group.filter(|&group| !self.groups.is_out(group, &self.paths));
-        if group.is_none() {
-            self.pinned = None;
-        }
-        group
     }
 
     pub(super) fn switch_to_best(&mut self) {

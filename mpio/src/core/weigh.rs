@@ -21,6 +21,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn note(now: Instant, path: &mut Path, was: Standing, is: Standing) -> bool {
     if is == Standing::Usable {
         path.lately.restart(now);
+        if let Some(rank) = &mut path.rank {
+            rank.restart();
+        }
         path.marginal.is_usable_from(now);
         return false;
     }
@@ -169,31 +172,16 @@ impl Multipath {
         let Some(config) = self.config.marginal else {
             return;
         };
-        self.keep_pinned(path);
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
         entry.marginal.demote(now, &config, cause);
         entry.counters.demotions += 1;
-        if let Some(demotion) = entry.marginal.demotion() {
-            entry.checker.hurry(now, demotion.pause());
+        if let Some(pause) = entry.marginal.pause() {
+            entry.checker.hurry(now, pause);
         }
         self.events.push(Event::PathMarginal { path, cause });
         self.prioritize();
-    }
-
-    /// The group that an operator has chosen is what is left of it.
-    fn keep_pinned(&mut self, without: PathId) {
-        if self.pinned != Some(without) {
-            return;
-        }
-        let group = self.groups.of(without);
-        let group = group.and_then(|group| self.groups.list().get(group));
-        let mut others = group.iter().flat_map(|group| &group.paths);
-        let works = |id: PathId| self.paths.get(id.0).is_some_and(Path::is_usable);
-        if let Some(&other) = others.find(|&&other| other != without && works(other)) {
-            self.pinned = Some(other);
-        }
     }
 
     /// A path has answered a check well; if it is marginal, that may have been the last one that it takes.
@@ -233,7 +221,7 @@ impl Multipath {
         let (Some(limit), Some(took)) = (limit, took) else {
             return true;
         };
-        let policy = self.config.path_grouping_policy;
+        let policy = self.config.grouping();
         let mut others = self.paths.iter().filter(|&(key, other)| {
             let is_other = PathId(key) != path && other.marginal.is_sound() && other.is_usable();
             is_other && group::belong_together(policy, &self.paths, path, PathId(key))
@@ -257,15 +245,37 @@ impl Multipath {
         }
     }
 
-    /// Nothing makes a path marginal any more.
+    /// Nothing makes a path marginal any more but an operator.
     pub(super) fn forgive_all(&mut self, now: Instant) {
         self.look_at = None;
         for index in 0.. {
-            let Some((key, _)) = self.paths.iter().nth(index) else {
+            let Some((key, path)) = self.paths.iter().nth(index) else {
                 break;
             };
-            self.forgive(now, PathId(key));
+            if !path.marginal.is_marked() {
+                self.forgive(now, PathId(key));
+            }
         }
+    }
+
+    /// Uses a path as the last resort until [`reinstate_path`](Self::reinstate_path) (`set marginal`), however well it
+    /// works and whatever the settings are. So it is with its spare.
+    pub fn mark_marginal(&mut self, now: Instant, path: PathId) {
+        // Its spare goes the same way.
+        for path in self.spares_of(path).into_iter().chain([path]) {
+            let Some(entry) = self.paths.get_mut(path.0) else {
+                continue;
+            };
+            if entry.marginal.is_marked() {
+                continue;
+            }
+            entry.counters.demotions += u64::from(entry.marginal.is_sound());
+            entry.marginal.mark(now);
+            let cause = MarginalCause::Operator;
+            self.events.push(Event::PathMarginal { path, cause });
+        }
+        self.prioritize();
+        self.settle(now);
     }
 
     fn tell_sound(&mut self, path: PathId, after: Option<Duration>) {

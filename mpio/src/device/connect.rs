@@ -18,8 +18,10 @@ use super::{
     join::{Candidate, Opening},
 };
 use crate::{
+    arrays::ArrayTable,
     core::{Config, PathAttributes, PathKeys},
     path::Path,
+    rule::{FoundUnit, Priorities, Route, Rule},
 };
 
 /// Why no device came about.
@@ -88,6 +90,9 @@ impl From<JoinError> for ConnectError {
     }
 }
 
+/// The session numbers from here on are those of spares, so that a path has the ISID that it has without them.
+const SPARES: u16 = 0x4000;
+
 /// Describes a device: one path, or [several](Self::sessions_per_path), for each pair of a local end
 /// and a portal.
 ///
@@ -117,6 +122,9 @@ pub struct MultipathBuilder {
     pairing: Pairing,
     session_number: u16,
     sessions_per_path: u16,
+    spares: bool,
+    priorities: Priorities,
+    arrays: ArrayTable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +146,9 @@ impl MultipathBuilder {
             pairing: Pairing::All,
             session_number: 0,
             sessions_per_path: 1,
+            spares: false,
+            priorities: Priorities::default(),
+            arrays: ArrayTable::default(),
         }
     }
 
@@ -188,6 +199,36 @@ impl MultipathBuilder {
     /// one, which notices for itself if it was the cable.
     pub const fn sessions_per_path(mut self, sessions: u16) -> Self {
         self.sessions_per_path = sessions;
+        self
+    }
+
+    /// Logs in once more for each path, from the same local end to the same portal: a *spare*, called
+    /// `eth0 -> 10.0.1.1:3260 spare`, that takes I/O only while its path does not, since the connection was aborted or
+    /// reset for instance. It takes over in a round trip, and the path is not missed while the target lets it wait and
+    /// while it logs in. It helps against nothing that ends all connections of a network device.
+    ///
+    /// Default `false`, as it is twice the sessions, and targets limit those: one that cannot log in is
+    /// [missing](super::Topology::missing) like any path, and tried again. Keep it over restarts: a spare of a former
+    /// process that does not log in again is not reinstated. Its number in the ISID is that of its path and 0x4000, so
+    /// numbers from there on are refused for spares.
+    ///
+    /// How it is paired with its path is said at [`PathAttributes::spare_for`](crate::core::PathAttributes::spare_for).
+    pub const fn spares(mut self, spares: bool) -> Self {
+        self.spares = spares;
+        self
+    }
+
+    /// The priority of paths that a rule is about, instead of 1 (`prio weightedpath`): see
+    /// [`InventoryBuilder::priority_by`](crate::inventory::InventoryBuilder::priority_by).
+    pub fn priority_by(mut self, rule: Rule, priority: u32) -> Self {
+        self.priorities.push(rule, priority);
+        self
+    }
+
+    /// What single arrays need where [`config`](Self::config) leaves it unset. Default: the
+    /// [built-in table](crate::arrays); [`ArrayTable::none`] for nothing.
+    pub fn arrays(mut self, table: ArrayTable) -> Self {
+        self.arrays = table;
         self
     }
 
@@ -242,7 +283,8 @@ impl MultipathBuilder {
             return Err(ConnectError::NoPath(failures.collect()));
         }
         let runtime = Arc::clone(initiator.runtime());
-        let (device, driver) = MultipathDevice::assemble(runtime, self.config.clone(), candidates)?;
+        let (device, driver) =
+            MultipathDevice::assemble(runtime, self.config.clone(), &self.arrays, candidates)?;
         device.shared().act(|state, now| {
             for (opening, error) in failed {
                 let name = Arc::clone(&opening.name);
@@ -288,13 +330,28 @@ impl MultipathBuilder {
                 .collect(),
         };
         let sessions = self.sessions_per_path.max(1);
-        let all = pairs
+        let paths = pairs
             .into_iter()
             .flat_map(|pair| (0..sessions).map(move |at| (pair, at)));
-        all.map(|((bind, portal), at)| {
+        // The spares last: a device is known by its paths.
+        let kinds = if self.spares {
+            &[false, true][..]
+        } else {
+            &[false]
+        };
+        let all = kinds
+            .iter()
+            .flat_map(|&is_spare| paths.clone().map(move |path| (path, is_spare)));
+        all.map(|(((bind, portal), at), is_spare)| {
             // Out of range for an ISID only where nobody has so many; the login refuses it then.
             let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
             let number = self.session_number.checked_add(at);
+            let number = match is_spare {
+                true => number
+                    .filter(|&number| number < SPARES)
+                    .map(|number| SPARES | number),
+                false => number,
+            };
             let slot = SessionSlot {
                 bind: number.map_or(u16::MAX, |_| position(bind)),
                 portal: position(portal),
@@ -307,21 +364,41 @@ impl MultipathBuilder {
             if sessions > 1 {
                 name = format!("{name} #{}", at + 1);
             }
-            let name: Arc<str> = name.into();
-            let (initiator, lun, called) = (initiator.clone(), self.lun, Arc::clone(&name));
+            let attributes = match is_spare {
+                true => PathAttributes::new(format!("{name} spare")).with_spare_for(name),
+                false => PathAttributes::new(name),
+            };
+            let name = Arc::clone(&attributes.name);
+            let (initiator, lun) = (initiator.clone(), self.lun);
             let mut unit = self.unit.clone().fail_fast();
             unit.open_without_access = true;
             let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
             let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
+            let priorities = self.priorities.clone();
             Opening::new(name, move || {
-                let called = Arc::clone(&called);
-                open(
+                let (attributes, priorities) = (attributes.clone(), priorities.clone());
+                let opened = open(
                     initiator.clone(),
                     to.clone(),
                     (lun, keys),
                     unit.clone(),
-                    called,
-                )
+                    attributes,
+                );
+                let to = to.clone();
+                async move {
+                    let mut candidate = opened.await?;
+                    let unit = FoundUnit {
+                        route: Arc::new(Route::new(to.target, to.portal, to.bind)),
+                        lun,
+                        info: candidate.path.info(),
+                        inquiry: *candidate.path.inquiry(),
+                    };
+                    if let Some(priority) = priorities.of(&unit) {
+                        candidate.attributes.priority = priority;
+                    }
+                    Ok(candidate)
+                }
+                .boxed()
             })
         })
         .collect()
@@ -333,7 +410,7 @@ pub(super) fn open(
     to: SessionTarget,
     (lun, keys): (Lun, Option<PathKeys>),
     options: LogicalUnitOptions,
-    name: Arc<str>,
+    attributes: PathAttributes,
 ) -> BoxFuture<'static, Result<Candidate<LogicalUnit>, Error>> {
     async move {
         let session = initiator.session(&to).await?;
@@ -341,7 +418,6 @@ pub(super) fn open(
         let path = LogicalUnit::open_with(session, lun, options).await?;
         let mut status = path.status();
         status.generation = generation;
-        let attributes = PathAttributes::new(name);
         // What cannot be found out now is tried again by the device, which does not use the path before.
         let registered = match keys {
             Some(keys) => Path::register(&path, keys).await.ok(),

@@ -118,6 +118,11 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Probed(id, ProbeReport { kind, result })
                 }));
             }
+            Job::AskProgress(id) => {
+                // Not under the lock: it may be a system call.
+                let progress = self.path(id).and_then(|path| path.network_progress());
+                self.act(|state, now| state.core.handle_progress(now, id, progress));
+            }
             Job::ReportPortGroups(id) => {
                 let path = self.path(id);
                 let timeout = self.checker_timeout();
@@ -340,8 +345,8 @@ impl<P: Path> MultipathDriver<P> {
             }),
             Report::Status(path, status) => self.status(path, status),
             Report::Verified(path, number, result, attended) => {
-                if attended.is_some() {
-                    self.act(|state, _| state.end_attending(path));
+                if let Some(attended) = &attended {
+                    self.act(|state, now| state.end_attending(now, path, attended));
                 }
                 self.verified(path, number, result, attended);
             }

@@ -11,7 +11,10 @@ use iscsi_client::{
 use iscsi_proto::scsi::Lun;
 
 use super::{JoinError, MultipathDevice, MultipathDriver, connect::open, join::Candidate};
-use crate::core::{Config, PathAttributes, PathId};
+use crate::{
+    arrays::ArrayTable,
+    core::{Config, PathAttributes, PathId},
+};
 
 /// A unit that was opened over its session, and may become a path.
 #[derive(Debug)]
@@ -28,7 +31,8 @@ impl Found {
         name: Arc<str>,
     ) -> Result<Self, Error> {
         // Registered by the device, which is not known yet.
-        open(initiator, to, (lun, None), options, name)
+        let attributes = PathAttributes::new(name);
+        open(initiator, to, (lun, None), options, attributes)
             .await
             .map(Self)
     }
@@ -48,9 +52,10 @@ impl Found {
         self,
         runtime: Arc<dyn Runtime>,
         config: Config,
+        arrays: &ArrayTable,
     ) -> Result<(MultipathDevice, MultipathDriver, PathId), JoinError> {
         let path = Arc::clone(&self.0.attributes.name);
-        let (device, driver) = MultipathDevice::assemble(runtime, config, vec![self.0])?;
+        let (device, driver) = MultipathDevice::assemble(runtime, config, arrays, vec![self.0])?;
         let first = device.snapshot().paths().next().map(|path| path.id);
         // A device is made of a path.
         let first = first.ok_or(JoinError::NoIdentity { path })?;

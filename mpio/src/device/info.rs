@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use iscsi_client::device::DeviceInfo;
+use iscsi_proto::planted::Bug;
 
 use super::shared::{Member, State};
 use crate::{core::Event, path::Path};
@@ -50,11 +51,24 @@ pub(super) enum Size {
 /// grown on one controller and not yet on the other is as small as before.
 pub(super) fn update<P: Path>(state: &mut State<P>, now: Instant, size: Size) {
     let infos: Vec<_> = in_use(state).map(|member| member.path.info()).collect();
-    let Some(mut merged) = merge(infos.iter().map(|info| &**info)) else {
+    let planted = state.core.config().planted;
+    let largest = || {
+        infos
+            .iter()
+            .max_by_key(|info| info.size)
+            .map(|info| (**info).clone())
+    };
+    let merged = merge(infos.iter().map(|info| &**info));
+    let merged = match planted.has(Bug::OnePathTellsSize) {
+        true => merged.or_else(largest),
+        false => merged,
+    };
+    let Some(mut merged) = merged else {
         return;
     };
     let (old, told) = (state.info.size, merged.size);
-    let takes = size == Size::AsTold || state.core.config().auto_resize().takes(old, told);
+    let takes = state.core.config().auto_resize().takes(old, told);
+    let takes = takes || size == Size::AsTold || planted.has(Bug::ShrinksUnasked);
     let event = if takes {
         let was_told = state.size_not_taken.take();
         match (told == old, was_told) {

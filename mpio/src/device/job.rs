@@ -18,6 +18,8 @@ pub(super) struct Preempt {
 /// Something for the driver to do.
 pub(super) enum Job<P> {
     Probe(PathId, ProbeKind),
+    /// How far the bytes of the path have come.
+    AskProgress(PathId),
     ReportPortGroups(PathId),
     /// The port group of the path.
     Activate(PathId, u16),
@@ -45,6 +47,7 @@ impl<P> fmt::Debug for Job<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Probe(path, kind) => write!(f, "Probe({path}, {kind:?})"),
+            Self::AskProgress(path) => write!(f, "AskProgress({path})"),
             Self::ReportPortGroups(path) => write!(f, "ReportPortGroups({path})"),
             Self::Activate(path, group) => write!(f, "Activate({path}, {group})"),
             Self::Fence(path) => write!(f, "Fence({path})"),

@@ -8,7 +8,6 @@ use super::{
     info::{self, Size},
     job::Job,
     join::{Candidate, JoinError},
-    reserve::book::Book,
     shared::{Member, State},
 };
 use crate::{
@@ -58,7 +57,7 @@ impl<P: Path> State<P> {
             verifying: false,
             verification: 0,
             key_failures: 0,
-            book: Book::default(),
+            book: self.reserve.book_of_new(up),
             has_carrier: status.has_carrier,
         });
         self.tell_nexus(id);

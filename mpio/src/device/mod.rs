@@ -45,6 +45,7 @@ pub use topology::Topology;
 
 use self::{join::Candidate, shared::Shared};
 use crate::{
+    arrays::ArrayTable,
     core::{Config, Multipath, PathAttributes, PathId, Snapshot, UnknownPath, trace::Trace},
     path::Path,
 };
@@ -83,7 +84,8 @@ impl<P: Path> Clone for MultipathDevice<P> {
 }
 
 impl<P: Path> MultipathDevice<P> {
-    /// A device from paths that are open. [`MultipathBuilder`] opens them too.
+    /// A device from paths that are open. [`MultipathBuilder`] opens them too, and looks whether the
+    /// [table of arrays](crate::arrays) has something for what is left unset.
     ///
     /// # Errors
     ///
@@ -101,7 +103,8 @@ impl<P: Path> MultipathDevice<P> {
             local_end: path.local_end(),
             path,
         });
-        let (device, driver) = Self::assemble(runtime, config, candidates.collect())?;
+        let (device, driver) =
+            Self::assemble(runtime, config, &ArrayTable::none(), candidates.collect())?;
         let shared = device.shared();
         shared.act(|state, now| state.notice_all_open(now));
         Ok((device, driver))
@@ -110,6 +113,7 @@ impl<P: Path> MultipathDevice<P> {
     fn assemble(
         runtime: Arc<dyn Runtime>,
         config: Config,
+        arrays: &ArrayTable,
         candidates: Vec<Candidate<P>>,
     ) -> Result<(Self, MultipathDriver<P>), JoinError> {
         if candidates.is_empty() {
@@ -122,10 +126,17 @@ impl<P: Path> MultipathDevice<P> {
         for candidate in &candidates {
             candidate.check(&info, false)?;
         }
+        let identity = &info.identity;
+        let array = arrays.find(&identity.vendor, &identity.product).cloned();
+        let config = match &array {
+            Some(array) => array.apply(config),
+            None => config,
+        };
         let mut seed = [0; 8];
         runtime.fill_random(&mut seed);
-        let core = Multipath::new(runtime.now(), config, u64::from_ne_bytes(seed));
-        let shared = Arc::new(Shared::new(runtime, core, info));
+        let mut core = Multipath::new(runtime.now(), config, u64::from_ne_bytes(seed));
+        core.set_beat(runtime.beat());
+        let shared = Arc::new(Shared::new(runtime, core, info, array));
         shared.act(|state, now| {
             candidates
                 .into_iter()
@@ -193,7 +204,19 @@ impl<P: Path> MultipathDevice<P> {
         self.with_path(path, |core, now| core.fail_path(now, path))
     }
 
-    /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once.
+    /// Uses a path as the last resort until [`reinstate_path`](Self::reinstate_path): it takes I/O only while no sound
+    /// path can, be it one of a lower priority, however well it works and whatever the
+    /// [settings](crate::core::MarginalConfig) are. For one that is known to be bad, and better than none.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPath`].
+    pub fn mark_marginal(&self, path: PathId) -> Result<(), UnknownPath> {
+        self.with_path(path, |core, now| core.mark_marginal(now, path))
+    }
+
+    /// Uses a path again that was taken out of use. One that its checker has found not to work is asked at once, and one
+    /// that is marginal is sound again.
     ///
     /// # Errors
     ///
@@ -261,9 +284,14 @@ impl<P: Path> MultipathDevice<P> {
         self.shared().look(|state| state.core.config().clone())
     }
 
-    /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence stays as it was.
+    /// Changes the settings, without a logout and without a loss of I/O. What concerns the fence stays as it was, and so
+    /// does what the [table of arrays](crate::arrays) has for what is left unset.
     pub fn reconfigure(&self, config: Config) {
         self.shared().act(|state, now| {
+            let config = match &state.array {
+                Some(array) => array.apply(config),
+                None => config,
+            };
             state.core.reconfigure(now, config);
             info::update(state, now, info::Size::ByItself);
         });
@@ -286,7 +314,7 @@ impl<P: Path> MultipathDevice<P> {
     #[must_use]
     pub fn topology(&self) -> Topology {
         let snapshot = self.snapshot();
-        let (info, size_not_taken, missing, paths) = self.shared().look(|state| {
+        let (info, array, size_not_taken, missing, paths) = self.shared().look(|state| {
             let members = state.members.iter().flatten();
             let paths: Vec<_> = members
                 .map(|member| {
@@ -299,6 +327,7 @@ impl<P: Path> MultipathDevice<P> {
                 .collect();
             (
                 Arc::clone(&state.info),
+                state.array.as_ref().map(|array| array.name().into()),
                 state.size_not_taken,
                 state.missing.clone(),
                 paths,
@@ -318,6 +347,7 @@ impl<P: Path> MultipathDevice<P> {
         }
         Topology {
             info,
+            array,
             size_not_taken,
             snapshot,
             missing,

@@ -36,7 +36,7 @@ impl PathLine {
 ///
 /// `Display` is in the layout of `multipathd show paths`: a heading, then a line for each path, with its priority,
 /// what the device, the checker and the connection say, and how far it is to the next check. Where a path is marginal,
-/// a column more tells which.
+/// a column more tells which, and where there are spares, one tells what they do.
 ///
 /// Columns are separated by blanks, and no column but the last one has any, so that `awk` finds them: in names ` -> ` is
 /// written `->`, and other blanks, control characters and backslashes are in octal, as in `/proc/mounts` (`\\040`). The
@@ -49,7 +49,7 @@ pub struct Paths {
     pub lines: Vec<PathLine>,
 }
 
-const HEADING: [&str; 8] = [
+const HEADING: [&str; 9] = [
     "hcil",
     "dev",
     "pri",
@@ -58,6 +58,7 @@ const HEADING: [&str; 8] = [
     "dev_st",
     "next_check",
     "marginal_st",
+    "spare_st",
 ];
 
 impl fmt::Display for Paths {
@@ -73,6 +74,7 @@ impl fmt::Display for Paths {
                 path.device_state().to_owned(),
                 countdown(path.next_check, path.check_interval),
                 path.marginal_state().to_owned(),
+                path.spare_state().to_owned(),
             ]
         };
         let heading = HEADING.map(str::to_owned);
@@ -83,13 +85,16 @@ impl fmt::Display for Paths {
             let lengths = rows.iter().map(|row| row[column].chars().count());
             lengths.max().unwrap_or(0)
         };
-        // As there, this is not among the usual columns.
-        let is_any_marginal = self.lines.iter().any(|line| line.path.marginal.is_some());
-        let columns = if is_any_marginal { 8 } else { 7 };
-        let widths: [usize; 8] = std::array::from_fn(width);
+        // As there, these are not among the usual columns.
+        let is_any = |what: fn(&PathSnapshot) -> bool| self.lines.iter().any(|l| what(&l.path));
+        let mut is_shown = [true; 9];
+        is_shown[7] = is_any(|path| path.marginal.is_some());
+        is_shown[8] = is_any(|path| path.spare.is_some());
+        let widths: [usize; 9] = std::array::from_fn(width);
         for row in &rows {
             let mut line = String::new();
-            for (text, width) in row.iter().zip(widths).take(columns) {
+            let columns = row.iter().zip(widths).zip(is_shown);
+            for ((text, width), _) in columns.filter(|(_, is_shown)| *is_shown) {
                 line.push_str(&format!("{text:width$} "));
             }
             writeln!(f, "{}", line.trim_end())?;

@@ -34,6 +34,7 @@ use super::{
     vessel::Vessel,
 };
 use crate::{
+    arrays::Array,
     core::{
         Action, AttemptId, IoId, Multipath, PathId, Verdict,
         arena::{Arena, Key},
@@ -130,6 +131,8 @@ pub(super) struct State<P> {
     /// Persistent reservations, as the device's user wants them.
     pub(super) reserve: Reserve,
     pub(super) info: Arc<DeviceInfo>,
+    /// The row of the table of arrays that its settings go by.
+    pub(super) array: Option<Array>,
     /// The size that all paths in use tell, if the device has kept another one.
     pub(super) size_not_taken: Option<u64>,
     /// Paths that could not be opened so far: name and reason.
@@ -158,7 +161,12 @@ pub(super) struct Shared<P> {
 }
 
 impl<P: Path> Shared<P> {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, core: Multipath, info: Arc<DeviceInfo>) -> Self {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        core: Multipath,
+        info: Arc<DeviceInfo>,
+        array: Option<Array>,
+    ) -> Self {
         let log = EventLog::new(core.made());
         Self {
             runtime,
@@ -174,6 +182,7 @@ impl<P: Path> Shared<P> {
                 log,
                 reserve: Reserve::default(),
                 info,
+                array,
                 size_not_taken: None,
                 missing: Vec::new(),
                 nudge: false,
@@ -374,6 +383,7 @@ impl<P: Path> State<P> {
                 }
             }
             Action::Probe { path, kind } => self.jobs.push(Job::Probe(path, kind)),
+            Action::AskProgress { path } => self.jobs.push(Job::AskProgress(path)),
             Action::ReportPortGroups { path } => self.jobs.push(Job::ReportPortGroups(path)),
             Action::Activate { path, group } => self.jobs.push(Job::Activate(path, group)),
             Action::Fence { path } => self.jobs.push(Job::Fence(path)),

@@ -8,8 +8,8 @@ use crate::core::Snapshot;
 
 /// What a device and its paths look like at a moment.
 ///
-/// `Display` is in the layout of `multipath -ll`, with one line more for each path that could not be
-/// opened so far and for each warning.
+/// `Display` is in the layout of `multipath -ll`, with one line more for the row of the table of arrays,
+/// for each path that could not be opened so far and for each warning.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -20,6 +20,9 @@ pub struct Topology {
         serde(serialize_with = "crate::serial::device_info")
     )]
     pub info: Arc<DeviceInfo>,
+    /// The [row of the table of arrays](crate::arrays::Array::name) that settings were taken from where the program has
+    /// left them unset, if there is one.
+    pub array: Option<Arc<str>>,
     /// The size in bytes that all paths in use tell, where the device has kept the one in `info`; see
     /// [`AutoResize`](crate::core::AutoResize).
     pub size_not_taken: Option<u64>,
@@ -60,6 +63,9 @@ impl fmt::Display for Topology {
             if self.info.read_only { "ro" } else { "rw" }
         )?;
         self.snapshot.fmt(f)?;
+        if let Some(array) = &self.array {
+            writeln!(f, "array: {array}")?;
+        }
         if let Some(told) = self.size_not_taken {
             writeln!(f, "warning: all paths tell size={}", Size(told))?;
         }

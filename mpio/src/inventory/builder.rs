@@ -9,15 +9,14 @@ use iscsi_client::{
 use iscsi_proto::{login::Authentication, name::IscsiName, portal::Portal};
 
 use super::{
-    Handle, Inventory, InventoryDriver, InventoryError,
-    filter::{Filter, Rule},
-    limits::Limits,
-    plan::Plan,
-    route::FoundUnit,
-    settings::Settings,
-    shared::Shared,
+    Handle, Inventory, InventoryDriver, InventoryError, filter::Filter, limits::Limits, plan::Plan,
+    settings::Settings, shared::Shared,
 };
-use crate::core::{Config, PathAttributes};
+use crate::{
+    arrays::ArrayTable,
+    core::{Config, PathAttributes},
+    rule::{FoundUnit, Rule},
+};
 
 /// Between two scans, unless another time is set.
 const RESCAN: Duration = Duration::from_secs(60);
@@ -50,6 +49,7 @@ impl InventoryBuilder {
                 unit: LogicalUnitOptions::default(),
                 filter: Filter::default(),
                 settings: Settings::default(),
+                arrays: ArrayTable::default(),
                 across_targets: false,
                 limits: Limits::default(),
                 rescan: Some(RESCAN),
@@ -141,8 +141,38 @@ impl InventoryBuilder {
         self
     }
 
-    /// Changes what a device is told of a path, for instance its priority by the portal or the local end. It must
-    /// not block.
+    /// What single arrays need where these settings leave it unset, and which of their units are no disks to use. Default:
+    /// the [built-in table](crate::arrays); [`ArrayTable::none`] for nothing.
+    pub fn arrays(mut self, table: ArrayTable) -> Self {
+        self.plan.arrays = table;
+        self
+    }
+
+    /// The priority of paths that a rule is about, instead of 1: by the local end, the portal, both together, the target,
+    /// or whatever the unit tells (`prio weightedpath`). The first rule that matches counts, so give the narrower ones
+    /// first. What becomes of it is for the [`Prioritizer`](crate::core::Prioritizer) and the
+    /// [grouping](crate::core::PathGroupingPolicy::GroupByPriority) of the [settings](Self::config) to say.
+    ///
+    /// ```
+    /// use mpio::{core::{Config, PathGroupingPolicy, Prioritizer}, inventory::{Inventory, Rule}};
+    ///
+    /// // The slow NIC is there for when nothing else is.
+    /// let config = Config::builder()
+    ///     .prioritizer(Prioritizer::Given)
+    ///     .path_grouping_policy(PathGroupingPolicy::GroupByPriority)
+    ///     .build()?;
+    /// let builder = Inventory::builder()
+    ///     .config(config)
+    ///     .priority_by(Rule::path("eth1 -> 10.0.1.*"), 100)
+    ///     .priority_by(Rule::bind("eth0"), 10);
+    /// # Ok::<(), mpio::core::ConfigError>(())
+    /// ```
+    pub fn priority_by(mut self, rule: Rule, priority: u32) -> Self {
+        self.plan.settings.priorities.push(rule, priority);
+        self
+    }
+
+    /// Changes what a device is told of a path, after [`priority_by`](Self::priority_by). It must not block.
     pub fn path_attributes(
         mut self,
         describe: impl Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync + 'static,

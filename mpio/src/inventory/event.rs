@@ -13,8 +13,8 @@ use iscsi_client::{
 };
 use iscsi_proto::{name::IscsiName, portal::Portal, scsi::Lun};
 
-use super::{filter::Rejection, limits::Limit, route::Route};
-use crate::{core::PathId, device::JoinError};
+use super::{filter::Rejection, limits::Limit};
+use crate::{core::PathId, device::JoinError, rule::Route};
 
 /// Something that happened, and when.
 #[derive(Clone, Debug)]

@@ -4,184 +4,7 @@ use std::{fmt, sync::Arc};
 
 use iscsi_proto::scsi::Lun;
 
-use super::{
-    pattern::Pattern,
-    route::{Address, FoundUnit, Route},
-};
-
-/// What a [`Rule`] goes by. In this order they are looked at, and the first that rejects is the one that is
-/// told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Criterion {
-    /// The target's name. A target that is rejected is never logged in to.
-    Target,
-    /// A portal. One that is rejected is never connected to.
-    Portal,
-    /// The number of the logical unit. One that is rejected is sent no command.
-    Lun,
-    /// Anything that the unit tells of itself.
-    Property,
-    /// Vendor and product.
-    Device,
-    /// The world wide identifier.
-    Wwid,
-}
-
-impl Criterion {
-    const OF_ROUTES: [Self; 2] = [Self::Target, Self::Portal];
-    const OF_UNITS: [Self; 3] = [Self::Property, Self::Device, Self::Wwid];
-}
-
-impl fmt::Display for Criterion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Target => "target",
-            Self::Portal => "portal",
-            Self::Lun => "lun",
-            Self::Property => "property",
-            Self::Device => "device",
-            Self::Wwid => "wwid",
-        })
-    }
-}
-
-/// Something that a target, a portal or a unit can be like.
-///
-/// In names `*` stands for any characters, or none, and `?` for one; `!` before all of it means every name but
-/// those. The whole name has to match, and upper and lower case differ.
-#[derive(Clone)]
-pub struct Rule(Test);
-
-#[derive(Clone)]
-enum Test {
-    Target(Pattern),
-    Portal(Pattern),
-    Lun(Lun),
-    Property(Arc<str>, Arc<Property>),
-    Device(Pattern, Pattern),
-    Wwid(Pattern),
-}
-
-type Property = dyn Fn(&FoundUnit) -> bool + Send + Sync;
-
-/// As much as is known.
-struct Subject<'a> {
-    route: &'a Route,
-    lun: Option<Lun>,
-    unit: Option<&'a FoundUnit>,
-}
-
-impl Rule {
-    /// Targets of this name.
-    #[must_use]
-    pub fn target(name: &str) -> Self {
-        Self(Test::Target(Pattern::new(name)))
-    }
-
-    /// Portals of this host (`10.0.0.*`, `[2001:db8::1]`) at whatever port, or of this host and port.
-    #[must_use]
-    pub fn portal(address: &str) -> Self {
-        Self(Test::Portal(Pattern::new(address)))
-    }
-
-    /// Logical units of this number.
-    #[must_use]
-    pub const fn lun(lun: Lun) -> Self {
-        Self(Test::Lun(lun))
-    }
-
-    /// Units of this vendor and product, as INQUIRY tells them, without the blanks at the end.
-    #[must_use]
-    pub fn device(vendor: &str, product: &str) -> Self {
-        Self(Test::Device(Pattern::new(vendor), Pattern::new(product)))
-    }
-
-    /// Units with this [world wide identifier](iscsi_client::device::Identity::wwid). One that has none
-    /// matches no such rule.
-    #[must_use]
-    pub fn wwid(wwid: &str) -> Self {
-        Self(Test::Wwid(Pattern::new(wwid)))
-    }
-
-    /// Units of which `holds` is true; `name` is what the rule is called. It must not block.
-    ///
-    /// ```
-    /// use mpio::inventory::Rule;
-    /// let _removable = Rule::property("removable", |unit| unit.inquiry.removable);
-    /// ```
-    #[must_use]
-    pub fn property(
-        name: &str,
-        holds: impl Fn(&FoundUnit) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        Self(Test::Property(name.into(), Arc::new(holds)))
-    }
-
-    /// What it goes by.
-    #[must_use]
-    pub const fn criterion(&self) -> Criterion {
-        match &self.0 {
-            Test::Target(_) => Criterion::Target,
-            Test::Portal(_) => Criterion::Portal,
-            Test::Lun(_) => Criterion::Lun,
-            Test::Property(..) => Criterion::Property,
-            Test::Device(..) => Criterion::Device,
-            Test::Wwid(_) => Criterion::Wwid,
-        }
-    }
-
-    /// Whether it is about this unit.
-    #[must_use]
-    pub fn matches(&self, unit: &FoundUnit) -> bool {
-        self.is_about(&Subject {
-            route: &unit.route,
-            lun: Some(unit.lun),
-            unit: Some(unit),
-        })
-    }
-
-    fn is_about(&self, subject: &Subject<'_>) -> bool {
-        let identity = || subject.unit.map(|unit| &unit.info.identity);
-        match &self.0 {
-            Test::Target(name) => name.matches(subject.route.target.as_str()),
-            Test::Portal(address) => {
-                let portal = &subject.route.portal;
-                address.matches(&portal.host.to_string())
-                    || address.matches(&Address(portal).to_string())
-            }
-            Test::Lun(lun) => subject.lun == Some(*lun),
-            Test::Property(_, holds) => subject.unit.is_some_and(|unit| holds(unit)),
-            Test::Device(vendor, product) => identity().is_some_and(|identity| {
-                vendor.matches(&identity.vendor) && product.matches(&identity.product)
-            }),
-            Test::Wwid(wwid) => identity()
-                .and_then(|identity| identity.wwid.as_ref())
-                .is_some_and(|name| wwid.matches(name)),
-        }
-    }
-}
-
-/// As `device DGC,LUNZ`.
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let criterion = self.criterion();
-        match &self.0 {
-            Test::Target(name) | Test::Portal(name) | Test::Wwid(name) => {
-                write!(f, "{criterion} {name}")
-            }
-            Test::Lun(lun) => write!(f, "{criterion} {lun}"),
-            Test::Property(name, _) => write!(f, "{criterion} {name}"),
-            Test::Device(vendor, product) => write!(f, "{criterion} {vendor},{product}"),
-        }
-    }
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rule({self})")
-    }
-}
+use crate::rule::{Criterion, FoundUnit, Route, Rule, Subject};
 
 /// Which targets, portals and units an inventory takes. Without rules it takes all.
 ///
@@ -234,13 +57,13 @@ impl Filter {
         self
     }
 
+    pub(super) fn portal(&self, route: &Route) -> Result<(), Rejection> {
+        self.judge(&Subject::of(route), &Criterion::OF_PORTALS)
+    }
+
+    /// What the local end has to do with.
     pub(super) fn route(&self, route: &Route) -> Result<(), Rejection> {
-        let subject = Subject {
-            route,
-            lun: None,
-            unit: None,
-        };
-        self.judge(&subject, &Criterion::OF_ROUTES)
+        self.judge(&Subject::of(route), &Criterion::OF_ROUTES)
     }
 
     pub(super) fn lun(&self, route: &Route, lun: Lun) -> Result<(), Rejection> {
@@ -259,6 +82,13 @@ impl Filter {
             unit: Some(unit),
         };
         self.judge(&subject, &Criterion::OF_UNITS)
+    }
+
+    /// Whether an exception is about its vendor and product.
+    pub(super) fn excepts_device(&self, unit: &FoundUnit) -> bool {
+        let of = |rule: &&Rule| rule.criterion() == Criterion::Device;
+        let mut except = self.except.iter().filter(of);
+        except.any(|rule| rule.matches(unit))
     }
 
     fn judge(&self, subject: &Subject<'_>, criteria: &[Criterion]) -> Result<(), Rejection> {
@@ -288,6 +118,8 @@ pub enum Rejection {
     Excluded(Rule),
     /// Only others are, by this criterion.
     NotAmong(Criterion),
+    /// By its vendor and product it is no disk to use: the row of the [table of arrays](crate::arrays) that says so.
+    NoDisk(Arc<str>),
 }
 
 impl fmt::Display for Rejection {
@@ -295,6 +127,7 @@ impl fmt::Display for Rejection {
         match self {
             Self::Excluded(rule) => write!(f, "excluded by the rule {rule}"),
             Self::NotAmong(criterion) => write!(f, "by {criterion} only others are taken"),
+            Self::NoDisk(row) => write!(f, "no disk, by the row {row} of the table of arrays"),
         }
     }
 }
@@ -373,7 +206,7 @@ mod tests {
         let reject = |address| {
             Filter::new()
                 .exclude(Rule::portal(address))
-                .route(&unit.route)
+                .portal(&unit.route)
         };
         for address in ["10.0.0.1", "10.0.0.*", "10.0.0.1:3260", "*:3260"] {
             assert!(reject(address).is_err(), "{address}");
@@ -384,5 +217,22 @@ mod tests {
         let lun = Filter::new().only(Rule::lun(Lun::new(3)));
         assert!(lun.lun(&unit.route, Lun::new(3)).is_ok());
         assert!(lun.lun(&unit.route, Lun::ZERO).is_err());
+    }
+
+    #[test]
+    fn local_ends_and_paths_are_left_out_by_their_names() {
+        let unit = unit("ACME", None);
+        let reject = |rule| Filter::new().exclude(rule).route(&unit.route).is_err();
+        assert!(reject(Rule::bind("eth*")));
+        assert!(!reject(Rule::bind("eth1")));
+        assert!(reject(Rule::path("eth0 -> 10.0.0.1:*")));
+        assert!(!reject(Rule::path("eth0 -> 10.0.0.2:*")));
+        let filter = Filter::new().only(Rule::bind("eth1"));
+        assert!(
+            filter.portal(&unit.route).is_ok(),
+            "another one may reach it"
+        );
+        let rejection = filter.route(&unit.route).unwrap_err().to_string();
+        assert_eq!(rejection, "by bind only others are taken");
     }
 }

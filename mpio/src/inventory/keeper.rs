@@ -22,9 +22,10 @@ use super::{
     event::InventoryEventKind,
     ids::{RouteId, SourceId},
     job::{Job, Report},
+    left_out::LeftOut,
     limits::Limit,
     plan::Plan,
-    route::{Endpoint, Route},
+    route::Endpoint,
     shared::Shared,
     slots::Slots,
     snapshot::{RouteSnapshot, UnitState},
@@ -33,6 +34,7 @@ use crate::{
     backoff::{Backoff, sleep},
     core::PathId,
     device::MultipathDevice,
+    rule::Route,
 };
 
 /// The longest pause between two scans while a device has no path.
@@ -49,8 +51,12 @@ pub(super) struct Keeper {
     pub(super) routes: BTreeMap<RouteId, RouteEntry>,
     /// By portal and local end.
     pub(super) index: BTreeMap<(Endpoint, usize), RouteId>,
+    /// Local ends from which a portal is not used, as was told.
+    pub(super) filtered: BTreeSet<(Endpoint, usize)>,
     pub(super) slots: Slots,
     pub(super) disks: BTreeMap<Arc<str>, Disk>,
+    /// Paths that the program has removed, by portal, local end and number: a route may begin anew meanwhile.
+    pub(super) removed: BTreeSet<(Endpoint, usize, Lun)>,
     /// Devices that the program has closed.
     pub(super) closed: BTreeSet<Arc<str>>,
     /// For routes, devices and pauses.
@@ -72,8 +78,9 @@ pub(super) struct Keeper {
     stranded_scans: Backoff,
     /// Devices that were closed while writes of theirs might land.
     pub(super) haunted: BTreeSet<Arc<str>>,
-    /// What was left out in this scan, and in the last one.
-    pub(super) limited: [BTreeMap<Limit, usize>; 2],
+    /// What was left out since the last scan began, and how many were told of after it.
+    pub(super) left_out: LeftOut,
+    told_left_out: BTreeMap<Limit, usize>,
     /// Local ends from which nothing is reached, as was told.
     unreachable: BTreeSet<usize>,
 }
@@ -209,8 +216,10 @@ impl Keeper {
             known: BTreeMap::new(),
             routes: BTreeMap::new(),
             index: BTreeMap::new(),
+            filtered: BTreeSet::new(),
             slots: Slots::default(),
             disks: BTreeMap::new(),
+            removed: BTreeSet::new(),
             closed: BTreeSet::new(),
             last_number: 0,
             news: Vec::new(),
@@ -222,7 +231,8 @@ impl Keeper {
             is_timed: false,
             stranded_scans: Backoff::default(),
             haunted: BTreeSet::new(),
-            limited: Default::default(),
+            left_out: LeftOut::default(),
+            told_left_out: BTreeMap::new(),
             unreachable: BTreeSet::new(),
         }
     }
@@ -244,12 +254,6 @@ impl Keeper {
         let now = self.now();
         self.news.push((now, kind));
         self.dirty = true;
-    }
-
-    pub(super) fn leave_out(&mut self, limit: Limit, how_many: usize) {
-        if how_many > 0 {
-            *self.limited[0].entry(limit).or_default() += how_many;
-        }
     }
 
     pub(super) fn apply(&mut self, report: Report) {
@@ -284,11 +288,12 @@ impl Keeper {
     pub(super) fn begin_scan(&mut self, number: u64, by_program: bool) {
         if by_program {
             self.closed.clear();
+            self.removed.clear();
             self.reopens = true;
         }
         self.scan = Some(number);
         self.next_scan = None;
-        self.limited[0].clear();
+        self.left_out.clear();
         self.time_scan(number);
         if self.scans == 0 {
             let fixed = self.plan.targets.clone();
@@ -385,15 +390,15 @@ impl Keeper {
         self.scans += 1;
         self.plan_next_scan();
         self.tell_unreachable();
-        let limited = self.limited[0].clone();
-        if limited != self.limited[1] {
+        let limited = self.left_out.counts();
+        if limited != self.told_left_out {
             for (limit, left_out) in &limited {
                 self.tell(InventoryEventKind::Limited {
                     limit: *limit,
                     left_out: *left_out,
                 });
             }
-            self.limited[1] = limited;
+            self.told_left_out = limited;
         }
         let devices = self.disks.len();
         self.tell(InventoryEventKind::Scanned { devices });

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Bounds on what an inventory takes from the network. What is beyond them is left out, and told by
 /// [`InventoryEventKind::Limited`](super::InventoryEventKind::Limited): first come, first served, and what is
-/// there stays.
+/// there stays. Each thing is counted once, whoever told of it.
 ///
 /// An answer to SendTargets has bounds of its own, of 4096 targets and 64 portals each
 /// ([`send_targets`](iscsi_proto::text::send_targets)), and so has a list of logical units, of 16384.
@@ -82,6 +82,8 @@ impl Limits {
 )]
 #[non_exhaustive]
 pub enum Limit {
+    /// That of one answer to SendTargets, which is fixed.
+    Targets(usize),
     /// [`Limits::portals`].
     Portals(usize),
     /// [`Limits::sessions`].
@@ -97,6 +99,7 @@ pub enum Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Targets(most) => write!(f, "{most} targets of an answer"),
             Self::Portals(most) => write!(f, "{most} portals of a target"),
             Self::Sessions(most) => write!(f, "{most} sessions"),
             Self::Units(most) => write!(f, "{most} logical units behind a session"),

@@ -10,9 +10,9 @@ mod filter;
 mod ids;
 mod job;
 mod keeper;
+mod left_out;
 mod limits;
 mod log;
-mod pattern;
 mod plan;
 mod reader;
 mod route;
@@ -32,14 +32,15 @@ pub use self::{
     driver::InventoryDriver,
     error::InventoryError,
     event::{InventoryEvent, InventoryEventKind, Loss, Removal},
-    filter::{Criterion, Filter, Rejection, Rule},
+    filter::{Filter, Rejection},
     limits::{Limit, Limits},
     reader::InventoryEvents,
-    route::{FoundUnit, Route},
     snapshot::{
         DeviceSnapshot, InventorySnapshot, RouteSnapshot, RouteState, SourceSnapshot, UnitState,
     },
 };
+
+pub use crate::rule::{Criterion, FoundUnit, Route, Rule};
 
 use self::shared::{Ending, Shared};
 use crate::device::MultipathDevice;

@@ -8,12 +8,8 @@ use iscsi_client::{
 };
 use iscsi_proto::{login::Authentication, name::IscsiName, portal::Portal};
 
-use super::{
-    filter::Filter,
-    limits::Limits,
-    route::{Route, fits},
-    settings::Settings,
-};
+use super::{filter::Filter, limits::Limits, route::fits, settings::Settings};
+use crate::{arrays::ArrayTable, rule::Route};
 
 /// The configuration of an inventory.
 #[derive(Clone, Debug)]
@@ -26,6 +22,7 @@ pub(super) struct Plan {
     pub(super) unit: LogicalUnitOptions,
     pub(super) filter: Filter,
     pub(super) settings: Settings,
+    pub(super) arrays: ArrayTable,
     /// Whether a device may have paths to several targets.
     pub(super) across_targets: bool,
     pub(super) limits: Limits,

@@ -1,78 +1,15 @@
-//! From where to where: what becomes one session.
+//! Portals of targets, and from where they can be reached.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use iscsi_client::{bind::Bind, device::DeviceInfo};
+use iscsi_client::bind::Bind;
 use iscsi_proto::{
     name::IscsiName,
     portal::{Host, Portal},
-    scsi::{Lun, StandardInquiry},
 };
 
-/// A way to a target: from a local end to a portal. An inventory has one session for each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Route {
-    /// The target.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
-    pub target: IscsiName,
-    /// Its portal, as it was discovered or configured.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
-    pub portal: Portal,
-    /// The local end.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
-    pub bind: Bind,
-}
-
-impl Route {
-    pub(super) const fn new(target: IscsiName, portal: Portal, bind: Bind) -> Self {
-        Self {
-            target,
-            portal,
-            bind,
-        }
-    }
-
-    /// What a path through it is called, as those of [`MultipathBuilder`](crate::MultipathBuilder) are.
-    pub(super) fn path_name(&self) -> Arc<str> {
-        format!("{} -> {}", self.bind, Address(&self.portal)).into()
-    }
-}
-
-/// `eth0 -> 10.0.0.1:3260 iqn.2024-01.com.example:disk`.
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bind, target) = (&self.bind, &self.target);
-        write!(f, "{bind} -> {} {target}", Address(&self.portal))
-    }
-}
-
-/// A logical unit, as found through one route: what filters and settings go by.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct FoundUnit {
-    /// Through which route.
-    pub route: Arc<Route>,
-    /// Under which number there.
-    pub lun: Lun,
-    /// Size, limits and identity: world wide identifier, serial number, vendor, product, revision.
-    pub info: Arc<DeviceInfo>,
-    /// The rest of the standard INQUIRY data.
-    pub inquiry: StandardInquiry,
-}
-
-/// Host and port of a portal, without its group.
-pub(super) struct Address<'a>(pub(super) &'a Portal);
-
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0.host, self.0.port)
-    }
-}
-
 /// A portal of a target, whatever its group is called today.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Endpoint {
     pub(super) target: IscsiName,
     pub(super) host: Host,
@@ -144,16 +81,5 @@ mod tests {
             let fitting = fits(&bind.parse().unwrap(), &portal.parse().unwrap());
             assert_eq!(fitting, expected, "{bind} {portal}");
         }
-    }
-
-    #[test]
-    fn a_route_is_shown_without_the_portal_group() {
-        let portal = "[fe80::1%eth0]:3261,7".parse().unwrap();
-        let target = "iqn.2026-01.example:disk".parse().unwrap();
-        let route = Route::new(target, portal, "eth0".parse().unwrap());
-        assert_eq!(
-            route.to_string(),
-            "eth0 -> [fe80::1%eth0]:3261 iqn.2026-01.example:disk"
-        );
     }
 }

@@ -14,9 +14,12 @@ use super::{
     job::Report,
     keeper::{Keeper, Known, Link, RouteEntry},
     limits::Limit,
-    route::{Endpoint, Route, fits, is_link_local},
+    route::{Endpoint, fits, is_link_local},
 };
-use crate::backoff::{Backoff, sleep};
+use crate::{
+    backoff::{Backoff, sleep},
+    rule::Route,
+};
 
 /// Between two lists of one session: a target that says at every command that its list has changed is not
 /// asked without end.
@@ -28,7 +31,7 @@ const REPORTED_LUNS_CHANGED: AdditionalSenseCode = AdditionalSenseCode(0x3f, 0x0
 impl Keeper {
     /// Logs in to these portals from every local end, where that is not done yet.
     pub(super) fn open_routes(&mut self, ends: &BTreeSet<Endpoint>) {
-        let mut left_out = 0;
+        let limit = Limit::Sessions(self.plan.limits.sessions);
         for end in ends {
             let Some(known) = self.known.get(end).filter(|known| !known.rejected) else {
                 continue;
@@ -40,13 +43,23 @@ impl Keeper {
                 if self.index.contains_key(&(end.clone(), bind)) {
                     continue;
                 }
-                if self.routes.len() >= self.plan.limits.sessions {
-                    left_out += 1;
+                let local = self.plan.binds[bind].clone();
+                let route = Route::new(end.target.clone(), portal.clone(), local);
+                if let Err(rejection) = self.plan.filter.route(&route) {
+                    if self.filtered.insert((end.clone(), bind)) {
+                        self.tell(Event::FilteredOut {
+                            route: Arc::new(route),
+                            lun: None,
+                            rejection,
+                        });
+                    }
                     continue;
                 }
-                let local = self.plan.binds[bind].clone();
-                let slot = self.slots.assign(end, &local);
-                let route = Route::new(end.target.clone(), portal.clone(), local);
+                if self.routes.len() >= self.plan.limits.sessions {
+                    self.left_out.add(limit, (end, bind));
+                    continue;
+                }
+                let slot = self.slots.assign(end, &route.bind);
                 let id = self.number();
                 let entry = RouteEntry {
                     to: self.plan.session_target(&route, slot),
@@ -72,7 +85,6 @@ impl Keeper {
                 self.log_in(id);
             }
         }
-        self.leave_out(Limit::Sessions(self.plan.limits.sessions), left_out);
     }
 
     /// Whether a connection from this local end makes sense. What one of them has learnt is for all, as a
@@ -355,6 +367,11 @@ impl Keeper {
 }
 
 impl RouteEntry {
+    /// What is remembered of a unit by, whatever becomes of the route.
+    pub(super) fn key(&self, lun: Lun) -> (Endpoint, usize, Lun) {
+        (self.end.clone(), self.bind, lun)
+    }
+
     pub(super) const fn is_waiting(&self) -> bool {
         matches!(self.link, Link::Waiting(_))
     }

@@ -2,8 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{filter::Rule, route::FoundUnit};
-use crate::core::{Config, PathAttributes};
+use crate::{
+    core::{Config, PathAttributes},
+    rule::{FoundUnit, Priorities, Rule},
+};
 
 type Choose = dyn Fn(&FoundUnit) -> Option<Config> + Send + Sync;
 type Describe = dyn Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync;
@@ -14,6 +16,7 @@ pub(super) struct Settings {
     pub(super) others: Config,
     pub(super) choose: Option<Arc<Choose>>,
     pub(super) table: Vec<(Rule, Config)>,
+    pub(super) priorities: Priorities,
     pub(super) describe: Option<Arc<Describe>>,
 }
 
@@ -33,6 +36,8 @@ impl Settings {
     }
 
     pub(super) fn attributes(&self, unit: &FoundUnit, usual: PathAttributes) -> PathAttributes {
+        let priority = self.priorities.of(unit).unwrap_or(usual.priority);
+        let usual = usual.with_priority(priority);
         match &self.describe {
             Some(describe) => describe(unit, usual),
             None => usual,
@@ -45,6 +50,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("others", &self.others)
             .field("table", &self.table)
+            .field("priorities", &self.priorities)
             .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,8 @@ use std::{
 use iscsi_client::{bind::Bind, isid::SessionSlot};
 use iscsi_proto::{name::IscsiName, portal::Portal};
 
-use super::route::{Address, Endpoint};
+use super::route::Endpoint;
+use crate::rule::Address;
 
 /// The numbers from here on are the inventory's, those below a program's own: their positions are small.
 const FIRST_NUMBER: u16 = 0x8000;

@@ -10,8 +10,8 @@ use iscsi_client::{
 };
 use iscsi_proto::{Isid, portal::Portal, scsi::Lun};
 
-use super::{filter::Rejection, route::Route};
-use crate::{core::PathId, device::JoinError};
+use super::filter::Rejection;
+use crate::{core::PathId, device::JoinError, rule::Route};
 
 /// All that an inventory knows. `Display` is a tree for people.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use iscsi_client::error::{LoginError, LoginFailure};
-use iscsi_proto::{name::IscsiName, portal::Portal, text::send_targets::Discovered};
+use iscsi_proto::{
+    name::IscsiName,
+    portal::Portal,
+    text::send_targets::{Discovered, MAX_TARGETS},
+};
 
 use super::{
     event::InventoryEventKind as Event,
@@ -11,9 +15,9 @@ use super::{
     job::Report,
     keeper::{Keeper, Known, RouteEntry, Source},
     limits::Limit,
-    route::{Endpoint, Route},
+    route::Endpoint,
 };
-use crate::backoff::sleep;
+use crate::{backoff::sleep, rule::Route};
 
 impl Keeper {
     /// Asks for all targets.
@@ -86,7 +90,10 @@ impl Keeper {
             skipped.any(|skipped| skipped.target.as_ref() == Some(name))
         };
         let mut listed = BTreeSet::new();
-        let mut left_out = 0;
+        let limit = Limit::Targets(MAX_TARGETS);
+        let beyond = usize::try_from(answer.beyond).unwrap_or(usize::MAX);
+        self.left_out.set(limit, at, beyond);
+        let limit = Limit::Portals(self.plan.limits.portals);
         for target in &answer.targets {
             // One without an address listens where it was asked for (RFC 7143 appendix C); not so one
             // whose addresses were of no use.
@@ -98,11 +105,12 @@ impl Keeper {
             for portal in portals {
                 match self.note(&target.name, portal, Some(at)) {
                     Some(end) => _ = listed.insert(end),
-                    None => left_out += 1,
+                    None => self
+                        .left_out
+                        .add(limit, Endpoint::new(&target.name, portal)),
                 }
             }
         }
-        self.leave_out(Limit::Portals(self.plan.limits.portals), left_out);
         self.open_routes(&listed);
         let before = std::mem::replace(&mut self.sources[at].listed, listed);
         let gone: Vec<Endpoint> = before
@@ -133,7 +141,7 @@ impl Keeper {
         }
         let bind = self.plan.binds.first().cloned().unwrap_or_default();
         let route = Route::new(target.clone(), portal.clone(), bind);
-        let rejection = self.plan.filter.route(&route).err();
+        let rejection = self.plan.filter.portal(&route).err();
         // Those of one target are side by side.
         let of_target = self.known.range(end.first_of_target()..);
         let of_target = of_target.take_while(|(other, _)| other.target == end.target);
@@ -203,6 +211,9 @@ impl Keeper {
         let mut binds = 0..self.plan.binds.len();
         if is_gone && !binds.any(|bind| self.index.contains_key(&(end.clone(), bind))) {
             self.known.remove(end);
+            for bind in 0..self.plan.binds.len() {
+                self.filtered.remove(&(end.clone(), bind));
+            }
         }
     }
 }

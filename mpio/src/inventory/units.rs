@@ -7,17 +7,18 @@ use iscsi_proto::scsi::Lun;
 
 use super::{
     event::{InventoryEventKind as Event, Loss, Removal},
+    filter::Rejection,
     ids::RouteId,
     job::{self, Report, Standing},
     keeper::{Disk, Keeper, Link, Unit},
     limits::Limit,
-    route::FoundUnit,
     snapshot::UnitState,
 };
 use crate::{
     backoff::sleep,
     core::PathId,
     device::{Found, JoinError},
+    rule::FoundUnit,
 };
 
 /// Units of one session that are looked at together: enough that one which does not answer does not hold up the
@@ -64,12 +65,16 @@ impl Keeper {
                 // There is nothing to be done about them, and enough are shown.
                 continue;
             }
+            let key = entry.key(lun);
             let unit = entry.units.entry(lun).or_insert_with(|| Unit {
-                state: UnitState::Examining,
+                state: match self.removed.contains(&key) {
+                    true => UnitState::LeftOut,
+                    false => UnitState::Examining,
+                },
                 handle: None,
                 listed: true,
                 queued: false,
-                removed: false,
+                removed: self.removed.contains(&key),
             });
             unit.listed = true;
             match rejection {
@@ -80,7 +85,9 @@ impl Keeper {
                 Some(_) => {}
                 None if unit.queued || (unit.removed && !self.reopens) => {}
                 None => {
-                    unit.removed = false;
+                    if std::mem::take(&mut unit.removed) {
+                        self.removed.remove(&key);
+                    }
                     unit.queued = true;
                     entry.todo.push_back(lun);
                 }
@@ -97,6 +104,7 @@ impl Keeper {
             .units
             .retain(|_, unit| unit.listed || unit.queued || unit.path().is_some());
         let route = Arc::clone(&entry.route);
+        let whose = (entry.end.clone(), entry.bind);
         self.dirty = true;
         for (lun, rejection) in rejected {
             self.tell(Event::FilteredOut {
@@ -105,7 +113,7 @@ impl Keeper {
                 rejection,
             });
         }
-        self.leave_out(Limit::Units(most), left_out);
+        self.left_out.set(Limit::Units(most), whose, left_out);
         self.pump(id);
     }
 
@@ -205,6 +213,7 @@ impl Keeper {
         let Some(entry) = self.routes.get_mut(&id) else {
             return UnitState::LeftOut;
         };
+        let key = entry.key(lun);
         let unit = FoundUnit {
             route: Arc::clone(&entry.route),
             lun,
@@ -213,6 +222,12 @@ impl Keeper {
         };
         if let Err(rejection) = self.plan.filter.unit(&unit) {
             return UnitState::FilteredOut(rejection);
+        }
+        let identity = &unit.info.identity;
+        let array = self.plan.arrays.find(&identity.vendor, &identity.product);
+        let array = array.filter(|array| array.settings().is_no_disk);
+        if let Some(array) = array.filter(|_| !self.plan.filter.excepts_device(&unit)) {
+            return UnitState::FilteredOut(Rejection::NoDisk(array.name().into()));
         }
         let Some(wwid) = unit.info.identity.wwid.clone() else {
             let path = entry.route.path_name();
@@ -241,14 +256,15 @@ impl Keeper {
         }
         let most = self.plan.limits.paths;
         if self.disks.get(&wwid).is_some_and(|disk| disk.paths >= most) {
-            self.leave_out(Limit::Paths(most), 1);
+            self.left_out.add(Limit::Paths(most), key);
             return UnitState::LeftOut;
         }
         let is_full = self.disks.len() >= self.plan.limits.devices;
         let joined = match self.disks.get_mut(&wwid) {
             Some(disk) => found.join(&disk.device).inspect(|_| disk.paths += 1),
             None if is_full => {
-                self.leave_out(Limit::Devices(self.plan.limits.devices), 1);
+                let limit = Limit::Devices(self.plan.limits.devices);
+                self.left_out.add(limit, &wwid);
                 return UnitState::LeftOut;
             }
             None => self.found_device(&wwid, &unit, found),
@@ -288,7 +304,8 @@ impl Keeper {
             false => config,
         };
         let runtime = self.runtime();
-        let (device, driver, path) = found.into_device(Arc::clone(&runtime), config)?;
+        let (device, driver, path) =
+            found.into_device(Arc::clone(&runtime), config, &self.plan.arrays)?;
         let number = self.number();
         let (shared, name) = (Arc::clone(&self.shared), Arc::clone(wwid));
         runtime.spawn(Box::pin(async move {
@@ -391,6 +408,7 @@ impl Keeper {
             Link::Open { session, .. } => !matches!(session.state(), SessionState::Closed),
             Link::LoggingIn | Link::Waiting(_) => false,
         };
+        let key = entry.key(lun);
         let Some(unit) = entry.units.get_mut(&lun) else {
             return;
         };
@@ -401,6 +419,7 @@ impl Keeper {
         let disk = self.disks.get(&wwid);
         if is_open && disk.is_some_and(|disk| disk.device.has_removed(path)) {
             unit.removed = true;
+            self.removed.insert(key);
             // It may be among those to be looked at, and would be opened anew.
             let waiting = entry.todo.len();
             entry.todo.retain(|other| *other != lun);

@@ -7,8 +7,8 @@ use std::{
 
 use mpio::core::{
     Action, Admission, AttemptId, Config, DownReason, Event, Execution, Failure, FenceStepId,
-    IdentityCheck, IoClass, IoId, Multipath, Outcome, PathAttributes, PathId, ProbeKind,
-    ProbeReport, ProbeResult, Retry, Scope, SubmitError, Verdict,
+    IdentityCheck, IoClass, IoId, Multipath, NetworkProgress, Outcome, PathAttributes, PathId,
+    ProbeKind, ProbeReport, ProbeResult, Retry, Scope, SubmitError, Verdict,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -36,6 +36,10 @@ pub(crate) struct Harness {
     /// Of these, those that are not to be aborted.
     pub(crate) detached: Vec<AttemptId>,
     pub(crate) probes: Vec<(PathId, ProbeKind)>,
+    /// What the platform says of a path.
+    pub(crate) progress: Box<dyn FnMut(PathId, Instant) -> Option<NetworkProgress>>,
+    /// When it was asked.
+    pub(crate) progress_asked: Vec<(Instant, PathId)>,
     /// Paths through which the unit is asked for its port groups.
     pub(crate) reports: Vec<PathId>,
     /// Groups that are to become active, and through which path.
@@ -103,6 +107,8 @@ impl Harness {
             recalled: Vec::new(),
             detached: Vec::new(),
             probes: Vec::new(),
+            progress: Box::new(|_, _| None),
+            progress_asked: Vec::new(),
             reports: Vec::new(),
             activations: Vec::new(),
             fences: Vec::new(),
@@ -309,6 +315,11 @@ impl Harness {
                     self.detached.push(attempt);
                 }
                 Action::Probe { path, kind } => self.probes.push((path, kind)),
+                Action::AskProgress { path } => {
+                    self.progress_asked.push((self.now, path));
+                    let progress = (self.progress)(path, self.now);
+                    self.core.handle_progress(self.now, path, progress);
+                }
                 Action::ReportPortGroups { path } => self.reports.push(path),
                 Action::Activate { path, group } => self.activations.push((path, group)),
                 Action::Fence { path } => self.fences.push(path),

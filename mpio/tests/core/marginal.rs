@@ -5,8 +5,8 @@ use std::time::Duration;
 use iscsi_proto::scsi::{AccessState, inquiry::Tpgs};
 use mpio::core::{
     Config, ConfigBuilder, DownReason, Event, Execution, Failback, IoClass, IoId, LatencyLimit,
-    MarginalCause, MarginalConfig, Outcome, PathGroupingPolicy, PathId, PathSelector, PathSnapshot,
-    ProbeKind, ProbeResult, Retry, Scope,
+    MarginalCause, MarginalConfig, Outcome, PathChecker, PathGroupingPolicy, PathId, PathSelector,
+    PathSnapshot, ProbeKind, ProbeResult, Retry, Scope,
 };
 
 use super::{
@@ -94,6 +94,21 @@ fn used(h: &mut Harness) -> Vec<PathId> {
 
 fn became_marginal(h: &Harness) -> usize {
     h.saw(|event| matches!(event, Event::PathMarginal { .. }))
+}
+
+/// It has to show how long it takes to answer, so it is asked though it was heard of.
+#[test]
+fn a_checker_that_leaves_well_alone_asks_a_marginal_path_all_the_same() {
+    let config = builder().path_checker(PathChecker::Nop);
+    let (mut h, [a, b]) = with_paths(config.build().unwrap());
+    make_marginal(&mut h, a);
+    for _ in 0..60 {
+        h.pass(S / 2, &[]);
+        for path in [a, b] {
+            h.core.handle_activity(h.now, path, h.now);
+        }
+    }
+    assert!(!is_marginal(&h, a), "after a probation of ten seconds");
 }
 
 #[test]

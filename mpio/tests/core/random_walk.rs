@@ -66,3 +66,23 @@ fn the_same_holds_while_carriers_come_and_go() {
     assert!(checked > 5_000, "{checked} writes looked at");
     assert!(ghosts > 500, "{ghosts} ghosts");
 }
+
+#[test]
+fn the_same_holds_with_a_spare() {
+    let (mut checked, mut ghosts, mut takeovers) = (0, 0, 0);
+    for seed in 1..=200 {
+        let mut walk = Walk::new(XorShift::new(seed), Planted::NONE);
+        walk.spare();
+        for _ in 0..400 {
+            walk.step();
+        }
+        checked += walk.checked;
+        let counters = walk.h.core.snapshot(walk.h.now).counters;
+        ghosts += counters.ambiguous_writes;
+        takeovers += counters.takeovers;
+        walk.heal();
+    }
+    assert!(checked > 5_000, "{checked} writes looked at");
+    assert!(ghosts > 500, "{ghosts} ghosts");
+    assert!(takeovers > 500, "{takeovers} takeovers");
+}

@@ -87,9 +87,31 @@ fn a_pause_is_not_ended_by_a_user_who_resumes() {
     h.core.unpause(h.now);
     h.drain();
     h.end_io(waiting, Outcome::Success);
-    for event in [Event::Suspended, Event::Quiesced, Event::Resumed] {
-        assert_eq!(h.saw(|e| *e == event), 1, "{event}");
-    }
+    let wanted = [
+        Event::Paused,
+        Event::Suspended,
+        Event::Resumed,
+        Event::Quiesced,
+        Event::Unpaused,
+    ];
+    assert_eq!(h.events, wanted);
+}
+
+#[test]
+fn a_pause_is_told_in_words_of_its_own() {
+    let (mut h, [_]) = Harness::with_paths(Config::default());
+    h.core.pause(h.now);
+    h.core.unpause(h.now);
+    h.drain();
+    let wanted = [Event::Paused, Event::Quiesced, Event::Unpaused];
+    assert_eq!(h.events, wanted);
+    let words = h.events.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wanted = [
+        "paused for an order about reservations: I/O waits",
+        "nothing is in flight any more",
+        "the pause is over",
+    ];
+    assert_eq!(words, wanted);
 }
 
 #[test]
@@ -103,9 +125,45 @@ fn a_pause_leaves_a_device_that_its_user_has_suspended_suspended() {
     h.core.resume(h.now);
     h.drain();
     h.end_io(io, Outcome::Success);
-    for event in [Event::Suspended, Event::Resumed] {
+    for event in [
+        Event::Suspended,
+        Event::Paused,
+        Event::Unpaused,
+        Event::Resumed,
+    ] {
         assert_eq!(h.saw(|e| *e == event), 1, "{event}");
     }
+}
+
+/// With another path there would be conflicts, of reads as well with some types.
+#[test]
+fn where_one_nexus_alone_may_do_io_the_others_do_none() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    h.core.set_sole_nexus(h.now, Some(a));
+    h.drain();
+    let reason = DownReason::Reserved;
+    assert_eq!(h.saw(|e| *e == Event::PathDown { path: b, reason }), 1);
+    let late = h.add("late", 1);
+    h.up(late);
+    let is_told = |e: &Event| *e == Event::StillDown { path: late, reason };
+    assert_eq!(h.saw(is_told), 1, "{:?}", h.events);
+    let ios: Vec<_> = (0..8).map(|at| h.write(at * 8..at * 8 + 8)).collect();
+    assert_eq!(h.on(a).len(), ios.len());
+    // It may be back, and with it the right to write.
+    h.down(a, LOST);
+    assert_eq!(h.saw(|e| *e == Event::AllPathsDown), 1);
+    assert!(ios.iter().all(|&io| h.verdict(io).is_none()));
+    h.up(a);
+    assert_eq!(h.on(a).len(), ios.len());
+    h.core.set_sole_nexus(h.now, None);
+    h.drain();
+    assert_eq!(h.saw(|e| *e == Event::PathUp { path: late }), 1);
+    // Once it is gone for good waiting is no use any more.
+    h.core.set_sole_nexus(h.now, Some(b));
+    h.core.remove_path(h.now, b);
+    h.drain();
+    let down = |path| h.core.snapshot(h.now).path(path).unwrap().down;
+    assert_eq!((down(a), down(late)), (None, None));
 }
 
 /// Each of them waits for the one before it.

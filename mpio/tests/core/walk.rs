@@ -156,6 +156,16 @@ impl<D: Dice> Walk<D> {
         }
     }
 
+    /// The first path has a spare.
+    pub(crate) fn spare(&mut self) {
+        let target = "iqn.2026-01.example:disk".into();
+        let group = PortalGroup { target, tag: 0 };
+        let path = PathAttributes::new("p0 spare").with_spare_for("p0");
+        let path = path.with_portal_group(group);
+        self.paths.push(self.h.core.add_path(self.h.now, path));
+        self.h.drain();
+    }
+
     pub(crate) fn step(&mut self) {
         match self.random.below(16) {
             0..=4 => self.submit(),

@@ -19,6 +19,10 @@ pub struct SimConfig {
     /// How many of 1000 draws of four random bytes, which is what numbers begin with that wrap, are
     /// within 256 of their end (in network byte order). Default 0.
     pub brink_per_mille: u16,
+    /// Whether what repeats is done on a [beat](iscsi_client::runtime::Beat). Default no.
+    pub beat: bool,
+    /// Whether connections tell how far their bytes have come, as some platforms do. Default false.
+    pub tells_progress: bool,
     /// Polls and events after which [`SimRuntime::block_on`](super::SimRuntime::block_on) gives up. Default 50 million: a busy loop
     /// is found within seconds, a long run is not disturbed.
     pub step_limit: u64,
@@ -34,6 +38,8 @@ impl SimConfig {
             pipe_capacity: 256 * 1024,
             partial_per_mille: 100,
             brink_per_mille: 0,
+            beat: false,
+            tells_progress: false,
             step_limit: 50_000_000,
         }
     }

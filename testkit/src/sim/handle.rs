@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iscsi_client::runtime::{AsyncTimer, BoxFuture, Dial, Runtime, Transport};
+use iscsi_client::runtime::{AsyncTimer, Beat, BoxFuture, Dial, Runtime, Transport};
 
 use super::{
     ids::ProcessId,
@@ -63,6 +63,11 @@ impl fmt::Debug for SimHandle {
 impl Runtime for SimHandle {
     fn now(&self) -> Instant {
         self.shared.base + self.elapsed()
+    }
+
+    fn beat(&self) -> Option<Beat> {
+        let has_beat = self.shared.with(|world| world.config.beat);
+        has_beat.then(|| Beat::from(self.shared.base))
     }
 
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {

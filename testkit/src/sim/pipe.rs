@@ -277,11 +277,10 @@ impl World {
         let conn = self.net.conns.get(id)?;
         let (own, peer) = (&conn.ends[side as usize], &conn.ends[side.other() as usize]);
         let acked = peer.acknowledged;
-        Some(Progress {
-            sent: peer.sent,
-            acked: acked.unwrap_or_else(|| peer.received(self.now)),
-            last_receive: Duration::from_nanos(self.now - own.last_receive),
-        })
+        let acked = acked.unwrap_or_else(|| peer.received(self.now));
+        let mut progress = Progress::new(peer.sent, acked);
+        progress.last_receive = Duration::from_nanos(self.now - own.last_receive);
+        Some(progress)
     }
 }
 

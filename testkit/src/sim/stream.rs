@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use iscsi_client::runtime::{Progress, Transport};
+use iscsi_client::runtime::{Progress, ProgressSource, Transport};
 
 use super::{
     ids::{ConnId, ProcessId, Side},
@@ -46,6 +46,14 @@ impl SimStream {
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.addresses().map(|(_, peer)| peer)
+    }
+
+    fn told(&self) -> Told {
+        Told {
+            shared: Arc::clone(&self.shared),
+            id: self.id,
+            side: self.side,
+        }
     }
 
     /// Reads into `buf`; 0 is the end of the stream. Cancel safe: no byte is lost.
@@ -100,12 +108,37 @@ impl Transport for SimStream {
         self.shared.with(|world| world.abort(self.id, self.side));
     }
 
+    /// Whether or not the world's connections tell a session.
     fn progress(&self) -> Option<Progress> {
-        self.shared.with(|world| world.progress(self.id, self.side))
+        self.told().progress()
+    }
+
+    fn progress_source(&self) -> Option<Arc<dyn ProgressSource>> {
+        let tells = self.shared.with(|world| world.config.tells_progress);
+        tells.then(|| Arc::new(self.told()) as Arc<dyn ProgressSource>)
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses().map(|(local, _)| local)
+    }
+}
+
+/// How far the bytes of a connection have come.
+struct Told {
+    shared: Arc<Shared>,
+    id: ConnId,
+    side: Side,
+}
+
+impl ProgressSource for Told {
+    fn progress(&self) -> Option<Progress> {
+        self.shared.with(|world| world.progress(self.id, self.side))
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").field("id", &self.id).finish()
     }
 }
 

@@ -1,20 +1,24 @@
 //! What the tasks of a world share: the devices, the history, and who waits for whom.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Poll, Waker},
 };
 
 use iscsi_client::{initiator::Initiator, links::LinkFeed};
-use mpio::MultipathDevice;
+use iscsi_proto::ids::Isid;
+use mpio::{MultipathDevice, RegistrationKeys};
 
 use super::{
-    check::{End, History, Op, OpId, Row, Violation, conflict::Reasons},
+    check::{End, History, Op, OpId, Row, Violation, conflict::Reasons, reserved::Span},
     finding::Finding,
     locks::Locks,
     memory::Guest,
+    orders::book::Book,
+    resizing::Asked,
+    spare::Spares,
     tally::Tallies,
     trace::{Note, Ring},
     watched::Watched,
@@ -67,6 +71,16 @@ pub(super) struct State {
     pub(super) clients: usize,
     /// Requests that each of them has still to make.
     pub(super) left: Vec<u32>,
+    /// Devices that are asked to take the size that their paths tell.
+    pub(super) asked: BTreeMap<usize, Asked>,
+    /// When each device last had a port group activated.
+    pub(super) activated: BTreeMap<usize, (u32, u64)>,
+    /// What was ordered of persistent reservations.
+    pub(super) book: Book,
+    /// With what each device is to be registered, and its opening.
+    pub(super) keys: BTreeMap<usize, Option<(u32, RegistrationKeys)>>,
+    /// Paths that a device called registered: device, ISID and key, and the time of the order.
+    pub(super) registered: Vec<((usize, Isid, u64), Span)>,
     /// Faults whose undoing is still under way.
     pub(super) jobs: usize,
     /// Of the last write, over all programs.
@@ -77,6 +91,8 @@ pub(super) struct State {
     pub(super) watched: Vec<Watched>,
     /// The most that a device was seen to hold.
     pub(super) held_bytes: u64,
+    /// The spares as they were last looked at.
+    pub(super) spares: Spares,
     /// A device that has done more reads twice than it may.
     pub(super) overspent: Option<Violation>,
     /// Requests that have ended since paths were last looked at.

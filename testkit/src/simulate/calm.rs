@@ -49,7 +49,7 @@ pub(super) async fn requests_end(world: &Arc<World>) {
 /// Every path is usable again.
 pub(super) async fn paths_return(world: &Arc<World>) {
     let until = world.handle.elapsed().max(world.plan.calm) + world.plan.patience();
-    let expected = world.plan.paths().len();
+    let expected = world.plan.sessions_per_device();
     for (index, device) in devices(world).into_iter().enumerate() {
         loop {
             let snapshot = device.snapshot();

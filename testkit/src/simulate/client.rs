@@ -210,6 +210,9 @@ impl Client {
         };
         // What is under way on a path whose checks go unanswered has its command's time left.
         let limit = limit + world.plan.session.command_timeout;
+        // I/O is held while a reservation changes hands.
+        let orders = Duration::from_secs(60) * u32::from(world.plan.orders.is_some());
+        let limit = limit + orders;
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let now = world.now();
         world.board.with(|state| {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
 use mpio::core::{
-    AutoResize, Failback, NoPathRetry, PathGroupingPolicy, PathSelector, Prioritizer, WriterMode,
+    AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector, Prioritizer,
+    WriterMode,
 };
 
 use super::plan::{
@@ -12,8 +13,9 @@ use super::plan::{
     What, Work,
 };
 use super::{
+    activating, checks,
     dice::{between, pick, small, time},
-    lives, marginal, preempt,
+    lives, marginal, orders, preempt, resizing, spare,
     wire::Wire,
 };
 use crate::{
@@ -69,18 +71,25 @@ impl Plan {
             work: work(rng),
             calm: time(rng, S, 40, 50),
             faults: Vec::new(),
+            orders: None,
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
+            beat: false,
+            acknowledge_after: Some(2 * S),
             planted: Planted::NONE,
         };
+        checks::draw(&mut plan);
         plan.faults = plan.storm(rng);
         lives::add(&mut plan);
         plan.add_others();
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
-        plan.add_resizing();
+        resizing::draw(&mut plan);
+        activating::draw(&mut plan);
         plan.add_hedging();
         marginal::draw(&mut plan);
+        spare::draw(&mut plan);
+        orders::draw(&mut plan);
         plan
     }
 
@@ -471,6 +480,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
             ],
         ),
         polling: (polling, polling * pick(rng, &[1, 4])),
+        checker: PathChecker::Tur,
         checker_timeout: time(rng, S, 2, 30),
         suspicion: (floor, pick(rng, &[2, 4, 8]), floor * 5),
         nop_timeout: time(rng, MS, 20, 500),
@@ -478,6 +488,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         auto_resize: AutoResize::GrowShrink,
         hedge: None,
         marginal: None,
+        spares: false,
         fence,
     }
 }

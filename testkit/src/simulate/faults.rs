@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use iscsi_proto::{ids::LoginStatus, pdu::AsyncEvent};
+use iscsi_proto::{Instant, ids::LoginStatus, pdu::AsyncEvent};
 use mpio::MultipathDevice;
 
 use super::{
     host::{self, Job},
     plan::{Answered, Fault, Place, Said, What},
+    resizing,
     trace::Note,
     world::{World, carrier, flip, nic_address, portal_address},
 };
@@ -92,12 +93,13 @@ fn tell(world: &World, place: Place, has_carrier: bool) {
 fn fits(world: &World, what: &What) -> bool {
     let plan = &world.plan;
     match *what {
-        What::RemovePath { host, unit, .. } | What::Reopen { host, unit } => {
-            host < plan.hosts && usize::from(unit) < plan.units.len()
-        }
+        What::RemovePath { host, unit, .. }
+        | What::Reopen { host, unit }
+        | What::Rescan { host, unit } => host < plan.hosts && usize::from(unit) < plan.units.len(),
         What::Resize { unit, .. }
         | What::Remap { unit }
         | What::Clear { unit }
+        | What::Forget { unit, .. }
         | What::Reserve { unit, .. } => usize::from(unit) < plan.units.len(),
         What::CrashHost { host, .. } => host < plan.hosts,
         _ => true,
@@ -110,6 +112,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
     }
     let net = world.handle.net();
     let core = world.target.core();
+    core.tell_time(Instant::ZERO.saturating_add(world.handle.elapsed()));
     let each = |place, act: &dyn Fn(Link)| links(world, place).into_iter().for_each(act);
     match fault.what {
         What::Cut(place) => {
@@ -141,6 +144,7 @@ fn begin(world: &Arc<World>, fault: &Fault) {
             core.answer(unit, &[opcode], answer, times.into());
         }
         What::Clear { unit } => core.clear_registrations(unit),
+        What::Forget { unit, group } => core.forget_registrations(unit, Some(group)),
         What::Attention { unit, code } => core.raise_attention(unit, code.0, code.1),
         What::PortState { group, state } => core.set_port_state(group, state),
         What::RefuseLogins { portal, status } => {
@@ -179,6 +183,9 @@ fn begin(world: &Arc<World>, fault: &Fault) {
         What::Reserve { unit, exclusive } => {
             // Two at a time are one.
             core.reserve_elsewhere(unit, exclusive);
+        }
+        What::Rescan { host, unit } => {
+            resizing::rescan(world, world.device_index(host, unit));
         }
         What::Resize { unit, blocks } => core.resize(unit, blocks * 512),
         What::Remap { unit } => {
@@ -269,10 +276,14 @@ fn end(world: &Arc<World>, fault: &Fault) {
             let own = LunConfig::new(unit, 512);
             core.remap(unit, own.naa, &own.serial);
         }
-        What::Clear { .. } => {}
+        What::Clear { .. } | What::Forget { .. } => {}
         What::BreakNames => net.break_resolver(None),
         What::CrashHost { host, .. } => host::restart(world, host),
-        What::Reset(_) | What::Attention { .. } | What::Notice { .. } | What::Reopen { .. } => {}
+        What::Reset(_)
+        | What::Attention { .. }
+        | What::Notice { .. }
+        | What::Rescan { .. }
+        | What::Reopen { .. } => {}
     }
 }
 
@@ -352,7 +363,11 @@ impl World {
 /// Closes a device and opens it again, while its programs wait, or see it closed.
 fn reopen(world: &Arc<World>, index: usize) {
     world.observe(index);
-    let device = world.board.with(|state| state.devices[index].take());
+    let now = world.now();
+    let device = world.board.with(|state| {
+        state.book.ends(now, index);
+        state.devices[index].take()
+    });
     let Some(device) = device else { return };
     let job = Job::new(world);
     let task = Arc::clone(world);

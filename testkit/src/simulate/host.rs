@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     check::Row,
     client::Client,
-    locking,
+    locking, orders,
     plan::{Death, Plan},
     tally::Life,
     world::{self, World},
@@ -71,6 +71,7 @@ pub(super) fn begin(world: &Arc<World>) {
         })
         .collect();
     clients.into_iter().for_each(|client| run(world, client));
+    (0..plan.hosts).for_each(|host| orders::program::begin(world, host, 1));
 }
 
 /// The programs of a host, by their numbers.
@@ -108,6 +109,7 @@ pub(super) fn crash(world: &Arc<World>, host: u8, death: Death) {
         let devices = own.clone().map(|index| {
             state.pathless[index] = None;
             state.fencing[index] = false;
+            state.book.ends(now, index);
             state.devices[index].take()
         });
         Some((process, devices.collect::<Vec<_>>()))
@@ -183,6 +185,7 @@ pub(super) fn restart(world: &Arc<World>, host: u8) {
         let client = reborn(world, id, life, now);
         run(world, client);
     }
+    orders::program::begin(world, host, life);
     let opening = Arc::clone(world);
     world.spawn_on(host, async move {
         let indices = devices(&opening.plan, host);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mpio::core::{GroupStatus, LatencyLimit, MarginalConfig, PathSnapshot, Snapshot};
+use mpio::core::{GroupStatus, LatencyLimit, MarginalConfig, PathSnapshot, Snapshot, SpareState};
 
 use super::{
     calm::{LOOK, devices},
@@ -38,7 +38,9 @@ pub(super) fn draw(plan: &mut Plan) {
 
 /// What takes I/O though it should not.
 pub(super) fn misused(snapshot: &Snapshot) -> Option<&PathSnapshot> {
-    let is_there = |path: &&PathSnapshot| path.is_usable();
+    // A spare has to have answered before it takes over, and may be without a network like its path.
+    let is_there =
+        |path: &&PathSnapshot| path.is_usable() && path.spare != Some(SpareState::StandsBy);
     let mut usable = snapshot.paths().filter(is_there);
     if !usable.any(|path| path.marginal.is_none()) {
         return None;

@@ -17,8 +17,10 @@
 
 pub mod check;
 
+mod activating;
 mod board;
 mod calm;
+mod checks;
 mod client;
 mod dice;
 mod draw;
@@ -31,11 +33,14 @@ mod locks;
 mod marginal;
 mod memory;
 mod observe;
+mod orders;
 mod others;
 mod plan;
 mod preempt;
+mod resizing;
 mod run;
 mod shrink;
+mod spare;
 mod tally;
 mod trace;
 mod verdict;
@@ -44,6 +49,7 @@ mod wire;
 mod world;
 
 pub use finding::Finding;
+pub use orders::Orders;
 pub use plan::{
     Answered, Death, DeviceTerms, Fault, Fence, Network, Place, Plan, Said, SessionTerms,
     TargetTerms, What, Work,

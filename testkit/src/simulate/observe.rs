@@ -9,7 +9,9 @@ use std::sync::Arc;
 use mpio::MultipathDevice;
 
 use super::{
-    check::{Row, hedging},
+    board::State,
+    check::{Row, hedging, pace},
+    finding::Finding,
     marginal,
     watched::Watched,
     world::World,
@@ -17,6 +19,18 @@ use super::{
 
 /// Requests between two looks.
 const EVERY: usize = 32;
+
+impl State {
+    /// A device has a port group made active.
+    pub(super) fn note_activation(&mut self, index: usize, now: u64) {
+        let opening = self.openings[index];
+        let last = self.activated.insert(index, (opening, now));
+        let last = last.filter(|(of, _)| *of == opening).map(|(_, at)| at);
+        if let Err(violation) = pace::activates_with_pauses(index, last, now) {
+            self.find(Finding::Rule(violation));
+        }
+    }
+}
 
 impl World {
     /// Looks at all paths of a device, at those that are new above all.
@@ -41,6 +55,13 @@ impl World {
             if let Some(path) = snapshot.as_ref().and_then(marginal::misused) {
                 let account = format!("device {index} uses {path} though another path is sound");
                 state.violate(Row::L5, account);
+            }
+            let spares = &mut state.spares;
+            let misused = snapshot
+                .as_ref()
+                .and_then(|snapshot| spares.misused((index, opening), snapshot));
+            if let Some(what) = misused {
+                state.violate(Row::L5, format!("device {index} has {what}"));
             }
             let is_there = |watched: &Watched| {
                 let mut paths = snapshot.iter().flat_map(|snapshot| snapshot.paths());

@@ -8,9 +8,7 @@ use super::{
     plan::{Answered, Fault, Place, Plan, Said, What},
 };
 use crate::{sim::Rng, target::PortState};
-use mpio::core::{
-    AutoResize, Failback, HedgeConfig, PathGroupingPolicy, PathSelector, Prioritizer,
-};
+use mpio::core::{Failback, HedgeConfig, PathGroupingPolicy, PathSelector, Prioritizer};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -118,17 +116,6 @@ impl Plan {
         }
         self.faults.extend(more);
         self.faults.sort_by_key(|fault| fault.at);
-    }
-
-    /// Devices that do not follow their unit in size.
-    pub(super) fn add_resizing(&mut self) {
-        let rng = &mut Rng::new(self.seed ^ 0x51fe_0fa1_1d15_c5b1);
-        let policies = [
-            AutoResize::GrowShrink,
-            AutoResize::GrowOnly,
-            AutoResize::Never,
-        ];
-        self.device.auto_resize = pick(rng, &policies);
     }
 
     /// Reads that leave paths that have only been asked, under budgets of which some are soon spent.

@@ -5,10 +5,11 @@ use std::{fmt, ops::Range, time::Duration};
 use iscsi_proto::planted::Planted;
 use mpio::core::{
     AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
-    PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer, WriterMode,
+    PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
+    WriterMode,
 };
 
-use super::{check::invariants::Bound, wire::Wire};
+use super::{check::invariants::Bound, orders::Orders, wire::Wire};
 use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -43,8 +44,14 @@ pub struct Plan {
     pub calm: Duration,
     /// The faults, by their beginning.
     pub faults: Vec<Fault>,
+    /// What the programs order of persistent reservations, if they do.
+    pub orders: Option<Orders>,
     /// The hosts are told of the carriers of their NICs: a NIC that is cut off has none.
     pub links: bool,
+    /// Paths are checked, and sessions pinged, on a beat.
+    pub beat: bool,
+    /// When a response is acknowledged though nothing else is sent.
+    pub acknowledge_after: Option<Duration>,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
@@ -185,6 +192,8 @@ pub struct DeviceTerms {
     pub no_path_retry: NoPathRetry,
     /// Time between checks, first and longest.
     pub polling: (Duration, Duration),
+    /// What a check asks.
+    pub checker: PathChecker,
     /// Time for a check.
     pub checker_timeout: Duration,
     /// Suspicion: floor, factor, ceiling.
@@ -199,6 +208,8 @@ pub struct DeviceTerms {
     pub hedge: Option<HedgeConfig>,
     /// What makes a path marginal.
     pub marginal: Option<MarginalConfig>,
+    /// Each path has a spare.
+    pub spares: bool,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -222,6 +233,7 @@ impl DeviceTerms {
             .failback(self.failback)
             .no_path_retry(self.no_path_retry)
             .polling_interval(self.polling.0, self.polling.1)
+            .path_checker(self.checker)
             .checker_timeout(self.checker_timeout)
             .suspicion(floor, factor, ceiling)
             .nop_timeout(self.nop_timeout)
@@ -478,6 +490,13 @@ pub enum What {
         /// The size, in blocks of 512 bytes; at least what the programs use.
         blocks: u64,
     },
+    /// A device is asked to take the size that its paths tell.
+    Rescan {
+        /// The host.
+        host: u8,
+        /// The device's unit.
+        unit: u16,
+    },
     /// Whoever answers logins does not know the target's secret.
     Impersonate {
         /// Whether the proof is missing instead of wrong.
@@ -487,6 +506,13 @@ pub enum What {
     Clear {
         /// The logical unit.
         unit: u16,
+    },
+    /// A unit forgets the registrations that came through a portal group, as a controller that was replaced.
+    Forget {
+        /// The logical unit.
+        unit: u16,
+        /// The group's tag.
+        group: u16,
     },
     /// Another initiator reserves a unit for a while.
     Reserve {
@@ -538,6 +564,8 @@ impl What {
             Self::Hold { .. } => "hold",
             Self::Resize { .. } => "resize",
             Self::Clear { .. } => "clear",
+            Self::Rescan { .. } => "rescan",
+            Self::Forget { .. } => "registrations forgotten",
             Self::Remap { .. } => "remap",
             Self::Impersonate { .. } => "false target",
             Self::Reserve { .. } => "reservation",
@@ -567,6 +595,11 @@ impl Plan {
             .collect()
     }
 
+    /// How many sessions a device has: one for each path, and one for its spare.
+    pub(super) fn sessions_per_device(&self) -> usize {
+        self.paths().len() * (1 + usize::from(self.device.spares))
+    }
+
     /// Whether a fault makes the network slower than a target may expect it to be.
     #[must_use]
     pub fn holds_up(&self) -> bool {
@@ -594,15 +627,19 @@ impl Plan {
         let hits_unit = |fault: &Fault| match fault.what {
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
-            What::Remap { unit } | What::Clear { unit } | What::Reserve { unit, .. } => {
-                is_unit(unit)
-            }
+            What::Remap { unit }
+            | What::Clear { unit }
+            | What::Forget { unit, .. }
+            | What::Reserve { unit, .. } => is_unit(unit),
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
         let fence = &self.device.fence;
         let proves_in_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
-        if !proves_in_time || self.faults.iter().any(hits_unit) {
+        // Others may keep a host from writing, also its own former life where a path was not registered.
+        let dies = |fault: &Fault| matches!(fault.what, What::CrashHost { .. });
+        let is_kept_out = self.orders.is_some() && (self.hosts > 1 || self.faults.iter().any(dies));
+        if is_kept_out || !proves_in_time || self.faults.iter().any(hits_unit) {
             return false;
         }
         let is_healthy = |&(nic, portal): &(u8, u8)| {
@@ -646,8 +683,10 @@ impl Plan {
             | What::Pause
             | What::Hold { .. }
             | What::Resize { .. }
+            | What::Rescan { .. }
             | What::Impersonate { .. }
             | What::Clear { .. }
+            | What::Forget { .. }
             | What::Reserve { .. }
             | What::Remap { .. }
             | What::BreakNames
@@ -719,6 +758,9 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}", self.session)?;
         writeln!(f, "{:?}", self.device)?;
         writeln!(f, "{:?}", self.work)?;
+        if let Some(orders) = &self.orders {
+            writeln!(f, "{orders:?}")?;
+        }
         write!(f, "{} faults, calm at {:?}", self.faults.len(), self.calm)?;
         self.faults
             .iter()

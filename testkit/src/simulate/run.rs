@@ -17,7 +17,7 @@ use super::{
     check::{Ghosts, Row, Rules, Violation, check, invariants, secrets},
     faults,
     finding::Finding,
-    host, marginal,
+    host, marginal, orders,
     plan::Plan,
     tally::Tallies,
     verdict,
@@ -126,6 +126,7 @@ async fn live(world: &Arc<World>) {
     calm::paths_return(world).await;
     marginal::paths_are_sound(world).await;
     calm::preferred_returns(world).await;
+    orders::calm::keys_are_right(world).await;
     let left = LEAST.saturating_sub(world.handle.elapsed());
     world.handle.sleep(left).await;
     calm::quiet_comes(world).await;

@@ -185,6 +185,7 @@ const SIMPLER: &[Simpler] = &[
     ("long=0", |plan| plan.work.long = 0),
     ("flushes=0", |plan| plan.work.flushes = 0),
     ("partial=0", |plan| plan.network.partial_per_mille = 0),
+    ("orders=no", |plan| plan.orders = None),
     ("chap=no", |plan| plan.session.chap = false),
     ("header-digest=no", |plan| {
         plan.session.header_digest = false

@@ -36,6 +36,8 @@ pub struct Tallies {
     pub failovers: u64,
     /// How often a path became marginal, by the reason, and sound again.
     pub marginal: BTreeMap<&'static str, u64>,
+    /// Orders of programs about persistent reservations that were carried out, by what they were.
+    pub orders: BTreeMap<&'static str, u64>,
     /// Writes of lost paths that were proven dead, by the proof.
     pub fences: BTreeMap<&'static str, u64>,
     /// Writes that waited for one whose outcome was unknown.
@@ -71,6 +73,9 @@ impl Tallies {
         }
         for (why, count) in &other.marginal {
             *self.marginal.entry(why).or_default() += count;
+        }
+        for (what, count) in &other.orders {
+            *self.orders.entry(what).or_default() += count;
         }
         for (by, count) in &other.fences {
             *self.fences.entry(by).or_default() += count;

@@ -23,6 +23,7 @@ pub(super) enum Note {
     Closed(usize),
     Begins(usize),
     Over(usize),
+    Order(usize, String),
     Text(&'static str),
 }
 
@@ -61,6 +62,7 @@ impl Ring {
                 Note::Closed(index) => format!("{} closed", device(index)),
                 Note::Begins(index) => format!("fault: {}", plan.faults[*index]),
                 Note::Over(index) => format!("fault over: {}", plan.faults[*index]),
+                Note::Order(index, text) => format!("{}: {text}", device(index)),
                 Note::Text(text) => (*text).into(),
             };
             format!("{at:11.6} {text}")

@@ -13,6 +13,7 @@ use super::{
         held, pace,
         port_state::{self, DeafAccess},
     },
+    orders,
     plan::{Fault, Plan, What},
     watched::Watched,
     world::host_name,
@@ -32,7 +33,7 @@ fn blocks(extent: Extent) -> std::ops::Range<u64> {
 }
 
 /// The device behind an initiator port.
-fn device(plan: &Plan, port: &Port) -> Option<usize> {
+pub(super) fn device(plan: &Plan, port: &Port) -> Option<usize> {
     let host = (0..plan.hosts).position(|host| host_name(host) == port.initiator)?;
     Some(host * plan.units.len() + usize::from(port.lun))
 }
@@ -48,6 +49,7 @@ pub(super) fn judge(plan: &Plan, core: &TargetCore, state: &State) -> Vec<Violat
         losses(plan, &attempts, state),
         work(plan, &notes, &attempts, state),
         memory(plan, state),
+        orders::judge::judge(plan, &notes, state),
         state.overspent.clone().map_or(Ok(()), Err),
     ];
     judged.into_iter().filter_map(Result::err).collect()
@@ -173,7 +175,7 @@ fn work(
         }
         events[second] += 1;
     }
-    let paths = plan.paths().len() * usize::from(plan.hosts) * plan.units.len();
+    let paths = plan.sessions_per_device() * usize::from(plan.hosts) * plan.units.len();
     let upkeep = UPKEEP * u64::try_from(paths).unwrap_or(u64::MAX);
     pace::work_is_bounded(&state.history, &events, upkeep)
 }

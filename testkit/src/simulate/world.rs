@@ -97,6 +97,7 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.pipe_capacity = plan.network.pipe_capacity;
     config.step_limit = STEP_LIMIT;
     config.brink_per_mille = plan.target.brink_per_mille;
+    config.beat = plan.beat;
     SimRuntime::with_config(config)
 }
 
@@ -242,12 +243,15 @@ impl World {
             while let Some(event) = events.next().await {
                 let now = world.now();
                 world.observe(index);
+                world.look_at_size(index, &event.event);
                 world.board.with(|state| {
                     state.reported.push(now / 1_000_000_000);
                     state.tallies.note(&event.event);
                     match event.event {
                         Event::AllPathsDown => state.pathless[index] = Some(now),
                         Event::Restored => state.pathless[index] = None,
+                        Event::Activating { .. } => state.note_activation(index, now),
+                        Event::RegistrationLost { .. } => state.book.lost(now, index),
                         Event::FormerLifeFenced { .. } => state.fencing[index] = false,
                         _ => {}
                     }
@@ -265,7 +269,8 @@ impl World {
         let mut builder = MultipathBuilder::new(target)
             .lun(Lun::new(unit))
             .config(plan.device.with(plan.planted, opened_again))
-            .unit_options(self.unit_options());
+            .unit_options(self.unit_options())
+            .spares(plan.device.spares);
         for portal in 0..plan.portals.len() {
             builder = builder.portal(self.portal(portal));
         }
@@ -443,6 +448,7 @@ fn initiator(
     options.command_timeout = Some(session.command_timeout);
     options.connect_timeout = session.connect_timeout;
     options.core.nop_interval = Some(session.nop.0);
+    options.core.acknowledge_after = plan.acknowledge_after;
     options.core.nop_timeout = session.nop.1;
     options.core.planted = plan.planted;
     options.offer = OperationalOffer::default()

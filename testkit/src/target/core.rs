@@ -152,6 +152,8 @@ pub(super) struct Session {
     /// waits for that write and no later one lands.
     alive: Mutex<bool>,
     closer: Closer,
+    /// When it logged in.
+    pub(super) since: Duration,
     /// Units where its nexus was registered while it was there.
     registered: Mutex<Vec<u16>>,
     attentions: Mutex<Vec<(u16, u8, u8)>>,
@@ -426,6 +428,7 @@ impl TargetCore {
         lock(&self.known).clear();
         for lun in &self.luns {
             lun.reservations(|reservations| *reservations = Reservations::default());
+            self.note_registry(lun, None);
             if crash.loses_power {
                 let count = self.writes.fetch_add(1, Ordering::Relaxed);
                 lun.lose_power(&mut Rng::new(self.config.seed ^ count.rotate_left(20)));
@@ -496,6 +499,7 @@ impl TargetCore {
     pub fn clear_registrations(&self, number: u16) {
         let lun = self.lun(number).expect("a LUN of the configuration");
         let notices = lun.reservations(Reservations::clear_all);
+        self.note_registry(lun, None);
         self.notify(number, notices);
     }
 
@@ -508,6 +512,7 @@ impl TargetCore {
     pub fn forget_registrations(&self, number: u16, tpgt: Option<u16>) {
         let lun = self.lun(number).expect("a LUN of the configuration");
         lun.reservations(|reservations| reservations.forget(tpgt));
+        self.note_registry(lun, None);
     }
 
     fn notify(&self, number: u16, notices: Vec<Notice>) {
@@ -537,6 +542,7 @@ impl TargetCore {
             registered.push(number);
         } else {
             self.unregistered_writes.fetch_add(1, Ordering::Relaxed);
+            self.note_keyless(by, lun);
         }
     }
 
@@ -587,6 +593,7 @@ impl TargetCore {
             Err(Refusal::Conflict) => return Some(End::Status(RESERVATION_CONFLICT)),
             Err(Refusal::Check(sense)) => return Some(End::Check(sense)),
         };
+        self.note_registry(lun, Some(&by.nexus.0));
         let number = lun.config.number;
         let mut registered = lock(&by.registered);
         if !registered.contains(&number) && lun.reservations(|r| r.is_registered(&by.nexus)) {
@@ -652,6 +659,7 @@ impl TargetCore {
     }
 
     pub(super) fn login_began(&self, portal: usize, now: Instant, isid: Isid, text: &[u8]) {
+        self.ledger.tell_time(now);
         let mut attempts = lock(&self.attempts);
         if attempts.len() < MAX_ATTEMPTS {
             let at = now.saturating_duration_since(Instant::ZERO);
@@ -680,6 +688,7 @@ impl TargetCore {
             nexus: nexus.clone(),
             alive: Mutex::new(true),
             closer,
+            since: self.ledger.clock(),
             registered: Mutex::default(),
             attentions: Mutex::default(),
             has_attention: AtomicBool::new(false),

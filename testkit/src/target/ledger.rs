@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,11 +17,12 @@ use iscsi_proto::{Instant, ids::Isid, serial::StatSn};
 
 use super::{
     core::{Nexus, TargetCore, lock},
+    registry::{Keyless, Registry},
     scsi::{End, Sense},
 };
 
 /// More than a world of a minute has; a test that runs for hours must not fill the memory.
-const MOST: usize = 100_000;
+pub(super) const MOST: usize = 100_000;
 
 /// A range of blocks that a command is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,15 +124,31 @@ pub struct Notes {
     pub deaf: Vec<DeafAccess>,
     /// Commands that came, by the second since the beginning.
     pub commands: Vec<u64>,
+    /// Registrations and reservations, from one change to the next.
+    pub registry: Vec<Registry>,
+    /// Writes of nexuses that were not registered since their login.
+    pub keyless: Vec<Keyless>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    is_kept: AtomicBool,
-    notes: Mutex<Notes>,
+    pub(super) is_kept: AtomicBool,
+    pub(super) notes: Mutex<Notes>,
+    /// Nanoseconds since the beginning, as of the last thing that happened.
+    clock: AtomicU64,
 }
 
 impl Ledger {
+    pub(super) fn clock(&self) -> Duration {
+        Duration::from_nanos(self.clock.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn tell_time(&self, now: Instant) {
+        let nanos = since_start(now).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.clock.fetch_max(nanos, Ordering::Relaxed);
+    }
+
     fn count(&self, now: Instant) {
         let second = usize::try_from(since_start(now).as_secs()).unwrap_or(MOST);
         let commands = &mut lock(&self.notes).commands;
@@ -148,6 +165,11 @@ impl TargetCore {
     /// Has it noted from now on what initiators are told.
     pub fn keep_ledger(&self) {
         self.ledger.is_kept.store(true, Ordering::Release);
+    }
+
+    /// Says how late it is, so that what is done to the target from outside is noted with its time.
+    pub fn tell_time(&self, now: Instant) {
+        self.ledger.tell_time(now);
     }
 
     /// What was noted so far.
@@ -202,6 +224,7 @@ impl Account {
         if !on.core.ledger.is_kept.load(Ordering::Acquire) {
             return;
         }
+        on.core.ledger.tell_time(on.now);
         on.core.ledger.count(on.now);
         // INQUIRY: who asks that looks at the path anew.
         if cdb[0] == 0x12 {

@@ -32,6 +32,7 @@ mod ledger;
 mod lun;
 mod medium;
 mod on_demand;
+mod registry;
 mod reservations;
 mod roster;
 mod scsi;
@@ -49,6 +50,7 @@ pub use config::{
 pub use conn::TargetConnection;
 pub use ledger::{DeafAccess, Extent, Notes, Port, Telling, Told};
 pub use on_demand::Notice;
+pub use registry::{Keyless, Registrant, Registry};
 pub use scsi::alua::{AluaConfig, PortState};
 pub use sim::SimTarget;
 pub use tcp::TcpTarget;

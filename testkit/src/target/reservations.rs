@@ -1,6 +1,6 @@
 //! Persistent reservations of one logical unit (SPC-4 section 5.13).
 
-use super::{core::Nexus, scsi::Sense};
+use super::{core::Nexus, ledger::Port, registry::Registrant, scsi::Sense};
 
 /// RESERVATION CONFLICT, or CHECK CONDITION.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,25 @@ impl Reservations {
 
     pub(super) fn is_registered(&self, nexus: &Nexus) -> bool {
         self.key_of(nexus).is_some()
+    }
+
+    /// Who is registered, TYPE of the reservation, and who holds it.
+    pub(super) fn standing(&self, lun: u16) -> (Vec<Registrant>, Option<(u8, Option<Port>)>) {
+        let port = |(initiator, isid, _): &Nexus| Port {
+            initiator: initiator.clone(),
+            isid: *isid,
+            lun,
+        };
+        let registrants = self.registrations.iter().map(|one| Registrant {
+            port: port(&one.nexus),
+            tpgt: one.nexus.2,
+            key: one.key,
+        });
+        let held = self.holder.as_ref().map(|(holder, kind)| {
+            let holder = (!kind.all_registrants()).then(|| port(holder));
+            (kind.0, holder)
+        });
+        (registrants.collect(), held)
     }
 
     fn key_of(&self, nexus: &Nexus) -> Option<u64> {

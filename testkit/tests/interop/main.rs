@@ -7,6 +7,7 @@
 #[macro_use]
 mod harness;
 
+mod acknowledged;
 mod blocks;
 mod digests;
 mod discovery;

@@ -15,6 +15,7 @@ use iscsi_client::runtime::Runtime;
 use mpio::{MultipathBuilder, MultipathDevice, core::PathSelector};
 
 use crate::{
+    acknowledged,
     harness::{
         Kind, Network, On, PORTAL, Peer, Place, Setup, block_on, connect, connect_some,
         connect_with, ip, progress, quick, under_load, until, usable,
@@ -105,7 +106,7 @@ fn host() {
         panic!("{PART}={told}")
     };
     let on = match part {
-        "share" | "told" => On::Tokio,
+        "share" | "told" | "swallowed" => On::Tokio,
         _ => On::Smol,
     };
     block_on(on, |runtime| async move {
@@ -123,6 +124,10 @@ fn host() {
             .suspicion(patience, 1, patience);
         match part {
             "told" | "told-smol" => return links::told(&runtime, on, builder, switch).await,
+            "swallowed" | "swallowed-smol" => {
+                acknowledged::swallowed(&runtime, builder, switch).await;
+                return;
+            }
             "seen" => return links::seen(&runtime, on, storage).await,
             "flooded" => return links::flooded(&runtime, on).await,
             _ => {}
@@ -298,6 +303,16 @@ fn a_lost_carrier_is_told_and_moves_all_io_at_once_with_tgtd() {
 #[test]
 fn a_lost_carrier_is_told_under_smol_with_tgtd() {
     run(Kind::Tgtd, "told-smol", AS_DOCUMENTED);
+}
+
+#[test]
+fn what_a_switch_swallows_is_known_to_be_lost_with_tgtd() {
+    run(Kind::Tgtd, "swallowed", AS_DOCUMENTED);
+}
+
+#[test]
+fn what_a_switch_swallows_is_known_to_be_lost_under_smol_with_tgtd() {
+    run(Kind::Tgtd, "swallowed-smol", AS_DOCUMENTED);
 }
 
 #[test]

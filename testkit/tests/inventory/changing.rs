@@ -80,6 +80,40 @@ fn a_path_that_the_program_removes_stays_out_until_it_asks_for_a_scan() {
     world.end(inventory);
 }
 
+/// Nor by a list that leaves everything out for once, with which what is known of the unit is gone.
+#[test]
+fn a_path_that_the_program_has_removed_stays_out_when_its_unit_is_listed_anew() {
+    let world = World::new(32, 2);
+    let builder = World::builder().rescan_interval(Some(10 * SECOND));
+    let (inventory, mut events) = world.scanned(builder);
+    world.sim.block_on(async {
+        let device = inventory.device(&wwid(1)).await.unwrap();
+        let all = paths(&device);
+        let first = device.snapshot().paths().next().unwrap().id;
+        device.remove_path(first).unwrap();
+        until_told(&mut events, "the program removed it").await;
+        let units = |inventory: &Inventory| -> usize {
+            let snapshot = inventory.snapshot();
+            snapshot.routes.iter().map(|route| route.units.len()).sum()
+        };
+        let before = units(&inventory);
+        world
+            .target
+            .core()
+            .answer(0, REPORT_LUNS, no_units(), all as u32);
+        until_told(&mut events, "scan over").await;
+        assert_eq!(units(&inventory), before - 1);
+        for _ in 0..2 {
+            until_told(&mut events, "scan over").await;
+        }
+        assert_eq!(units(&inventory), before);
+        assert_eq!(paths(&device), all - 1);
+        inventory.rescan().await;
+        assert_eq!(paths(&device), all);
+    });
+    world.end(inventory);
+}
+
 /// What is closed with its device was not removed.
 #[test]
 fn the_paths_of_a_device_that_the_program_closes_are_not_told_one_by_one() {

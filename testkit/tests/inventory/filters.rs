@@ -1,7 +1,10 @@
 //! What is taken and what is left out, and how much of it is looked at.
 
 use iscsi_proto::scsi::Lun;
-use mpio::inventory::{Filter, InventoryBuilder, Rule};
+use mpio::{
+    arrays::{Array, ArraySettings, ArrayTable},
+    inventory::{Filter, InventoryBuilder, Rule},
+};
 
 use crate::support::{OTHER, World, count, other_wwid, paths, told, wwid, wwids};
 
@@ -80,5 +83,47 @@ fn only_what_is_named_is_taken() {
         "{lines:#?}"
     );
     assert_eq!(world.target.core().sessions(), 0);
+    world.end(inventory);
+}
+
+#[test]
+fn what_is_no_disk_by_the_table_of_arrays_is_left_out_unless_it_is_excepted() {
+    let table = || {
+        let settings = ArraySettings::default().no_disk();
+        ArrayTable::none().with(Array::new(
+            "access-lun",
+            "RUSTSDK",
+            "TESTKIT DISK",
+            settings,
+        ))
+    };
+    let world = World::new(40, 1);
+    let (inventory, mut events) = world.scanned(World::builder().arrays(table()));
+    assert_eq!(inventory.devices().len(), 0);
+    let lines = told(&mut events);
+    let part = "no disk, by the row access-lun of the table of arrays";
+    assert_eq!(count(&lines, part), 4, "{lines:#?}");
+    world.end(inventory);
+
+    let world = World::new(41, 1);
+    let filter = Filter::new().except(Rule::device("RUSTSDK", "*"));
+    let (inventory, _) = world.scanned(World::builder().arrays(table()).filter(filter));
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    world.end(inventory);
+}
+
+#[test]
+fn from_a_local_end_that_is_left_out_there_are_no_sessions() {
+    let world = World::new(42, 1);
+    let filter = Filter::new().exclude(Rule::bind("eth1"));
+    let (inventory, mut events) = world.scanned(World::builder().filter(filter));
+    assert_eq!(wwids(&inventory), [wwid(0)]);
+    let snapshot = inventory.snapshot();
+    assert_eq!(snapshot.routes.len(), 2);
+    let lines = told(&mut events);
+    let part = "excluded by the rule bind eth1";
+    assert_eq!(count(&lines, part), 2, "{lines:#?}");
+    world.sim.block_on(inventory.rescan());
+    assert_eq!(count(&told(&mut events), part), 0, "it is told once");
     world.end(inventory);
 }

@@ -9,6 +9,7 @@ use iscsi_testkit::{
     target::{AluaConfig, Answer, ChapConfig, LunConfig, PortState, SimTarget, TargetConfig},
 };
 use mpio::{
+    arrays::{Array, ArraySettings, ArrayTable},
     core::{Config, PathGroupingPolicy},
     inventory::{Inventory, InventoryError, RouteState, Rule},
 };
@@ -284,6 +285,36 @@ fn a_device_has_the_settings_that_its_rule_or_the_program_says() {
     let mut priorities: Vec<_> = device.snapshot().paths().map(|p| p.priority).collect();
     priorities.sort_unstable();
     assert_eq!(priorities, [5, 5, 10, 10]);
+    world.end(inventory);
+}
+
+#[test]
+fn priorities_and_arrays_are_given_by_rules() {
+    let world = World::new(13, 2);
+    let settings = ArraySettings::default().path_grouping_policy(PathGroupingPolicy::Failover);
+    let table = ArrayTable::none().with(Array::new("testkit", "RUSTSDK", "*", settings));
+    let builder = World::builder()
+        .arrays(table)
+        .config_for(
+            Rule::wwid(&wwid(1)),
+            Config::builder()
+                .path_grouping_policy(PathGroupingPolicy::Multibus)
+                .build()
+                .unwrap(),
+        )
+        .priority_by(Rule::path("eth0 -> 10.0.0.*"), 30)
+        .priority_by(Rule::bind("eth0"), 20);
+    let (inventory, _) = world.scanned(builder);
+    let devices = inventory.devices();
+    let groups: Vec<_> = devices
+        .iter()
+        .map(|device| device.snapshot().groups.len())
+        .collect();
+    assert_eq!(groups, [4, 1], "what the program has set stays");
+    let mut priorities: Vec<_> = devices[0].snapshot().paths().map(|p| p.priority).collect();
+    priorities.sort_unstable();
+    assert_eq!(priorities, [1, 1, 20, 30]);
+    assert_eq!(devices[0].topology().array.as_deref(), Some("testkit"));
     world.end(inventory);
 }
 

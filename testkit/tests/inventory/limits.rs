@@ -25,6 +25,49 @@ fn ten_thousand_portals_are_a_few_sessions() {
     world.end(inventory);
 }
 
+/// Both local ends ask, and each is told the same. The program asks again while that is under way.
+#[test]
+fn what_is_left_out_is_counted_once_whoever_tells_of_it() {
+    let world = World::new(6, 1);
+    let addresses: Vec<_> = (0..30).map(|n| format!("10.9.{n}.1:3260,1")).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    world.target.core().tell_of(&[(OTHER, &addresses)]);
+    let limits = Limits::default().with_portals(10).with_sessions(18);
+    let (inventory, mut events) = world.open(World::builder().limits(limits));
+    world.sim.block_on(async {
+        futures_util::future::join(inventory.rescan(), inventory.rescan()).await;
+    });
+    let lines = told(&mut events);
+    // Two local ends with ten portals of the one and two of the other target.
+    for part in [
+        "20 more than the limit of 10 portals of a target: left out",
+        "6 more than the limit of 18 sessions: left out",
+    ] {
+        assert_eq!(count(&lines, part), 1, "{part} {lines:#?}");
+    }
+    world.end(inventory);
+}
+
+#[test]
+fn of_an_answer_with_too_many_targets_the_first_ones_are_used_and_the_rest_is_told() {
+    let world = World::new(7, 1);
+    let names: Vec<_> = (0..5000).map(|n| format!("{OTHER}.{n:04}")).collect();
+    let address = ["10.9.9.9:3260,1"];
+    let targets: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), &address[..]))
+        .collect();
+    world.target.core().tell_of(&targets);
+    let limits = Limits::default().with_sessions(20);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    assert_eq!(inventory.snapshot().routes.len(), 20);
+    let lines = told(&mut events);
+    // The target itself is one of the answer.
+    let part = "more than the limit of 4096 targets of an answer: left out";
+    assert_eq!(count(&lines, part), 1, "{lines:#?}");
+    world.end(inventory);
+}
+
 #[test]
 fn a_thousand_targets_are_as_many_sessions_as_are_allowed() {
     let world = World::new(2, 1);

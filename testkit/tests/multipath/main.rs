@@ -2,6 +2,8 @@
 
 mod asymmetric_access;
 mod bad_block;
+mod by_rules;
+mod checkers;
 mod failover;
 mod fencing;
 mod flips_over_tcp;
@@ -13,10 +15,12 @@ mod lifecycle;
 mod marginal;
 mod no_path;
 mod preempt;
+mod progress;
 mod reservations;
 mod resize;
 mod scripted;
 mod shared_sessions;
+mod spare;
 mod speed;
 mod standing_by;
 mod support;

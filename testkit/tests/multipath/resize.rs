@@ -22,7 +22,7 @@ fn device(world: &World, policy: AutoResize) -> MultipathDevice {
     let config = Config::builder()
         .auto_resize(policy)
         .polling_interval(interval, interval);
-    world.open(config.build().unwrap())
+    world.open_ready(config.build().unwrap())
 }
 
 /// Until the device says so.
@@ -46,7 +46,6 @@ fn a_device_grows_by_itself_and_shrinks_when_it_is_asked_to() {
     let device = device(&world, Config::default().auto_resize());
     let mut events = device.events();
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         let (large, small) = (2 * LUN_SIZE, LUN_SIZE / 2);
         world.target.core().resize(0, large);
         let grown = Event::Resized {
@@ -97,7 +96,6 @@ fn a_size_that_was_not_taken_and_is_taken_back_leaves_nothing_behind() {
     let device = device(&world, AutoResize::GrowOnly);
     let mut events = device.events();
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         for told_size in [LUN_SIZE / 2, LUN_SIZE / 4] {
             world.target.core().resize(0, told_size);
             let kept = Event::SizeNotTaken {
@@ -120,7 +118,6 @@ fn a_device_that_never_resizes_itself_grows_when_it_is_asked_to() {
     let device = device(&world, AutoResize::Never);
     let mut events = device.events();
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         world.target.core().resize(0, 2 * LUN_SIZE);
         let kept = Event::SizeNotTaken {
             size: LUN_SIZE,
@@ -145,7 +142,6 @@ fn a_size_that_was_not_taken_is_taken_when_the_settings_change() {
     let device = device(&world, AutoResize::Never);
     let mut events = device.events();
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         world.target.core().resize(0, 2 * LUN_SIZE);
         let kept = Event::SizeNotTaken {
             size: LUN_SIZE,
@@ -168,9 +164,8 @@ fn to_be_asked_to_resize_is_to_look_at_every_path() {
     let world = World::new(4);
     let hour = Duration::from_secs(3600);
     let config = Config::builder().polling_interval(hour, hour);
-    let device = world.open(config.build().unwrap());
+    let device = world.open_ready(config.build().unwrap());
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         world.target.core().resize(0, LUN_SIZE / 2);
         assert_eq!(device.resize().await.unwrap().size, LUN_SIZE / 2);
         // And again, with nothing new.
@@ -185,7 +180,6 @@ fn a_path_that_does_not_answer_stands_in_the_way_until_it_is_lost() {
     let world = World::new(5);
     let device = device(&world, AutoResize::GrowOnly);
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         world.target.core().resize(0, LUN_SIZE / 2);
         world.sim.net().cut(World::link(1));
         let began = world.sim.elapsed();
@@ -254,7 +248,6 @@ fn without_a_path_or_after_the_end_there_is_no_new_size() {
     let world = World::new(6);
     let device = device(&world, AutoResize::GrowOnly);
     world.sim.block_on(async {
-        assert!(world.all_usable(&device).await);
         for path in paths(&device) {
             device.remove_path(path.id).unwrap();
         }

@@ -43,7 +43,10 @@ impl World {
     }
 
     pub(crate) fn with_target(seed: u64, config: TargetConfig) -> Self {
-        let mut options = SimConfig::new(seed);
+        Self::with_options(SimConfig::new(seed), config)
+    }
+
+    pub(crate) fn with_options(mut options: SimConfig, config: TargetConfig) -> Self {
         options.step_limit = 200_000_000;
         let sim = SimRuntime::with_config(options);
         sim.net().add_device("eth0", "10.0.0.10".parse().unwrap());
@@ -74,6 +77,13 @@ impl World {
         self.sim
             .block_on(builder.connect_spawned(&self.initiator))
             .unwrap()
+    }
+
+    /// The same, once all its paths are usable.
+    pub(crate) fn open_ready(&self, config: Config) -> MultipathDevice {
+        let device = self.open(config);
+        assert!(self.sim.block_on(self.all_usable(&device)));
+        device
     }
 
     pub(crate) fn link(index: usize) -> Link {

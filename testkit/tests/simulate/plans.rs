@@ -12,8 +12,10 @@ fn a_plan_is_told_in_a_few_lines_and_one_per_fault() {
         assert_eq!(text, Plan::draw(seed).to_string());
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("seed {seed}"));
-        assert_eq!(lines.len(), 8 + plan.faults.len(), "{text}");
-        for (line, fault) in lines[8..].iter().zip(&plan.faults) {
+        // One more says which orders are given, where there are any.
+        let head = 8 + usize::from(plan.orders.is_some());
+        assert_eq!(lines.len(), head + plan.faults.len(), "{text}");
+        for (line, fault) in lines[head..].iter().zip(&plan.faults) {
             assert_eq!(line.trim_start(), fault.to_string());
         }
     }

@@ -1,6 +1,9 @@
 //! A cable that is plugged in again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Driver, Phase};
 use crate::{
@@ -13,9 +16,9 @@ use crate::{
 const LINK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Driver {
-    /// The carrier is back: who is down need not wait for the next attempt. After that the back-off is what it
+    /// The carrier is back, since `since`: who is down need not wait for the next attempt. After that the back-off is what it
     /// was, and one that comes and goes is heeded now and then only.
-    pub(super) fn link_up(&mut self) {
+    pub(super) fn link_up(&mut self, since: Instant) {
         let now = self.now();
         let heeded = self.heeded_link;
         if heeded.is_some_and(|at| now.saturating_duration_since(at) < LINK_PAUSE) {
@@ -28,10 +31,31 @@ impl Driver {
                 self.pace = Pace::Again;
                 self.phase = Phase::Waiting(until);
             }
-            Phase::Dialing(_) => self.connector.nudge(),
-            Phase::Up(_) | Phase::Closing(_) | Phase::Done => return,
+            // What was said without a carrier was said to nobody, and is repeated after seconds only.
+            Phase::Dialing(_) if self.dialled <= since && self.connector.is_unanswered() => {
+                self.dial(Pace::Again);
+            }
+            Phase::Dialing(_) | Phase::Up(_) | Phase::Closing(_) | Phase::Done => return,
         }
         self.heeded_link = Some(now);
+    }
+
+    /// Notes whether the device has a carrier, now that a login has succeeded that began after so many `losses`. Whoever
+    /// has logged in has one, whatever was told before; unless it was lost meanwhile, and the answer had come before. Returns
+    /// the device whose loss nobody has told yet.
+    pub(super) fn note_carrier(&self, losses: u64) -> Option<Arc<str>> {
+        let links = self.connector.link_monitor();
+        let device = self.link.as_ref().map(Subscription::device);
+        self.shared().with_journal(|journal| {
+            // Within this lock, which whoever tells of a loss takes after it: none is missed.
+            let lost = links
+                .zip(device)
+                .filter(|(links, device)| links.is_lost_since(device, losses));
+            let was_told = !journal.status().has_carrier;
+            journal.set_carrier(lost.is_none());
+            lost.filter(|_| !was_told)
+                .map(|(_, device)| Arc::clone(device))
+        })
     }
 
     /// Follows the carrier of the device that has come to be used. Where it cannot be found out, as while an address

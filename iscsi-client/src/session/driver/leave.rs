@@ -21,6 +21,7 @@ impl Driver {
         };
         // Of our own logout nothing is under way any more. A target that asked for one may not have
         // waited for everything: that ends here, with its true outcome.
+        self.shared().set_progress(None);
         link.core.handle_closed(CoreError::Closed);
         self.ops.drain(&mut link.core, None);
         self.ops.connection_ended();

@@ -125,6 +125,33 @@ fn a_detached_command_that_is_not_answered_is_aborted_in_the_end() {
     assert_eq!(h.events(), [Event::TaskDead { itt }]);
 }
 
+/// What is left of the ladder would end the connection, or the commands of others.
+#[test]
+fn without_an_abort_a_detached_command_keeps_its_own_deadline() {
+    let mut config = SessionConfig {
+        nop_interval: None,
+        acknowledge_after: None,
+        ..SessionConfig::default()
+    };
+    config.ladder.abort_task = None;
+    let mut h = Harness::with(parameters(), config);
+    let mut command = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
+    command.deadline = Some(h.now.saturating_add(Duration::from_secs(30)));
+    let itt = h.session.submit(h.now, &command).unwrap();
+    h.memory.0.insert(itt.0, vec![0; 512]);
+    h.sent();
+    h.session.detach(h.now, itt);
+    assert!(h.done(itt).is_err());
+    for _ in 0..29 {
+        h.advance(Duration::from_secs(1));
+        h.session.handle_timeout(h.now).unwrap();
+    }
+    assert!(h.events().is_empty() && h.sent().is_empty());
+    h.advance(Duration::from_secs(1));
+    let error = h.session.handle_timeout(h.now);
+    assert_eq!(error, Err(TimedOut::Command.into()));
+}
+
 #[test]
 fn one_that_is_being_aborted_already_stays_so_when_it_is_detached() {
     let mut h = Harness::new();

@@ -1,7 +1,7 @@
 //! How much memory a session says that it holds.
 
 use super::*;
-use crate::pdu::TextResponse;
+use crate::{pdu::TextResponse, session::SubmitError};
 
 /// One read, from its submit to its end.
 fn round(h: &mut Harness) {
@@ -17,13 +17,33 @@ fn round(h: &mut Harness) {
 }
 
 #[test]
+fn many_commands_at_a_time_need_more_and_then_no_more() {
+    let mut h = Harness::new();
+    let most = SessionConfig::default().max_tasks;
+    let mut full = None;
+    for _ in 0..3 {
+        let reads: Vec<_> = (0..most).map(|_| h.read(512)).collect();
+        let refused = Command::new(Lun::new(1), Cdb::read16(0, 1, false), DataLength::In(512));
+        let refused = h.session.submit(h.now, &refused);
+        assert_eq!(refused, Err(SubmitError::QueueFull));
+        for itt in reads {
+            h.session.abandon(h.now, itt);
+            assert!(h.done(itt).is_err());
+        }
+        h.memory.0.clear();
+        let held = h.session.held_bytes();
+        assert!(held < 128 * 1024, "{held}");
+        assert_eq!(*full.get_or_insert(held), held);
+    }
+}
+
+#[test]
 fn it_is_what_it_was_however_many_commands_there_were() {
     let mut h = Harness::new();
     round(&mut h);
-    let scratch = SessionConfig::default().scratch as u64;
     let held = h.session.held_bytes();
-    // 256 tasks, and some of other kinds.
-    assert!((scratch..scratch + 264 * 1024).contains(&held), "{held}");
+    // Not the 256 tasks that there may be, nor all of scratch.
+    assert!((4096..12 * 1024).contains(&held), "{held}");
     for _ in 0..10_000 {
         round(&mut h);
     }
@@ -66,6 +86,13 @@ fn a_text_counts_until_it_was_polled() {
         "{events:?}"
     );
     let after = h.session.held_bytes();
-    // The receiver keeps a small buffer for the next one.
-    assert!(after < before + 8192, "{after} after {before}");
+    // The receiver keeps a small buffer for the next one, and its scratch until it rests.
+    let scratch = SessionConfig::default().scratch as u64;
+    assert!(after < before + scratch + 4096, "{after} after {before}");
+    h.advance(Duration::from_secs(5));
+    h.session.handle_timeout(h.now).unwrap();
+    h.session.recv_plan();
+    h.sent();
+    let rested = h.session.held_bytes();
+    assert!(rested < before + 8192, "{rested} after {before}");
 }

@@ -96,6 +96,59 @@ fn silence_is_asked_about_and_then_ends_the_connection() {
     assert_eq!(h.session.handle_timeout(h.now), Err(TimedOut::Nop.into()));
 }
 
+#[test]
+fn with_a_beat_pings_leave_on_it_and_before_the_interval_is_over() {
+    let config = SessionConfig {
+        nop_beat: Duration::from_secs(1),
+        ..SessionConfig::default()
+    };
+    let mut h = Harness::with(parameters(), config);
+    let mut at = 0;
+    for (heard, due) in [
+        (0, 5_000),
+        (5_001, 10_000),
+        (10_999, 15_000),
+        (16_000, 21_000),
+    ] {
+        h.advance(Duration::from_millis(heard - at));
+        at = heard;
+        let ping = ping_in(&h, InitiatorTaskTag::RESERVED, u32::MAX);
+        h.feed(ping.emit(), &[]).unwrap();
+        assert_eq!(
+            h.session.poll_timeout(),
+            Some(Instant::from_nanos(due * 1_000_000)),
+            "heard at {heard} ms"
+        );
+    }
+    h.advance(Duration::from_millis(4999));
+    h.session.handle_timeout(h.now).unwrap();
+    assert!(h.sent().is_empty());
+    h.advance(Duration::from_millis(1));
+    h.session.handle_timeout(h.now).unwrap();
+    ping_out(&mut h);
+}
+
+/// What is idle has pings, and each of them acknowledges.
+#[test]
+fn an_idle_session_sends_nothing_but_its_pings() {
+    let mut h = Harness::new();
+    let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
+    h.sent();
+    h.good(itt).unwrap();
+    h.done(itt).unwrap();
+    for _ in 0..10 {
+        let due = h.session.poll_timeout().unwrap();
+        h.advance(due.saturating_duration_since(h.now));
+        h.session.handle_timeout(h.now).unwrap();
+        let ping = ping_out(&mut h);
+        assert_eq!(ping.exp_stat_sn, StatSn(h.stat_sn));
+        let mut pong = ping_in(&h, ping.itt, u32::MAX);
+        pong.stat_sn = h.next_stat_sn();
+        h.feed(pong.emit(), &[]).unwrap();
+        h.events();
+    }
+}
+
 /// A target that is busy sending data is alive, whether it answers pings or not.
 #[test]
 fn any_traffic_counts_as_an_answer() {
@@ -164,10 +217,18 @@ fn a_closed_window_holds_no_ping_back() {
     );
 }
 
+/// Sooner than the pings would.
+fn acknowledging_soon() -> SessionConfig {
+    SessionConfig {
+        acknowledge_after: Some(Duration::from_secs(2)),
+        ..SessionConfig::default()
+    }
+}
+
 /// Row C-54, section 11.18: a NOP-Out without any tag carries ExpStatSN when nothing else does.
 #[test]
 fn a_response_is_acknowledged_in_time_though_there_is_nothing_to_send() {
-    let mut h = Harness::new();
+    let mut h = Harness::with(parameters(), acknowledging_soon());
     let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
     h.sent();
     h.good(itt).unwrap();
@@ -191,7 +252,7 @@ fn a_response_is_acknowledged_in_time_though_there_is_nothing_to_send() {
 
 #[test]
 fn any_pdu_acknowledges_what_came_before_it() {
-    let mut h = Harness::new();
+    let mut h = Harness::with(parameters(), acknowledging_soon());
     for _ in 0..5 {
         let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
         assert_eq!(h.sent().len(), 1);
@@ -206,7 +267,7 @@ fn any_pdu_acknowledges_what_came_before_it() {
 /// A target that takes nothing gets one acknowledgement once it does, not one per interval.
 #[test]
 fn acknowledgements_do_not_pile_up() {
-    let mut h = Harness::new();
+    let mut h = Harness::with(parameters(), acknowledging_soon());
     let itt = h.submit(Cdb::test_unit_ready(), DataLength::None, vec![]);
     h.sent();
     h.good(itt).unwrap();
@@ -258,4 +319,7 @@ fn intervals_of_no_length_are_refused() {
         refused
     );
     assert_eq!(config(|c| c.nop_interval = None), None);
+    let coarse = config(|c| c.nop_beat = Duration::from_millis(2501));
+    assert_eq!(coarse, refused, "of an interval of 5 s");
+    assert_eq!(config(|c| c.nop_beat = Duration::from_millis(2500)), None);
 }

@@ -4,7 +4,10 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use iscsi_client::error::{Error, ErrorKind, Retry};
-use iscsi_proto::scsi::{CurrentReservation, ReservationKey, ReservationType};
+use iscsi_proto::{
+    planted::Bug,
+    scsi::{CurrentReservation, ReservationKey, ReservationType},
+};
 
 use super::{RegistrationKeys, ReserveError, attend::TIMEOUT};
 use crate::{backoff::sleep, device::shared::Shared, path::Path};
@@ -62,13 +65,20 @@ pub(super) async fn has_key<P: Path>(
     Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
 }
 
-/// The reservation, if it is this device's: the holder's key, which is none where all registrants hold it, and the type.
+/// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all registrants hold it, and the type.
 pub(super) async fn own_reservation<P: Path>(
     shared: &Shared<P>,
     keys: RegistrationKeys,
 ) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
     let held = reservation(shared).await?.held;
-    Ok(held.filter(|&(key, _)| key == ReservationKey::NONE || keys.owns(key)))
+    let known = shared.look(|state| state.reserve.known());
+    let is_ours = match held {
+        // All registrants hold it: this device too, if it still is one.
+        Some((ReservationKey::NONE, _)) => has_key(shared, |key| keys.owns(key)).await?,
+        Some((key, _)) => known.iter().any(|keys| keys.owns(key)),
+        None => false,
+    };
+    Ok(held.filter(|_| is_ours))
 }
 
 /// Does something that no I/O is to notice: what is in flight ends before, what comes waits. Nothing is concluded from
@@ -77,6 +87,9 @@ pub(super) async fn quietly<P: Path, T>(
     shared: &Shared<P>,
     work: impl Future<Output = Result<T, ReserveError>>,
 ) -> Result<T, ReserveError> {
+    if shared.planted.has(Bug::NotHeldMeanwhile) {
+        return work.await;
+    }
     shared.act(|state, now| state.core.pause(now));
     let quiet = pin!(shared.until(|state| state.core.is_quiesced().then_some(())));
     let limit = pin!(sleep(&*shared.runtime, QUIET));

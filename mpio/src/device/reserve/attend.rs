@@ -23,6 +23,8 @@ pub(crate) struct Task<P> {
     pub(super) path: Arc<P>,
     pub(super) round: u64,
     pub(super) wish: Wish,
+    /// All keys that may be this device's.
+    pub(super) known: Vec<RegistrationKeys>,
     /// What its nexus is registered with, as far as is known.
     pub(super) key: Option<u64>,
     /// The device's user wants it, whatever others do there.
@@ -84,8 +86,8 @@ pub(super) async fn take_back<P: Path>(path: &P, key: u64) {
     _ = changed(path, key, 0).await;
 }
 
-/// Carries a task out.
-pub(super) async fn attend<P: Path>(task: &Task<P>) -> Result<Found, Error> {
+/// Carries a task out. `bar` keeps I/O from the path that is found without a registration, until that is made again.
+pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Result<Found, Error> {
     let path = &*task.path;
     let keys = match (task.wish, task.key) {
         (Wish::Keys(keys), _) => keys,
@@ -114,6 +116,7 @@ pub(super) async fn attend<P: Path>(task: &Task<P>) -> Result<Found, Error> {
     if task.key.is_some() && (task.told || told()) {
         return Ok(Found::Lost);
     }
+    bar();
     restore(task, keys, key).await
 }
 
@@ -124,7 +127,7 @@ async fn restore<P: Path>(
     key: u64,
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let before = look(path, keys).await?;
+    let before = look(path, keys, &task.known).await?;
     let had = task.key.is_some();
     if is_lost(&before, keys, had) {
         return Ok(Found::Lost);
@@ -142,7 +145,7 @@ async fn restore<P: Path>(
             Err(_) => {}
         }
     }
-    let mut after = match look(path, keys).await {
+    let mut after = match look(path, keys, &task.known).await {
         Ok(after) => after,
         Err(error) => {
             take_back(path, key).await;
@@ -166,14 +169,18 @@ struct Users {
     reserved: bool,
 }
 
-async fn look<P: Path>(path: &P, keys: RegistrationKeys) -> Result<Users, Error> {
+async fn look<P: Path>(
+    path: &P,
+    keys: RegistrationKeys,
+    known: &[RegistrationKeys],
+) -> Result<Users, Error> {
     let found = path.reservation_keys(TIMEOUT).await?;
     let held = path.reservation(TIMEOUT).await?.held;
     let ours = found.keys.iter().filter(|&&key| keys.owns(key)).count();
     let reserved = held.is_some_and(|(key, _)| match key {
         // All registrants hold it: we too, if we are one.
         ReservationKey::NONE => ours == 0,
-        key => !keys.owns(key),
+        key => !known.iter().any(|keys| keys.owns(key)),
     });
     Ok(Users { ours, reserved })
 }

@@ -21,6 +21,9 @@ pub(super) enum Wish {
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
     pub(super) wish: Wish,
+    /// What was wanted so far, the last one last. A path that was away has an older key still, and so has the nexus of
+    /// one that was removed.
+    known: Vec<RegistrationKeys>,
     /// Counts wishes.
     pub(super) round: u64,
     /// A call is being carried out.
@@ -29,6 +32,44 @@ pub(crate) struct Reserve {
     pub(super) moving: bool,
     /// Who holds the reservation, if it is known to be this device's.
     pub(super) holder: Option<PathId>,
+}
+
+/// A program that changes its keys for ever is not remembered for ever.
+const MOST_KNOWN: usize = 8;
+
+impl Reserve {
+    /// They are wanted from now on.
+    pub(super) fn note_keys(&mut self, keys: RegistrationKeys) {
+        self.known.retain(|known| *known != keys);
+        if self.known.len() == MOST_KNOWN {
+            self.known.remove(0);
+        }
+        self.known.push(keys);
+    }
+
+    /// Of a path that joins: nobody waits for an answer that it is not asked for.
+    pub(crate) fn book_of_new(&self, is_up: bool) -> Book {
+        let outcome = match (self.wish, is_up) {
+            (Wish::Keys(_), true) => None,
+            (Wish::Keys(_), false) => Some(PathRegistration::NotConnected),
+            (Wish::Nothing | Wish::Gone, _) => Some(PathRegistration::Unregistered),
+        };
+        Book {
+            round: outcome.as_ref().map_or(0, |_| self.round),
+            outcome,
+            ..Book::default()
+        }
+    }
+
+    /// Nobody is registered any more.
+    pub(super) fn forget_keys(&mut self) {
+        self.known.clear();
+    }
+
+    /// All keys that may be this device's.
+    pub(super) fn known(&self) -> Vec<RegistrationKeys> {
+        self.known.clone()
+    }
 }
 
 /// Of a path.

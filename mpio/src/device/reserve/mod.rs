@@ -83,7 +83,9 @@ impl<P: Path> MultipathDevice<P> {
     ///
     /// # Errors
     ///
-    /// [`FenceHasKeys`](ReserveError::FenceHasKeys). What failed on a path is in the result, and is tried again.
+    /// [`FenceHasKeys`](ReserveError::FenceHasKeys). Where the reservation cannot be given up, as where no path is
+    /// connected, the device stays registered: one path unregistered before the holder's could not write. What failed on
+    /// a path is in the result, and is tried again.
     pub async fn unregister(&self) -> Result<Registrations, ReserveError> {
         let shared = Arc::clone(self.shared());
         self.call(orders::unregister(shared), |_| Ok(())).await

@@ -100,8 +100,14 @@ pub(super) async fn unregister<P: Path>(
 ) -> Result<Registrations, ReserveError> {
     // The reservation would end with its holder's registration, and before that keep out the paths that have none.
     if let Some(kind) = shared.look(|state| state.core.reservation()) {
-        // What the order that follows does not end either, its error tells.
-        _ = release::release(Arc::clone(&shared), kind).await;
+        let released = match release::release(Arc::clone(&shared), kind).await {
+            Err(ReserveError::OtherType(kind)) => release::release(Arc::clone(&shared), kind).await,
+            result => result,
+        };
+        // Unless somebody else has ended it meanwhile.
+        if shared.look(|state| state.core.reservation().is_some()) {
+            released?;
+        }
     }
     let round = shared.act(|state, _| state.begin_round(Wish::Gone));
     let result = shared.until(|state| state.end_of_round(round)).await;
@@ -121,7 +127,7 @@ pub(super) async fn reserve<P: Path>(
     let holder = shared.look(|state| state.reserve.holder);
     let failure = match give(&shared, holder, TIMEOUT, reserve).await {
         Ok(path) => {
-            shared.act(|state, _| state.holds(Some(path), kind));
+            shared.act(|state, now| state.holds(now, Some(path), kind));
             return Ok(());
         }
         Err(failure) => failure,
@@ -129,11 +135,11 @@ pub(super) async fn reserve<P: Path>(
     // Another path of this device may hold it, or the answer was lost.
     match own_reservation(&shared, keys).await {
         Ok(Some((_, held))) if held == kind => {
-            shared.act(|state, _| state.holds(None, kind));
+            shared.act(|state, now| state.holds(now, None, kind));
             Ok(())
         }
         Ok(Some((_, held))) => {
-            shared.act(|state, _| state.holds(None, held));
+            shared.act(|state, now| state.holds(now, None, held));
             Err(ReserveError::OtherType(held))
         }
         _ => Err(failure.into()),
@@ -186,14 +192,14 @@ pub(super) async fn preempt<P: Path>(
 /// The holder may be another one by now; with all registrants the reservation does not say who.
 async fn note_holder<P: Path>(shared: &Shared<P>, keys: RegistrationKeys, path: Option<PathId>) {
     if let Ok(held) = own_reservation(shared, keys).await {
-        shared.act(|state, _| match held {
+        shared.act(|state, now| match held {
             Some((_, kind)) => {
                 // Who held it before holds it still, unless this order has made it another one.
                 let known = state.core.reservation() == Some(kind);
                 let holder = if known { state.reserve.holder } else { path };
-                state.holds(holder, kind);
+                state.holds(now, holder, kind);
             }
-            None => state.holds_nothing(),
+            None => state.holds_nothing(now),
         });
     }
 }

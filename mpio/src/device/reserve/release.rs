@@ -34,7 +34,7 @@ pub(super) async fn release<P: Path>(
     if let Some((key, _)) = left {
         take_over(shared, keys, key, kind).await?;
     }
-    shared.act(|state, _| state.holds_nothing());
+    shared.act(|state, now| state.holds_nothing(now));
     Ok(())
 }
 
@@ -91,10 +91,11 @@ async fn take_over<P: Path>(
     kind: ReservationType,
 ) -> Result<(), ReserveError> {
     match keys {
-        RegistrationKeys::One(_) => {
+        RegistrationKeys::One(key) if key == victim || victim == ReservationKey::NONE => {
             quietly(shared, take_over_with_one_key(shared, keys, kind)).await
         }
-        RegistrationKeys::PerPath(_) => {
+        // That of a path, or one that was the device's before: no other nexus loses its own by that.
+        _ => {
             let via = preempt(shared, victim, kind).await?;
             shared.act(|state, now| state.was_preempted_by_us(now, victim));
             let order = releasing(via.key, kind);

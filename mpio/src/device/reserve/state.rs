@@ -6,15 +6,19 @@ use std::{
 };
 
 use iscsi_client::error::{Error, ErrorKind};
-use iscsi_proto::scsi::{ReservationKey, ReservationType};
+use iscsi_proto::{
+    planted::Bug,
+    scsi::{ReservationKey, ReservationType},
+};
 
 use super::{
     PathRegistration, RegistrationOutcome, Registrations,
     attend::{self, Found, Task, WITNESSES},
     book::{Book, Wish},
+    is_of_one_nexus,
 };
 use crate::{
-    core::{Event, IdentityCheck, PathId, Registration},
+    core::{Event, IdentityCheck, PathId, PathKeys, Registration},
     device::{
         job::Job,
         shared::{Shared, State},
@@ -68,7 +72,8 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let found = attend::attend(&task).await;
+    let bar = || shared.act(|state, now| state.core.await_key(now, id));
+    let found = attend::attend(&task, bar).await;
     Some(Attended {
         round: task.round,
         told: task.told,
@@ -103,20 +108,35 @@ impl<P: Path> State<P> {
         };
         let wish = self.reserve.wish;
         let key = self.core.registered_key(id);
-        if wish == Wish::Nothing || (wish == Wish::Gone && key.is_none()) && !member.book.asked {
+        // One that was to be registered is barred still.
+        let is_idle = key.is_none() && !member.book.asked && !self.core.awaits_key(id);
+        if wish == Wish::Nothing || wish == Wish::Gone && is_idle {
             return Turn::Never;
         }
         if self.is_attended_to(id) {
             return Turn::Wait;
         }
+        let planted = self.core.config().planted;
+        let asked = member.book.asked;
+        let is_by_itself = !asked && self.wants_keys();
+        if is_by_itself && planted.has(Bug::UsedBeforeRegistered) {
+            return Turn::Never;
+        }
+        let wish = match key {
+            Some(key) if is_by_itself && planted.has(Bug::OldKeyKept) => {
+                Wish::Keys(ReservationKey(key).into())
+            }
+            _ => wish,
+        };
         let witnesses = self.registrants(None).into_iter();
         let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
         let task = Task {
             path: Arc::clone(&member.path),
             round: self.reserve.round,
             wish,
+            known: self.reserve.known(),
             key,
-            asked: member.book.asked,
+            asked: asked || planted.has(Bug::PreemptedComesBack),
             told: member.book.told,
             seen: member.book.seen,
             witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
@@ -128,7 +148,11 @@ impl<P: Path> State<P> {
     }
 
     /// It is not being attended to any more.
-    pub(crate) fn end_attending(&mut self, id: PathId) {
+    pub(crate) fn end_attending(&mut self, now: Instant, id: PathId, attended: &Attended) {
+        // It was registered while that was being undone: whatever else becomes of this, that is taken back.
+        if let (Wish::Gone, Ok(Found::Registered(key))) = (self.reserve.wish, &attended.found) {
+            self.core.set_key(now, id, Some(*key));
+        }
         if let Some(member) = self.member_mut(id) {
             member.book.busy = false;
         }
@@ -210,6 +234,7 @@ impl<P: Path> State<P> {
         // Its port group takes no I/O either, and both may change together.
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
+        let first = first || self.core.awaits_key(id);
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -293,10 +318,9 @@ impl<P: Path> State<P> {
     pub(super) fn lose(&mut self, now: Instant, id: PathId) {
         self.reserve.wish = Wish::Gone;
         self.reserve.round += 1;
-        self.reserve.holder = None;
         self.tell(now, Event::RegistrationLost { path: id });
         self.core.set_registration(now, Registration::Lost);
-        self.core.set_reservation(None);
+        self.holds_nothing(now);
         self.core.set_key(now, id, None);
         self.let_go(now);
     }
@@ -319,6 +343,9 @@ impl<P: Path> State<P> {
     pub(super) fn begin_round(&mut self, wish: Wish) -> u64 {
         self.reserve.wish = wish;
         self.reserve.round += 1;
+        if let Wish::Keys(keys) = wish {
+            self.reserve.note_keys(keys);
+        }
         let round = self.reserve.round;
         for member in self.members.iter_mut().flatten() {
             member.book.told = false;
@@ -389,6 +416,7 @@ impl<P: Path> State<P> {
         }
         self.reserve.wish = Wish::Gone;
         self.reserve.round += 1;
+        self.reserve.forget_keys();
         self.end_registration(now);
     }
 
@@ -424,18 +452,27 @@ impl<P: Path> State<P> {
         }
     }
 
-    pub(super) fn holds(&mut self, holder: Option<PathId>, kind: ReservationType) {
+    pub(super) fn holds(&mut self, now: Instant, holder: Option<PathId>, kind: ReservationType) {
+        let is_known = self.core.reservation() == Some(kind);
+        let before = self.reserve.holder.filter(|_| is_known);
         self.reserve.holder = holder;
         self.core.set_reservation(Some(kind));
+        // One of this kind is taken while there is one path, so it is that one's.
+        let mut members = self.members.iter().flatten().map(|member| member.id);
+        let first = members.next().filter(|_| members.next().is_none());
+        let sole = holder.or(before).or(first);
+        let sole = sole.filter(|_| is_of_one_nexus(kind));
+        self.core.set_sole_nexus(now, sole);
     }
 
-    pub(super) fn holds_nothing(&mut self) {
+    pub(super) fn holds_nothing(&mut self, now: Instant) {
         self.reserve.holder = None;
         self.core.set_reservation(None);
+        self.core.set_sole_nexus(now, None);
     }
 
     pub(super) fn end_registration(&mut self, now: Instant) {
-        self.holds_nothing();
+        self.holds_nothing(now);
         self.core.set_registration(now, Registration::None);
         self.tell(now, Event::Unregistered);
     }
@@ -470,7 +507,19 @@ impl<P: Path> State<P> {
         let is_ours = self.wants_keys();
         let reserved = self.core.reservation().is_some();
         let holds = reserved && self.reserve.holder.is_none_or(|holder| holder == id);
-        !is_ours || !(self.core.is_closing() || holds)
+        let stays = is_ours && (self.core.is_closing() || holds);
+        !stays && !self.shares_nexus(id)
+    }
+
+    /// Whether another path has the same nexus: one that was added in the place of this one before it was gone.
+    fn shares_nexus(&self, id: PathId) -> bool {
+        // Of whatever family: the keys are equal if the nexuses are.
+        let (Some(keys), Some(member)) = (PathKeys::new(1, 0), self.member(id)) else {
+            return false;
+        };
+        let nexus = member.path.nexus_key(keys);
+        let mut others = self.members.iter().flatten().filter(|one| one.id != id);
+        others.any(|other| other.path.nexus_key(keys) == nexus)
     }
 
     pub(super) fn tell(&mut self, now: Instant, event: Event) {

@@ -31,6 +31,7 @@ pub(crate) fn table(
     line("logins", tallies.logins.to_string());
     line("commands", tallies.commands.to_string());
     line("failovers", tallies.failovers.to_string());
+    line("orders", counts(&tallies.orders));
     line("fences", counts(&tallies.fences));
     line("marginal", counts(&tallies.marginal));
     line("late writes", tallies.late_writes.to_string());

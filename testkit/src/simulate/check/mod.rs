@@ -12,12 +12,14 @@
 //! | L4 reads that are done twice | [`hedging`] |
 //! | I6 Time2Wait, L4 work without end | [`pace`] (the target judges the rest of I6, and I11) |
 //! | I8 paths that stand by | [`port_state`] |
-//! | I9 reservation conflicts | [`conflict`] |
+//! | I9 reservation conflicts | [`conflict`], [`reserved`] |
 //! | I10 memory | [`held`] |
 //! | I12 unit attentions | [`attention`] |
 //! | I13 secrets | [`secrets`] (the target judges who goes on without its proof) |
 //! | I14 flushes | [`check`] (durability), for units that lose power |
 //! | I15 determinism | [`invariants::same_run`] |
+//! | I17 | [`reserved`] |
+//! | I18 | [`size`] |
 //! | L1 to L6 | [`invariants`] |
 //!
 //! ```
@@ -48,7 +50,9 @@ pub mod invariants;
 mod judge;
 pub mod pace;
 pub mod port_state;
+pub mod reserved;
 pub mod secrets;
+pub mod size;
 pub mod stamp;
 mod violation;
 mod zones;

@@ -84,6 +84,33 @@ pub fn work_is_bounded(history: &History, events: &[u64], upkeep: u64) -> Result
     Ok(())
 }
 
+/// Between two requests of a device that a port group become active, at least.
+const ACTIVATION_PAUSE_NS: u64 = 2 * SECOND_NS;
+
+/// L4: a device that asks for a port group to become active leaves the target in peace for a while, as two hosts would
+/// else pull a unit to and fro. `last_ns`: when it asked before.
+///
+/// # Errors
+///
+/// It did not.
+pub fn activates_with_pauses(
+    device: usize,
+    last_ns: Option<u64>,
+    now_ns: u64,
+) -> Result<(), Violation> {
+    match last_ns.filter(|last| now_ns < last + ACTIVATION_PAUSE_NS) {
+        None => Ok(()),
+        Some(last) => Err(Violation::new(
+            Row::L4,
+            format!(
+                "device {device} asks for a group to become active at {}, and had at {}",
+                seconds(now_ns),
+                seconds(last)
+            ),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +136,13 @@ mod tests {
             (&[149], Some(120), None),
         ] {
             assert_eq!(row(waits_after_a_loss(&loss(to), attempts, 50)), expected);
+        }
+    }
+
+    #[test]
+    fn two_activations_at_once_are_refused() {
+        for (last, expected) in [(None, None), (Some(0), None), (Some(1), Some(Row::L4))] {
+            assert_eq!(row(activates_with_pauses(0, last, 2 * SECOND_NS)), expected);
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Row {
     I14,
     I15,
     I16,
+    I17,
+    I18,
     L1,
     L2,
     L3,
@@ -51,6 +53,12 @@ impl Row {
             Self::I14 => "an acknowledged flush covers every write acknowledged before it",
             Self::I15 => "the same seed gives the same run",
             Self::I16 => "no overlapping write is acknowledged while an earlier one may still land",
+            Self::I17 => {
+                "what a device says of registrations and reservations is what the target did"
+            }
+            Self::I18 => {
+                "a device has a size that all its paths told, and takes a new one as configured"
+            }
             Self::L1 => "every request completes within the bound once a path is healthy",
             Self::L2 => "every healed path is usable within the bound",
             Self::L3 => "with all paths down, requests fail within the configured limit",

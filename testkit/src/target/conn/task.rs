@@ -166,6 +166,7 @@ impl FullFeature {
     /// Queues output until a batch is full or nothing is ready.
     pub(super) fn fill(&mut self, wire: &mut Wire, now: Instant) {
         self.clock = now;
+        self.core.ledger.tell_time(now);
         while wire.out.bytes().len() < BATCH {
             let Some(index) = self.tasks.iter().position(|task| task.is_ready(now)) else {
                 break;

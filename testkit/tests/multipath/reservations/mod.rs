@@ -1,9 +1,11 @@
 //! Persistent reservations of the device's user: every path registered, and what others do about it.
 
+mod again;
 mod callers;
 mod calls;
 mod holders;
 mod hosts;
+mod leaving;
 mod moments;
 mod others;
 mod returning;
@@ -18,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use iscsi_client::{
     device::BlockDeviceExt,
     error::{Error, ErrorKind, Outcome},
@@ -82,10 +84,7 @@ impl Story {
     fn with(seed: u64, config: ConfigBuilder) -> Self {
         let world = World::with_target(seed, target_config().with_portal(elsewhere(), 3));
         let other = world.sim.block_on(open_other(&world));
-        let device = world.open(config.build().unwrap());
-        world.sim.block_on(async {
-            assert!(world.all_usable(&device).await);
-        });
+        let device = world.open_ready(config.build().unwrap());
         Self {
             reader: device.events(),
             world,

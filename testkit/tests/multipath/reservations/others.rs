@@ -56,6 +56,27 @@ fn a_preemption_without_a_reservation_keeps_the_device_out_by_itself() {
     }
 }
 
+/// All registrants hold it, and the device is none of them any more.
+#[test]
+fn a_reservation_of_all_registrants_is_not_that_of_a_device_that_was_preempted() {
+    for (seed, keys) in both() {
+        let story = Story::new(seed);
+        story.world.sim.block_on(async {
+            story.device.register(keys).await.unwrap();
+            story.other_registers().await;
+            story.other.reserve(THEIRS, ALL, None).await.unwrap();
+            story.device.reserve(ALL).await.expect("it is one of them");
+            fence_out(&story.other).await;
+            let error = story.device.reserve(ALL).await.unwrap_err();
+            let is_conflict = |error: &Error| error.kind() == ErrorKind::ReservationConflict;
+            assert!(error.unit().is_some_and(is_conflict), "{error}");
+            story.lost().await;
+            assert_eq!(story.held().await, Some((NONE, ALL)));
+        });
+        story.end();
+    }
+}
+
 #[test]
 fn an_idle_device_that_is_preempted_finds_out_by_its_checks() {
     let story = Story::new(12);

@@ -31,6 +31,36 @@ fn a_path_that_is_back_is_registered_before_its_first_write() {
     }
 }
 
+/// A plain type is taken while there is one path. What joins later must not have conflicts for its part of the I/O.
+#[test]
+fn a_path_that_joins_a_reservation_for_one_nexus_takes_no_io_until_it_is_released() {
+    let kind = ReservationType::WriteExclusive;
+    let story = Story::new(9);
+    story.world.sim.block_on(async {
+        let second = paths(&story.device)[1].id;
+        story.device.remove_path(second).unwrap();
+        while story.device.path(second).is_some() {
+            story.world.sim.sleep(MS).await;
+        }
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(kind).await.unwrap();
+        let id = add(&story, 7).await;
+        let reserved = Some(DownReason::Reserved);
+        while story.device.snapshot().path(id).unwrap().down != reserved {
+            story.write().await.unwrap();
+        }
+        for _ in 0..32 {
+            story.write().await.expect("the holder writes");
+        }
+        assert_eq!(story.device.snapshot().path(id).unwrap().counters.ios, 0);
+        story.device.release(kind).await.unwrap();
+        while story.device.snapshot().path(id).unwrap().counters.ios == 0 {
+            story.write().await.unwrap();
+        }
+    });
+    story.end();
+}
+
 #[test]
 fn a_path_that_is_added_is_registered_and_one_that_is_removed_is_not_any_more() {
     for (seed, keys) in both() {

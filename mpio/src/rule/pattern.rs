@@ -7,16 +7,16 @@ use std::{fmt, sync::Arc};
 ///
 /// Unlike the regular expressions of multipath.conf it is about the whole name: `LUN` is not `LUNZ`.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     text: Arc<str>,
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self { text: text.into() }
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self.text.strip_prefix('!') {
             Some(others) => !glob(others.as_bytes(), name.as_bytes()),
             None => glob(self.text.as_bytes(), name.as_bytes()),

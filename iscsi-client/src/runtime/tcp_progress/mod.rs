@@ -1,0 +1,158 @@
+//! The Linux kernel as the source of a connection's progress: sock_diag(7), for which nobody needs a privilege.
+
+mod message;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use nix::{
+    net::if_::if_nametoindex,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recvfrom, send,
+        socket,
+    },
+};
+use socket2::SockRef;
+
+use self::message::Answer;
+use super::{Progress, ProgressSource};
+
+/// An answer has a few hundred bytes; newer kernels say more.
+const BUFFER: usize = 8 * 1024;
+/// What others send to our socket is passed over, but not for ever.
+const MAX_DATAGRAMS: usize = 8;
+
+/// Why the kernel did not tell.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TcpProgressError {
+    /// A system call failed.
+    #[error("cannot {what}")]
+    Io {
+        /// What it was to do.
+        what: &'static str,
+        /// Why it did not.
+        source: io::Error,
+    },
+    /// The kernel refused: `NotFound` where there is no such connection in the network namespace of the calling
+    /// thread, or where the kernel was built without `INET_DIAG`; `ESTALE` where it is another connection by now.
+    #[error("the kernel does not tell")]
+    Refused(#[source] io::Error),
+    /// The answer is not one that sock_diag(7) describes.
+    #[error("the kernel's answer is cut off, or is none")]
+    Malformed,
+}
+
+fn failed<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> TcpProgressError {
+    move |source| TcpProgressError::Io {
+        what,
+        source: source.into(),
+    }
+}
+
+/// Which connection: its addresses, the device that it is bound to, and the kernel's own name for it, so that no
+/// other one with the same addresses is taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Connection {
+    local: SocketAddr,
+    peer: SocketAddr,
+    device: u32,
+    cookie: u64,
+}
+
+/// Asks the Linux kernel how far the bytes of one TCP connection have come. With the feature `tcp-progress` the
+/// transports of both runtimes have one; a [`Dialer`](super::Dialer) that makes sockets of its own gives one to
+/// its transport ([`StreamTransport::with_progress_source`](super::StreamTransport::with_progress_source)).
+///
+/// Each question is a netlink socket for a moment, in the network namespace of the calling thread, which has to be
+/// that of the connection. The first one of all may take the time in which the kernel loads its module `tcp_diag`.
+#[derive(Debug)]
+pub struct TcpProgress {
+    connection: Connection,
+    /// It was refused, and would be again: a filter of system calls, or a kernel without.
+    is_refused: AtomicBool,
+}
+
+impl TcpProgress {
+    /// Of a socket that is connected. It is not kept: after it is closed nothing is known any more.
+    ///
+    /// # Errors
+    ///
+    /// It is not connected, or the system has no name for it.
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let socket = SockRef::from(socket);
+        let address = |address: socket2::SockAddr| {
+            let address = address.as_socket();
+            address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        };
+        let device = match socket.device()? {
+            Some(name) => {
+                if_nametoindex(name.strip_suffix(&[0]).unwrap_or(&name)).map_err(io::Error::from)?
+            }
+            None => 0,
+        };
+        let connection = Connection {
+            local: address(socket.local_addr()?)?,
+            peer: address(socket.peer_addr()?)?,
+            device,
+            cookie: socket.cookie()?,
+        };
+        Ok(Self {
+            connection,
+            is_refused: AtomicBool::new(false),
+        })
+    }
+
+    /// Asks the kernel, which answers at once.
+    ///
+    /// # Errors
+    ///
+    /// [`TcpProgressError`]: the kernel refused, or said something else.
+    pub fn ask(&self) -> Result<Progress, TcpProgressError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkSockDiag);
+        let fd = socket(family, SockType::Raw, flags, protocol);
+        let fd = fd.map_err(failed("open a netlink socket"))?;
+        let request = message::request(&self.connection);
+        send(fd.as_raw_fd(), &request, MsgFlags::empty())
+            .map_err(failed("ask for a connection"))?;
+        // The kernel has answered within the call above, so nothing is waited for.
+        let mut buf = [0; BUFFER];
+        for _ in 0..MAX_DATAGRAMS {
+            let (length, from) = recvfrom::<NetlinkAddr>(fd.as_raw_fd(), &mut buf)
+                .map_err(failed("hear of a connection"))?;
+            if from.is_none_or(|from| from.pid() != 0) {
+                continue;
+            }
+            return match message::read(buf.get(..length).unwrap_or(&[])) {
+                Some(Answer::Progress(progress)) => Ok(progress),
+                Some(Answer::Error(code)) => {
+                    let error = io::Error::from_raw_os_error(code.saturating_neg());
+                    Err(TcpProgressError::Refused(error))
+                }
+                None => Err(TcpProgressError::Malformed),
+            };
+        }
+        Err(TcpProgressError::Malformed)
+    }
+}
+
+impl ProgressSource for TcpProgress {
+    fn progress(&self) -> Option<Progress> {
+        if self.is_refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.ask() {
+            Ok(progress) => Some(progress),
+            Err(TcpProgressError::Io { .. }) => None,
+            Err(_) => {
+                self.is_refused.store(true, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What was ordered of which device, and what followed from it.
+
+use crate::simulate::check::reserved::{Order, Span};
+
+/// An order that was given.
+#[derive(Clone, Debug)]
+pub(in crate::simulate) struct Given {
+    pub(super) device: usize,
+    pub(super) order: Order,
+    pub(super) begun: u64,
+    /// And whether it was carried out. `None` while it is under way, and for ever if its host has died.
+    pub(super) ended: Option<(u64, bool)>,
+}
+
+/// All of a world.
+#[derive(Clone, Debug, Default)]
+pub(in crate::simulate) struct Book {
+    given: Vec<Given>,
+    /// When a device told that its registration is lost.
+    lost: Vec<(usize, u64)>,
+    /// When it was closed, or died with its host.
+    ends: Vec<(usize, u64)>,
+}
+
+impl Book {
+    pub(super) fn begin(&mut self, now: u64, device: usize, order: Order) -> usize {
+        self.given.push(Given {
+            device,
+            order,
+            begun: now,
+            ended: None,
+        });
+        self.given.len() - 1
+    }
+
+    pub(super) fn end(&mut self, now: u64, number: usize, done: bool) {
+        if let Some(given) = self.given.get_mut(number) {
+            given.ended = Some((now, done));
+        }
+    }
+
+    /// A device has told that somebody has ended its registration.
+    pub(in crate::simulate) fn lost(&mut self, now: u64, device: usize) {
+        self.lost.push((device, now));
+    }
+
+    /// A device is there no more.
+    pub(in crate::simulate) fn ends(&mut self, now: u64, device: usize) {
+        self.ends.push((device, now));
+    }
+
+    pub(super) fn was_lost(&self, device: usize) -> bool {
+        self.lost.iter().any(|(of, _)| *of == device)
+    }
+
+    /// From when to when the registration of a device stood; `others`: when somebody else ended any of it.
+    pub(super) fn stood(&self, device: usize, others: &[u64]) -> Vec<Span> {
+        let own = |of: &&(usize, u64)| of.0 == device;
+        let (lost, ends) = (self.lost.iter().filter(own), self.ends.iter().filter(own));
+        let mut ends: Vec<u64> = lost.chain(ends).map(|(_, at)| *at).collect();
+        ends.extend(others);
+        let mut made = Vec::new();
+        for given in self.given.iter().filter(|given| given.device == device) {
+            match (given.order, given.ended) {
+                (Order::Register, Some((at, true))) => made.push((given.begun, at)),
+                (Order::Register | Order::Unregister | Order::Clear, _) => ends.push(given.begun),
+                _ => {}
+            }
+        }
+        ends.sort_unstable();
+        let mut spans: Vec<Span> = Vec::new();
+        for (begun, from) in made {
+            let after = ends.partition_point(|end| *end < begun);
+            let to = ends.get(after).copied().unwrap_or(u64::MAX);
+            let goes_on = spans.last().is_some_and(|last| from <= last.to);
+            if from < to && !goes_on {
+                spans.push(Span { from, to });
+            }
+        }
+        spans
+    }
+
+    /// From when to when a device was being registered, as its program wanted.
+    pub(in crate::simulate) fn registering(&self, device: usize) -> Vec<Span> {
+        let is_it = |given: &&Given| given.device == device && given.order == Order::Register;
+        let given = self.given.iter().filter(is_it);
+        let span = |given: &Given| Span {
+            from: given.begun,
+            to: given.ended.map_or(u64::MAX, |(at, _)| at),
+        };
+        given.map(span).collect()
+    }
+
+    /// All orders of a device that were carried out, and when.
+    pub(in crate::simulate) fn done(
+        &self,
+        device: usize,
+    ) -> impl Iterator<Item = (Order, Span)> + '_ {
+        let own = self
+            .given
+            .iter()
+            .filter(move |given| given.device == device);
+        own.filter_map(|given| {
+            let (to, true) = given.ended? else {
+                return None;
+            };
+            let from = given.begun;
+            Some((given.order, Span { from, to }))
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! What each path checker finds, and what it costs the target.
+
+use std::time::Duration;
+
+use iscsi_testkit::target::Answer;
+use mpio::{
+    MultipathDevice,
+    core::{Config, PathChecker, PathSnapshot},
+};
+
+use crate::support::{World, paths};
+
+fn with(checker: PathChecker) -> Config {
+    let config = Config::builder().path_checker(checker);
+    config.build().unwrap()
+}
+
+fn usable(device: &MultipathDevice) -> usize {
+    let paths = paths(device);
+    paths.iter().filter(|path| path.is_usable()).count()
+}
+
+/// The network is cut while nobody does I/O.
+#[test]
+fn each_checker_finds_a_path_that_is_gone() {
+    for checker in [PathChecker::Tur, PathChecker::Read, PathChecker::Nop] {
+        let world = World::new(1);
+        let device = world.open(with(checker));
+        world.sim.block_on(async {
+            assert!(world.all_usable(&device).await);
+            world.sim.net().cut(World::link(1));
+            world.sim.sleep(Duration::from_secs(25)).await;
+            assert_eq!(usable(&device), 1, "{checker:?}");
+            world.sim.net().heal_all();
+            assert!(world.all_usable(&device).await, "{checker:?}");
+        });
+        world.end(device);
+    }
+}
+
+/// A unit that says that it is ready and is not.
+#[test]
+fn only_a_read_finds_a_unit_that_cannot_be_read() {
+    for (checker, left) in [(PathChecker::Tur, 2), (PathChecker::Read, 0)] {
+        let world = World::new(2);
+        let device = world.open(with(checker));
+        world.sim.block_on(async {
+            assert!(world.all_usable(&device).await);
+            let sick = Answer::Sense(0x04, 0x44, 0x00);
+            world.target.core().answer(0, &[0x28], sick, u32::MAX);
+            world.sim.sleep(Duration::from_secs(25)).await;
+            assert_eq!(usable(&device), left, "{checker:?}");
+        });
+        world.end(device);
+    }
+}
+
+/// SCSI commands of an idle device in a minute, and PDUs.
+fn costs(checker: PathChecker) -> (u64, u64) {
+    let world = World::new(3);
+    let device = world.open(with(checker));
+    let counted = |world: &World| {
+        let counters = world.target.core().counters(0);
+        (counters.commands, counters.pdus_in)
+    };
+    let (before, after) = world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        world.sim.sleep(Duration::from_secs(20)).await;
+        let before = counted(&world);
+        world.sim.sleep(Duration::from_secs(60)).await;
+        assert!(paths(&device).iter().all(PathSnapshot::is_usable));
+        (before, counted(&world))
+    });
+    world.end(device);
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn where_the_connection_is_enough_the_unit_is_left_alone() {
+    let (commands, pdus) = costs(PathChecker::Tur);
+    assert_eq!(commands, 3, "one per 20 s");
+    assert!(
+        (11..=13).contains(&pdus),
+        "{pdus}: for each there is a ping less"
+    );
+    let (commands, pdus) = costs(PathChecker::Nop);
+    assert_eq!(commands, 0);
+    assert!(
+        (11..=12).contains(&pdus),
+        "{pdus}: the pings of the session"
+    );
+}
