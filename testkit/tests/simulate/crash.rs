@@ -24,6 +24,8 @@ const CRASHES: [Duration; 3] = [
 /// One host, which writes to few blocks most of the time, and nothing that goes wrong.
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::draw(seed);
+    // What these hosts do at their start is fence, and nothing else that takes time.
+    (plan.orders, plan.device.spares) = (None, false);
     plan.faults.clear();
     plan.hosts = 1;
     plan.units.truncate(1);
@@ -115,7 +117,7 @@ fn in_mid_write_on_a_target_whose_reinstatement_is_a_barrier() {
     let runs = proven(make, Bug::FirstLoginReinstatesAll);
     assert_eq!(lives(&runs, "restarted"), 3 * SEEDS);
     let fenced = lives(&runs, "fenced by logins");
-    assert!(fenced >= 3 * SEEDS / 2, "{fenced} of {}", 3 * SEEDS);
+    assert!(fenced >= 2 * SEEDS, "{fenced} of {}", 3 * SEEDS);
     assert_eq!(lives(&runs, "fenced by time"), 0);
 }
 
