@@ -183,26 +183,35 @@ fn of_a_connection_that_is_over_nothing_is_told() {
 fn another_connection_with_the_same_addresses_is_not_taken_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let to = listener.local_addr().expect("bound");
-    let first = TcpStream::connect(to).expect("connected");
-    let (peer, _) = listener.accept().expect("connected");
+    // An address of its own: no other test is given the port while it is free.
+    let first = connected_from(SocketAddr::from(([127, 83, 21, 7], 0)), to);
     let from = first.local_addr().expect("bound");
+    let (peer, _) = listener.accept().expect("connected");
     let of_first = TcpProgress::of(&first).expect("connected");
     of_first.ask().expect("it is there");
     SockRef::from(&peer)
         .set_linger(Some(Duration::ZERO))
         .expect("a reset");
-    drop((first, peer));
-    let again = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let again = again.expect("a socket");
-    again.set_reuse_address(true).expect("set");
-    again.bind(&from.into()).expect("the same port");
-    again.connect(&to.into()).expect("connected");
+    drop(peer);
+    let reset = (&first).read(&mut [0]).expect_err("the reset has come");
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+    drop(first);
+    let again = connected_from(from, to);
     TcpProgress::of(&again)
         .expect("connected")
         .ask()
         .expect("told");
     let error = of_first.ask().expect_err("it is over");
     assert!(matches!(error, TcpProgressError::Refused(_)), "{error:?}");
+}
+
+fn connected_from(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_reuse_address(true).expect("set");
+    socket.bind(&from.into()).expect("the address is free");
+    socket.connect(&to.into()).expect("connected");
+    socket.into()
 }
 
 #[test]

@@ -65,7 +65,8 @@ pub(super) async fn has_key<P: Path>(
     Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
 }
 
-/// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all registrants hold it, and the type.
+/// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all
+/// registrants hold it, and the type.
 pub(super) async fn own_reservation<P: Path>(
     shared: &Shared<P>,
     keys: RegistrationKeys,

@@ -95,3 +95,24 @@ fn a_reservation_by_a_key_of_before_is_the_devices_and_is_released() {
         story.end();
     }
 }
+
+/// A key goes with what it stands for: a virtual machine that has moved takes its own along.
+#[test]
+fn a_key_that_was_given_up_is_whose_it_is_now() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(31);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        let result = story.device.unregister().await.unwrap();
+        assert!(result.is_complete(), "{result}");
+        story.other.register(NONE, OURS, None).await.unwrap();
+        story.other.reserve(OURS, WRITERS, None).await.unwrap();
+        story.device.register(new).await.unwrap();
+        let error = story.device.reserve(WRITERS).await.unwrap_err();
+        let kind = error.unit().map(Error::kind);
+        assert_eq!(kind, Some(ErrorKind::ReservationConflict), "{error}");
+        story.device.release(WRITERS).await.unwrap();
+        assert_eq!(story.held().await, Some((OURS, WRITERS)));
+    });
+    story.end();
+}
