@@ -235,6 +235,8 @@ impl<P: Path> State<P> {
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
         let first = first || self.core.awaits_key(id);
+        // What it was registered with before the device lost that or gave it up proves nothing.
+        let first = first || self.core.registration() != Registration::Registered;
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };

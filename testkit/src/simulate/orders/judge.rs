@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use iscsi_proto::ids::Isid;
+use iscsi_proto::{ids::Isid, scsi::ReservationKey};
 
 use crate::{
     simulate::{
@@ -51,7 +51,8 @@ pub(in crate::simulate) fn judge(
         let registering = state.book.registering(device);
         reserved::is_fenced_out(&state.history, number, &standings, &registering)?;
         for done in state.book.done(device) {
-            reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings)?;
+            let knew = |key| state.book.knew(device, done.1.to, ReservationKey(key));
+            reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings, knew)?;
         }
         if plan.hosts == 1 && state.book.was_lost(device) {
             let what =
@@ -107,6 +108,7 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
         all: Vec::new(),
         reserved: None,
         holds: false,
+        holder: None,
         ended_by_others: false,
         text: String::from("nobody"),
     }];
@@ -126,8 +128,14 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
             Some((_, None)) => !ours.is_empty(),
             None => false,
         };
+        let holder = one.held.as_ref().and_then(|(_, port)| port.as_ref());
+        let holder = holder.and_then(|port| {
+            let mut registrants = one.registrants.iter();
+            registrants.find(|of| of.port == *port).map(|of| of.key)
+        });
         standings.push(Standing {
             during,
+            holder,
             text: in_words(&one),
             ours: ours.iter().map(|one| one.key).collect(),
             all: one.registrants.iter().map(|one| one.key).collect(),

@@ -144,3 +144,33 @@ fn a_path_that_could_not_be_registered_is_used_when_no_registration_is_wanted() 
     });
     story.end();
 }
+
+/// What it was registered with ended with the registration of before, perhaps.
+#[test]
+fn a_path_that_cannot_be_asked_is_not_registered_by_what_was_before() {
+    let mut alua = AluaConfig::default();
+    alua.states = vec![(1, PortState::Optimized), (2, PortState::Optimized)];
+    let story = Story::against(24, config(), target_config().with_alua(alua));
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        story.device.register(OURS).await.unwrap();
+        core.set_port_state(2, PortState::Unavailable);
+        while paths(&story.device).iter().all(|path| path.is_usable()) {
+            story.world.sim.sleep(MS).await;
+        }
+        story.other_registers().await;
+        story.other.reserve(THEIRS, ALL, None).await.unwrap();
+        story.other.preempt(THEIRS, OURS, ALL, None).await.unwrap();
+        conflict(story.write().await);
+        story.lost().await;
+        let result = story.device.register(OURS).await.unwrap();
+        assert_eq!(result.registered(), 1, "{result}");
+        core.set_port_state(2, PortState::Optimized);
+        while !paths(&story.device).iter().all(|path| path.is_usable()) {
+            story.write().await.unwrap();
+        }
+        story.write().await.unwrap();
+        assert_eq!(story.keys().await, [OURS.0, OURS.0, THEIRS.0]);
+    });
+    story.end();
+}
