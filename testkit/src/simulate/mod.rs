@@ -37,6 +37,7 @@ mod orders;
 mod others;
 mod plan;
 mod preempt;
+mod ranks;
 mod resizing;
 mod run;
 mod shrink;

@@ -127,7 +127,7 @@ async fn restore<P: Path>(
     key: u64,
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let before = look(path, keys, &task.known).await?;
+    let before = look(path, &task.known).await?;
     let had = task.key.is_some();
     if is_lost(&before, keys, had) {
         return Ok(Found::Lost);
@@ -145,7 +145,7 @@ async fn restore<P: Path>(
             Err(_) => {}
         }
     }
-    let mut after = match look(path, keys, &task.known).await {
+    let mut after = match look(path, &task.known).await {
         Ok(after) => after,
         Err(error) => {
             take_back(path, key).await;
@@ -163,24 +163,21 @@ async fn restore<P: Path>(
 /// Who uses the unit.
 #[derive(Clone, Copy, Debug)]
 struct Users {
-    /// Registrations with a key of this device.
+    /// Registrations with a key of this device, of now or before.
     ours: usize,
     /// Somebody else holds a reservation.
     reserved: bool,
 }
 
-async fn look<P: Path>(
-    path: &P,
-    keys: RegistrationKeys,
-    known: &[RegistrationKeys],
-) -> Result<Users, Error> {
+async fn look<P: Path>(path: &P, known: &[RegistrationKeys]) -> Result<Users, Error> {
     let found = path.reservation_keys(TIMEOUT).await?;
     let held = path.reservation(TIMEOUT).await?.held;
-    let ours = found.keys.iter().filter(|&&key| keys.owns(key)).count();
+    let is_ours = |key| known.iter().any(|keys| keys.owns(key));
+    let ours = found.keys.iter().filter(|&&key| is_ours(key)).count();
     let reserved = held.is_some_and(|(key, _)| match key {
         // All registrants hold it: we too, if we are one.
         ReservationKey::NONE => ours == 0,
-        key => !known.iter().any(|keys| keys.owns(key)),
+        key => !is_ours(key),
     });
     Ok(Users { ours, reserved })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use iscsi_proto::scsi::ReservationKey;
+
 use super::types::{PathRegistration, RegistrationKeys};
 use crate::core::PathId;
 
@@ -64,6 +66,11 @@ impl Reserve {
     /// Nobody is registered any more.
     pub(super) fn forget_keys(&mut self) {
         self.known.clear();
+    }
+
+    /// Whether a key may be this device's.
+    pub(super) fn knows(&self, key: ReservationKey) -> bool {
+        self.known.iter().any(|keys| keys.owns(key))
     }
 
     /// All keys that may be this device's.

@@ -174,3 +174,25 @@ fn a_path_that_cannot_be_asked_is_not_registered_by_what_was_before() {
     });
     story.end();
 }
+
+/// Where the new key could not be made known, it is no sign of somebody else that nobody has it.
+#[test]
+fn a_path_that_is_back_knows_the_key_of_before_as_the_devices() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(25);
+    story.world.sim.block_on(async {
+        story.lose(1).await;
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(ALL).await.unwrap();
+        let core = story.world.target.core();
+        core.answer(0, &REGISTER, Answer::Sense(0x05, 0x55, 0x04), 1);
+        let error = story.device.register(new).await.unwrap_err();
+        assert!(matches!(error, ReserveError::Nowhere(_)), "{error}");
+        story.heal().await;
+        story.write().await.unwrap();
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        assert_eq!(story.held().await, Some((NONE, ALL)));
+    });
+    story.end();
+}
