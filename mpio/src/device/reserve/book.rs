@@ -23,8 +23,8 @@ pub(super) enum Wish {
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
     pub(super) wish: Wish,
-    /// What was wanted so far, the last one last. A path that was away has an older key still, and so has the nexus of
-    /// one that was removed.
+    /// With what paths were to be registered so far, the last one last. A path that was away has an older key still, and
+    /// so has the nexus of one that was removed.
     known: Vec<RegistrationKeys>,
     /// Counts wishes.
     pub(super) round: u64,
@@ -40,11 +40,13 @@ pub(crate) struct Reserve {
 const MOST_KNOWN: usize = 8;
 
 impl Reserve {
-    /// They are wanted from now on.
-    pub(super) fn note_keys(&mut self, keys: RegistrationKeys) {
+    /// A path is being registered with one of these. `in_use`: keys that paths are registered with.
+    pub(super) fn note_keys(&mut self, keys: RegistrationKeys, in_use: &[ReservationKey]) {
         self.known.retain(|known| *known != keys);
         if self.known.len() == MOST_KNOWN {
-            self.known.remove(0);
+            let is_unused = |known: &RegistrationKeys| !in_use.iter().any(|&key| known.owns(key));
+            let oldest = self.known.iter().position(is_unused);
+            self.known.remove(oldest.unwrap_or(0));
         }
         self.known.push(keys);
     }

@@ -128,17 +128,25 @@ impl<P: Path> State<P> {
             }
             _ => wish,
         };
+        let path = Arc::clone(&member.path);
+        let (told, seen) = (member.book.told, member.book.seen);
+        if let Wish::Keys(keys) = wish {
+            let members = self.members.iter().flatten();
+            let in_use = members.filter_map(|member| self.core.registered_key(member.id));
+            let in_use: Vec<_> = in_use.map(ReservationKey).collect();
+            self.reserve.note_keys(keys, &in_use);
+        }
         let witnesses = self.registrants(None).into_iter();
         let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
         let task = Task {
-            path: Arc::clone(&member.path),
+            path,
             round: self.reserve.round,
             wish,
             known: self.reserve.known(),
             key,
             asked: asked || planted.has(Bug::PreemptedComesBack),
-            told: member.book.told,
-            seen: member.book.seen,
+            told,
+            seen,
             witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
         };
         if let Some(member) = self.member_mut(id) {
@@ -345,9 +353,6 @@ impl<P: Path> State<P> {
     pub(super) fn begin_round(&mut self, wish: Wish) -> u64 {
         self.reserve.wish = wish;
         self.reserve.round += 1;
-        if let Wish::Keys(keys) = wish {
-            self.reserve.note_keys(keys);
-        }
         let round = self.reserve.round;
         for member in self.members.iter_mut().flatten() {
             member.book.told = false;

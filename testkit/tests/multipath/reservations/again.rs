@@ -196,3 +196,29 @@ fn a_path_that_is_back_knows_the_key_of_before_as_the_devices() {
     });
     story.end();
 }
+
+/// However often it has not been heard.
+#[test]
+fn keys_that_no_path_was_told_push_out_none_that_one_has() {
+    let story = Story::new(26);
+    story.world.sim.block_on(async {
+        story.lose(1).await;
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(ALL).await.unwrap();
+        story.lose(0).await;
+        for key in 0xc1..0xcc {
+            let error = story.device.register(ReservationKey(key)).await;
+            assert!(matches!(error, Err(ReserveError::Nowhere(_))), "{error:?}");
+        }
+        story.world.sim.net().heal(World::link(1));
+        while !paths(&story.device)[1].is_usable() {
+            story.world.sim.sleep(MS).await;
+        }
+        story.write().await.unwrap();
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        story.heal().await;
+        assert_eq!(story.keys().await, [0xcb, 0xcb]);
+    });
+    story.end();
+}
