@@ -3,7 +3,7 @@
 //! A nexus tells by itself whether it is registered with a key: REGISTER from that key to the same one changes
 //! nothing, and conflicts where it is not (SPC-4 section 5.12.7).
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use iscsi_client::error::{Error, ErrorKind};
@@ -33,8 +33,14 @@ pub(crate) struct Task<P> {
     pub(super) told: bool,
     /// By an event of up to this number.
     pub(super) seen: u64,
-    /// Other paths that are registered, and their keys.
-    pub(super) witnesses: Vec<(PathId, Arc<P>, u64)>,
+}
+
+/// Another path that is registered as far as is known, and with what key.
+#[derive(Debug)]
+pub(super) struct Witness<P> {
+    pub(super) id: PathId,
+    pub(super) path: Arc<P>,
+    pub(super) key: u64,
 }
 
 /// How a path was found, or what it was made.
@@ -86,8 +92,13 @@ pub(super) async fn take_back<P: Path>(path: &P, key: u64) {
     _ = changed(path, key, 0).await;
 }
 
-/// Carries a task out. `bar` keeps I/O from the path that is found without a registration, until that is made again.
-pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Result<Found, Error> {
+/// Carries a task out. `turn` keeps I/O from the path that is found without a registration, until that is made again, and
+/// waits until no other path is registered again meanwhile: what each found would be what the other is about to change.
+/// It comes to nothing if something else is wanted by then.
+pub(super) async fn attend<P: Path>(
+    task: &Task<P>,
+    turn: impl Future<Output = Option<Vec<Witness<P>>>>,
+) -> Result<Found, Error> {
     let path = &*task.path;
     let keys = match (task.wish, task.key) {
         (Wish::Keys(keys), _) => keys,
@@ -99,7 +110,8 @@ pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Resul
         }
     };
     let key = keys.of(path);
-    if changed(path, task.key.unwrap_or(key), key).await? {
+    let had = task.key.unwrap_or(key);
+    if changed(path, had, key).await? {
         return Ok(Found::Registered(key));
     }
     if task.asked {
@@ -116,8 +128,20 @@ pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Resul
     if task.key.is_some() && (task.told || told()) {
         return Ok(Found::Lost);
     }
-    bar();
-    restore(task, keys, key).await
+    let turn = turn.await;
+    // While it was away others were given another key.
+    let mut former: Vec<u64> = task.known.iter().map(|keys| keys.of(path)).collect();
+    former.retain(|former| *former != had);
+    former.dedup();
+    for former in former.into_iter().rev() {
+        if changed(path, former, key).await? {
+            return Ok(Found::Registered(key));
+        }
+    }
+    match turn {
+        Some(witnesses) => restore(task, keys, key, &witnesses).await,
+        None => Ok(Found::Unregistered),
+    }
 }
 
 /// Registers a path whose nexus is not, if nobody has wanted it so.
@@ -125,6 +149,7 @@ async fn restore<P: Path>(
     task: &Task<P>,
     keys: RegistrationKeys,
     key: u64,
+    witnesses: &[Witness<P>],
 ) -> Result<Found, Error> {
     let path = &*task.path;
     let before = look(path, &task.known).await?;
@@ -135,12 +160,12 @@ async fn restore<P: Path>(
     overwrite(path, key).await?;
     // Somebody may have ended the others' registrations between the look and the order. Then this one was made
     // behind that one's back, and nothing was written yet.
-    for (id, witness, key_of) in &task.witnesses {
-        match is_registered(&**witness, *key_of).await {
+    for witness in witnesses {
+        match is_registered(&*witness.path, witness.key).await {
             Ok(true) => return Ok(Found::Registered(key)),
             Ok(false) => {
                 take_back(path, key).await;
-                return Ok(Found::Doubt(*id));
+                return Ok(Found::Doubt(witness.id));
             }
             Err(_) => {}
         }

@@ -32,6 +32,8 @@ pub(crate) struct Reserve {
     pub(super) busy: bool,
     /// Registrations are ended by an order of our own: nothing is to be concluded from that.
     pub(super) moving: bool,
+    /// The path that is being registered again.
+    pub(super) restoring: Option<PathId>,
     /// Who holds the reservation, if it is known to be this device's.
     pub(super) holder: Option<PathId>,
 }

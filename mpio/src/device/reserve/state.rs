@@ -13,7 +13,7 @@ use iscsi_proto::{
 
 use super::{
     PathRegistration, RegistrationOutcome, Registrations,
-    attend::{self, Found, Task, WITNESSES},
+    attend::{self, Found, Task, WITNESSES, Witness},
     book::{Book, Wish},
     is_of_one_nexus,
 };
@@ -49,10 +49,10 @@ pub(super) struct Registrant<P> {
     pub(super) key: u64,
 }
 
-enum Turn<P> {
+enum Turn<T> {
     Wait,
     Never,
-    Now(Task<P>),
+    Now(T),
 }
 
 /// Brings a path whose identity is known to what is wanted of it. After it [`State::attended`] has to be told.
@@ -72,13 +72,27 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let bar = || shared.act(|state, now| state.core.await_key(now, id));
-    let found = attend::attend(&task, bar).await;
+    let found = attend::attend(&task, turn(shared, id, task.round)).await;
     Some(Attended {
         round: task.round,
         told: task.told,
         found,
     })
+}
+
+/// Until the path is the only one that is registered again; who else is registered then.
+async fn turn<P: Path>(shared: &Shared<P>, id: PathId, round: u64) -> Option<Vec<Witness<P>>> {
+    shared.act(|state, now| state.core.await_key(now, id));
+    loop {
+        match shared.look(|state| state.take_turn(id, round)) {
+            Turn::Now(witnesses) => return Some(witnesses),
+            Turn::Never => return None,
+            Turn::Wait => {
+                let is_free = |state: &State<P>| state.reserve.restoring.is_none().then_some(());
+                shared.until(is_free).await;
+            }
+        }
+    }
 }
 
 impl<P: Path> State<P> {
@@ -102,7 +116,7 @@ impl<P: Path> State<P> {
         self.reserve.moving || self.member(id).is_some_and(|member| member.book.busy)
     }
 
-    fn begin_attending(&mut self, id: PathId, number: u64) -> Turn<P> {
+    fn begin_attending(&mut self, id: PathId, number: u64) -> Turn<Task<P>> {
         let Some(member) = self.member(id).filter(|m| m.verification == number) else {
             return Turn::Never;
         };
@@ -136,8 +150,6 @@ impl<P: Path> State<P> {
             let in_use: Vec<_> = in_use.map(ReservationKey).collect();
             self.reserve.note_keys(keys, &in_use);
         }
-        let witnesses = self.registrants(None).into_iter();
-        let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
         let task = Task {
             path,
             round: self.reserve.round,
@@ -147,12 +159,30 @@ impl<P: Path> State<P> {
             asked: asked || planted.has(Bug::PreemptedComesBack),
             told,
             seen,
-            witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
         };
         if let Some(member) = self.member_mut(id) {
             member.book.busy = true;
         }
         Turn::Now(task)
+    }
+
+    /// A path that is found without its registration waits for this itself, and proves nothing of others.
+    fn take_turn(&mut self, id: PathId, round: u64) -> Turn<Vec<Witness<P>>> {
+        if self.reserve.round != round {
+            return Turn::Never;
+        }
+        if self.reserve.restoring.is_some() {
+            return Turn::Wait;
+        }
+        self.reserve.restoring = Some(id);
+        let others = self.registrants(None).into_iter();
+        let others = others.filter(|other| other.id != id && !self.core.awaits_key(other.id));
+        let witnesses = others.take(WITNESSES).map(|other| Witness {
+            id: other.id,
+            path: other.path,
+            key: other.key,
+        });
+        Turn::Now(witnesses.collect())
     }
 
     /// It is not being attended to any more.
@@ -163,6 +193,9 @@ impl<P: Path> State<P> {
         }
         if let Some(member) = self.member_mut(id) {
             member.book.busy = false;
+        }
+        if self.reserve.restoring == Some(id) {
+            self.reserve.restoring = None;
         }
         self.news = true;
     }
@@ -243,8 +276,9 @@ impl<P: Path> State<P> {
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
         let first = first || self.core.awaits_key(id);
-        // What it was registered with before the device lost that or gave it up proves nothing.
-        let first = first || self.core.registration() != Registration::Registered;
+        // What it was registered with before the device lost that or gave it up proves nothing; nor is there anything to
+        // lose by waiting where no I/O can go.
+        let first = first || no_access || self.core.registration() != Registration::Registered;
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };

@@ -43,18 +43,18 @@ impl Book {
         self.wanted.push((device, now, keys));
     }
 
-    /// Whether a key was wanted of the device that was there at a time. One that was closed before tells the next one
-    /// nothing of its keys.
+    /// Whether a key is known, at a time, as one of the device that is there. One that was closed before tells the next
+    /// one nothing of its keys, and what was given up is anybody's.
     pub(super) fn knew(&self, device: usize, at: u64, key: ReservationKey) -> bool {
-        let own = self
-            .ends
-            .iter()
-            .filter(|(of, end)| *of == device && *end <= at);
-        let opened = own.map(|(_, end)| *end).max().unwrap_or(0);
+        let closed = self.ends.iter().filter(|(of, _)| *of == device);
+        let closed = closed.map(|(_, end)| *end);
+        let given_up = self.done(device).filter_map(|(order, span)| {
+            matches!(order, Order::Unregister | Order::Clear).then_some(span.to)
+        });
+        let since = closed.chain(given_up).filter(|end| *end <= at).max();
+        let since = since.unwrap_or(0)..=at;
         let mut wanted = self.wanted.iter();
-        wanted.any(|(of, since, keys)| {
-            *of == device && (opened..=at).contains(since) && keys.owns(key)
-        })
+        wanted.any(|(of, at, keys)| *of == device && since.contains(at) && keys.owns(key))
     }
 
     pub(super) fn end(&mut self, now: u64, number: usize, done: bool) {

@@ -31,7 +31,7 @@ pub(in crate::simulate) fn judge(
     let Some(orders) = plan.orders else {
         return Ok(());
     };
-    if is_alone(plan) {
+    if is_in_one_life(plan) && !forgets(plan) {
         conflict::has_a_reason(&state.reasons, false)?;
     }
     for device in 0..usize::from(plan.hosts) * plan.units.len() {
@@ -54,7 +54,7 @@ pub(in crate::simulate) fn judge(
             let knew = |key| state.book.knew(device, done.1.to, ReservationKey(key));
             reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings, knew)?;
         }
-        if plan.hosts == 1 && state.book.was_lost(device) {
+        if is_in_one_life(plan) && state.book.was_lost(device) {
             let what =
                 format!("device {device} has lost its registration, and there is no other host");
             return Err(Violation::new(Row::I17, what));
@@ -69,14 +69,17 @@ pub(in crate::simulate) fn judge(
 }
 
 /// There is one host, in one life, so that nobody's reservation is in its way: not even that of its own former devices.
-fn is_alone(plan: &Plan) -> bool {
-    let others = |fault: &Fault| {
-        matches!(
-            fault.what,
-            What::Forget { .. } | What::Reopen { .. } | What::CrashHost { .. }
-        )
+fn is_in_one_life(plan: &Plan) -> bool {
+    let ends = |fault: &Fault| {
+        let what = &fault.what;
+        matches!(what, What::Reopen { .. } | What::CrashHost { .. })
     };
-    plan.hosts == 1 && !plan.faults.iter().any(others)
+    plan.hosts == 1 && !plan.faults.iter().any(ends)
+}
+
+fn forgets(plan: &Plan) -> bool {
+    let is_it = |fault: &Fault| matches!(fault.what, What::Forget { .. });
+    plan.faults.iter().any(is_it)
 }
 
 /// The changes of a device's unit, each with its end.
@@ -98,8 +101,7 @@ fn changes(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<(Span, Regi
 fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing> {
     let name = host_name(u8::try_from(device / plan.units.len()).unwrap_or(u8::MAX));
     let own = |one: &&Registrant| one.port.initiator == name;
-    let forgets = |fault: &Fault| matches!(fault.what, What::Forget { .. });
-    let forgets = plan.faults.iter().any(forgets);
+    let forgets = forgets(plan);
     let changes = changes(plan, device, registry);
     let first = changes.first().map_or(u64::MAX, |(span, _)| span.from);
     let mut standings = vec![Standing {
@@ -148,7 +150,8 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
     standings
 }
 
-fn in_words(registry: &Registry) -> String {
+/// A change of a unit's registrations.
+pub(super) fn in_words(registry: &Registry) -> String {
     let by = registry.by.as_deref().unwrap_or("the target");
     let mut text = format!("by {by}: held {:?}", registry.held);
     for one in &registry.registrants {
