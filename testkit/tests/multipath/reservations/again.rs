@@ -222,3 +222,52 @@ fn keys_that_no_path_was_told_push_out_none_that_one_has() {
     });
     story.end();
 }
+
+/// Each is a witness of what the others have lost, and none of them may wait for another one for ever.
+#[test]
+fn paths_that_all_find_out_at_once_are_all_registered_again() {
+    for (seed, keys) in both() {
+        let story = Story::new(seed);
+        story.world.sim.block_on(async {
+            story.device.register(keys).await.unwrap();
+            let before = story.keys().await;
+            story.world.target.core().forget_registrations(0, None);
+            // Through one path after the other, until none is left.
+            story.device.reserve(WRITERS).await.unwrap_err();
+            story.world.sim.sleep(5 * SECOND).await;
+            assert!(story.world.all_usable(&story.device).await);
+            assert_eq!(story.keys().await, before);
+            story.device.reserve(WRITERS).await.unwrap();
+            story.write().await.unwrap();
+        });
+        story.end();
+    }
+}
+
+/// While it was away the others were given another key, and its own place in the device was given up.
+#[test]
+fn a_nexus_that_has_a_key_of_before_is_given_the_new_one() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(27);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.lose(1).await;
+        story.device.register(new).await.unwrap();
+        let old = story.device.snapshot().paths().nth(1).unwrap().id;
+        story.device.remove_path(old).unwrap();
+        while story.device.path(old).is_some() {
+            story.world.sim.sleep(MS).await;
+        }
+        assert_eq!(story.keys().await, [OURS.0, new.0]);
+        story.lose(0).await;
+        story.world.sim.net().heal(World::link(1));
+        add(&story, 0).await;
+        story.write().await.unwrap();
+        story.heal().await;
+        assert_eq!(story.keys().await, [new.0, new.0]);
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        story.write().await.unwrap();
+    });
+    story.end();
+}
