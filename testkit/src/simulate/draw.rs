@@ -89,7 +89,7 @@ impl Plan {
         plan.add_hedging();
         marginal::draw(&mut plan);
         spare::draw(&mut plan);
-        orders::draw(&mut plan);
+        orders::draw::draw(&mut plan);
         plan
     }
 

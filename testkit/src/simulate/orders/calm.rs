@@ -86,7 +86,7 @@ fn wrong(
     let registry = world.target.core().notes().registry;
     let now = registry.iter().rev().find(|one| one.lun == lun);
     let registrants = now.map_or(&[][..], |one| &one.registrants[..]);
-    let host = crate::simulate::world::host_name(world.host_of(index));
+    let host = crate::simulate::names::host_name(world.host_of(index));
     let is_blind = world.plan.device.checker == PathChecker::Nop;
     let paths = device.snapshot();
     let paths = paths.paths().filter_map(|path| device.path(path.id));
