@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Event, Multipath, PathId, config::SuspicionConfig, suspicion::Step};
+use super::{Action, PathId, config::SuspicionConfig};
 
 /// Whether what was sent on a silent path has arrived, as the path's platform tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,7 +143,12 @@ impl Deliveries {
         self.delivery
     }
 
-    fn take(&mut self, now: Instant, progress: Option<NetworkProgress>, config: &SuspicionConfig) {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        progress: Option<NetworkProgress>,
+        config: &SuspicionConfig,
+    ) {
         self.is_asked = false;
         self.delivery = None;
         let Some(progress) = progress else {
@@ -176,56 +181,11 @@ impl Deliveries {
 
     /// What is to be told of it, which is told once as long as it stays so. That a target is slow is worth it only once
     /// that is held against it.
-    fn news(&mut self, is_suspect: bool) -> Option<Delivery> {
+    pub(super) fn news(&mut self, is_suspect: bool) -> Option<Delivery> {
         let wanted = |delivery: &Delivery| is_suspect || *delivery == Delivery::Unacknowledged;
         let news = self.delivery.filter(wanted);
         let news = news.filter(|delivery| self.told != Some(*delivery));
         self.told = news.or(self.told);
         news
-    }
-}
-
-impl Multipath {
-    /// How far the bytes of the path's connection have come; the answer to
-    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows, and then it is not asked again before the next
-    /// connection.
-    pub fn handle_progress(
-        &mut self,
-        now: Instant,
-        path: PathId,
-        progress: Option<NetworkProgress>,
-    ) {
-        let others_heard = self.others_heard(path);
-        let config = &self.config;
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        if !entry.is_connected() || entry.suspicion.is_calm() {
-            return;
-        }
-        let is_suspect = entry.suspicion.is_suspect();
-        let deliveries = entry.suspicion.deliveries_mut();
-        deliveries.take(now, progress, &config.suspicion);
-        let is_dead = deliveries.delivery() == Some(Delivery::Unacknowledged);
-        if let Some(delivery) = deliveries.news(is_suspect) {
-            self.events.push(Event::Delivery { path, delivery });
-        }
-        let step = entry.suspicion.weigh(now, &config.suspicion, others_heard);
-        if step == Step::Condemn {
-            entry.set_fencing(true);
-            self.actions.push_back(Action::Fence { path });
-            self.restless = true;
-        }
-        if is_dead && !is_suspect {
-            self.look_at_asked(now);
-        }
-        self.settle(now);
-    }
-
-    /// When another usable path was last heard of, if there is one.
-    fn others_heard(&self, than: PathId) -> Option<Instant> {
-        let heard = self.last_heard();
-        let mut heard = heard.iter().flatten();
-        heard.find(|(other, _)| *other != than).map(|(_, at)| *at)
     }
 }

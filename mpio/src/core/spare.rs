@@ -13,7 +13,7 @@
 //! It takes over from a marginal path, too, as long as it is not marginal itself: if it is the network that is bad, the
 //! spare has the same faults at the same time.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use iscsi_proto::planted::Bug;
 
@@ -21,65 +21,8 @@ use super::{
     Action, Event, Multipath, PathId, ProbeKind, SuspectCause,
     arena::Arena,
     path::{Path, Standing},
+    spare_state::{Spare, Vacancy},
 };
-
-/// What a spare is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum SpareState {
-    /// The path that it is for takes I/O, or it has not shown yet that it works itself: it takes no new I/O.
-    StandsBy,
-    /// It takes I/O like any other path, as far as it is usable: the path that it is for does not, or is not part of the
-    /// device.
-    InUse,
-}
-
-/// What makes a path a spare.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    /// The name of the path that it is for.
-    of: Arc<str>,
-    /// That path, if it is there.
-    pub(super) principal: Option<PathId>,
-    /// Selectors leave it out.
-    pub(super) rests: bool,
-    /// That path takes no I/O.
-    vacancy: Option<Vacancy>,
-    /// It was told that it is in use.
-    told: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Vacancy {
-    /// It has to be heard of from then on.
-    since: Instant,
-    /// The network may be gone.
-    is_silent: bool,
-}
-
-impl Spare {
-    pub(super) const fn new(of: Arc<str>) -> Self {
-        Self {
-            of,
-            principal: None,
-            rests: false,
-            vacancy: None,
-            told: false,
-        }
-    }
-
-    pub(super) const fn state(&self) -> SpareState {
-        match self.rests {
-            true => SpareState::StandsBy,
-            false => SpareState::InUse,
-        }
-    }
-}
 
 impl Path {
     /// A spare that stands by.

@@ -90,7 +90,7 @@ impl Plan {
         plan.add_hedging();
         marginal::draw(&mut plan);
         spare::draw(&mut plan);
-        orders::draw(&mut plan);
+        orders::draw::draw(&mut plan);
         plan
     }
 

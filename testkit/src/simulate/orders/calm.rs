@@ -97,7 +97,7 @@ fn wrong(
     let registry = world.target.core().notes().registry;
     let now = registry.iter().rev().find(|one| one.lun == lun);
     let registrants = now.map_or(&[][..], |one| &one.registrants[..]);
-    let host = crate::simulate::world::host_name(world.host_of(index));
+    let host = crate::simulate::names::host_name(world.host_of(index));
     let forgets = |fault: &Fault| matches!(fault.what, What::Forget { unit, .. } if unit == lun);
     let forgets = world.plan.faults.iter().any(forgets);
     let is_blind = world.plan.device.checker == PathChecker::Nop;

@@ -11,9 +11,8 @@ use crate::{
             Row, Violation, conflict,
             reserved::{self, Span, Standing},
         },
+        names::{self, host_name},
         plan::{Fault, Plan, What},
-        verdict,
-        world::host_name,
     },
     target::{Notes, Registrant, Registry},
 };
@@ -43,7 +42,7 @@ pub(in crate::simulate) fn judge(
         let told = state.reasons.conflicts.iter().copied();
         reserved::no_conflict_while_registered(&state.history, told, number, &stood, &standings)?;
         let of_device =
-            |one: &&crate::target::Keyless| verdict::device(plan, &one.by) == Some(device);
+            |one: &&crate::target::Keyless| names::device(plan, &one.by) == Some(device);
         for one in notes.keyless.iter().filter(of_device) {
             let path = format!("device {device}, ISID {}", one.by.isid);
             reserved::writes_have_keys(&path, (nanos(one.since), nanos(one.at)), &stood)?;

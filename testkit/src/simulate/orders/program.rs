@@ -14,7 +14,7 @@ use crate::{
             Row,
             reserved::{Order, Span},
         },
-        host::Job,
+        job::Job,
         trace::Note,
         world::World,
     },
