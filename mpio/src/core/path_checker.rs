@@ -19,6 +19,11 @@ pub enum PathChecker {
     Tur,
     /// TEST UNIT READY and a READ of the first block, for units that say that they are ready and are not.
     Read,
+    /// REPORT TARGET PORT GROUPS: one answer shows that the unit is reached through this path, and tells the access
+    /// states of all groups, for which no question of its own is sent then. The path stands by if its group does. As with
+    /// TEST UNIT READY, unit attentions come to paths that are idle. Where there is no asymmetric access (TPGS 0), and
+    /// while the unit refuses the command, it is TEST UNIT READY.
+    Rtpg,
     /// Whether the connection is alive; the unit is not asked. One NOP-Out of the session is enough for all units
     /// behind it, and where anything at all was received since the last check, none is sent. For very many units per
     /// target. What only a command is told of (another size, another unit, other access states) is found out on an
@@ -33,16 +38,19 @@ impl PathChecker {
         match self {
             Self::Tur => "tur",
             Self::Read => "readsector0",
+            Self::Rtpg => "rtpg",
             Self::Nop => "nop",
         }
     }
 
-    /// What a path is asked of which nothing bad is known, or something is.
-    pub(crate) const fn question(self, is_well: bool) -> ProbeKind {
+    /// What a path is asked of which nothing bad is known, or something is. `tells_groups`: its unit has access states,
+    /// and can be asked for them now.
+    pub(crate) const fn question(self, is_well: bool, tells_groups: bool) -> ProbeKind {
         match self {
             Self::Read => ProbeKind::Read,
+            Self::Rtpg if is_well && tells_groups => ProbeKind::Rtpg,
             Self::Nop if is_well => ProbeKind::Nop,
-            Self::Tur | Self::Nop => ProbeKind::Tur,
+            Self::Tur | Self::Rtpg | Self::Nop => ProbeKind::Tur,
         }
     }
 }

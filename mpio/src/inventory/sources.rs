@@ -173,8 +173,8 @@ impl Keeper {
     /// A portal is of another group now. A session that is open says so itself, at its next login; one that is
     /// still to be opened expects what was told last.
     fn regroup(&mut self, end: &Endpoint) {
-        for bind in 0..self.plan.binds.len() {
-            let id = self.index.get(&(end.clone(), bind)).copied();
+        for seat in self.seats() {
+            let id = self.index.get(&(end.clone(), seat)).copied();
             if let Some(id) =
                 id.filter(|id| self.routes.get(id).is_some_and(RouteEntry::is_waiting))
             {
@@ -197,8 +197,8 @@ impl Keeper {
             target: end.target.clone(),
             portal,
         });
-        for bind in 0..self.plan.binds.len() {
-            if let Some(id) = self.index.get(&(end.clone(), bind)).copied() {
+        for seat in self.seats() {
+            if let Some(id) = self.index.get(&(end.clone(), seat)).copied() {
                 self.remove_if_useless(id);
             }
         }
@@ -208,8 +208,8 @@ impl Keeper {
     /// A portal that nobody tells of is forgotten once no route leads there.
     pub(super) fn forget(&mut self, end: &Endpoint) {
         let is_gone = self.known.get(end).is_some_and(Known::is_gone);
-        let mut binds = 0..self.plan.binds.len();
-        if is_gone && !binds.any(|bind| self.index.contains_key(&(end.clone(), bind))) {
+        let mut seats = self.seats();
+        if is_gone && !seats.any(|seat| self.index.contains_key(&(end.clone(), seat))) {
             self.known.remove(end);
             for bind in 0..self.plan.binds.len() {
                 self.filtered.remove(&(end.clone(), bind));

@@ -104,7 +104,7 @@ impl Keeper {
             .units
             .retain(|_, unit| unit.listed || unit.queued || unit.path().is_some());
         let route = Arc::clone(&entry.route);
-        let whose = (entry.end.clone(), entry.bind);
+        let whose = (entry.end.clone(), entry.seat);
         self.dirty = true;
         for (lun, rejection) in rejected {
             self.tell(Event::FilteredOut {
