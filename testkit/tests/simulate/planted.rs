@@ -84,7 +84,7 @@ found! {
     hedges_without_budget: HedgesWithoutBudget by 11;
     second_ghost_forgotten: SecondGhostForgotten by 2327;
     failed_rung_proves: FailedRungProves by 403;
-    flush_failure_ignored: FlushFailureIgnored by 543;
+    flush_failure_ignored: FlushFailureIgnored by 622;
     claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 776;
@@ -97,9 +97,9 @@ found! {
     marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
     used_before_registered: UsedBeforeRegistered by 13;
-    old_key_kept: OldKeyKept by 189;
+    old_key_kept: OldKeyKept by 14;
     preempted_comes_back: PreemptedComesBack by 5;
-    not_held_meanwhile: NotHeldMeanwhile by 1361;
+    not_held_meanwhile: NotHeldMeanwhile by 121;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
     activates_without_pause: ActivatesWithoutPause by 10;
