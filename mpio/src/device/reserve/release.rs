@@ -74,11 +74,15 @@ async fn through_holder<P: Path>(
             _ => return Ok(None),
         }
     }
-    match given {
-        true => Ok(own_reservation(shared)
-            .await?
-            .filter(|&(_, held)| held == kind)),
-        false => Err(error.into()),
+    if !given {
+        return Err(error.into());
+    }
+    let left = own_reservation(shared).await?;
+    match left.filter(|&(_, held)| held == kind) {
+        // Any registrant's order would have ended it, so none was carried out. To preempt nobody's key, as if the holder
+        // were gone, would end the registrations of other hosts as well.
+        Some((ReservationKey::NONE, _)) => Err(error.into()),
+        left => Ok(left),
     }
 }
 
@@ -90,7 +94,7 @@ async fn take_over<P: Path>(
     kind: ReservationType,
 ) -> Result<(), ReserveError> {
     match keys {
-        RegistrationKeys::One(key) if key == victim || victim == ReservationKey::NONE => {
+        RegistrationKeys::One(key) if key == victim => {
             quietly(shared, take_over_with_one_key(shared, keys, kind)).await
         }
         // That of a path, or one that was the device's before: no other nexus loses its own by that.
