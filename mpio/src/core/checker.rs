@@ -143,7 +143,8 @@ impl Checker {
     /// True if that is so.
     pub(crate) fn asks_again(&mut self, now: Instant, kind: ProbeKind) -> bool {
         let is_no_proof = matches!(kind, ProbeKind::Nop | ProbeKind::Rtpg);
-        let asks = is_no_proof && self.is_asking() && self.state != PathState::Up;
+        let is_awaited = self.is_asking() && self.question == kind;
+        let asks = is_no_proof && is_awaited && self.state != PathState::Up;
         if asks {
             self.deadline = None;
             self.next = Some(now);

@@ -2,7 +2,8 @@
 
 use iscsi_proto::scsi::{AccessState, inquiry::Tpgs};
 use mpio::core::{
-    Config, DownReason, Event, Execution, PathChecker, PathId, ProbeKind, ProbeResult, Retry, Scope,
+    Config, DownReason, Event, Execution, PathChecker, PathId, PathState, ProbeKind, ProbeResult,
+    Retry, Scope,
 };
 
 use super::{
@@ -56,6 +57,8 @@ fn a_path_stands_by_or_waits_as_its_group_does() {
     array.tell(path);
     let reason = DownReason::Ghost;
     assert_eq!(array.h.saw(|e| *e == Event::PathDown { path, reason }), 1);
+    let snapshot = array.h.core.snapshot(array.h.now);
+    assert_eq!(snapshot.path(path).unwrap().checker, PathState::Ghost);
     assert_eq!(array.used(), [""; 0]);
     array.states = [Transitioning, Transitioning];
     array.pass(25 * S);

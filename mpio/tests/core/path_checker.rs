@@ -133,3 +133,16 @@ fn the_answer_of_a_connection_that_was_asked_before_an_error_clears_nothing() {
     h.answer(a, ProbeKind::Tur, ProbeResult::Ready);
     assert_eq!(h.saw(|e| *e == Event::Cleared { path: a }), 1);
 }
+
+/// Connections are asked for other reasons as well.
+#[test]
+fn an_answer_of_the_connection_does_not_begin_a_check_anew() {
+    let (mut h, [a]) = Harness::with_paths(with(PathChecker::Tur));
+    let io = h.read(0..1);
+    let error = failed(Scope::Path, Execution::NotExecuted, true, Retry::OtherPath);
+    h.end_io(io, error);
+    h.pass(Duration::ZERO, &[a]);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)]);
+    h.answer(a, ProbeKind::Nop, ProbeResult::Ready);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)], "it is under way");
+}
