@@ -84,11 +84,15 @@ impl NetworkProgress {
     }
 }
 
+/// Questions in a row without an answer, after which a connection's platform is not asked any more: it may lack memory
+/// for one of them, or for some, and whoever never knows is not to be asked for ever.
+const MAX_UNTOLD: u8 = 8;
+
 /// What is known of a path in doubt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deliveries {
-    /// Its platform does not tell; so it is for this connection.
-    is_unknown: bool,
+    /// So many questions in a row its platform had no answer to.
+    untold: u8,
     /// Asked, and not answered.
     is_asked: bool,
     /// When it last told.
@@ -102,7 +106,7 @@ pub(super) struct Deliveries {
 impl Deliveries {
     pub(super) const fn new() -> Self {
         Self {
-            is_unknown: false,
+            untold: 0,
             is_asked: false,
             last: None,
             stuck: None,
@@ -114,14 +118,14 @@ impl Deliveries {
     /// The doubt is over.
     pub(super) const fn calm(&mut self) {
         *self = Self {
-            is_unknown: self.is_unknown,
+            untold: self.untold,
             ..Self::new()
         };
     }
 
     /// Whether to ask now; it is asked, if so.
     pub(super) const fn ask(&mut self) -> bool {
-        let asks = !self.is_unknown && !self.is_asked;
+        let asks = self.untold < MAX_UNTOLD && !self.is_asked;
         self.is_asked |= asks;
         asks
     }
@@ -147,9 +151,10 @@ impl Deliveries {
         self.is_asked = false;
         self.delivery = None;
         let Some(progress) = progress else {
-            self.is_unknown = true;
+            self.untold = self.untold.saturating_add(1);
             return;
         };
+        self.untold = 0;
         // A machine that stood still has acknowledgements unread, as we may have.
         let longest = config.nop_timeout + config.tear_down_if_others_answer;
         let last = self.last.replace(now);
@@ -187,8 +192,8 @@ impl Deliveries {
 
 impl Multipath {
     /// How far the bytes of the path's connection have come; the answer to
-    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows, and then it is not asked again before the next
-    /// connection.
+    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows at the moment; after eight of these in a row it is not
+    /// asked again before the next connection.
     pub fn handle_progress(
         &mut self,
         now: Instant,

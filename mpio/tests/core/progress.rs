@@ -179,18 +179,55 @@ fn a_machine_that_stood_still_does_not_convict() {
     assert_eq!(h.fences, []);
 }
 
-/// Whoever does not know is asked once for each connection, and all is as it was.
+/// Whoever never knows is not asked for ever, and all is as it was.
 #[test]
 fn a_platform_that_does_not_tell_is_not_asked_again() {
     let (mut h, [a, b]) = Harness::with_paths(Config::default());
     h.write(0..8);
     h.pass(5_349 * MS, &[a, b]);
     assert_eq!(h.fences, []);
-    let asked = h.progress_asked.iter().filter(|(_, path)| *path == a);
-    let asked: Vec<_> = asked.map(|&(at, _)| at).collect();
-    assert_eq!(asked, [h.now - 5_249 * MS]);
+    let of_a = |h: &Harness| {
+        let asked = h.progress_asked.iter().filter(|(_, path)| *path == a);
+        asked.count()
+    };
+    assert_eq!(of_a(&h), 8);
     h.pass(MS, &[a, b]);
     assert_eq!(h.fences, [a]);
+}
+
+/// It lacked memory for a moment: that question is lost, and the connection is not given up as one that nobody knows of.
+#[test]
+fn a_question_that_fails_is_asked_again() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let mut asked = 0;
+    h.progress = Box::new(move |path, _| {
+        asked += u32::from(path == a);
+        let is_told = path == a && asked > 2;
+        is_told.then(|| NetworkProgress::new(1000, 500))
+    });
+    h.write(0..8);
+    h.pass(1_149 * MS, &[a, b]);
+    assert_eq!(deliveries(&h), [(a, Delivery::Unacknowledged)]);
+}
+
+/// What a doubt has cost does not count in the next one, if there was an answer between.
+#[test]
+fn questions_that_fail_now_and_then_are_forgiven() {
+    let (mut h, [a, b]) = Harness::with_paths(Config::default());
+    let mut asked = 0;
+    h.progress = Box::new(move |_, _| {
+        asked += 1;
+        (asked % 4 == 0).then(|| NetworkProgress::new(1000, 0))
+    });
+    h.write(0..8);
+    for _ in 0..20 {
+        h.pass(400 * MS, &[a, b]);
+        h.core.handle_activity(h.now, a, h.now);
+        h.drain();
+    }
+    h.progress_asked.clear();
+    h.pass(400 * MS, &[a, b]);
+    assert!(h.progress_asked.iter().any(|(_, path)| *path == a));
 }
 
 #[test]

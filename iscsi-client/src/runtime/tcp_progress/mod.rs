@@ -95,7 +95,7 @@ struct Connection {
 #[derive(Debug)]
 pub struct TcpProgress {
     connection: Connection,
-    /// It was refused, and would be again: a filter of system calls, or a kernel without.
+    /// It was refused, and would be again: the connection is over.
     is_refused: AtomicBool,
 }
 
@@ -177,11 +177,42 @@ impl ProgressSource for TcpProgress {
         }
         match self.ask() {
             Ok(progress) => Some(progress),
-            Err(TcpProgressError::Io { .. }) => None,
-            Err(_) => {
-                self.is_refused.store(true, Ordering::Relaxed);
+            Err(error) => {
+                self.is_refused
+                    .store(!error.is_transient(), Ordering::Relaxed);
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    /// Neither in a system call nor in an answer it says that the next question will fail as well.
+    #[test]
+    fn what_lacks_for_a_moment_is_transient_and_a_connection_that_is_over_is_not() {
+        for (errno, is_transient) in [
+            (Errno::ENOBUFS, true),
+            (Errno::ENOMEM, true),
+            (Errno::EAGAIN, true),
+            (Errno::EINTR, true),
+            (Errno::EMFILE, true),
+            (Errno::ENFILE, true),
+            (Errno::ENOENT, false),
+            (Errno::ESTALE, false),
+            (Errno::EPERM, false),
+            (Errno::EPROTONOSUPPORT, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            let refused = TcpProgressError::Refused(error);
+            assert_eq!(refused.is_transient(), is_transient, "{errno}");
+            let failed = failed("ask")(io::Error::from_raw_os_error(errno as i32));
+            assert_eq!(failed.is_transient(), is_transient, "{errno}");
+        }
+        assert!(!TcpProgressError::Malformed.is_transient());
     }
 }
