@@ -322,6 +322,9 @@ impl<P: Path> State<P> {
         self.core.set_registration(now, Registration::Lost);
         self.holds_nothing(now);
         self.core.set_key(now, id, None);
+        // The keys stay known, unlike after an `unregister` that was complete: a path that was away may still be registered
+        // by one of them, and that is only found when it is back. Nothing is ordered before the device registers again;
+        // from then on a reservation by a key of before counts as its own, whoever has that key by then.
         self.let_go(now);
     }
 
