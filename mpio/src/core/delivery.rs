@@ -5,8 +5,9 @@
 //! in doubt: at the question, when it stays unanswered, and before the connection is torn down. Two answers between which
 //! nothing was acknowledged though something was in flight need no clock but ours; the kernel's own time may be longer.
 //!
-//! * **Unacknowledged**: reads need not wait until another path was heard from, and the connection ends as early as it
-//!   would with such a witness. Not if there is no other usable path: ending the only session helps nobody.
+//! * **Unacknowledged**: reads need not wait until another path was heard from. The connection ends as early as with a
+//!   witness, which it needs too: another path that was heard from since this one was asked. Where all are silent, all
+//!   networks may be out for a moment, and ending sessions would help nobody.
 //! * **Acknowledged**: the target has what it was sent, and may be executing it. Reads move all the same and new I/O goes
 //!   elsewhere, but ending the session early would make writes of an unknown outcome for nothing, so it has its full time.
 //! * **Unknown** (no such platform, too early to tell): all is judged by what other paths hear.
@@ -31,6 +32,7 @@ pub enum Delivery {
     /// All of it: the peer's TCP has it, and the target is slow, or hung.
     Acknowledged,
     /// Not for longer than [`unacknowledged_after`](SuspicionConfig::unacknowledged_after): the network is dead there.
+    /// The connection is closed early for it only if another path of the device was heard from since this one was asked.
     Unacknowledged,
 }
 
