@@ -118,7 +118,9 @@ impl Path for LogicalUnit {
     }
 
     async fn probe_port_groups(&self, timeout: Duration) -> Result<TargetPortGroups, ProbeReport> {
-        let groups = self.check_by_port_groups(Some(timeout)).await;
+        // The check has one deadline, and a report that is slow is no sign that the unit is not ready.
+        let half = timeout / 2;
+        let groups = self.check_by_port_groups(Some(half)).await;
         let kind = ProbeKind::Tur;
         match groups.map_err(|error| judge(&error)) {
             Ok(groups) => Ok(groups),
@@ -127,7 +129,7 @@ impl Path for LogicalUnit {
                 Err(ProbeReport { kind, result })
             }
             Err(_) => {
-                let result = self.probe(kind, timeout).await;
+                let result = self.probe(kind, half).await;
                 Err(ProbeReport { kind, result })
             }
         }

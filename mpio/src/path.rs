@@ -152,17 +152,18 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Asks the unit for a sign of life and for its target port groups by one command ([`ProbeKind::Rtpg`]); where
-    /// it does not tell them, whether it is ready, and what came of that.
+    /// it does not tell them, whether it is ready, and what came of that. Each may take half of `timeout`.
     fn probe_port_groups(
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<TargetPortGroups, ProbeReport>> + Send {
         async move {
-            if let Ok(groups) = self.port_groups(timeout).await {
+            let half = timeout / 2;
+            if let Ok(groups) = self.port_groups(half).await {
                 return Ok(groups);
             }
             let kind = ProbeKind::Tur;
-            let result = self.probe(kind, timeout).await;
+            let result = self.probe(kind, half).await;
             Err(ProbeReport { kind, result })
         }
     }

@@ -24,10 +24,11 @@ pub enum PathChecker {
     /// TEST UNIT READY, unit attentions come to paths that are idle. Where there is no asymmetric access (TPGS 0), and
     /// while the unit refuses the command, it is TEST UNIT READY.
     Rtpg,
-    /// Whether the connection is alive; the unit is not asked. One NOP-Out of the session is enough for all units
-    /// behind it, and where anything at all was received since the last check, none is sent. For very many units per
-    /// target. What only a command is told of (another size, another unit, other access states) is found out on an
-    /// idle path when it is used.
+    /// Whether the connection is alive; the unit is not asked. Each path asks for itself, by a NOP-Out of its session,
+    /// but only if nothing at all was received there since its last check (or if it is on probation, or ranked by its
+    /// latency): so of all units behind an idle session those ask that are due first, one each, and the answer spares
+    /// the others. For very many units per target. What only a command is told of (another size, another unit, other
+    /// access states) is found out on an idle path when it is used.
     Nop,
 }
 

@@ -10,8 +10,8 @@ use super::{
 
 impl Multipath {
     /// How far the bytes of the path's connection have come; the answer to
-    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows, and then it is not asked again before the next
-    /// connection.
+    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows at the moment; after eight of these in a row it is not
+    /// asked again before the next connection.
     pub fn handle_progress(
         &mut self,
         now: Instant,

@@ -34,6 +34,18 @@ impl Path {
     pub(super) fn principal(&self) -> Option<PathId> {
         self.spare.as_ref().and_then(|spare| spare.principal)
     }
+
+    /// It is taken out of use, or used again: by itself, or as the spare of the path for which that holds.
+    pub(super) fn fail(&mut self, failed: bool, with: Option<PathId>) {
+        let was_failed = self.is_failed();
+        if let Some(spare) = &mut self.spare {
+            // What an operator has done to it by itself is not undone by the fate of another path.
+            if !was_failed || !failed || with.is_none() {
+                spare.failed_with = with.filter(|_| failed);
+            }
+        }
+        self.set_failed(failed);
+    }
 }
 
 /// The path of that name, of the same target, that is no spare itself; of several the one that joined first.
@@ -68,6 +80,9 @@ impl Multipath {
             let principal = spare.and_then(|spare| principal_of(&self.paths, spare));
             let is_failed = principal.and_then(|id| self.paths.get(id.0));
             let is_failed = is_failed.is_some_and(Path::is_failed);
+            let reason = spare.and_then(|spare| spare.spare.as_ref()?.failed_with);
+            let is_left = |path: Option<&Path>| path.is_none_or(|path| path.removing);
+            let reason_is_gone = reason.is_some_and(|id| is_left(self.paths.get(id.0)));
             let Some(path) = self.paths.get_mut(id.0) else {
                 continue;
             };
@@ -76,8 +91,12 @@ impl Multipath {
             };
             let is_news = spare.principal != principal;
             spare.principal = principal;
-            if is_news && is_failed {
-                path.set_failed(true);
+            if reason_is_gone {
+                path.fail(false, None);
+                self.restless = true;
+            }
+            if principal.is_some() && is_failed && (is_news || reason_is_gone) {
+                path.fail(true, principal);
             }
         }
     }

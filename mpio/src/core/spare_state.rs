@@ -33,6 +33,8 @@ pub(crate) struct Spare {
     pub(super) vacancy: Option<Vacancy>,
     /// It was told that it is in use.
     pub(super) told: bool,
+    /// An operator has taken this path out of use, and so it is out of use with it; not if it was that by itself.
+    pub(super) failed_with: Option<PathId>,
 }
 
 /// The place of a path that takes no I/O.
@@ -52,6 +54,7 @@ impl Spare {
             rests: false,
             vacancy: None,
             told: false,
+            failed_with: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! How a path becomes part of a device.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -33,14 +33,14 @@ impl<P: Path> State<P> {
         // finds it: it may have been resized since. So may one be of which all paths tell another size.
         let is_first = !self.members.iter().flatten().any(|member| member.up);
         let is_told = self.size_not_taken == Some(candidate.path.info().size);
+        if self.core.is_closing() {
+            return Err(JoinError::Closed);
+        }
         if let Err(error) = candidate.check(&self.info, is_first || is_told) {
             if matches!(error, JoinError::OtherSize { .. }) {
                 self.ask_for_size();
             }
             return Err(error);
-        }
-        if self.core.is_closing() {
-            return Err(JoinError::Closed);
         }
         let Candidate {
             attributes,
@@ -116,9 +116,14 @@ impl<P: Path> State<P> {
     fn ask_for_size(&mut self) {
         let members = self.members.iter().flatten().filter(|member| member.up);
         let paths: Vec<_> = members.map(|member| Arc::clone(&member.path)).collect();
+        let is_asking = self.asking_for_size.clone();
+        if self.ended || is_asking.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.jobs.push(Job::Call(Box::pin(async move {
             let probes = paths.iter().map(|path| path.probe(ProbeKind::Tur, ASKED));
             join_all(probes).await;
+            is_asking.store(false, Ordering::Relaxed);
         })));
     }
 

@@ -55,8 +55,9 @@ pub(super) struct Keeper {
     pub(super) filtered: BTreeSet<(Endpoint, usize)>,
     pub(super) slots: Slots,
     pub(super) disks: BTreeMap<Arc<str>, Disk>,
-    /// Paths that the program has removed, by portal, local end and number: a route may begin anew meanwhile.
-    pub(super) removed: BTreeSet<(Endpoint, Seat, Lun)>,
+    /// Paths that the program has removed, by portal, local end and number: a route may begin anew meanwhile. With the
+    /// name of the device: another unit of that number is another path.
+    pub(super) removed: BTreeMap<(Endpoint, Seat, Lun), Arc<str>>,
     /// Devices that the program has closed.
     pub(super) closed: BTreeSet<Arc<str>>,
     /// For routes, devices and pauses.
@@ -219,7 +220,7 @@ impl Keeper {
             filtered: BTreeSet::new(),
             slots: Slots::default(),
             disks: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            removed: BTreeMap::new(),
             closed: BTreeSet::new(),
             last_number: 0,
             news: Vec::new(),

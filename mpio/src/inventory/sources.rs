@@ -15,7 +15,7 @@ use super::{
     job::Report,
     keeper::{Keeper, Known, RouteEntry, Source},
     limits::Limit,
-    route::Endpoint,
+    route::{Endpoint, Seat},
 };
 use crate::{backoff::sleep, rule::Route};
 
@@ -111,6 +111,9 @@ impl Keeper {
                 }
             }
         }
+        if beyond > 0 {
+            listed.extend(self.behind_the_cut(at, &answer));
+        }
         self.open_routes(&listed);
         let before = std::mem::replace(&mut self.sources[at].listed, listed);
         let gone: Vec<Endpoint> = before
@@ -120,6 +123,19 @@ impl Keeper {
         for end in gone {
             self.unlisted(at, &end);
         }
+    }
+
+    /// Portals that the source has told of before, of targets that an answer which was cut off does not name: whether
+    /// they are gone it does not say. Those that no route leads to are not missed, and would be more with each answer.
+    fn behind_the_cut(&self, at: SourceId, answer: &Discovered) -> Vec<Endpoint> {
+        let named: BTreeSet<&IscsiName> = answer.targets.iter().map(|it| &it.name).collect();
+        let has_route = |end: &Endpoint| {
+            let mut binds = 0..self.plan.binds.len();
+            binds.any(|bind| self.index.contains_key(&(end.clone(), Seat::at(bind))))
+        };
+        let before = self.sources[at].listed.iter();
+        let kept = before.filter(|end| !named.contains(&end.target) && has_route(end));
+        kept.cloned().collect()
     }
 
     /// A portal is told of by a source, or by the configuration. `None` where the target has too many.

@@ -65,10 +65,10 @@ pub(super) async fn has_key<P: Path>(
     Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
 }
 
-/// Whether this device is, with whatever key of now or before.
+/// Whether this device is, by the key by which others know it.
 pub(super) async fn has_own_key<P: Path>(shared: &Shared<P>) -> Result<bool, Error> {
-    let known = shared.look(|state| state.reserve.known());
-    has_key(shared, |key| known.iter().any(|keys| keys.owns(key))).await
+    let current = shared.look(|state| state.reserve.current());
+    has_key(shared, |key| current.iter().any(|keys| keys.owns(key))).await
 }
 
 /// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all

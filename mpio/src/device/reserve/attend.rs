@@ -25,6 +25,8 @@ pub(crate) struct Task<P> {
     pub(super) wish: Wish,
     /// All keys that may be this device's.
     pub(super) known: Vec<RegistrationKeys>,
+    /// Those of them by which others know the device.
+    pub(super) current: Vec<RegistrationKeys>,
     /// What its nexus is registered with, as far as is known.
     pub(super) key: Option<u64>,
     /// The device's user wants it, whatever others do there.
@@ -100,18 +102,16 @@ pub(super) async fn attend<P: Path>(
     turn: impl Future<Output = Option<Vec<Witness<P>>>>,
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let keys = match (task.wish, task.key) {
-        (Wish::Keys(keys), _) => keys,
-        (Wish::Nothing, _) | (Wish::Gone, None) => return Ok(Found::Unregistered),
-        (Wish::Gone, Some(key)) => {
-            // A conflict says that it is done.
-            changed(path, key, 0).await?;
+    let keys = match task.wish {
+        Wish::Keys(keys) => keys,
+        Wish::Nothing => return Ok(Found::Unregistered),
+        Wish::Gone => {
+            unregister(task).await?;
             return Ok(Found::Unregistered);
         }
     };
     let key = keys.of(path);
-    let had = task.key.unwrap_or(key);
-    if changed(path, had, key).await? {
+    if changed(path, task.key.unwrap_or(key), key).await? {
         return Ok(Found::Registered(key));
     }
     if task.asked {
@@ -119,28 +119,46 @@ pub(super) async fn attend<P: Path>(
         return Ok(Found::Registered(key));
     }
     // The order itself may have found the attention.
-    let told = || {
-        matches!(
-            path.registrations_ended(task.seen).now_or_never(),
-            Some(Some(_))
-        )
-    };
-    if task.key.is_some() && (task.told || told()) {
+    if was_told(task) {
         return Ok(Found::Lost);
     }
-    let turn = turn.await;
-    // While it was away others were given another key.
-    let mut former: Vec<u64> = task.known.iter().map(|keys| keys.of(path)).collect();
-    former.retain(|former| *former != had);
-    former.dedup();
-    for former in former.into_iter().rev() {
-        if changed(path, former, key).await? {
-            return Ok(Found::Registered(key));
+    match turn.await {
+        Some(witnesses) => restore(task, keys, key, &witnesses).await,
+        None => Err(Error::not_executed(ErrorKind::Closed)),
+    }
+}
+
+/// Whether the unit has told that somebody has ended a registration that the path had.
+fn was_told<P: Path>(task: &Task<P>) -> bool {
+    let told = || task.path.registrations_ended(task.seen).now_or_never();
+    task.key.is_some() && (task.told || matches!(told(), Some(Some(_))))
+}
+
+/// By whatever key its nexus may have: what was ordered and not answered may have been carried out. A conflict says that
+/// it does not have that one.
+async fn unregister<P: Path>(task: &Task<P>) -> Result<(), Error> {
+    let path = &*task.path;
+    if let Some(key) = task.key
+        && changed(path, key, 0).await?
+    {
+        return Ok(());
+    }
+    for former in task.former(task.key) {
+        if changed(path, former, 0).await? {
+            break;
         }
     }
-    match turn {
-        Some(witnesses) => restore(task, keys, key, &witnesses).await,
-        None => Ok(Found::Unregistered),
+    Ok(())
+}
+
+impl<P: Path> Task<P> {
+    /// What its nexus may be registered with besides `than`, the last one first.
+    fn former(&self, than: Option<u64>) -> Vec<u64> {
+        let known = self.known.iter().rev();
+        let mut former: Vec<u64> = known.map(|keys| keys.of(&*self.path)).collect();
+        former.retain(|former| Some(*former) != than);
+        former.dedup();
+        former
     }
 }
 
@@ -152,12 +170,22 @@ async fn restore<P: Path>(
     witnesses: &[Witness<P>],
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let before = look(path, &task.known).await?;
+    let before = look(task).await?;
     let had = task.key.is_some();
-    if is_lost(&before, keys, had) {
+    if is_lost(&before, keys, had) || was_told(task) {
         return Ok(Found::Lost);
     }
-    overwrite(path, key).await?;
+    // While it was away the others may have been given another key.
+    let mut has_key = false;
+    for former in task.former(Some(task.key.unwrap_or(key))) {
+        has_key = changed(path, former, key).await?;
+        if has_key {
+            break;
+        }
+    }
+    if !has_key {
+        overwrite(path, key).await?;
+    }
     // Somebody may have ended the others' registrations between the look and the order. Then this one was made
     // behind that one's back, and nothing was written yet.
     for witness in witnesses {
@@ -170,7 +198,7 @@ async fn restore<P: Path>(
             Err(_) => {}
         }
     }
-    let mut after = match look(path, &task.known).await {
+    let mut after = match look(task).await {
         Ok(after) => after,
         Err(error) => {
             take_back(path, key).await;
@@ -178,7 +206,7 @@ async fn restore<P: Path>(
         }
     };
     after.ours = after.ours.saturating_sub(1);
-    if after.ours < before.ours || is_lost(&after, keys, had) {
+    if after.ours < before.ours || is_lost(&after, keys, had) || was_told(task) {
         take_back(path, key).await;
         return Ok(Found::Lost);
     }
@@ -188,21 +216,22 @@ async fn restore<P: Path>(
 /// Who uses the unit.
 #[derive(Clone, Copy, Debug)]
 struct Users {
-    /// Registrations with a key of this device, of now or before.
+    /// Registrations with the key of this device: what is left of one of before stays where nobody wants this device.
     ours: usize,
     /// Somebody else holds a reservation.
     reserved: bool,
 }
 
-async fn look<P: Path>(path: &P, known: &[RegistrationKeys]) -> Result<Users, Error> {
-    let found = path.reservation_keys(TIMEOUT).await?;
-    let held = path.reservation(TIMEOUT).await?.held;
-    let is_ours = |key| known.iter().any(|keys| keys.owns(key));
-    let ours = found.keys.iter().filter(|&&key| is_ours(key)).count();
+async fn look<P: Path>(task: &Task<P>) -> Result<Users, Error> {
+    let found = task.path.reservation_keys(TIMEOUT).await?;
+    let held = task.path.reservation(TIMEOUT).await?.held;
+    let is_in = |of: &[RegistrationKeys], key| of.iter().any(|keys| keys.owns(key));
+    let ours = found.keys.iter();
+    let ours = ours.filter(|&&key| is_in(&task.current, key)).count();
     let reserved = held.is_some_and(|(key, _)| match key {
         // All registrants hold it: we too, if we are one.
         ReservationKey::NONE => ours == 0,
-        key => !is_ours(key),
+        key => !is_in(&task.known, key),
     });
     Ok(Users { ours, reserved })
 }

@@ -26,6 +26,8 @@ pub(crate) struct Reserve {
     /// With what paths were to be registered so far, the last one last. A path that was away has an older key still, and
     /// so has the nexus of one that was removed.
     known: Vec<RegistrationKeys>,
+    /// What was wanted last when any path could be registered.
+    pub(super) standing: Option<RegistrationKeys>,
     /// Counts wishes.
     pub(super) round: u64,
     /// A call is being carried out.
@@ -70,11 +72,21 @@ impl Reserve {
     /// Nobody is registered any more.
     pub(super) fn forget_keys(&mut self) {
         self.known.clear();
+        self.standing = None;
     }
 
     /// Whether a key may be this device's.
     pub(super) fn knows(&self, key: ReservationKey) -> bool {
         self.known.iter().any(|keys| keys.owns(key))
+    }
+
+    /// By what others know the device: what it is registered with, and what it is to be registered with.
+    pub(super) fn current(&self) -> Vec<RegistrationKeys> {
+        let wanted = match self.wish {
+            Wish::Keys(keys) => Some(keys),
+            Wish::Nothing | Wish::Gone => None,
+        };
+        self.standing.into_iter().chain(wanted).collect()
     }
 
     /// All keys that may be this device's.

@@ -111,13 +111,9 @@ pub(super) async fn unregister<P: Path>(
     }
     let round = shared.act(|state, _| state.begin_round(Wish::Gone));
     let result = shared.until(|state| state.end_of_round(round)).await;
-    let is_complete = result.is_complete();
     shared.act(|state, now| {
         state.end_registration(now);
-        if is_complete {
-            // Nothing of this device is registered: whoever has such a key from now on is somebody else.
-            state.reserve.forget_keys();
-        }
+        state.forget_if_gone();
     });
     Ok(result)
 }

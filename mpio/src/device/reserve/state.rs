@@ -8,7 +8,7 @@ use std::{
 use iscsi_client::error::{Error, ErrorKind};
 use iscsi_proto::{
     planted::Bug,
-    scsi::{ReservationKey, ReservationType},
+    scsi::{AdditionalSenseCode, ReservationKey, ReservationType},
 };
 
 use super::{
@@ -72,7 +72,7 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let found = attend::attend(&task, turn(shared, id, task.round)).await;
+    let found = attend::attend(&task, turn(shared, id, number, task.round)).await;
     Some(Attended {
         round: task.round,
         told: task.told,
@@ -81,10 +81,15 @@ pub(crate) async fn attend<P: Path>(
 }
 
 /// Until the path is the only one that is registered again; who else is registered then.
-async fn turn<P: Path>(shared: &Shared<P>, id: PathId, round: u64) -> Option<Vec<Witness<P>>> {
+async fn turn<P: Path>(
+    shared: &Shared<P>,
+    id: PathId,
+    number: u64,
+    round: u64,
+) -> Option<Vec<Witness<P>>> {
     shared.act(|state, now| state.core.await_key(now, id));
     loop {
-        match shared.look(|state| state.take_turn(id, round)) {
+        match shared.look(|state| state.take_turn(id, number, round)) {
             Turn::Now(witnesses) => return Some(witnesses),
             Turn::Never => return None,
             Turn::Wait => {
@@ -155,6 +160,7 @@ impl<P: Path> State<P> {
             round: self.reserve.round,
             wish,
             known: self.reserve.known(),
+            current: self.reserve.current(),
             key,
             asked: asked || planted.has(Bug::PreemptedComesBack),
             told,
@@ -167,8 +173,9 @@ impl<P: Path> State<P> {
     }
 
     /// A path that is found without its registration waits for this itself, and proves nothing of others.
-    fn take_turn(&mut self, id: PathId, round: u64) -> Turn<Vec<Witness<P>>> {
-        if self.reserve.round != round {
+    fn take_turn(&mut self, id: PathId, number: u64, round: u64) -> Turn<Vec<Witness<P>>> {
+        let member = self.member(id).filter(|m| m.verification == number && m.up);
+        if self.reserve.round != round || member.is_none() || self.core.is_leaving(id) {
             return Turn::Never;
         }
         if self.reserve.restoring.is_some() {
@@ -231,6 +238,7 @@ impl<P: Path> State<P> {
             Ok(Found::Unregistered) => {
                 self.core.set_key(now, id, None);
                 self.settle_book(id, PathRegistration::Unregistered);
+                self.forget_if_gone();
                 None
             }
             Ok(Found::Lost) if self.core.registration() == Registration::Registered => {
@@ -277,8 +285,12 @@ impl<P: Path> State<P> {
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
         let first = first || self.core.awaits_key(id);
         // What it was registered with before the device lost that or gave it up proves nothing; nor is there anything to
-        // lose by waiting where no I/O can go.
-        let first = first || no_access || self.core.registration() != Registration::Registered;
+        // lose by waiting where no I/O can go. For the end of a transition it waits anyway.
+        let stands_by = no_access
+            && !error.sense().is_some_and(|s| {
+                s.code() == AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_TRANSITION
+            });
+        let first = first || stands_by || self.core.registration() != Registration::Registered;
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -366,6 +378,7 @@ impl<P: Path> State<P> {
         self.core.set_registration(now, Registration::Lost);
         self.holds_nothing(now);
         self.core.set_key(now, id, None);
+        // The keys stay known until all is taken back: a path that was away may still be registered by one of them.
         self.let_go(now);
     }
 
@@ -438,6 +451,9 @@ impl<P: Path> State<P> {
             return false;
         }
         let any = result.registered() > 0;
+        if let (true, Wish::Keys(keys)) = (any, self.reserve.wish) {
+            self.reserve.standing = Some(keys);
+        }
         if any {
             self.core.set_registration(now, Registration::Registered);
         } else if !matches!(before, Wish::Keys(_)) {
@@ -459,6 +475,18 @@ impl<P: Path> State<P> {
         self.reserve.round += 1;
         self.reserve.forget_keys();
         self.end_registration(now);
+    }
+
+    /// Once nothing of this device is registered, and nothing is to be: whoever has such a key from then on is somebody
+    /// else. (What a path that was removed could not give back is left to whoever preempts it.)
+    pub(super) fn forget_if_gone(&mut self) {
+        let is_over = |id| self.core.registered_key(id).is_none();
+        let mut members = self.members.iter().flatten();
+        let is_over =
+            members.all(|member| is_over(member.id) && !member.book.asked && !member.book.busy);
+        if self.reserve.wish == Wish::Gone && is_over {
+            self.reserve.forget_keys();
+        }
     }
 
     /// Our own order has ended the registrations of all other paths: what the unit tells them of that is no news.
