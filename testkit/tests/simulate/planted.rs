@@ -37,7 +37,7 @@ found! {
     data_in_offset_ignored: DataInOffsetIgnored by 0;
     short_data_accepted: ShortDataAccepted by 18;
     underflow_ignored: UnderflowIgnored by 57;
-    data_digest_ignored: DataDigestIgnored by 14;
+    data_digest_ignored: DataDigestIgnored by 44;
     acknowledges_too_much: AcknowledgesTooMuch by 0;
     window_ignored: WindowIgnored by 2;
     max_cmd_sn_plain: MaxCmdSnPlain by 2;
@@ -76,7 +76,7 @@ found! {
     attention_swallowed: AttentionSwallowed by 0;
     attention_told_twice: AttentionToldTwice by 0;
     conflict_is_busy: ConflictIsBusy by 2;
-    dropped_means_not_executed: DroppedMeansNotExecuted by 97;
+    dropped_means_not_executed: DroppedMeansNotExecuted by 44;
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;

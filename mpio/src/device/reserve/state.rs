@@ -8,7 +8,7 @@ use std::{
 use iscsi_client::error::{Error, ErrorKind};
 use iscsi_proto::{
     planted::Bug,
-    scsi::{AdditionalSenseCode, ReservationKey, ReservationType},
+    scsi::{ReservationKey, ReservationType},
 };
 
 use super::{
@@ -284,13 +284,8 @@ impl<P: Path> State<P> {
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
         let first = first || self.core.awaits_key(id);
-        // What it was registered with before the device lost that or gave it up proves nothing; nor is there anything to
-        // lose by waiting where no I/O can go. For the end of a transition it waits anyway.
-        let stands_by = no_access
-            && !error.sense().is_some_and(|s| {
-                s.code() == AdditionalSenseCode::ASYMMETRIC_ACCESS_STATE_TRANSITION
-            });
-        let first = first || stands_by || self.core.registration() != Registration::Registered;
+        // What it was registered with before the device lost that or gave it up proves nothing.
+        let first = first || self.core.registration() != Registration::Registered;
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -301,13 +296,16 @@ impl<P: Path> State<P> {
         book.failures = book.failures.saturating_add(1);
         let failures = book.failures;
         self.news = true;
-        // One that is in use and registered, as far as is known, goes on.
         if wanted && first {
             self.core.hold_without_key(now, id);
             if failures == 1 {
                 self.tell(now, Event::PathNotRegistered { path: id });
             }
+        } else if wanted && no_access {
+            // I/O waits for the state to change anyway; by then its registration may be another one.
+            self.core.await_key(now, id);
         }
+        // Else it is in use and registered, as far as is known, and goes on.
         if no_access {
             return RETRY;
         }
