@@ -173,9 +173,9 @@ impl InventoryBuilder {
         self
     }
 
-    /// Changes what a device is told of a path, after [`priority_by`](Self::priority_by). It must not block. Who gives paths
-    /// other names gives the [spares](Self::spares) of them the same ones
-    /// ([`spare_for`](PathAttributes::spare_for)).
+    /// Changes what a device is told of a path, after [`priority_by`](Self::priority_by). It must not block. Who
+    /// renames a path puts the new name into [`spare_for`](PathAttributes::spare_for) of its [spare](Self::spares) too: a
+    /// spare whose path is not found by that name takes I/O like any other path.
     pub fn path_attributes(
         mut self,
         describe: impl Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync + 'static,
@@ -200,7 +200,8 @@ impl InventoryBuilder {
     /// A spare is opened once the session beside it has told its units, is removed by the same rules, and has an ISID of
     /// its own that depends on the two ends only; those of the other sessions are what they are without spares. Rules of
     /// filters, settings and priorities judge it as they judge its path, which it is called after
-    /// (`eth0 -> 10.0.1.1:3260 spare`). Of [limits](Self::limits) it counts as a session, and as a path of its device.
+    /// (`eth0 -> 10.0.1.1:3260 spare`). Of [limits](Self::limits) it counts as a session, and as a path of its device, first come,
+    /// first served: they leave room for twice of each.
     pub const fn spares(mut self, spares: bool) -> Self {
         self.plan.spares = spares;
         self
