@@ -170,7 +170,7 @@ async fn restore<P: Path>(
     witnesses: &[Witness<P>],
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let before = look(task).await?;
+    let mut before = look(task).await?;
     let had = task.key.is_some();
     if is_lost(&before, keys, had) || was_told(task) {
         return Ok(Found::Lost);
@@ -180,6 +180,11 @@ async fn restore<P: Path>(
     for former in task.former(Some(task.key.unwrap_or(key))) {
         has_key = changed(path, former, key).await?;
         if has_key {
+            let was_counted = task
+                .current
+                .iter()
+                .any(|keys| keys.owns(ReservationKey(former)));
+            before.ours -= usize::from(was_counted).min(before.ours);
             break;
         }
     }

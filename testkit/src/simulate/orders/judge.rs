@@ -56,7 +56,14 @@ pub(in crate::simulate) fn judge(
         if is_in_one_life(plan) && state.book.was_lost(device) {
             let what =
                 format!("device {device} has lost its registration, and there is no other host");
-            return Err(Violation::new(Row::I17, what));
+            let row = Row::I17;
+            let account = standings.iter();
+            let account = account.map(|one| format!("{} ns: {}", one.during.from, one.text));
+            return Err(Violation {
+                row,
+                what,
+                account: account.collect(),
+            });
         }
     }
     for ((device, isid, key), during) in &state.registered {

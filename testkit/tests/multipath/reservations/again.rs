@@ -271,3 +271,31 @@ fn a_nexus_that_has_a_key_of_before_is_given_the_new_one() {
     });
     story.end();
 }
+
+/// It held the reservation when it was removed, so it has kept its key; nobody has taken it since.
+#[test]
+fn a_nexus_that_has_kept_the_key_of_the_device_is_given_the_new_one() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(28);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(WRITERS).await.unwrap();
+        for path in 0..2 {
+            story.lose(path).await;
+        }
+        let error = story.device.register(new).await.unwrap_err();
+        assert!(matches!(error, ReserveError::Nowhere(_)), "{error}");
+        let old = story.device.snapshot().paths().nth(1).unwrap().id;
+        story.device.remove_path(old).unwrap();
+        while story.device.path(old).is_some() {
+            story.world.sim.sleep(MS).await;
+        }
+        story.world.sim.net().heal(World::link(1));
+        add(&story, 0).await;
+        story.write().await.unwrap();
+        assert_eq!(story.keys().await, [OURS.0, new.0]);
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+    });
+    story.end();
+}
