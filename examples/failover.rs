@@ -8,8 +8,8 @@
 //!
 //! It causes no faults itself; `.ci/netns` does, between two network namespaces. The lines that it understands
 //! are those of `iscsi_examples::marks`. It answers with one line of JSON for each stage that is reached
-//! (`ready`, `mixed`, `lost`, `settled`, `used`, `fenced`), one for each record (`round`), and one when standard input
-//! has ended and every block was read once more (`total`).
+//! (`ready`, `mixed`, `noted`, `lost`, `settled`, `used`, `fenced`), one for each record (`round`), and one when standard
+//! input has ended and every block was read once more (`total`).
 
 use std::{
     future::poll_fn,
@@ -307,6 +307,8 @@ impl Watch<'_> {
                         "no path has {wanted} in its name; `ready` says their names"
                     ))
                 })?);
+                let (event, ms) = (Stage::Noted, rounds::ms(clock::now() - now));
+                say(json(&Reached { event, ms }))?;
             }
             Mark::Healed => {
                 let snapshot = self.device.snapshot();

@@ -4,9 +4,9 @@
 //! mix 50                      of a hundred I/Os 50 are to read; `mixed` is said when all that are under way are
 //!                             drawn so
 //! fault NAME [VICTIM] [overlap]
-//!                             a fault is about to be caused; VICTIM is part of the name of the path that it
-//!                             hits, and nothing if it hits the target; with `overlap` the places are written
-//!                             again whose writes it hit
+//!                             a fault is about to be caused, once `noted` is said; VICTIM is part of the name of
+//!                             the path that it hits, and nothing if it hits the target; with `overlap` the places
+//!                             are written again whose writes it hit
 //! healed                      it is about to be healed
 //! end                         the record of the fault is complete
 //! ```

@@ -85,6 +85,8 @@ struct Victim {
 pub enum Stage {
     /// All that is under way was begun after the share of reads was changed.
     Mixed,
+    /// It is known that a fault comes: what is caused from now on belongs to it.
+    Noted,
     /// The path that was hit takes no new I/O.
     Lost,
     /// The outage has had its length, and no I/O waits any more.

@@ -116,6 +116,7 @@ fn a_cut_is_told_with_its_stages_and_costs_no_error() {
         load.tell("mix 100");
         load.hear("mixed");
         load.tell(&format!("fault cut {}", target.portal(1)));
+        load.hear("noted");
         target.cut(1);
         load.hear("lost");
         load.hear("settled");
@@ -150,6 +151,7 @@ fn writes_that_a_reset_hit_are_repeated_and_their_places_written_again() {
     let mut load = Load::start(&target, &["--mix", "0"]);
     load.hear("ready");
     load.tell(&format!("fault reset {} overlap", target.portal(0)));
+    load.hear("noted");
     target.reset(0);
     load.hear("lost");
     load.tell("healed");

@@ -32,6 +32,17 @@ pub mod links;
 pub mod logical_unit;
 mod login_rate;
 mod mac;
+#[cfg(all(
+    any(
+        all(
+            feature = "link-events",
+            any(target_os = "linux", target_os = "android")
+        ),
+        all(feature = "tcp-progress", target_os = "linux")
+    ),
+    any(feature = "tokio", feature = "smol")
+))]
+mod netlink;
 pub mod quirks;
 pub mod runtime;
 pub mod session;

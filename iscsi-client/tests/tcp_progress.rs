@@ -11,7 +11,7 @@ mod support;
 use std::{
     future::poll_fn,
     io::{ErrorKind, IoSlice, Read},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -219,4 +219,21 @@ fn a_socket_without_a_connection_has_none() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let error = TcpProgress::of(&listener).expect_err("no peer");
     assert_eq!(error.kind(), ErrorKind::NotConnected);
+}
+
+/// So a kernel that does not tell is known as soon as the connection is made, and is not asked in a moment of doubt.
+#[test]
+fn what_the_kernel_does_not_tell_of_has_none() {
+    let here = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // It has two addresses and a name, but no connection of TCP is called so.
+    let address = peer.local_addr().expect("bound");
+    here.connect(address).expect("connected");
+    let error = TcpProgress::of(&here).expect_err("no TCP");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let cause = error.get_ref().and_then(|e| e.downcast_ref());
+    assert!(
+        matches!(cause, Some(TcpProgressError::Refused(_))),
+        "{error:?}"
+    );
 }

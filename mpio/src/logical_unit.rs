@@ -27,7 +27,7 @@ use iscsi_proto::{
 use crate::{
     core::{
         DownReason, IdentityCheck, NetworkProgress, PathKeys, PortalGroup, Preempted, ProbeKind,
-        ProbeResult, Registered, TargetPort,
+        ProbeReport, ProbeResult, Registered, TargetPort,
     },
     path::{LocalEnd, Path, PathLink, PathStatus},
     reservations,
@@ -96,6 +96,7 @@ impl Path for LogicalUnit {
             }
             ProbeKind::Tur => self.check(Some(timeout)).await,
             ProbeKind::Read => self.check_by_read(Some(timeout)).await,
+            ProbeKind::Rtpg => self.check_by_port_groups(Some(timeout)).await.map(drop),
         };
         match checked {
             Ok(()) => ProbeResult::Ready,
@@ -114,6 +115,24 @@ impl Path for LogicalUnit {
 
     async fn port_groups(&self, timeout: Duration) -> Result<TargetPortGroups, Error> {
         self.target_port_groups(Some(timeout)).await
+    }
+
+    async fn probe_port_groups(&self, timeout: Duration) -> Result<TargetPortGroups, ProbeReport> {
+        // The check has one deadline, and a report that is slow is no sign that the unit is not ready.
+        let half = timeout / 2;
+        let groups = self.check_by_port_groups(Some(half)).await;
+        let kind = ProbeKind::Tur;
+        match groups.map_err(|error| judge(&error)) {
+            Ok(groups) => Ok(groups),
+            // Nothing more is to be asked there.
+            Err(result @ (ProbeResult::ConnectionLost | ProbeResult::Disconnected)) => {
+                Err(ProbeReport { kind, result })
+            }
+            Err(_) => {
+                let result = self.probe(kind, half).await;
+                Err(ProbeReport { kind, result })
+            }
+        }
     }
 
     async fn activate(&self, group: u16, timeout: Duration) -> Result<(), Error> {

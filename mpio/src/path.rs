@@ -21,7 +21,7 @@ use iscsi_proto::scsi::{
 
 use crate::core::{
     DownReason, IdentityCheck, KeyRefusal, NetworkProgress, PathKeys, PortalGroup, Preempted,
-    ProbeKind, ProbeResult, Registered, TargetPort,
+    ProbeKind, ProbeReport, ProbeResult, Registered, TargetPort,
 };
 
 /// Whether a path has a connection.
@@ -149,6 +149,23 @@ pub trait Path: fmt::Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<TargetPortGroups, Error>> + Send {
         _ = timeout;
         ready(Err(Error::not_executed(ErrorKind::Unsupported)))
+    }
+
+    /// Asks the unit for a sign of life and for its target port groups by one command ([`ProbeKind::Rtpg`]); where
+    /// it does not tell them, whether it is ready, and what came of that. Each may take half of `timeout`.
+    fn probe_port_groups(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<TargetPortGroups, ProbeReport>> + Send {
+        async move {
+            let half = timeout / 2;
+            if let Ok(groups) = self.port_groups(half).await {
+                return Ok(groups);
+            }
+            let kind = ProbeKind::Tur;
+            let result = self.probe(kind, half).await;
+            Err(ProbeReport { kind, result })
+        }
     }
 
     /// Asks the target to make a port group active/optimized (SET TARGET PORT GROUPS). Only where the

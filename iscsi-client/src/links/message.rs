@@ -3,10 +3,10 @@
 use std::{ffi::CStr, sync::Arc};
 
 use super::LinkState;
+use crate::netlink::{self, HEADER, NLMSG_ERROR, u16_at, u32_at};
 
-/// `struct nlmsghdr` and `struct ifinfomsg` are 16 bytes each, in the order of the host.
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
+/// The length of a `struct ifinfomsg`.
+const INFO: usize = 16;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -18,8 +18,6 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 /// `NLM_F_REQUEST`, and `NLM_F_DUMP`: all links.
 const DUMP: u16 = 0x301;
 const IFLA_IFNAME: u16 = 3;
-/// Bits of an attribute's type that say how it is encoded.
-const NLA_TYPE_MASK: u16 = 0x3fff;
 /// `IFF_UP`, `IFF_RUNNING`, `IFF_LOWER_UP`: set up, operational, and with a carrier. Each is told late in some cases.
 const CARRIES: u32 = 0x1 | 0x40 | 0x1_0000;
 
@@ -38,7 +36,7 @@ pub(super) enum Message {
     Other,
 }
 
-pub(super) const DUMP_LENGTH: usize = 2 * HEADER;
+pub(super) const DUMP_LENGTH: usize = HEADER + INFO;
 
 /// A message, and how it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,34 +76,14 @@ impl Iterator for Messages<'_> {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_ne_bytes(field.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(field.try_into().ok()?))
-}
-
-/// Cuts `length` bytes off, and what fills them up to a multiple of four.
-fn cut<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let whole = bytes.get(..length)?;
-    let padded = length.checked_next_multiple_of(4)?.min(bytes.len());
-    *bytes = bytes.get(padded..)?;
-    Some(whole)
-}
-
 fn read(bytes: &mut &[u8]) -> Option<Told> {
-    let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
-    let body = cut(bytes, length)?.get(HEADER..)?;
-    let code = || u32_at(body, 0).map(|code| i32::from_ne_bytes(code.to_ne_bytes()));
+    let body = netlink::body(bytes)?;
     let message = match kind {
         RTM_NEWLINK | RTM_DELLINK => link(kind, body)?,
         // The oldest kernels leave the code away.
-        NLMSG_DONE => Message::Done(code().unwrap_or(0)),
-        NLMSG_ERROR => Message::Error(code()?),
+        NLMSG_DONE => Message::Done(netlink::code(body).unwrap_or(0)),
+        NLMSG_ERROR => Message::Error(netlink::code(body)?),
         _ => Message::Other,
     };
     Some(Told {
@@ -118,7 +96,7 @@ fn read(bytes: &mut &[u8]) -> Option<Told> {
 fn link(kind: u16, body: &[u8]) -> Option<Message> {
     let family = body.first()?;
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
-    let attributes = body.get(HEADER..)?;
+    let attributes = body.get(INFO..)?;
     // What a bridge says of its ports: one that leaves it is "deleted".
     if *family != 0 {
         return Some(Message::Other);
@@ -133,17 +111,10 @@ fn link(kind: u16, body: &[u8]) -> Option<Message> {
     }))
 }
 
-fn name(mut attributes: &[u8]) -> Option<Arc<str>> {
-    while !attributes.is_empty() {
-        let length = usize::from(u16_at(attributes, 0)?);
-        let kind = u16_at(attributes, 2)? & NLA_TYPE_MASK;
-        let value = cut(&mut attributes, length)?.get(4..)?;
-        if kind == IFLA_IFNAME {
-            let name = CStr::from_bytes_until_nul(value).ok()?;
-            return Some(name.to_string_lossy().into());
-        }
-    }
-    None
+fn name(attributes: &[u8]) -> Option<Arc<str>> {
+    let name = netlink::attribute(attributes, IFLA_IFNAME)?;
+    let name = CStr::from_bytes_until_nul(name).ok()?;
+    Some(name.to_string_lossy().into())
 }
 
 #[cfg(all(test, target_endian = "little"))]

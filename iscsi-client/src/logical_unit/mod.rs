@@ -22,7 +22,7 @@ use std::{
 use futures_util::lock::Mutex;
 pub use iscsi_proto::scsi::LogicalUnitIdentity;
 use iscsi_proto::scsi::{
-    Cdb, Lun, StandardInquiry, inquiry::Peripheral, vpd::DeviceIdentification,
+    Cdb, Lun, StandardInquiry, TargetPortGroups, inquiry::Peripheral, vpd::DeviceIdentification,
 };
 pub use options::LogicalUnitOptions;
 pub use recall::Recall;
@@ -232,12 +232,40 @@ impl LogicalUnit {
         self.check_with(true, timeout).await
     }
 
+    /// As [`check`](Self::check), but by [`target_port_groups`](Self::target_port_groups) instead of TEST UNIT READY:
+    /// the answer of one command shows that the unit is reached, and tells the access states. A port that stands by
+    /// answers as well; whether this one takes I/O is in the answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`target_port_groups`](Self::target_port_groups), and of [`check`](Self::check).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn check_by_port_groups(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<TargetPortGroups, Error> {
+        let deadline = self.inner.commander.deadline(timeout);
+        let groups = self.target_port_groups(timeout).await?;
+        let reads = self.inner.commander.quirks.readiness_is_no_proof;
+        self.end_check(reads, deadline).await?;
+        Ok(groups)
+    }
+
     async fn check_with(&self, reads: bool, timeout: Option<Duration>) -> Result<(), Error> {
         let commander = &self.inner.commander;
         let deadline = commander.deadline(timeout);
-        let len = self.inner.info.with(|info| Ok(info.block_size as usize))?;
+        self.inner.info.with(|_| Ok(()))?;
         commander.test_unit_ready(deadline).await?;
+        self.end_check(reads, deadline).await
+    }
+
+    async fn end_check(&self, reads: bool, deadline: Instant) -> Result<(), Error> {
+        let commander = &self.inner.commander;
         if reads {
+            let len = self.inner.info.with(|info| Ok(info.block_size as usize))?;
             let read = commander.data_in(Cdb::read(0, 1, false), len, deadline);
             read.await?;
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{
     Deferred, Event, Session, Then,
     command::{TaskError, TaskErrorKind},
-    tasks::{Kind, Origin, Recovery, after},
+    tasks::{Kind, Origin, Recovery, Task, after},
 };
 use crate::{error::Error, ids::InitiatorTaskTag, planted::Bug, time::Instant};
 
@@ -30,7 +30,8 @@ impl Session {
     /// Gives up a command as [`abandon`](Self::abandon) does, but leaves it to its end at the target: for one whose
     /// answer may be on its way, with a target that is silent at the moment. It is aborted only if it is not answered
     /// within [`TimeoutLadder::detached`](super::TimeoutLadder::detached), which takes the place of its own deadline; that
-    /// one holds if the ladder has no ABORT TASK. To [`abandon`](Self::abandon) it afterwards does nothing. For
+    /// one holds if the ladder has no ABORT TASK (and if it has none, what
+    /// [`TimeoutLadder::abort_task`](super::TimeoutLadder::abort_task) says). To [`abandon`](Self::abandon) it afterwards does nothing. For
     /// reads: what of a write is not sent yet is not sent any more, and the target would wait for it.
     pub fn detach(&mut self, now: Instant, itt: InitiatorTaskTag) {
         self.give_up(now, itt, Aborts::IfItStays);
@@ -62,12 +63,36 @@ impl Session {
             Aborts::IfItStays => {}
             Aborts::Now => self.want_abort(now, itt),
         }
+        self.bound_the_endless(now, itt);
         let error = TaskError::unknown(TaskErrorKind::Abandoned, false);
         let then = match self.config.planted.has(Bug::SlotReusedEarly) {
             true => Then::Free,
             false => Then::Keep,
         };
         self.finish(itt, Err(error), then);
+    }
+
+    /// Of the commands that are given up, and that neither an abort nor a deadline would end, the ladder ends those that
+    /// are one too many: with a target that never answers they would take up the whole session in time, in silence.
+    fn bound_the_endless(&mut self, now: Instant, itt: InitiatorTaskTag) {
+        if self.config.ladder.abort_task.is_some() {
+            return;
+        }
+        let is_endless = |task: &Task| {
+            task.abandoned
+                && !task.finished
+                && task.deadline.is_none()
+                && task.recovery == Recovery::None
+        };
+        let endless = self.tasks.iter().filter(|task| is_endless(task)).count();
+        if endless <= usize::from(self.config.max_tasks / 2) {
+            return;
+        }
+        let deadline = after(now, self.config.ladder.detached);
+        if let Some(task) = self.tasks.get_mut(itt).filter(|task| is_endless(task)) {
+            task.deadline = deadline;
+            self.deadlines.add(deadline);
+        }
     }
 
     /// Ends a command that waits in the queue.

@@ -30,7 +30,10 @@ use crate::{
 #[non_exhaustive]
 pub struct TimeoutLadder {
     /// Time for the answer to an ABORT TASK. Default 5 s; `None` leaves the rung out. Then a command
-    /// that its caller abandons is not aborted either: its slot waits for the target's answer.
+    /// that its caller abandons or [detaches](Session::detach) is not aborted either: its slot waits for the target's
+    /// answer until the command's own deadline. Those without a deadline may have half of
+    /// [`max_tasks`](super::SessionConfig::max_tasks) for as long as the session lasts; each one more has
+    /// [`detached`](Self::detached) as its deadline, and then the rungs that are left.
     pub abort_task: Option<Duration>,
     /// Time for the answer to a LOGICAL UNIT RESET. Default `None`: the rung is left out. A reset ends
     /// the commands of *every* initiator in the logical unit, and where there is another path, the

@@ -1,9 +1,6 @@
 //! What an initiator offers in the operational stage.
 
-use crate::text::{
-    keys::{Key, Rule},
-    parameters::Digest,
-};
+use crate::text::keys::{Key, Rule};
 
 /// Which digests are offered for headers or data, in order of preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,15 +28,6 @@ impl DigestOffer {
             Self::PreferNone => &["None", "CRC32C"],
             Self::PreferCrc32c => &["CRC32C", "None"],
             Self::RequireCrc32c => &["CRC32C"],
-        }
-    }
-
-    /// Whether `digest` is in the list.
-    #[must_use]
-    pub const fn allows(self, digest: Digest) -> bool {
-        match digest {
-            Digest::None => !matches!(self, Self::RequireCrc32c),
-            Digest::Crc32c => !matches!(self, Self::None),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use iscsi_proto::scsi::{AccessState, TargetPortGroups, inquiry::Tpgs};
 
-use super::arena::PathId;
+use super::{action::ProbeResult, arena::PathId};
 
 /// Between two questions while a group is between two states.
 const TRANSITION_PAUSE: Duration = Duration::from_millis(500);
@@ -187,6 +187,11 @@ impl PathAccess {
         self.asked_until
     }
 
+    /// Whether a check can ask for the states as well: not twice at a time, nor while they are refused.
+    pub(crate) const fn can_be_checked(&self) -> bool {
+        self.port.is_some() && !self.is_asking() && self.failures == 0 && !self.is_forgotten
+    }
+
     pub(crate) fn ask(&mut self, now: Instant, timeout: Duration) {
         self.due = None;
         self.last_asked = Some(now);
@@ -294,6 +299,15 @@ impl PathAccess {
             }
             // A state of a later standard: the unit itself will say what it takes.
             _ => Allows::Everything,
+        }
+    }
+
+    /// What a TEST UNIT READY would have found, going by what was just reported.
+    pub(crate) const fn as_answer(&self) -> ProbeResult {
+        match self.allows() {
+            Allows::Everything => ProbeResult::Ready,
+            Allows::Wait => ProbeResult::Transitioning,
+            Allows::Nothing => ProbeResult::Ghost,
         }
     }
 

@@ -235,6 +235,8 @@ pub enum ProbeKind {
     Tur,
     /// TEST UNIT READY, and a READ of the first block.
     Read,
+    /// REPORT TARGET PORT GROUPS: asks the logical unit, and for its access states.
+    Rtpg,
     /// NOP-Out: asks the connection.
     Nop,
 }
@@ -309,7 +311,8 @@ pub enum Action {
         /// The attempt.
         attempt: AttemptId,
     },
-    /// Ask the path, and report by `handle_probe`.
+    /// Ask the path, and report by `handle_probe`; what [`ProbeKind::Rtpg`] has brought by `handle_port_groups` before
+    /// that, as if it were for [`Action::ReportPortGroups`].
     Probe {
         /// Whom.
         path: PathId,

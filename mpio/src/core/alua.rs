@@ -43,7 +43,8 @@ impl Multipath {
         path.is_some_and(|path| path.access().allows() == Allows::Everything)
     }
 
-    /// The answer to [`Action::ReportPortGroups`], or `None` if there was none.
+    /// The answer to [`Action::ReportPortGroups`], or to an [`Action::Probe`] that asks for the same; `None` if there was
+    /// none.
     pub fn handle_port_groups(
         &mut self,
         now: Instant,
@@ -53,7 +54,9 @@ impl Multipath {
         let Some(asked) = self.paths.get_mut(path.0) else {
             return;
         };
-        if !asked.access().is_asking() || !asked.is_connected() {
+        // A check is not in vain because another path has told meanwhile.
+        let is_awaited = asked.access().is_asking() || asked.checker.awaits_groups();
+        if !is_awaited || !asked.is_connected() {
             // Of an earlier connection, or too late.
             return;
         }

@@ -134,6 +134,24 @@ impl Checker {
         kind != ProbeKind::Nop || (self.is_asking() && self.question == kind)
     }
 
+    /// The check under way asks for port groups.
+    pub(crate) fn awaits_groups(&self) -> bool {
+        self.is_asking() && self.question == ProbeKind::Rtpg
+    }
+
+    /// An answer that says nothing about an error that came after the question: the unit is asked whether it is ready.
+    /// True if that is so.
+    pub(crate) fn asks_again(&mut self, now: Instant, kind: ProbeKind) -> bool {
+        let is_no_proof = matches!(kind, ProbeKind::Nop | ProbeKind::Rtpg);
+        let is_awaited = self.is_asking() && self.question == kind;
+        let asks = is_no_proof && is_awaited && self.state != PathState::Up;
+        if asks {
+            self.deadline = None;
+            self.next = Some(now);
+        }
+        asks
+    }
+
     pub(crate) const fn interval(&self) -> Duration {
         self.interval
     }
@@ -174,12 +192,13 @@ impl Checker {
     }
 
     /// What is to be asked now; also notices a question that took too long. `heard` is when the connection last was,
-    /// if that is an answer.
+    /// if that is an answer; `tells_groups`, whether the unit can be asked for its port groups.
     pub(crate) fn step(
         &mut self,
         now: Instant,
         config: &Config,
         heard: Option<Instant>,
+        tells_groups: bool,
     ) -> Option<ProbeKind> {
         if self.deadline.is_some_and(|at| at <= now) {
             // Asking again on top of an unanswered question would only pile up commands.
@@ -191,7 +210,9 @@ impl Checker {
         } else if self.deadline.is_none() && self.next.is_some_and(|at| at <= now) {
             self.next = None;
             self.deadline = Some(now + config.checker_timeout);
-            self.question = config.path_checker.question(self.state == PathState::Up);
+            self.question = config
+                .path_checker
+                .question(self.state == PathState::Up, tells_groups);
             if matches!(self.state, PathState::Shaky | PathState::Ghost) {
                 self.doubted = Some(now);
             }

@@ -178,8 +178,9 @@ pub struct SuspicionConfig {
     pub tear_down: Duration,
     /// The same where another usable path has heard from the target meanwhile, which is asked for that if it is idle:
     /// the network is dead and not the target. Not twice on one path within 10 s. Default 400 ms, range 10 ms to
-    /// 10 min; of more than `tear_down` it is without effect. Without such a witness it is as long where the path's
-    /// platform tells that what was sent is not acknowledged ([`Delivery`](super::Delivery)) and another path is usable.
+    /// 10 min; of more than `tear_down` it is without effect. Where the path's platform tells that what was sent is not
+    /// acknowledged ([`Delivery`](super::Delivery)), it is enough that the other path was heard from since this one was
+    /// asked.
     pub tear_down_if_others_answer: Duration,
     /// The same where the path's platform tells that everything that was sent is acknowledged: the target is slow or
     /// hung, and not the network. Its session is left alone for longer, since its writes may be under way. Default 5 s,

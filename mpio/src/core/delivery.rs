@@ -5,8 +5,9 @@
 //! in doubt: at the question, when it stays unanswered, and before the connection is torn down. Two answers between which
 //! nothing was acknowledged though something was in flight need no clock but ours; the kernel's own time may be longer.
 //!
-//! * **Unacknowledged**: reads need not wait until another path was heard from, and the connection ends as early as it
-//!   would with such a witness. Not if there is no other usable path: ending the only session helps nobody.
+//! * **Unacknowledged**: reads need not wait until another path was heard from. The connection ends as early as with a
+//!   witness, which it needs too: another path that was heard from since this one was asked. Where all are silent, all
+//!   networks may be out for a moment, and ending sessions would help nobody.
 //! * **Acknowledged**: the target has what it was sent, and may be executing it. Reads move all the same and new I/O goes
 //!   elsewhere, but ending the session early would make writes of an unknown outcome for nothing, so it has its full time.
 //! * **Unknown** (no such platform, too early to tell): all is judged by what other paths hear.
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Event, Multipath, PathId, config::SuspicionConfig, suspicion::Step};
+use super::{Action, PathId, config::SuspicionConfig};
 
 /// Whether what was sent on a silent path has arrived, as the path's platform tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,7 @@ pub enum Delivery {
     /// All of it: the peer's TCP has it, and the target is slow, or hung.
     Acknowledged,
     /// Not for longer than [`unacknowledged_after`](SuspicionConfig::unacknowledged_after): the network is dead there.
+    /// The connection is closed early for it only if another path of the device was heard from since this one was asked.
     Unacknowledged,
 }
 
@@ -84,11 +86,15 @@ impl NetworkProgress {
     }
 }
 
+/// Questions in a row without an answer, after which a connection's platform is not asked any more: it may lack memory
+/// for one of them, or for some, and whoever never knows is not to be asked for ever.
+const MAX_UNTOLD: u8 = 8;
+
 /// What is known of a path in doubt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deliveries {
-    /// Its platform does not tell; so it is for this connection.
-    is_unknown: bool,
+    /// So many questions in a row its platform had no answer to.
+    untold: u8,
     /// Asked, and not answered.
     is_asked: bool,
     /// When it last told.
@@ -102,7 +108,7 @@ pub(super) struct Deliveries {
 impl Deliveries {
     pub(super) const fn new() -> Self {
         Self {
-            is_unknown: false,
+            untold: 0,
             is_asked: false,
             last: None,
             stuck: None,
@@ -114,14 +120,14 @@ impl Deliveries {
     /// The doubt is over.
     pub(super) const fn calm(&mut self) {
         *self = Self {
-            is_unknown: self.is_unknown,
+            untold: self.untold,
             ..Self::new()
         };
     }
 
     /// Whether to ask now; it is asked, if so.
     pub(super) const fn ask(&mut self) -> bool {
-        let asks = !self.is_unknown && !self.is_asked;
+        let asks = self.untold < MAX_UNTOLD && !self.is_asked;
         self.is_asked |= asks;
         asks
     }
@@ -143,13 +149,19 @@ impl Deliveries {
         self.delivery
     }
 
-    fn take(&mut self, now: Instant, progress: Option<NetworkProgress>, config: &SuspicionConfig) {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        progress: Option<NetworkProgress>,
+        config: &SuspicionConfig,
+    ) {
         self.is_asked = false;
         self.delivery = None;
         let Some(progress) = progress else {
-            self.is_unknown = true;
+            self.untold = self.untold.saturating_add(1);
             return;
         };
+        self.untold = 0;
         // A machine that stood still has acknowledgements unread, as we may have.
         let longest = config.nop_timeout + config.tear_down_if_others_answer;
         let last = self.last.replace(now);
@@ -176,56 +188,11 @@ impl Deliveries {
 
     /// What is to be told of it, which is told once as long as it stays so. That a target is slow is worth it only once
     /// that is held against it.
-    fn news(&mut self, is_suspect: bool) -> Option<Delivery> {
+    pub(super) fn news(&mut self, is_suspect: bool) -> Option<Delivery> {
         let wanted = |delivery: &Delivery| is_suspect || *delivery == Delivery::Unacknowledged;
         let news = self.delivery.filter(wanted);
         let news = news.filter(|delivery| self.told != Some(*delivery));
         self.told = news.or(self.told);
         news
-    }
-}
-
-impl Multipath {
-    /// How far the bytes of the path's connection have come; the answer to
-    /// [`AskProgress`](Action::AskProgress). `None` if nobody knows, and then it is not asked again before the next
-    /// connection.
-    pub fn handle_progress(
-        &mut self,
-        now: Instant,
-        path: PathId,
-        progress: Option<NetworkProgress>,
-    ) {
-        let others_heard = self.others_heard(path);
-        let config = &self.config;
-        let Some(entry) = self.paths.get_mut(path.0) else {
-            return;
-        };
-        if !entry.is_connected() || entry.suspicion.is_calm() {
-            return;
-        }
-        let is_suspect = entry.suspicion.is_suspect();
-        let deliveries = entry.suspicion.deliveries_mut();
-        deliveries.take(now, progress, &config.suspicion);
-        let is_dead = deliveries.delivery() == Some(Delivery::Unacknowledged);
-        if let Some(delivery) = deliveries.news(is_suspect) {
-            self.events.push(Event::Delivery { path, delivery });
-        }
-        let step = entry.suspicion.weigh(now, &config.suspicion, others_heard);
-        if step == Step::Condemn {
-            entry.set_fencing(true);
-            self.actions.push_back(Action::Fence { path });
-            self.restless = true;
-        }
-        if is_dead && !is_suspect {
-            self.look_at_asked(now);
-        }
-        self.settle(now);
-    }
-
-    /// When another usable path was last heard of, if there is one.
-    fn others_heard(&self, than: PathId) -> Option<Instant> {
-        let heard = self.last_heard();
-        let mut heard = heard.iter().flatten();
-        heard.find(|(other, _)| *other != than).map(|(_, at)| *at)
     }
 }

@@ -10,7 +10,8 @@ use super::{
 impl Multipath {
     /// Takes a path out of use until [`reinstate_path`](Self::reinstate_path) (`fail path`): no new I/O there, its
     /// reads move if they can, its writes may end. Its connection stays, and it is checked as before. Its spare is taken
-    /// out of use with it: who takes a path out of use means its network device or portal as well.
+    /// out of use with it: who takes a path out of use means its network device or portal as well. When the path is
+    /// removed, its spare is used again, unless it was taken out of use by itself.
     pub fn fail_path(&mut self, now: Instant, path: PathId) {
         self.set_failed(now, path, true);
     }
@@ -31,13 +32,16 @@ impl Multipath {
         self.set_failed(now, path, false);
     }
 
-    fn set_failed(&mut self, now: Instant, path: PathId, failed: bool) {
+    fn set_failed(&mut self, now: Instant, principal: PathId, failed: bool) {
         // All before any read is recalled: its spare is no way out.
-        let spares = self.spares_of(path);
-        let all = || spares.iter().copied().chain([path]);
+        let spares = self.spares_of(principal);
+        let all = || spares.iter().copied().chain([principal]);
         for path in all() {
             if let Some(entry) = self.paths.get_mut(path.0) {
-                entry.set_failed(failed);
+                entry.fail(
+                    failed,
+                    Some(principal).filter(|principal| *principal != path),
+                );
             }
         }
         if failed {

@@ -17,11 +17,11 @@ use super::{
     marginal::Marginal,
     path_keys::KeyRefusal,
     priority::Priority,
-    ranking::Rank,
+    rank::Rank,
     retry::TakenBack,
     selector::Candidate,
     service::Service,
-    spare::Spare,
+    spare_state::Spare,
     suspicion::Suspicion,
     throughput::Throughput,
 };

@@ -6,8 +6,10 @@ use std::fmt;
 /// that are a function of the path's I_T nexus (initiator name, ISID, target name, portal group).
 ///
 /// * The *family* is what all hosts agree on that use the unit in this way. A key of another family is
-///   somebody else's: where there is one, the device neither registers nor preempts.
-/// * The *host* tells them apart, for whoever reads the keys.
+///   somebody else's: where there is one, a fence that has keys ([`PreemptAndAbort`](super::PreemptAndAbort)) neither
+///   registers nor preempts. A registration of the program's own
+///   ([`register`](crate::MultipathDevice::register)) does not mind others.
+/// * The *host* tells them apart, and is this host's alone: keys of this family and host are taken for one's own.
 /// * The nexus is in it, and not a number of the path: a path whose login another portal group takes has
 ///   another nexus there, and needs another key. Were it the same, to preempt it would prove the commands of
 ///   the one nexus dead and mean those of the other. It is the same after a restart, so that the old

@@ -1,9 +1,6 @@
 //! Which class of latency each path has, for [`Prioritizer::PathLatency`]: by the round trips of its checks.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{Event, LatencyClasses, Multipath, PathId, Prioritizer, latency, path::Path};
 
@@ -11,72 +8,6 @@ use super::{Event, LatencyClasses, Multipath, PathId, Prioritizer, latency, path
 const FILLING: Duration = Duration::from_millis(100);
 /// And while it may turn out that it has another class.
 const IN_DOUBT: Duration = Duration::from_secs(1);
-
-/// What is known of one path.
-#[derive(Debug, Default)]
-pub(crate) struct Rank {
-    /// Microseconds, the oldest first.
-    round_trips: VecDeque<u64>,
-    /// Of these, once there are enough.
-    median: Option<u64>,
-    class: Option<u32>,
-    /// It would have another one, since then.
-    differs: Option<Instant>,
-}
-
-impl Rank {
-    fn measured(&mut self, took: Duration, most: usize) {
-        while self.round_trips.len() >= most {
-            self.round_trips.pop_front();
-        }
-        self.round_trips.push_back(latency::micros(took));
-        if self.round_trips.len() == most {
-            let mut sorted: Vec<_> = self.round_trips.iter().copied().collect();
-            let (_, median, _) = sorted.select_nth_unstable((most - 1) / 2);
-            self.median = Some(*median);
-        }
-    }
-
-    /// What was measured is of another connection, or of before a silence. The class stays until another one is known.
-    pub(crate) fn restart(&mut self) {
-        self.round_trips.clear();
-        self.median = None;
-        self.differs = None;
-    }
-
-    pub(crate) const fn class(&self) -> Option<u32> {
-        self.class
-    }
-
-    /// The round trip that it is ranked by.
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.median.map(Duration::from_micros)
-    }
-
-    /// Whether it would have another class than it has.
-    const fn is_in_doubt(&self, class: u32) -> bool {
-        match self.class {
-            Some(own) => own != class,
-            None => true,
-        }
-    }
-
-    /// Takes a class if it is the first one, or another one has held for long enough and `may_change`. True if it did.
-    fn take(&mut self, now: Instant, class: u32, hold: Duration, may_change: bool) -> bool {
-        if !self.is_in_doubt(class) {
-            self.differs = None;
-            return false;
-        }
-        let since = *self.differs.get_or_insert(now);
-        let is_due = may_change && now.saturating_duration_since(since) >= hold;
-        if self.class.is_some() && !is_due {
-            return false;
-        }
-        self.class = Some(class);
-        self.differs = None;
-        true
-    }
-}
 
 impl Multipath {
     /// A path has answered a check well.
@@ -101,9 +32,9 @@ impl Multipath {
             return;
         };
         let last = classes.class(quickest.unwrap_or_default(), latency::micros(took));
-        if rank.median.is_none() {
+        if rank.median().is_none() {
             entry.checker.hurry(now, FILLING);
-        } else if rank.differs.is_some() || rank.is_in_doubt(last) {
+        } else if rank.is_changing() || rank.is_in_doubt(last) {
             entry.checker.hurry(now, IN_DOUBT);
         }
     }
@@ -112,7 +43,7 @@ impl Multipath {
     fn quickest(&self) -> Option<u64> {
         let usable = self.paths.iter().filter(|(_, path)| path.is_usable());
         let ranks = usable.filter_map(|(_, path)| path.rank.as_ref());
-        ranks.filter_map(|rank| rank.median).min()
+        ranks.filter_map(|rank| rank.median()).min()
     }
 
     fn rank_paths(&mut self, now: Instant, classes: LatencyClasses, quickest: Option<u64>) {
@@ -128,7 +59,7 @@ impl Multipath {
             let Some(rank) = path.rank.as_mut().filter(|_| is_usable) else {
                 continue;
             };
-            let Some(median) = rank.median else {
+            let Some(median) = rank.median() else {
                 continue;
             };
             let class = classes.class(quickest, median);
@@ -151,7 +82,7 @@ impl Multipath {
     pub(super) fn best_class(&self) -> Option<u32> {
         let paths = self.paths.iter().filter(|(_, path)| !path.removing);
         let ranks = paths.filter_map(|(_, path)| path.rank.as_ref());
-        ranks.filter_map(|rank| rank.class).min()
+        ranks.filter_map(|rank| rank.class()).min()
     }
 
     /// A path has come: it is measured soon.

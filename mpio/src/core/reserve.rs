@@ -135,6 +135,12 @@ impl Multipath {
         path.is_some_and(|path| path.is_unregistered)
     }
 
+    /// Whether the path is on its way out of the device, or is not part of it.
+    #[must_use]
+    pub fn is_leaving(&self, path: PathId) -> bool {
+        self.paths.get(path.0).is_none_or(|path| path.removing)
+    }
+
     /// Whether commands can be sent there, whatever its state.
     #[must_use]
     pub fn is_connected(&self, path: PathId) -> bool {

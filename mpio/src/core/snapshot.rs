@@ -16,7 +16,7 @@ use super::{
     PathCounters, PathGroupingPolicy, PathId, PathState, Registration, SpareState, SuspectCause,
     group::Group,
     path::{Path, Standing},
-    spare::Spare,
+    spare_state::Spare,
 };
 
 /// What the device did since it was made.

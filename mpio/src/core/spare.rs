@@ -13,7 +13,7 @@
 //! It takes over from a marginal path, too, as long as it is not marginal itself: if it is the network that is bad, the
 //! spare has the same faults at the same time.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use iscsi_proto::planted::Bug;
 
@@ -21,65 +21,8 @@ use super::{
     Action, Event, Multipath, PathId, ProbeKind, SuspectCause,
     arena::Arena,
     path::{Path, Standing},
+    spare_state::{Spare, Vacancy},
 };
-
-/// What a spare is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum SpareState {
-    /// The path that it is for takes I/O, or it has not shown yet that it works itself: it takes no new I/O.
-    StandsBy,
-    /// It takes I/O like any other path, as far as it is usable: the path that it is for does not, or is not part of the
-    /// device.
-    InUse,
-}
-
-/// What makes a path a spare.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    /// The name of the path that it is for.
-    of: Arc<str>,
-    /// That path, if it is there.
-    pub(super) principal: Option<PathId>,
-    /// Selectors leave it out.
-    pub(super) rests: bool,
-    /// That path takes no I/O.
-    vacancy: Option<Vacancy>,
-    /// It was told that it is in use.
-    told: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Vacancy {
-    /// It has to be heard of from then on.
-    since: Instant,
-    /// The network may be gone.
-    is_silent: bool,
-}
-
-impl Spare {
-    pub(super) const fn new(of: Arc<str>) -> Self {
-        Self {
-            of,
-            principal: None,
-            rests: false,
-            vacancy: None,
-            told: false,
-        }
-    }
-
-    pub(super) const fn state(&self) -> SpareState {
-        match self.rests {
-            true => SpareState::StandsBy,
-            false => SpareState::InUse,
-        }
-    }
-}
 
 impl Path {
     /// A spare that stands by.
@@ -90,6 +33,18 @@ impl Path {
     /// The path that it is the spare of.
     pub(super) fn principal(&self) -> Option<PathId> {
         self.spare.as_ref().and_then(|spare| spare.principal)
+    }
+
+    /// It is taken out of use, or used again: by itself, or as the spare of the path for which that holds.
+    pub(super) fn fail(&mut self, failed: bool, with: Option<PathId>) {
+        let was_failed = self.is_failed();
+        if let Some(spare) = &mut self.spare {
+            // What an operator has done to it by itself is not undone by the fate of another path.
+            if !was_failed || !failed || with.is_none() {
+                spare.failed_with = with.filter(|_| failed);
+            }
+        }
+        self.set_failed(failed);
     }
 }
 
@@ -125,6 +80,9 @@ impl Multipath {
             let principal = spare.and_then(|spare| principal_of(&self.paths, spare));
             let is_failed = principal.and_then(|id| self.paths.get(id.0));
             let is_failed = is_failed.is_some_and(Path::is_failed);
+            let reason = spare.and_then(|spare| spare.spare.as_ref()?.failed_with);
+            let is_left = |path: Option<&Path>| path.is_none_or(|path| path.removing);
+            let reason_is_gone = reason.is_some_and(|id| is_left(self.paths.get(id.0)));
             let Some(path) = self.paths.get_mut(id.0) else {
                 continue;
             };
@@ -133,8 +91,12 @@ impl Multipath {
             };
             let is_news = spare.principal != principal;
             spare.principal = principal;
-            if is_news && is_failed {
-                path.set_failed(true);
+            if reason_is_gone {
+                path.fail(false, None);
+                self.restless = true;
+            }
+            if principal.is_some() && is_failed && (is_news || reason_is_gone) {
+                path.fail(true, principal);
             }
         }
     }

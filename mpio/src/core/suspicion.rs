@@ -399,8 +399,11 @@ impl Suspicion {
         let is_patient = self.patient_until.is_some_and(|until| since < until);
         let others_answer = others_heard.is_some_and(|at| at > since) && !is_patient;
         let is_early = match self.delivery() {
-            // The target has no part in that, so it does not matter what others hear as long as there are some.
-            Some(Delivery::Unacknowledged) => others_heard.is_some() && !is_patient,
+            // The target has no part in that, so it may have answered elsewhere before this one's time was over. But if
+            // nobody has heard anything since the question, all networks may be out for a moment.
+            Some(Delivery::Unacknowledged) => {
+                others_heard.is_some_and(|at| at > asked) && !is_patient
+            }
             Some(Delivery::Acknowledged) => {
                 others_answer && now >= since + config.tear_down_if_acknowledged
             }

@@ -147,7 +147,7 @@ impl Multipath {
     }
 
     /// What a probe found.
-    pub fn handle_probe(&mut self, now: Instant, path: PathId, report: ProbeReport) {
+    pub fn handle_probe(&mut self, now: Instant, path: PathId, mut report: ProbeReport) {
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
@@ -163,7 +163,13 @@ impl Multipath {
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
-        if entry.checker.heeds(report.kind) {
+        if report.kind == ProbeKind::Rtpg && report.result == ProbeResult::Ready {
+            report.result = entry.access().as_answer();
+        }
+        let is_ready = report.result == ProbeResult::Ready;
+        if is_ready && entry.checker.asks_again(now, report.kind) {
+            self.check_paths(now);
+        } else if entry.checker.heeds(report.kind) {
             let longest = entry.access().longest_transition();
             let is_awaited = entry.checker.is_asking();
             if is_awaited {
@@ -244,9 +250,14 @@ impl Multipath {
             // Its probation, and its rank, want to know how long an answer takes.
             let is_measured = is_ranked || path.marginal.demotion().is_some();
             let last_heard = (!is_measured).then(|| path.suspicion.heard());
-            if let Some(kind) = path.checker.step(now, &self.config, last_heard) {
+            let tells_groups = path.access().can_be_checked();
+            let config = &self.config;
+            if let Some(kind) = path.checker.step(now, config, last_heard, tells_groups) {
                 if !was_waiting {
                     path.suspicion.started(now);
+                }
+                if kind == ProbeKind::Rtpg {
+                    path.with_access(|access| access.ask(now, config.checker_timeout));
                 }
                 path.marginal.asked(now);
                 self.actions.push_back(Action::Probe { path: id, kind });

@@ -185,7 +185,8 @@ impl MultipathBuilder {
     /// places ([`SlotDiffers`](iscsi_client::error::LoginFailure::SlotDiffers)).
     /// Keep it over restarts; it is part of the ISIDs.
     /// Default 0. With [`sessions_per_path`](Self::sessions_per_path) it is the first of so many
-    /// numbers.
+    /// numbers. From 4000h on numbers are those of [spares](Self::spares), from 8000h on those of
+    /// [inventories](crate::inventory::Inventory).
     pub const fn session_number(mut self, number: u16) -> Self {
         self.session_number = number;
         self

@@ -38,7 +38,7 @@ use crate::{
     backoff::sleep,
     core::{
         AttemptId, DownReason, FenceStepId, IdentityCheck, Outcome, PathId, PathKeys, Preempted,
-        ProbeReport,
+        ProbeKind, ProbeReport, ProbeResult,
     },
     path::{Path, PathLink, PathStatus},
 };
@@ -46,6 +46,7 @@ use crate::{
 /// How a job ended.
 enum Report<P> {
     Probed(PathId, ProbeReport),
+    ProbedGroups(PathId, Result<TargetPortGroups, ProbeReport>),
     PortGroups(PathId, Option<TargetPortGroups>),
     /// Whether the target has accepted it.
     Activated(PathId, bool),
@@ -114,6 +115,9 @@ impl<P: Path> MultipathDriver<P> {
                 let Some(path) = self.path(id) else { return };
                 let timeout = self.checker_timeout();
                 self.jobs.push(Box::pin(async move {
+                    if kind == ProbeKind::Rtpg {
+                        return Report::ProbedGroups(id, path.probe_port_groups(timeout).await);
+                    }
                     let result = path.probe(kind, timeout).await;
                     Report::Probed(id, ProbeReport { kind, result })
                 }));
@@ -313,6 +317,13 @@ impl<P: Path> MultipathDriver<P> {
             Report::Probed(path, report) => {
                 self.act(|s, now| s.core.handle_probe(now, path, report))
             }
+            Report::ProbedGroups(path, told) => self.act(|s, now| {
+                let (kind, result) = (ProbeKind::Rtpg, ProbeResult::Ready);
+                s.core.handle_port_groups(now, path, told.as_ref().ok());
+                let report = told.err().unwrap_or(ProbeReport { kind, result });
+                s.core.handle_probe(now, path, report);
+                info::update(s, now, Size::ByItself);
+            }),
             Report::PortGroups(path, groups) => self.act(|s, now| {
                 s.core.handle_port_groups(now, path, groups.as_ref());
                 info::update(s, now, Size::ByItself);

@@ -1,7 +1,11 @@
 //! How a path becomes part of a device.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use iscsi_proto::planted::Bug;
 
 use super::{
@@ -11,9 +15,12 @@ use super::{
     shared::{Member, State},
 };
 use crate::{
-    core::{Event, IdentityCheck, PathId},
+    core::{Event, IdentityCheck, PathId, ProbeKind},
     path::{LocalEnd, Path, PathLink},
 };
+
+/// Of a TEST UNIT READY that is to find an attention.
+const ASKED: Duration = Duration::from_secs(5);
 
 impl<P: Path> State<P> {
     /// Makes a path part of the device, if it belongs there.
@@ -26,9 +33,14 @@ impl<P: Path> State<P> {
         // finds it: it may have been resized since. So may one be of which all paths tell another size.
         let is_first = !self.members.iter().flatten().any(|member| member.up);
         let is_told = self.size_not_taken == Some(candidate.path.info().size);
-        candidate.check(&self.info, is_first || is_told)?;
         if self.core.is_closing() {
             return Err(JoinError::Closed);
+        }
+        if let Err(error) = candidate.check(&self.info, is_first || is_told) {
+            if matches!(error, JoinError::OtherSize { .. }) {
+                self.ask_for_size();
+            }
+            return Err(error);
         }
         let Candidate {
             attributes,
@@ -97,6 +109,22 @@ impl<P: Path> State<P> {
         if self.missing.is_empty() || self.core.config().planted.has(Bug::FirstLoginReinstatesAll) {
             self.core.handle_former_reinstated(now);
         }
+    }
+
+    /// A command to each finds out what the unit would have told it of another size: an idle path may not have heard of
+    /// that, and keep the others out.
+    fn ask_for_size(&mut self) {
+        let members = self.members.iter().flatten().filter(|member| member.up);
+        let paths: Vec<_> = members.map(|member| Arc::clone(&member.path)).collect();
+        let is_asking = self.asking_for_size.clone();
+        if self.ended || is_asking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.jobs.push(Job::Call(Box::pin(async move {
+            let probes = paths.iter().map(|path| path.probe(ProbeKind::Tur, ASKED));
+            join_all(probes).await;
+            is_asking.store(false, Ordering::Relaxed);
+        })));
     }
 
     /// A member that begins at the same device, though it was told another local end.

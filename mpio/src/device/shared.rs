@@ -18,7 +18,7 @@
 use std::{
     future::{Future, poll_fn},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -135,6 +135,8 @@ pub(super) struct State<P> {
     pub(super) array: Option<Array>,
     /// The size that all paths in use tell, if the device has kept another one.
     pub(super) size_not_taken: Option<u64>,
+    /// The paths are being asked what size the unit has.
+    pub(super) asking_for_size: Arc<AtomicBool>,
     /// Paths that could not be opened so far: name and reason.
     pub(super) missing: Vec<(Arc<str>, String)>,
     /// The driver has to look whether it is done.
@@ -184,6 +186,7 @@ impl<P: Path> Shared<P> {
                 info,
                 array,
                 size_not_taken: None,
+                asking_for_size: Arc::default(),
                 missing: Vec::new(),
                 nudge: false,
                 news: false,

@@ -51,6 +51,7 @@ impl InventoryBuilder {
                 settings: Settings::default(),
                 arrays: ArrayTable::default(),
                 across_targets: false,
+                spares: false,
                 limits: Limits::default(),
                 rescan: Some(RESCAN),
                 keep: KEEP,
@@ -172,7 +173,9 @@ impl InventoryBuilder {
         self
     }
 
-    /// Changes what a device is told of a path, after [`priority_by`](Self::priority_by). It must not block.
+    /// Changes what a device is told of a path, after [`priority_by`](Self::priority_by). It must not block. Who
+    /// renames a path puts the new name into [`spare_for`](PathAttributes::spare_for) of its [spare](Self::spares) too: a
+    /// spare whose path is not found by that name takes I/O like any other path.
     pub fn path_attributes(
         mut self,
         describe: impl Fn(&FoundUnit, PathAttributes) -> PathAttributes + Send + Sync + 'static,
@@ -187,6 +190,20 @@ impl InventoryBuilder {
     /// have to be trusted as much as the one that has the data; a [filter](Self::filter) can see to that.
     pub const fn across_targets(mut self) -> Self {
         self.plan.across_targets = true;
+        self
+    }
+
+    /// Logs in once more beside each session, from the same local end to the same portal, as
+    /// [`MultipathBuilder::spares`](crate::MultipathBuilder::spares) does: each unit behind both is a path and its spare,
+    /// which takes I/O only while the path does not. Default `false`, as it is twice the sessions.
+    ///
+    /// A spare is opened once the session beside it has told its units, is removed by the same rules, and has an ISID of
+    /// its own that depends on the two ends only; those of the other sessions are what they are without spares. Rules of
+    /// filters, settings and priorities judge it as they judge its path, which it is called after
+    /// (`eth0 -> 10.0.1.1:3260 spare`). Of [limits](Self::limits) it counts as a session, and as a path of its device, first come,
+    /// first served: they leave room for twice of each.
+    pub const fn spares(mut self, spares: bool) -> Self {
+        self.plan.spares = spares;
         self
     }
 

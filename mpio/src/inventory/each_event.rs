@@ -151,7 +151,9 @@ fn an_event_has_its_number_and_its_time_beside_its_kind() {
     let event = log.after(0).unwrap();
     let wanted = json!({
         "number": 1, "uptime_ns": 5_000_000, "kind": "session_down",
-        "route": {"target": "iqn.2026-01.example:disk", "portal": "10.0.0.1:3260,1", "bind": "eth0"},
+        "route": {
+            "target": "iqn.2026-01.example:disk", "portal": "10.0.0.1:3260,1", "bind": "eth0", "is_spare": false,
+        },
         "reason": "connection lost: the connection to the target failed: look at the network and the target",
     });
     assert_eq!(json(&event), wanted);

@@ -231,8 +231,8 @@ pub enum Removal {
     SessionClosed,
     /// Nobody tells of its portal any more, and its session is down.
     PortalGone,
-    /// The program removed it; it stays out until the program asks for a [rescan](super::Inventory::rescan), its session is
-    /// closed for good, or the unit was away.
+    /// The program removed it; it stays out until the program asks for a [rescan](super::Inventory::rescan), or another
+    /// unit has its number.
     ByProgram,
 }
 

@@ -25,7 +25,7 @@ use super::{
     left_out::LeftOut,
     limits::Limit,
     plan::Plan,
-    route::Endpoint,
+    route::{Endpoint, Seat},
     shared::Shared,
     slots::Slots,
     snapshot::{RouteSnapshot, UnitState},
@@ -50,13 +50,14 @@ pub(super) struct Keeper {
     pub(super) known: BTreeMap<Endpoint, Known>,
     pub(super) routes: BTreeMap<RouteId, RouteEntry>,
     /// By portal and local end.
-    pub(super) index: BTreeMap<(Endpoint, usize), RouteId>,
+    pub(super) index: BTreeMap<(Endpoint, Seat), RouteId>,
     /// Local ends from which a portal is not used, as was told.
     pub(super) filtered: BTreeSet<(Endpoint, usize)>,
     pub(super) slots: Slots,
     pub(super) disks: BTreeMap<Arc<str>, Disk>,
-    /// Paths that the program has removed, by portal, local end and number: a route may begin anew meanwhile.
-    pub(super) removed: BTreeSet<(Endpoint, usize, Lun)>,
+    /// Paths that the program has removed, by portal, local end and number: a route may begin anew meanwhile. With the
+    /// name of the device: another unit of that number is another path.
+    pub(super) removed: BTreeMap<(Endpoint, Seat, Lun), Arc<str>>,
     /// Devices that the program has closed.
     pub(super) closed: BTreeSet<Arc<str>>,
     /// For routes, devices and pauses.
@@ -137,7 +138,7 @@ pub(super) enum Link {
 pub(super) struct RouteEntry {
     pub(super) route: Arc<Route>,
     pub(super) end: Endpoint,
-    pub(super) bind: usize,
+    pub(super) seat: Seat,
     pub(super) to: SessionTarget,
     pub(super) link: Link,
     pub(super) backoff: Backoff,
@@ -219,7 +220,7 @@ impl Keeper {
             filtered: BTreeSet::new(),
             slots: Slots::default(),
             disks: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            removed: BTreeMap::new(),
             closed: BTreeSet::new(),
             last_number: 0,
             news: Vec::new(),
@@ -409,7 +410,7 @@ impl Keeper {
         for at in 0..self.plan.binds.len() {
             let bind = self.plan.binds[at].clone();
             let mut sources = self.sources.iter().filter(|s| s.discovery.bind == bind);
-            let mut routes = self.routes.values().filter(|entry| entry.bind == at);
+            let mut routes = self.routes.values().filter(|entry| entry.seat.bind == at);
             let reached = sources.any(|source| source.error.is_none())
                 || routes.any(|entry| matches!(entry.link, Link::Open { up: true, .. }));
             if reached {

@@ -13,12 +13,12 @@ use std::fmt;
 pub struct Limits {
     /// Portals of one target. Default 32.
     pub portals: usize,
-    /// Sessions: every portal of every target, from every local end. Default 1024, which takes some 64 MiB if
+    /// Sessions: every portal of every target, from every local end, spares included. Default 1024, which takes some 64 MiB if
     /// all of them are.
     pub sessions: usize,
     /// Logical units behind one session. Default 1024.
     pub units: usize,
-    /// Paths of one device. Default 64.
+    /// Paths of one device, spares included. Default 64.
     pub paths: usize,
     /// Devices. Default 4096.
     pub devices: usize,

@@ -23,6 +23,7 @@ mod show;
 mod slots;
 mod snapshot;
 mod sources;
+mod spares;
 mod units;
 
 use std::{fmt, sync::Arc};

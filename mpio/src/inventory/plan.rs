@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) arrays: ArrayTable,
     /// Whether a device may have paths to several targets.
     pub(super) across_targets: bool,
+    /// Whether there is a spare beside each session.
+    pub(super) spares: bool,
     pub(super) limits: Limits,
     pub(super) rescan: Option<Duration>,
     pub(super) keep: Duration,

@@ -35,6 +35,26 @@ impl Endpoint {
     }
 }
 
+/// A place of a session at a portal: its local end, and whether it is the spare there. Spares come last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Seat {
+    pub(super) is_spare: bool,
+    /// The position among the local ends.
+    pub(super) bind: usize,
+}
+
+impl Seat {
+    pub(super) const fn at(bind: usize) -> Self {
+        let is_spare = false;
+        Self { is_spare, bind }
+    }
+
+    pub(super) const fn spare(self) -> Self {
+        let is_spare = true;
+        Self { is_spare, ..self }
+    }
+}
+
 /// Whether the address means something on one link only.
 pub(super) fn is_link_local(portal: &Portal) -> bool {
     matches!(&portal.host, Host::V6 { addr, .. } if addr.is_unicast_link_local())

@@ -14,7 +14,7 @@ use super::{
     job::Report,
     keeper::{Keeper, Known, Link, RouteEntry},
     limits::Limit,
-    route::{Endpoint, fits, is_link_local},
+    route::{Endpoint, Seat, fits, is_link_local},
 };
 use crate::{
     backoff::{Backoff, sleep},
@@ -31,7 +31,6 @@ const REPORTED_LUNS_CHANGED: AdditionalSenseCode = AdditionalSenseCode(0x3f, 0x0
 impl Keeper {
     /// Logs in to these portals from every local end, where that is not done yet.
     pub(super) fn open_routes(&mut self, ends: &BTreeSet<Endpoint>) {
-        let limit = Limit::Sessions(self.plan.limits.sessions);
         for end in ends {
             let Some(known) = self.known.get(end).filter(|known| !known.rejected) else {
                 continue;
@@ -40,7 +39,8 @@ impl Keeper {
             let reachable = |at: &usize| self.may_lead(known, *at);
             let binds: Vec<usize> = (0..self.plan.binds.len()).filter(reachable).collect();
             for bind in binds {
-                if self.index.contains_key(&(end.clone(), bind)) {
+                let seat = Seat::at(bind);
+                if self.index.contains_key(&(end.clone(), seat)) {
                     continue;
                 }
                 let local = self.plan.binds[bind].clone();
@@ -55,36 +55,42 @@ impl Keeper {
                     }
                     continue;
                 }
-                if self.routes.len() >= self.plan.limits.sessions {
-                    self.left_out.add(limit, (end, bind));
-                    continue;
-                }
-                let slot = self.slots.assign(end, &route.bind);
-                let id = self.number();
-                let entry = RouteEntry {
-                    to: self.plan.session_target(&route, slot),
-                    route: Arc::new(route),
-                    end: end.clone(),
-                    bind,
-                    link: Link::Waiting(None),
-                    backoff: Backoff::default(),
-                    pause: 0,
-                    told: None,
-                    in_scan: true,
-                    listing: false,
-                    again: false,
-                    listed_at: None,
-                    list_error: None,
-                    units: Default::default(),
-                    todo: Default::default(),
-                    active: 0,
-                    shown: None,
-                };
-                self.routes.insert(id, entry);
-                self.index.insert((end.clone(), bind), id);
-                self.log_in(id);
+                self.open_route(end, seat, route);
             }
         }
+    }
+
+    /// Logs in for the first time, unless there are too many sessions.
+    pub(super) fn open_route(&mut self, end: &Endpoint, seat: Seat, route: Route) {
+        if self.routes.len() >= self.plan.limits.sessions {
+            let limit = Limit::Sessions(self.plan.limits.sessions);
+            self.left_out.add(limit, (end, seat));
+            return;
+        }
+        let slot = self.slots.assign(end, &route.bind, route.is_spare);
+        let id = self.number();
+        let entry = RouteEntry {
+            to: self.plan.session_target(&route, slot),
+            route: Arc::new(route),
+            end: end.clone(),
+            seat,
+            link: Link::Waiting(None),
+            backoff: Backoff::default(),
+            pause: 0,
+            told: None,
+            in_scan: true,
+            listing: false,
+            again: false,
+            listed_at: None,
+            list_error: None,
+            units: Default::default(),
+            todo: Default::default(),
+            active: 0,
+            shown: None,
+        };
+        self.routes.insert(id, entry);
+        self.index.insert((end.clone(), seat), id);
+        self.log_in(id);
     }
 
     /// Whether a connection from this local end makes sense. What one of them has learnt is for all, as a
@@ -246,7 +252,7 @@ impl Keeper {
             return;
         };
         let id = self.number();
-        self.index.insert((entry.end.clone(), entry.bind), id);
+        self.index.insert((entry.end.clone(), entry.seat), id);
         let entry = RouteEntry {
             link: Link::Waiting(None),
             in_scan: false,
@@ -316,6 +322,7 @@ impl Keeper {
             Ok(luns) => {
                 entry.list_error = None;
                 self.take_list(id, luns);
+                self.open_spare(id);
             }
             Err(error) => {
                 let before = entry.list_error.replace(error.clone());
@@ -360,16 +367,17 @@ impl Keeper {
         let Some(entry) = self.routes.remove(&id) else {
             return;
         };
-        self.index.remove(&(entry.end.clone(), entry.bind));
-        self.slots.release(&entry.end, &entry.route.bind);
+        self.index.remove(&(entry.end.clone(), entry.seat));
+        self.slots
+            .release(&entry.end, &entry.route.bind, entry.route.is_spare);
         self.forget(&entry.end);
     }
 }
 
 impl RouteEntry {
     /// What is remembered of a unit by, whatever becomes of the route.
-    pub(super) fn key(&self, lun: Lun) -> (Endpoint, usize, Lun) {
-        (self.end.clone(), self.bind, lun)
+    pub(super) fn key(&self, lun: Lun) -> (Endpoint, Seat, Lun) {
+        (self.end.clone(), self.seat, lun)
     }
 
     pub(super) const fn is_waiting(&self) -> bool {

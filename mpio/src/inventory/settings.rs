@@ -37,6 +37,10 @@ impl Settings {
 
     pub(super) fn attributes(&self, unit: &FoundUnit, usual: PathAttributes) -> PathAttributes {
         let priority = self.priorities.of(unit).unwrap_or(usual.priority);
+        let usual = match unit.route.is_spare {
+            true => usual.with_spare_for(unit.route.ends()),
+            false => usual,
+        };
         let usual = usual.with_priority(priority);
         match &self.describe {
             Some(describe) => describe(unit, usual),

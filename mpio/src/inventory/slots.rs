@@ -24,7 +24,7 @@ type Hash = fn(&[u8]) -> u64;
 
 /// The slots that are in use.
 pub(super) struct Slots {
-    by_route: BTreeMap<(Endpoint, String), SessionSlot>,
+    by_route: BTreeMap<(Endpoint, String, bool), SessionSlot>,
     used: BTreeSet<(IscsiName, SessionSlot)>,
     hash: Hash,
 }
@@ -44,8 +44,8 @@ impl Slots {
     ///
     /// Routes that become known together are to be given in a fixed order, so that of two that meet in one
     /// slot it is the same one each time that moves.
-    pub(super) fn assign(&mut self, end: &Endpoint, bind: &Bind) -> SessionSlot {
-        let key = (end.clone(), bind.to_string());
+    pub(super) fn assign(&mut self, end: &Endpoint, bind: &Bind, is_spare: bool) -> SessionSlot {
+        let key = (end.clone(), bind.to_string(), is_spare);
         if let Some(slot) = self.by_route.get(&key) {
             return *slot;
         }
@@ -53,7 +53,8 @@ impl Slots {
             port: end.port,
             ..Portal::new(end.host.clone())
         };
-        let text = format!("{bind} {}", Address(&portal));
+        let kind = if is_spare { " spare" } else { "" };
+        let text = format!("{bind} {}{kind}", Address(&portal));
         let mut rounds = 0_u32;
         let slot = loop {
             let mut bytes = text.clone().into_bytes();
@@ -71,8 +72,9 @@ impl Slots {
     }
 
     /// The route is gone.
-    pub(super) fn release(&mut self, end: &Endpoint, bind: &Bind) {
-        let slot = self.by_route.remove(&(end.clone(), bind.to_string()));
+    pub(super) fn release(&mut self, end: &Endpoint, bind: &Bind, is_spare: bool) {
+        let key = (end.clone(), bind.to_string(), is_spare);
+        let slot = self.by_route.remove(&key);
         if let Some(slot) = slot {
             self.used.remove(&(end.target.clone(), slot));
         }
@@ -121,8 +123,11 @@ mod tests {
 
     #[test]
     fn the_slot_of_a_route_never_changes() {
-        let slot =
-            Slots::default().assign(&end("iqn.2026-01.example:a", "10.0.0.1"), &bind("eth0"));
+        let slot = Slots::default().assign(
+            &end("iqn.2026-01.example:a", "10.0.0.1"),
+            &bind("eth0"),
+            false,
+        );
         let expected = SessionSlot {
             bind: 1536,
             portal: 3227,
@@ -140,13 +145,31 @@ mod tests {
             (end(name, "[fe80::1%eth1]:3260,3"), bind("eth1")),
         ];
         let (mut one, mut two) = (Slots::default(), Slots::default());
-        let forth: Vec<_> = routes.iter().map(|(e, b)| one.assign(e, b)).collect();
-        let back = routes.iter().rev().map(|(e, b)| two.assign(e, b));
+        let forth: Vec<_> = routes
+            .iter()
+            .map(|(e, b)| one.assign(e, b, false))
+            .collect();
+        let back = routes.iter().rev().map(|(e, b)| two.assign(e, b, false));
         let mut back: Vec<_> = back.collect();
         back.reverse();
         assert_eq!(forth, back);
         let regrouped = end(name, "10.0.0.1:3260,9");
-        assert_eq!(Slots::default().assign(&regrouped, &bind("eth0")), forth[0]);
+        assert_eq!(
+            Slots::default().assign(&regrouped, &bind("eth0"), false),
+            forth[0]
+        );
+    }
+
+    #[test]
+    fn a_spare_has_a_slot_of_its_own_which_is_the_same_without_its_principal() {
+        let (end, eth0) = (end("iqn.2026-01.example:a", "10.0.0.1"), bind("eth0"));
+        let mut slots = Slots::default();
+        let alone = slots.assign(&end, &eth0, true);
+        let principal = slots.assign(&end, &eth0, false);
+        assert_ne!(alone, principal);
+        assert_eq!(principal, Slots::default().assign(&end, &eth0, false));
+        slots.release(&end, &eth0, false);
+        assert_eq!(slots.assign(&end, &eth0, true), alone);
     }
 
     #[test]
@@ -159,9 +182,12 @@ mod tests {
         for target in ["iqn.2026-01.example:a", "iqn.2026-01.example:b"] {
             let mut seen = BTreeSet::new();
             for portal in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
-                let slot = slots.assign(&end(target, portal), &bind("eth0"));
+                let slot = slots.assign(&end(target, portal), &bind("eth0"), false);
                 assert!(seen.insert(slot), "{target} {portal}");
-                assert_eq!(slots.assign(&end(target, portal), &bind("eth0")), slot);
+                assert_eq!(
+                    slots.assign(&end(target, portal), &bind("eth0"), false),
+                    slot
+                );
             }
         }
     }
@@ -175,11 +201,11 @@ mod tests {
         let ends: Vec<_> = (1..4)
             .map(|host| end("iqn.2026-01.example:a", &format!("10.0.0.{host}")))
             .collect();
-        slots.assign(&ends[0], &bind("eth0"));
-        slots.assign(&ends[1], &bind("eth0"));
-        slots.release(&ends[0], &bind("eth0"));
+        slots.assign(&ends[0], &bind("eth0"), false);
+        slots.assign(&ends[1], &bind("eth0"), false);
+        slots.release(&ends[0], &bind("eth0"), false);
         // It would look for a third one without end.
-        slots.assign(&ends[2], &bind("eth0"));
+        slots.assign(&ends[2], &bind("eth0"), false);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     job::Report,
     keeper::{Keeper, Known, RouteEntry, Source},
     limits::Limit,
-    route::Endpoint,
+    route::{Endpoint, Seat},
 };
 use crate::{backoff::sleep, rule::Route};
 
@@ -111,6 +111,9 @@ impl Keeper {
                 }
             }
         }
+        if beyond > 0 {
+            listed.extend(self.behind_the_cut(at, &answer));
+        }
         self.open_routes(&listed);
         let before = std::mem::replace(&mut self.sources[at].listed, listed);
         let gone: Vec<Endpoint> = before
@@ -120,6 +123,19 @@ impl Keeper {
         for end in gone {
             self.unlisted(at, &end);
         }
+    }
+
+    /// Portals that the source has told of before, of targets that an answer which was cut off does not name: whether
+    /// they are gone it does not say. Those that no route leads to are not missed, and would be more with each answer.
+    fn behind_the_cut(&self, at: SourceId, answer: &Discovered) -> Vec<Endpoint> {
+        let named: BTreeSet<&IscsiName> = answer.targets.iter().map(|it| &it.name).collect();
+        let has_route = |end: &Endpoint| {
+            let mut binds = 0..self.plan.binds.len();
+            binds.any(|bind| self.index.contains_key(&(end.clone(), Seat::at(bind))))
+        };
+        let before = self.sources[at].listed.iter();
+        let kept = before.filter(|end| !named.contains(&end.target) && has_route(end));
+        kept.cloned().collect()
     }
 
     /// A portal is told of by a source, or by the configuration. `None` where the target has too many.
@@ -173,8 +189,8 @@ impl Keeper {
     /// A portal is of another group now. A session that is open says so itself, at its next login; one that is
     /// still to be opened expects what was told last.
     fn regroup(&mut self, end: &Endpoint) {
-        for bind in 0..self.plan.binds.len() {
-            let id = self.index.get(&(end.clone(), bind)).copied();
+        for seat in self.seats() {
+            let id = self.index.get(&(end.clone(), seat)).copied();
             if let Some(id) =
                 id.filter(|id| self.routes.get(id).is_some_and(RouteEntry::is_waiting))
             {
@@ -197,8 +213,8 @@ impl Keeper {
             target: end.target.clone(),
             portal,
         });
-        for bind in 0..self.plan.binds.len() {
-            if let Some(id) = self.index.get(&(end.clone(), bind)).copied() {
+        for seat in self.seats() {
+            if let Some(id) = self.index.get(&(end.clone(), seat)).copied() {
                 self.remove_if_useless(id);
             }
         }
@@ -208,8 +224,8 @@ impl Keeper {
     /// A portal that nobody tells of is forgotten once no route leads there.
     pub(super) fn forget(&mut self, end: &Endpoint) {
         let is_gone = self.known.get(end).is_some_and(Known::is_gone);
-        let mut binds = 0..self.plan.binds.len();
-        if is_gone && !binds.any(|bind| self.index.contains_key(&(end.clone(), bind))) {
+        let mut seats = self.seats();
+        if is_gone && !seats.any(|seat| self.index.contains_key(&(end.clone(), seat))) {
             self.known.remove(end);
             for bind in 0..self.plan.binds.len() {
                 self.filtered.remove(&(end.clone(), bind));

@@ -67,14 +67,14 @@ impl Keeper {
             }
             let key = entry.key(lun);
             let unit = entry.units.entry(lun).or_insert_with(|| Unit {
-                state: match self.removed.contains(&key) {
+                state: match self.removed.contains_key(&key) {
                     true => UnitState::LeftOut,
                     false => UnitState::Examining,
                 },
                 handle: None,
                 listed: true,
                 queued: false,
-                removed: self.removed.contains(&key),
+                removed: self.removed.contains_key(&key),
             });
             unit.listed = true;
             match rejection {
@@ -83,9 +83,10 @@ impl Keeper {
                     rejected.push((lun, rejection));
                 }
                 Some(_) => {}
-                None if unit.queued || (unit.removed && !self.reopens) => {}
+                None if unit.queued => {}
                 None => {
-                    if std::mem::take(&mut unit.removed) {
+                    // What the program has removed is looked at too: another unit may have its number by now.
+                    if self.reopens && std::mem::take(&mut unit.removed) {
                         self.removed.remove(&key);
                     }
                     unit.queued = true;
@@ -104,7 +105,7 @@ impl Keeper {
             .units
             .retain(|_, unit| unit.listed || unit.queued || unit.path().is_some());
         let route = Arc::clone(&entry.route);
-        let whose = (entry.end.clone(), entry.bind);
+        let whose = (entry.end.clone(), entry.seat);
         self.dirty = true;
         for (lun, rejection) in rejected {
             self.tell(Event::FilteredOut {
@@ -156,14 +157,27 @@ impl Keeper {
         entry.active -= 1;
         entry.shown = None;
         self.dirty = true;
+        let key = entry.key(lun);
+        let removed = self.removed.get(&key).filter(|_| !self.reopens);
+        let stays_out = removed.is_some_and(|removed| match &result {
+            // Without a name it may be the same one.
+            Ok(found) => {
+                let wwid = found.unit().info().identity.wwid.clone();
+                wwid.is_none_or(|wwid| wwid == *removed)
+            }
+            Err(_) => true,
+        });
         // Not there any more if the session was closed meanwhile.
         if let Some(unit) = entry.units.get_mut(&lun) {
             unit.queued = false;
             if unit.path().is_some() {
                 // It has become one already, by an examination that was asked for twice.
-            } else if unit.removed && !self.reopens {
-                // The program wants it out since.
+            } else if unit.removed && stays_out {
+                // The program wants it out, or does since.
             } else if unit.listed {
+                if std::mem::take(&mut unit.removed) {
+                    self.removed.remove(&key);
+                }
                 let state = match result {
                     Ok(found) => self.sort(id, lun, found),
                     Err(error) => UnitState::Unusable(error),
@@ -419,7 +433,7 @@ impl Keeper {
         let disk = self.disks.get(&wwid);
         if is_open && disk.is_some_and(|disk| disk.device.has_removed(path)) {
             unit.removed = true;
-            self.removed.insert(key);
+            self.removed.insert(key, wwid);
             // It may be among those to be looked at, and would be opened anew.
             let waiting = entry.todo.len();
             entry.todo.retain(|other| *other != lun);

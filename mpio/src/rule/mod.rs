@@ -190,7 +190,7 @@ impl Rule {
                     || address.matches(&Address(portal).to_string())
             }
             Test::Bind(name) => name.matches(&subject.route.bind.to_string()),
-            Test::Path(name) => name.matches(&subject.route.path_name()),
+            Test::Path(name) => name.matches(&subject.route.ends()),
             Test::Lun(lun) => subject.lun == Some(*lun),
             Test::Property(_, holds) => subject.unit.is_some_and(|unit| holds(unit)),
             Test::Device(vendor, product) => identity().is_some_and(|identity| {

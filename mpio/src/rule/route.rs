@@ -9,7 +9,8 @@ use iscsi_proto::{
     scsi::{Lun, StandardInquiry},
 };
 
-/// A way to a target: from a local end to a portal. An inventory has one session for each.
+/// A way to a target: from a local end to a portal. An inventory has one session for each, and with
+/// [spares](crate::inventory::InventoryBuilder::spares) a second one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -23,6 +24,8 @@ pub struct Route {
     /// The local end.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::text"))]
     pub bind: Bind,
+    /// It is the way of a spare: one more between two ends that have one already.
+    pub is_spare: bool,
 }
 
 impl Route {
@@ -31,20 +34,38 @@ impl Route {
             target,
             portal,
             bind,
+            is_spare: false,
         }
+    }
+
+    /// That of its spare.
+    pub(crate) fn spare(&self) -> Self {
+        Self {
+            is_spare: true,
+            ..self.clone()
+        }
+    }
+
+    /// Both ends, which a spare has as well.
+    pub(crate) fn ends(&self) -> Arc<str> {
+        format!("{} -> {}", self.bind, Address(&self.portal)).into()
     }
 
     /// What a path through it is called, as those of [`MultipathBuilder`](crate::MultipathBuilder) are.
     pub(crate) fn path_name(&self) -> Arc<str> {
-        format!("{} -> {}", self.bind, Address(&self.portal)).into()
+        match self.is_spare {
+            true => format!("{} spare", self.ends()).into(),
+            false => self.ends(),
+        }
     }
 }
 
-/// `eth0 -> 10.0.0.1:3260 iqn.2024-01.com.example:disk`.
+/// `eth0 -> 10.0.0.1:3260 iqn.2024-01.com.example:disk`, and `(spare)` after that of a spare.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bind, target) = (&self.bind, &self.target);
-        write!(f, "{bind} -> {} {target}", Address(&self.portal))
+        write!(f, "{bind} -> {} {target}", Address(&self.portal))?;
+        f.write_str(if self.is_spare { " (spare)" } else { "" })
     }
 }
 

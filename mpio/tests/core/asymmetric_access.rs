@@ -12,7 +12,7 @@ use AccessState::{ActiveNonOptimized, ActiveOptimized, Offline, Standby, Transit
 pub(crate) struct Array {
     pub(crate) h: Harness,
     pub(crate) paths: [PathId; 4],
-    states: [AccessState; 2],
+    pub(crate) states: [AccessState; 2],
     preferred: Option<u16>,
     transition_time: Option<u8>,
 }
@@ -63,6 +63,13 @@ impl Array {
         }
     }
 
+    /// The answer to a check by a report.
+    pub(crate) fn tell(&mut self, path: PathId) {
+        let (now, report) = (self.h.now, self.report());
+        self.h.core.handle_port_groups(now, path, Some(&report));
+        self.h.answer(path, ProbeKind::Rtpg, ProbeResult::Ready);
+    }
+
     /// Answers whatever is asked for states; how often that was.
     fn answer(&mut self) -> usize {
         let report = self.report();
@@ -88,6 +95,10 @@ impl Array {
                     Transitioning => ProbeResult::Transitioning,
                     _ => ProbeResult::Ghost,
                 };
+                if kind == ProbeKind::Rtpg {
+                    self.tell(path);
+                    continue;
+                }
                 self.h.answer(path, kind, result);
             }
             asked += self.answer();

@@ -7,6 +7,7 @@ mod beat;
 mod budget;
 mod cancel;
 mod checker;
+mod checks_by_report;
 mod close;
 mod fail_back;
 mod failover;

@@ -34,6 +34,8 @@ fn each_checker_has_a_question_of_its_own() {
     for (checker, question) in [
         (PathChecker::Tur, ProbeKind::Tur),
         (PathChecker::Read, ProbeKind::Read),
+        // These paths know no asymmetric access.
+        (PathChecker::Rtpg, ProbeKind::Tur),
         (PathChecker::Nop, ProbeKind::Nop),
     ] {
         let (mut h, [a]) = Harness::with_paths(with(checker));
@@ -115,4 +117,32 @@ fn after_an_error_the_unit_is_asked() {
     assert_eq!(h.saw(|e| *e == Event::Cleared { path: a }), 0);
     h.answer(a, ProbeKind::Tur, ProbeResult::Ready);
     assert_eq!(h.saw(|e| *e == Event::Cleared { path: a }), 1);
+}
+
+/// The question was sent before the error, so its answer says nothing about that.
+#[test]
+fn the_answer_of_a_connection_that_was_asked_before_an_error_clears_nothing() {
+    let (mut h, [a]) = Harness::with_paths(with(PathChecker::Nop));
+    assert_eq!(next_question(&mut h), ProbeKind::Nop);
+    let io = h.read(0..1);
+    let error = failed(Scope::Path, Execution::NotExecuted, true, Retry::OtherPath);
+    h.end_io(io, error);
+    h.answer(a, ProbeKind::Nop, ProbeResult::Ready);
+    assert_eq!(h.saw(|e| *e == Event::Cleared { path: a }), 0);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)]);
+    h.answer(a, ProbeKind::Tur, ProbeResult::Ready);
+    assert_eq!(h.saw(|e| *e == Event::Cleared { path: a }), 1);
+}
+
+/// Connections are asked for other reasons as well.
+#[test]
+fn an_answer_of_the_connection_does_not_begin_a_check_anew() {
+    let (mut h, [a]) = Harness::with_paths(with(PathChecker::Tur));
+    let io = h.read(0..1);
+    let error = failed(Scope::Path, Execution::NotExecuted, true, Retry::OtherPath);
+    h.end_io(io, error);
+    h.pass(Duration::ZERO, &[a]);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)]);
+    h.answer(a, ProbeKind::Nop, ProbeResult::Ready);
+    assert_eq!(h.probes, [(a, ProbeKind::Tur)], "it is under way");
 }

@@ -422,6 +422,45 @@ fn the_spare_of_a_path_that_is_removed_is_used_like_any_other_until_one_is_there
     assert_eq!(state(&h, spare_a), Some(SpareState::StandsBy));
 }
 
+/// Whom the operator has taken out of use was that path, and it is not there any more.
+#[test]
+fn a_spare_that_was_failed_with_its_path_is_used_again_once_that_is_removed() {
+    let (mut h, [a, b, spare_a, _]) = pairs(built(config()));
+    let late = h.add_with(PathAttributes::new("late").with_spare_for("a"));
+    h.up(late);
+    h.core.fail_path(h.now, late);
+    h.core.fail_path(h.now, a);
+    h.drain();
+    shared_by(&mut h, &[b]);
+    h.core.remove_path(h.now, a);
+    h.drain();
+    shared_by(&mut h, &[b, spare_a]);
+    h.core.handle_path_down(h.now, a, DownReason::Removed);
+    h.drain();
+    shared_by(&mut h, &[b, spare_a]);
+    let down = h.core.snapshot(h.now).path(late).unwrap().down;
+    assert_eq!(down, Some(DownReason::Operator), "that one by itself");
+
+    let a = h.add("a", 1);
+    h.up(a);
+    shared_by(&mut h, &[a, b]);
+    h.core.fail_path(h.now, a);
+    h.core.fail_path(h.now, spare_a);
+    h.core.remove_path(h.now, a);
+    h.drain();
+    shared_by(&mut h, &[b]);
+}
+
+#[test]
+fn a_spare_that_was_failed_by_itself_is_used_again_with_its_path() {
+    let (mut h, [a, _, spare_a, _]) = pairs(built(config()));
+    h.core.fail_path(h.now, spare_a);
+    h.core.fail_path(h.now, a);
+    h.core.reinstate_path(h.now, a);
+    h.drain();
+    assert_eq!(h.core.snapshot(h.now).path(spare_a).unwrap().down, None);
+}
+
 #[test]
 fn a_spare_that_joins_first_is_used_until_its_path_is_there() {
     let mut h = Harness::new(built(config()));

@@ -12,12 +12,12 @@ use iscsi_proto::ids::Isid;
 use mpio::{MultipathDevice, RegistrationKeys};
 
 use super::{
+    asked::Asked,
     check::{End, History, Op, OpId, Row, Violation, conflict::Reasons, reserved::Span},
     finding::Finding,
     locks::Locks,
     memory::Guest,
     orders::book::Book,
-    resizing::Asked,
     spare::Spares,
     tally::Tallies,
     trace::{Note, Ring},

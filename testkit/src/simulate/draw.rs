@@ -15,7 +15,7 @@ use super::plan::{
 use super::{
     activating, checks,
     dice::{between, pick, small, time},
-    lives, marginal, orders, preempt, resizing, spare,
+    lives, marginal, orders, preempt, ranks, resizing, spare,
     wire::Wire,
 };
 use crate::{
@@ -84,12 +84,13 @@ impl Plan {
         preempt::draw(&mut plan);
         plan.add_struggles();
         plan.add_access();
+        ranks::draw(&mut plan);
         resizing::draw(&mut plan);
         activating::draw(&mut plan);
         plan.add_hedging();
         marginal::draw(&mut plan);
         spare::draw(&mut plan);
-        orders::draw(&mut plan);
+        orders::draw::draw(&mut plan);
         plan
     }
 

@@ -10,11 +10,13 @@ use iscsi_proto::{Instant, ids::LoginStatus, pdu::AsyncEvent};
 use mpio::MultipathDevice;
 
 use super::{
-    host::{self, Job},
+    host,
+    job::Job,
+    names::{nic_address, portal_address},
     plan::{Answered, Fault, Place, Said, What},
     resizing,
     trace::Note,
-    world::{World, carrier, flip, nic_address, portal_address},
+    world::{World, carrier, flip},
 };
 use crate::{
     sim::Link,

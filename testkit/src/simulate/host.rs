@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::{
     check::Row,
     client::Client,
+    job::Job,
     locking, orders,
     plan::{Death, Plan},
     tally::Life,
@@ -14,24 +15,7 @@ use super::{
 };
 use crate::sim::Rng;
 
-/// Something that is to be over before the end. It is over when this is dropped, be it by the death of its
-/// host.
-pub(super) struct Job(Arc<World>);
-
-impl Job {
-    pub(super) fn new(world: &Arc<World>) -> Self {
-        world.board.with(|state| state.jobs += 1);
-        Self(Arc::clone(world))
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.0.board.change(|state| state.jobs -= 1);
-    }
-}
-
-/// A program that has requests to make, likewise.
+/// A program that has requests to make. It is done when this is dropped, as a [`Job`] is over.
 struct Busy(Arc<World>);
 
 impl Drop for Busy {
@@ -178,8 +162,8 @@ pub(super) fn restart(world: &Arc<World>, host: u8) {
         state.restarts.push(now);
         state.tallies.live(Life::Restarted);
     });
-    // The one that was counted when it died.
-    let job = Job(Arc::clone(world));
+    // When it died.
+    let job = Job::already_counted(world);
     settle_locks(world, host, life);
     for id in programs(world, host) {
         let client = reborn(world, id, life, now);

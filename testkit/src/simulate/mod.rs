@@ -18,6 +18,7 @@
 pub mod check;
 
 mod activating;
+mod asked;
 mod board;
 mod calm;
 mod checks;
@@ -27,16 +28,19 @@ mod draw;
 mod faults;
 mod finding;
 mod host;
+mod job;
 mod lives;
 mod locking;
 mod locks;
 mod marginal;
 mod memory;
+mod names;
 mod observe;
 mod orders;
 mod others;
 mod plan;
 mod preempt;
+mod ranks;
 mod resizing;
 mod run;
 mod shrink;

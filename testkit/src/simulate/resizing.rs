@@ -15,13 +15,6 @@ use crate::sim::Rng;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Requests to take the size that the paths tell.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    under_way: u32,
-    last: u64,
-}
-
 /// Decides what devices do about a new size, and whether they are asked to take it.
 pub(super) fn draw(plan: &mut Plan) {
     let rng = &mut Rng::new(plan.seed ^ 0x51fe_0fa1_1d15_c5b1);
@@ -56,7 +49,7 @@ pub(super) fn draw(plan: &mut Plan) {
 pub(super) fn rescan(world: &Arc<World>, index: usize) {
     let device = world.board.with(|state| {
         let device = state.devices[index].clone()?;
-        state.asked.entry(index).or_default().under_way += 1;
+        state.asked.entry(index).or_default().begin();
         Some(device)
     });
     let Some(device) = device else { return };
@@ -65,11 +58,8 @@ pub(super) fn rescan(world: &Arc<World>, index: usize) {
         // Paths that disagree, or cannot be asked, are no fault of the device.
         _ = device.resize().await;
         let now = task.now();
-        task.board.with(|state| {
-            let asked = state.asked.entry(index).or_default();
-            asked.under_way = asked.under_way.saturating_sub(1);
-            asked.last = now;
-        });
+        task.board
+            .with(|state| state.asked.entry(index).or_default().end(now));
     });
 }
 
@@ -96,7 +86,7 @@ impl World {
             let judged = size::is_taken_as_configured(&Resized {
                 device: format!("device {index}"),
                 policy: self.plan.device.auto_resize,
-                is_asked: asked.under_way > 0 || asked.last == now,
+                is_asked: asked.is_asked(now),
                 from,
                 to,
                 told: told.collect(),

@@ -13,12 +13,12 @@ use super::{
         held, pace,
         port_state::{self, DeafAccess},
     },
+    names::{device, host_name},
     orders,
     plan::{Fault, Plan, What},
     watched::Watched,
-    world::host_name,
 };
-use crate::target::{Extent, LoginAttempt, Notes, Port, TargetCore, Told};
+use crate::target::{Extent, LoginAttempt, Notes, TargetCore, Told};
 
 /// Commands, logins and events of one path of one device in a second, at most: ten logins, with what is
 /// looked at after each, and its checks.
@@ -30,12 +30,6 @@ fn nanos(time: Duration) -> u64 {
 
 fn blocks(extent: Extent) -> std::ops::Range<u64> {
     extent.block..extent.block + u64::from(extent.blocks)
-}
-
-/// The device behind an initiator port.
-pub(super) fn device(plan: &Plan, port: &Port) -> Option<usize> {
-    let host = (0..plan.hosts).position(|host| host_name(host) == port.initiator)?;
-    Some(host * plan.units.len() + usize::from(port.lun))
 }
 
 /// All that the notes of a target say, together with the state of a board.

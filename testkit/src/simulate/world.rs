@@ -4,7 +4,6 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,6 +33,7 @@ use mpio::{
 use super::{
     board::{Board, Host},
     check::Row,
+    names::{chap_name, host_name, nic_address, nic_name, portal_address, portal_name},
     plan::{Fault, Plan, What},
     trace::Note,
 };
@@ -68,26 +68,6 @@ pub(super) enum BuildError {
     Target(#[from] io::Error),
     #[error("credentials: {0}")]
     Credentials(String),
-}
-
-pub(super) fn portal_address(portal: u8) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::new(10, 0, portal, 1).into(), 3260)
-}
-
-fn portal_name(portal: usize) -> String {
-    format!("portal{portal}.example")
-}
-
-pub(super) fn nic_address(host: u8, nic: u8) -> IpAddr {
-    Ipv4Addr::new(10, 1 + host, nic, 1).into()
-}
-
-pub(super) fn host_name(host: u8) -> String {
-    format!("iqn.2026-01.example:host{host}")
-}
-
-fn nic_name(host: u8, nic: u8) -> String {
-    format!("h{host}e{nic}")
 }
 
 pub(super) fn runtime(plan: &Plan) -> SimRuntime {
@@ -343,10 +323,6 @@ pub(super) enum LoginOrUnit {
     Login(#[from] LoginError),
     #[error(transparent)]
     Unit(#[from] iscsi_client::error::Error),
-}
-
-fn chap_name(host: u8) -> String {
-    format!("host-{host}")
 }
 
 /// Nowhere but in secrets.

@@ -21,6 +21,7 @@ mod management;
 mod namespaces;
 mod reservations;
 mod segments;
+mod spare;
 mod table;
 mod tasks;
 mod wire;

@@ -114,6 +114,32 @@ fn a_path_that_the_program_has_removed_stays_out_when_its_unit_is_listed_anew() 
     world.end(inventory);
 }
 
+/// What it has removed was a disk, and not a number.
+#[test]
+fn another_unit_under_the_number_of_a_path_that_the_program_has_removed_is_a_new_one() {
+    let world = World::new(33, 2);
+    let builder = World::builder().rescan_interval(Some(10 * SECOND));
+    let (inventory, mut events) = world.scanned(builder);
+    let mut naa = iscsi_testkit::target::LunConfig::new(1, 1 << 20).naa;
+    naa[8] = 7;
+    let other = wwid(1).replace("15c51d0000", "15c51d0007");
+    world.sim.block_on(async {
+        let device = inventory.device(&wwid(1)).await.unwrap();
+        let all = paths(&device);
+        let first = device.snapshot().paths().next().unwrap().id;
+        device.remove_path(first).unwrap();
+        until_told(&mut events, "the program removed it").await;
+        world.target.core().remap(1, naa, "ANOTHER");
+        let device = inventory.wait_for(&other).await.unwrap();
+        for _ in 0..2 {
+            until_told(&mut events, "scan over").await;
+        }
+        assert_eq!(paths(&device), all);
+        check(&device, 2).await;
+    });
+    world.end(inventory);
+}
+
 /// What is closed with its device was not removed.
 #[test]
 fn the_paths_of_a_device_that_the_program_closes_are_not_told_one_by_one() {

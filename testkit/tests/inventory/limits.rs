@@ -4,7 +4,7 @@ use iscsi_proto::scsi::Lun;
 use iscsi_testkit::target::Answer;
 use mpio::inventory::Limits;
 
-use crate::support::{OTHER, SECOND, World, count, paths, told, wwid, wwids};
+use crate::support::{OTHER, SECOND, World, count, paths, portal, told, wwid, wwids};
 
 #[test]
 fn ten_thousand_portals_are_a_few_sessions() {
@@ -65,6 +65,39 @@ fn of_an_answer_with_too_many_targets_the_first_ones_are_used_and_the_rest_is_to
     // The target itself is one of the answer.
     let part = "more than the limit of 4096 targets of an answer: left out";
     assert_eq!(count(&lines, part), 1, "{lines:#?}");
+    world.end(inventory);
+}
+
+/// It was told of before, and slid behind the cut: nobody has said that it is gone.
+#[test]
+fn a_target_that_slid_behind_the_cut_of_an_answer_is_kept() {
+    let world = World::new(9, 1);
+    let _other = world.start_other();
+    world.tell_of_other();
+    let limits = Limits::default().with_sessions(20);
+    let (inventory, mut events) = world.scanned(World::builder().limits(limits));
+    told(&mut events);
+    let names: Vec<_> = (0..5000).map(|n| format!("{OTHER}.{n:04}")).collect();
+    let (nowhere, there) = (["10.9.9.9:3260,1"], [&*format!("{},1", portal(2))]);
+    let mut targets: Vec<_> = names.iter().map(|name| (&**name, &nowhere[..])).collect();
+    targets.push((OTHER, &there));
+    world.target.core().tell_of(&targets);
+    world.sim.block_on(inventory.rescan());
+    let lines = told(&mut events);
+    let part = "more than the limit of 4096 targets of an answer: left out";
+    assert_eq!(count(&lines, part), 1, "{lines:#?}");
+    assert_eq!(
+        count(&lines, "is not told of any more"),
+        0,
+        "it may be there"
+    );
+    world.target.core().tell_of(&[]);
+    world.sim.block_on(inventory.rescan());
+    let lines = told(&mut events);
+    let gone = format!("{OTHER}: portal");
+    let gone = lines.iter().filter(|line| line.contains(&gone));
+    let gone = gone.filter(|line| line.contains("is not told of any more"));
+    assert_eq!(gone.count(), 1, "{lines:#?}");
     world.end(inventory);
 }
 

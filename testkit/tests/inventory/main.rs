@@ -6,4 +6,5 @@ mod filters;
 mod finding;
 mod limits;
 mod restarting;
+mod spares;
 mod support;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use iscsi_testkit::target::Answer;
+use iscsi_testkit::target::{AluaConfig, Answer};
 use mpio::{
     MultipathDevice,
     core::{Config, PathChecker, PathSnapshot},
 };
 
-use crate::support::{World, paths};
+use crate::support::{World, paths, target_config};
 
 fn with(checker: PathChecker) -> Config {
     let config = Config::builder().path_checker(checker);
@@ -20,11 +20,21 @@ fn usable(device: &MultipathDevice) -> usize {
     paths.iter().filter(|path| path.is_usable()).count()
 }
 
+/// One whose unit has two target port groups.
+fn world_with_groups(seed: u64) -> World {
+    World::with_target(seed, target_config().with_alua(AluaConfig::default()))
+}
+
 /// The network is cut while nobody does I/O.
 #[test]
 fn each_checker_finds_a_path_that_is_gone() {
-    for checker in [PathChecker::Tur, PathChecker::Read, PathChecker::Nop] {
-        let world = World::new(1);
+    for checker in [
+        PathChecker::Tur,
+        PathChecker::Read,
+        PathChecker::Rtpg,
+        PathChecker::Nop,
+    ] {
+        let world = world_with_groups(1);
         let device = world.open(with(checker));
         world.sim.block_on(async {
             assert!(world.all_usable(&device).await);
@@ -57,7 +67,10 @@ fn only_a_read_finds_a_unit_that_cannot_be_read() {
 
 /// SCSI commands of an idle device in a minute, and PDUs.
 fn costs(checker: PathChecker) -> (u64, u64) {
-    let world = World::new(3);
+    costs_in(&World::new(3), checker)
+}
+
+fn costs_in(world: &World, checker: PathChecker) -> (u64, u64) {
     let device = world.open(with(checker));
     let counted = |world: &World| {
         let counters = world.target.core().counters(0);
@@ -66,10 +79,10 @@ fn costs(checker: PathChecker) -> (u64, u64) {
     let (before, after) = world.sim.block_on(async {
         assert!(world.all_usable(&device).await);
         world.sim.sleep(Duration::from_secs(20)).await;
-        let before = counted(&world);
+        let before = counted(world);
         world.sim.sleep(Duration::from_secs(60)).await;
         assert!(paths(&device).iter().all(PathSnapshot::is_usable));
-        (before, counted(&world))
+        (before, counted(world))
     });
     world.end(device);
     (after.0 - before.0, after.1 - before.1)
@@ -89,4 +102,34 @@ fn where_the_connection_is_enough_the_unit_is_left_alone() {
         (11..=12).contains(&pdus),
         "{pdus}: the pings of the session"
     );
+}
+
+/// Where units have access states there are two questions of every path, or one.
+#[test]
+fn a_check_by_report_needs_no_question_of_its_own_for_access_states() {
+    let (commands, _) = costs_in(&world_with_groups(4), PathChecker::Tur);
+    assert!(
+        commands > 3,
+        "{commands}: TURs, and the reports of one path"
+    );
+    let (commands, _) = costs_in(&world_with_groups(4), PathChecker::Rtpg);
+    assert_eq!(commands, 3, "one per 20 s");
+}
+
+#[test]
+fn a_unit_that_refuses_to_report_is_asked_whether_it_is_ready() {
+    let world = world_with_groups(5);
+    let device = world.open(with(PathChecker::Rtpg));
+    world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        let refusal = Answer::Sense(0x05, 0x20, 0x00);
+        world.target.core().answer(0, &[0xa3], refusal, u32::MAX);
+        world.sim.sleep(Duration::from_secs(60)).await;
+        assert_eq!(usable(&device), 2);
+        let sick = Answer::Sense(0x04, 0x44, 0x00);
+        world.target.core().answer(0, &[0x00], sick, u32::MAX);
+        world.sim.sleep(Duration::from_secs(25)).await;
+        assert_eq!(usable(&device), 0);
+    });
+    world.end(device);
 }

@@ -7,7 +7,7 @@ use iscsi_proto::{LoginStatus, scsi::lun::Lun};
 use iscsi_testkit::target::{LunConfig, SimTarget, TargetConfig};
 use mpio::{
     ConnectError, JoinError, MultipathBuilder,
-    core::{AutoResize, Config, PathAttributes},
+    core::{AutoResize, Config, PathAttributes, PathChecker},
 };
 
 use crate::support::{LUN_SIZE, TARGET, World, paths, portal, target_config};
@@ -144,4 +144,34 @@ fn a_restarted_program_takes_over_its_own_sessions() {
     });
     drop(first);
     world.end(second);
+}
+
+/// An idle one is not told of anything, and a NOP asks its connection alone.
+#[test]
+fn a_path_that_tells_another_size_has_the_others_asked_for_theirs() {
+    let world = World::new(7);
+    let config = Config::builder().path_checker(PathChecker::Nop);
+    let device = connect(&world, &world.builder(config.build().unwrap())).unwrap();
+    let changed = LUN_SIZE * 2;
+    world.sim.block_on(async {
+        let first = paths(&device)[0].id;
+        device.remove_path(first).unwrap();
+        while paths(&device).len() > 1 {
+            world.sim.sleep(Duration::from_millis(10)).await;
+        }
+        world.target.core().resize(0, changed);
+        world.sim.sleep(Duration::from_secs(60)).await;
+        assert_eq!(device.info().size, LUN_SIZE);
+        let target = SessionTarget::new(TARGET.parse().unwrap(), portal(0).into())
+            .with_bind("eth0".parse().unwrap());
+        let session = world.initiator.session(&target).await.unwrap();
+        let unit = LogicalUnit::open(session, Lun::ZERO).await.unwrap();
+        let attributes = || PathAttributes::new("again");
+        let error = device.add_path(attributes(), unit.clone()).unwrap_err();
+        assert!(matches!(error, JoinError::OtherSize { .. }), "{error}");
+        world.sim.sleep(Duration::from_secs(1)).await;
+        assert_eq!(device.info().size, changed);
+        device.add_path(attributes(), unit).unwrap();
+    });
+    world.end(device);
 }

@@ -37,7 +37,7 @@ found! {
     data_in_offset_ignored: DataInOffsetIgnored by 0;
     short_data_accepted: ShortDataAccepted by 18;
     underflow_ignored: UnderflowIgnored by 57;
-    data_digest_ignored: DataDigestIgnored by 14;
+    data_digest_ignored: DataDigestIgnored by 44;
     acknowledges_too_much: AcknowledgesTooMuch by 0;
     window_ignored: WindowIgnored by 2;
     max_cmd_sn_plain: MaxCmdSnPlain by 2;
@@ -76,7 +76,7 @@ found! {
     attention_swallowed: AttentionSwallowed by 0;
     attention_told_twice: AttentionToldTwice by 0;
     conflict_is_busy: ConflictIsBusy by 2;
-    dropped_means_not_executed: DroppedMeansNotExecuted by 97;
+    dropped_means_not_executed: DroppedMeansNotExecuted by 44;
     standby_used: StandbyUsed by 4;
     best_group_forgotten: BestGroupForgotten by 16;
     checks_without_pause: ChecksWithoutPause by 0;
@@ -84,7 +84,7 @@ found! {
     hedges_without_budget: HedgesWithoutBudget by 11;
     second_ghost_forgotten: SecondGhostForgotten by 2327;
     failed_rung_proves: FailedRungProves by 403;
-    flush_failure_ignored: FlushFailureIgnored by 543;
+    flush_failure_ignored: FlushFailureIgnored by 622;
     claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
     first_login_reinstates_all: FirstLoginReinstatesAll by 776;
@@ -97,9 +97,9 @@ found! {
     marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
     used_before_registered: UsedBeforeRegistered by 13;
-    old_key_kept: OldKeyKept by 189;
+    old_key_kept: OldKeyKept by 14;
     preempted_comes_back: PreemptedComesBack by 5;
-    not_held_meanwhile: NotHeldMeanwhile by 1361;
+    not_held_meanwhile: NotHeldMeanwhile by 121;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
     activates_without_pause: ActivatesWithoutPause by 10;

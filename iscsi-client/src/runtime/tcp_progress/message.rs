@@ -3,21 +3,18 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{Connection, Progress};
+use crate::netlink::{self, HEADER, NLMSG_ERROR, u16_at, u32_at};
 
-/// `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
-const HEADER: usize = 16;
+/// The lengths of a `struct inet_diag_req_v2` and a `struct inet_diag_msg`.
 const REQUEST: usize = 56;
 const BODY: usize = 72;
 pub(super) const REQUEST_LENGTH: usize = HEADER + REQUEST;
-const NLMSG_ERROR: u16 = 2;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const INET_DIAG_INFO: u16 = 2;
-/// Bits of an attribute's type that say how it is encoded.
-const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Where a field of `struct tcp_info` is. It grows at its end from kernel to kernel.
 mod at {
@@ -74,48 +71,23 @@ fn put(field: &mut [u8], address: IpAddr) {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_ne_bytes(field.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(field.try_into().ok()?))
-}
-
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(8)?)?;
     Some(u64::from_ne_bytes(field.try_into().ok()?))
 }
 
 /// What a datagram says; `None` if that is not what was asked for, or is cut off.
-pub(super) fn read(bytes: &[u8]) -> Option<Answer> {
-    let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
-    let body = bytes.get(..length)?.get(HEADER..)?;
-    match u16_at(bytes, 4)? {
-        NLMSG_ERROR => {
-            let code = u32_at(body, 0)?;
-            Some(Answer::Error(i32::from_ne_bytes(code.to_ne_bytes())))
-        }
+pub(super) fn read(mut bytes: &[u8]) -> Option<Answer> {
+    let kind = u16_at(bytes, 4)?;
+    let body = netlink::body(&mut bytes)?;
+    match kind {
+        NLMSG_ERROR => netlink::code(body).map(Answer::Error),
         SOCK_DIAG_BY_FAMILY => {
             let queued = u32_at(body, 60)?;
-            let info = attribute(body.get(BODY..)?, INET_DIAG_INFO)?;
+            let info = netlink::attribute(body.get(BODY..)?, INET_DIAG_INFO)?;
             progress(info, queued).map(Answer::Progress)
         }
         _ => None,
-    }
-}
-
-fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16_at(bytes, 0)?);
-        let kind = u16_at(bytes, 2)? & NLA_TYPE_MASK;
-        let value = bytes.get(..length)?.get(4..)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        bytes = bytes.get(length.checked_next_multiple_of(4)?..)?;
     }
 }
 

@@ -47,6 +47,27 @@ pub enum TcpProgressError {
     Malformed,
 }
 
+impl TcpProgressError {
+    /// It says nothing about the next question: the system lacked something for a moment.
+    fn is_transient(&self) -> bool {
+        use nix::errno::Errno::{EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+        let lacks = [EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM].map(|errno| errno as i32);
+        match self {
+            Self::Io { source, .. } | Self::Refused(source) => source
+                .raw_os_error()
+                .is_some_and(|code| lacks.contains(&code)),
+            Self::Malformed => false,
+        }
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Io { source, .. } | Self::Refused(source) => source.kind(),
+            Self::Malformed => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
 fn failed<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> TcpProgressError {
     move |source| TcpProgressError::Io {
         what,
@@ -69,20 +90,24 @@ struct Connection {
 /// its transport ([`StreamTransport::with_progress_source`](super::StreamTransport::with_progress_source)).
 ///
 /// Each question is a netlink socket for a moment, in the network namespace of the calling thread, which has to be
-/// that of the connection. The first one of all may take the time in which the kernel loads its module `tcp_diag`.
+/// that of the connection. The first one of all may take the time in which the kernel loads its module `tcp_diag`, so
+/// one is asked when this is made, and not only once the connection is in doubt.
 #[derive(Debug)]
 pub struct TcpProgress {
     connection: Connection,
-    /// It was refused, and would be again: a filter of system calls, or a kernel without.
+    /// It was refused, and would be again: the connection is over.
     is_refused: AtomicBool,
 }
 
 impl TcpProgress {
-    /// Of a socket that is connected. It is not kept: after it is closed nothing is known any more.
+    /// Of a socket that is connected, of which the kernel is asked for the first time. The socket is not kept: after it
+    /// is closed nothing is known any more.
     ///
     /// # Errors
     ///
-    /// It is not connected, or the system has no name for it.
+    /// It is not connected, the system has no name for it, or the kernel tells of no such connection of TCP, now or
+    /// later; of the last kind are those that have a [`TcpProgressError`] in them. That it lacks memory or descriptors
+    /// for a moment is none.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
         let socket = SockRef::from(socket);
         let address = |address: socket2::SockAddr| {
@@ -101,10 +126,14 @@ impl TcpProgress {
             device,
             cookie: socket.cookie()?,
         };
-        Ok(Self {
+        let source = Self {
             connection,
             is_refused: AtomicBool::new(false),
-        })
+        };
+        match source.ask() {
+            Err(error) if !error.is_transient() => Err(io::Error::new(error.kind(), error)),
+            _ => Ok(source),
+        }
     }
 
     /// Asks the kernel, which answers at once.
@@ -148,11 +177,42 @@ impl ProgressSource for TcpProgress {
         }
         match self.ask() {
             Ok(progress) => Some(progress),
-            Err(TcpProgressError::Io { .. }) => None,
-            Err(_) => {
-                self.is_refused.store(true, Ordering::Relaxed);
+            Err(error) => {
+                self.is_refused
+                    .store(!error.is_transient(), Ordering::Relaxed);
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    /// Neither in a system call nor in an answer it says that the next question will fail as well.
+    #[test]
+    fn what_lacks_for_a_moment_is_transient_and_a_connection_that_is_over_is_not() {
+        for (errno, is_transient) in [
+            (Errno::ENOBUFS, true),
+            (Errno::ENOMEM, true),
+            (Errno::EAGAIN, true),
+            (Errno::EINTR, true),
+            (Errno::EMFILE, true),
+            (Errno::ENFILE, true),
+            (Errno::ENOENT, false),
+            (Errno::ESTALE, false),
+            (Errno::EPERM, false),
+            (Errno::EPROTONOSUPPORT, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            let refused = TcpProgressError::Refused(error);
+            assert_eq!(refused.is_transient(), is_transient, "{errno}");
+            let failed = failed("ask")(io::Error::from_raw_os_error(errno as i32));
+            assert_eq!(failed.is_transient(), is_transient, "{errno}");
+        }
+        assert!(!TcpProgressError::Malformed.is_transient());
     }
 }

@@ -152,6 +152,41 @@ fn without_an_abort_a_detached_command_keeps_its_own_deadline() {
     assert_eq!(error, Err(TimedOut::Command.into()));
 }
 
+/// Nothing ends them but the target, and it never does: they may have half of the tasks, and no more.
+#[test]
+fn commands_that_nothing_would_ever_end_do_not_take_up_the_whole_session() {
+    for give_up in [Session::detach, Session::abandon] {
+        let mut config = SessionConfig {
+            nop_interval: None,
+            acknowledge_after: None,
+            max_tasks: 4,
+            ..SessionConfig::default()
+        };
+        config.ladder.abort_task = None;
+        let mut h = Harness::with(parameters(), config);
+        let give_one_up = |h: &mut Harness| {
+            let cdb = Cdb::read16(0, 1, false);
+            let command = Command::new(Lun::new(1), cdb, DataLength::In(512));
+            let itt = h.session.submit(h.now, &command).unwrap();
+            h.memory.0.insert(itt.0, vec![0; 512]);
+            h.sent();
+            give_up(&mut h.session, h.now, itt);
+            assert!(h.done(itt).is_err());
+        };
+        give_one_up(&mut h);
+        give_one_up(&mut h);
+        h.advance(Duration::from_secs(86_400));
+        h.session.handle_timeout(h.now).unwrap();
+        assert!(h.events().is_empty());
+        give_one_up(&mut h);
+        h.advance(Duration::from_millis(4_999));
+        h.session.handle_timeout(h.now).unwrap();
+        h.advance(Duration::from_millis(1));
+        let error = h.session.handle_timeout(h.now);
+        assert_eq!(error, Err(TimedOut::Command.into()));
+    }
+}
+
 #[test]
 fn one_that_is_being_aborted_already_stays_so_when_it_is_detached() {
     let mut h = Harness::new();

@@ -9,7 +9,7 @@ use iscsi_proto::{
     scsi::{CurrentReservation, ReservationKey, ReservationType},
 };
 
-use super::{RegistrationKeys, ReserveError, attend::TIMEOUT};
+use super::{ReserveError, attend::TIMEOUT};
 use crate::{backoff::sleep, device::shared::Shared, path::Path};
 
 /// How long I/O in flight may take to end.
@@ -65,18 +65,22 @@ pub(super) async fn has_key<P: Path>(
     Ok(found.truncated || found.keys.iter().any(|&key| is(key)))
 }
 
+/// Whether this device is, by the key by which others know it.
+pub(super) async fn has_own_key<P: Path>(shared: &Shared<P>) -> Result<bool, Error> {
+    let current = shared.look(|state| state.reserve.current());
+    has_key(shared, |key| current.iter().any(|keys| keys.owns(key))).await
+}
+
 /// The reservation, if it is this device's, by whatever key of now or before: the holder's key, which is none where all
 /// registrants hold it, and the type.
 pub(super) async fn own_reservation<P: Path>(
     shared: &Shared<P>,
-    keys: RegistrationKeys,
 ) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
     let held = reservation(shared).await?.held;
-    let known = shared.look(|state| state.reserve.known());
     let is_ours = match held {
         // All registrants hold it: this device too, if it still is one.
-        Some((ReservationKey::NONE, _)) => has_key(shared, |key| keys.owns(key)).await?,
-        Some((key, _)) => known.iter().any(|keys| keys.owns(key)),
+        Some((ReservationKey::NONE, _)) => has_own_key(shared).await?,
+        Some((key, _)) => shared.look(|state| state.reserve.knows(key)),
         None => false,
     };
     Ok(held.filter(|_| is_ours))

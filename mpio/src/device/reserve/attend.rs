@@ -3,7 +3,7 @@
 //! A nexus tells by itself whether it is registered with a key: REGISTER from that key to the same one changes
 //! nothing, and conflicts where it is not (SPC-4 section 5.12.7).
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use iscsi_client::error::{Error, ErrorKind};
@@ -25,6 +25,8 @@ pub(crate) struct Task<P> {
     pub(super) wish: Wish,
     /// All keys that may be this device's.
     pub(super) known: Vec<RegistrationKeys>,
+    /// Those of them by which others know the device.
+    pub(super) current: Vec<RegistrationKeys>,
     /// What its nexus is registered with, as far as is known.
     pub(super) key: Option<u64>,
     /// The device's user wants it, whatever others do there.
@@ -33,8 +35,14 @@ pub(crate) struct Task<P> {
     pub(super) told: bool,
     /// By an event of up to this number.
     pub(super) seen: u64,
-    /// Other paths that are registered, and their keys.
-    pub(super) witnesses: Vec<(PathId, Arc<P>, u64)>,
+}
+
+/// Another path that is registered as far as is known, and with what key.
+#[derive(Debug)]
+pub(super) struct Witness<P> {
+    pub(super) id: PathId,
+    pub(super) path: Arc<P>,
+    pub(super) key: u64,
 }
 
 /// How a path was found, or what it was made.
@@ -86,15 +94,19 @@ pub(super) async fn take_back<P: Path>(path: &P, key: u64) {
     _ = changed(path, key, 0).await;
 }
 
-/// Carries a task out. `bar` keeps I/O from the path that is found without a registration, until that is made again.
-pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Result<Found, Error> {
+/// Carries a task out. `turn` keeps I/O from the path that is found without a registration, until that is made again, and
+/// waits until no other path is registered again meanwhile: what each found would be what the other is about to change.
+/// It comes to nothing if something else is wanted by then.
+pub(super) async fn attend<P: Path>(
+    task: &Task<P>,
+    turn: impl Future<Output = Option<Vec<Witness<P>>>>,
+) -> Result<Found, Error> {
     let path = &*task.path;
-    let keys = match (task.wish, task.key) {
-        (Wish::Keys(keys), _) => keys,
-        (Wish::Nothing, _) | (Wish::Gone, None) => return Ok(Found::Unregistered),
-        (Wish::Gone, Some(key)) => {
-            // A conflict says that it is done.
-            changed(path, key, 0).await?;
+    let keys = match task.wish {
+        Wish::Keys(keys) => keys,
+        Wish::Nothing => return Ok(Found::Unregistered),
+        Wish::Gone => {
+            unregister(task).await?;
             return Ok(Found::Unregistered);
         }
     };
@@ -107,17 +119,47 @@ pub(super) async fn attend<P: Path>(task: &Task<P>, bar: impl FnOnce()) -> Resul
         return Ok(Found::Registered(key));
     }
     // The order itself may have found the attention.
-    let told = || {
-        matches!(
-            path.registrations_ended(task.seen).now_or_never(),
-            Some(Some(_))
-        )
-    };
-    if task.key.is_some() && (task.told || told()) {
+    if was_told(task) {
         return Ok(Found::Lost);
     }
-    bar();
-    restore(task, keys, key).await
+    match turn.await {
+        Some(witnesses) => restore(task, keys, key, &witnesses).await,
+        None => Err(Error::not_executed(ErrorKind::Closed)),
+    }
+}
+
+/// Whether the unit has told that somebody has ended a registration that the path had.
+fn was_told<P: Path>(task: &Task<P>) -> bool {
+    let told = || task.path.registrations_ended(task.seen).now_or_never();
+    task.key.is_some() && (task.told || matches!(told(), Some(Some(_))))
+}
+
+/// By whatever key its nexus may have: what was ordered and not answered may have been carried out. A conflict says that
+/// it does not have that one.
+async fn unregister<P: Path>(task: &Task<P>) -> Result<(), Error> {
+    let path = &*task.path;
+    if let Some(key) = task.key
+        && changed(path, key, 0).await?
+    {
+        return Ok(());
+    }
+    for former in task.former(task.key) {
+        if changed(path, former, 0).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl<P: Path> Task<P> {
+    /// What its nexus may be registered with besides `than`, the last one first.
+    fn former(&self, than: Option<u64>) -> Vec<u64> {
+        let known = self.known.iter().rev();
+        let mut former: Vec<u64> = known.map(|keys| keys.of(&*self.path)).collect();
+        former.retain(|former| Some(*former) != than);
+        former.dedup();
+        former
+    }
 }
 
 /// Registers a path whose nexus is not, if nobody has wanted it so.
@@ -125,27 +167,43 @@ async fn restore<P: Path>(
     task: &Task<P>,
     keys: RegistrationKeys,
     key: u64,
+    witnesses: &[Witness<P>],
 ) -> Result<Found, Error> {
     let path = &*task.path;
-    let before = look(path, keys, &task.known).await?;
+    let mut before = look(task).await?;
     let had = task.key.is_some();
-    if is_lost(&before, keys, had) {
+    if is_lost(&before, keys, had) || was_told(task) {
         return Ok(Found::Lost);
     }
-    overwrite(path, key).await?;
+    // While it was away the others may have been given another key.
+    let mut has_key = false;
+    for former in task.former(Some(task.key.unwrap_or(key))) {
+        has_key = changed(path, former, key).await?;
+        if has_key {
+            let was_counted = task
+                .current
+                .iter()
+                .any(|keys| keys.owns(ReservationKey(former)));
+            before.ours -= usize::from(was_counted).min(before.ours);
+            break;
+        }
+    }
+    if !has_key {
+        overwrite(path, key).await?;
+    }
     // Somebody may have ended the others' registrations between the look and the order. Then this one was made
     // behind that one's back, and nothing was written yet.
-    for (id, witness, key_of) in &task.witnesses {
-        match is_registered(&**witness, *key_of).await {
+    for witness in witnesses {
+        match is_registered(&*witness.path, witness.key).await {
             Ok(true) => return Ok(Found::Registered(key)),
             Ok(false) => {
                 take_back(path, key).await;
-                return Ok(Found::Doubt(*id));
+                return Ok(Found::Doubt(witness.id));
             }
             Err(_) => {}
         }
     }
-    let mut after = match look(path, keys, &task.known).await {
+    let mut after = match look(task).await {
         Ok(after) => after,
         Err(error) => {
             take_back(path, key).await;
@@ -153,7 +211,7 @@ async fn restore<P: Path>(
         }
     };
     after.ours = after.ours.saturating_sub(1);
-    if after.ours < before.ours || is_lost(&after, keys, had) {
+    if after.ours < before.ours || is_lost(&after, keys, had) || was_told(task) {
         take_back(path, key).await;
         return Ok(Found::Lost);
     }
@@ -163,24 +221,22 @@ async fn restore<P: Path>(
 /// Who uses the unit.
 #[derive(Clone, Copy, Debug)]
 struct Users {
-    /// Registrations with a key of this device.
+    /// Registrations with the key of this device: what is left of one of before stays where nobody wants this device.
     ours: usize,
     /// Somebody else holds a reservation.
     reserved: bool,
 }
 
-async fn look<P: Path>(
-    path: &P,
-    keys: RegistrationKeys,
-    known: &[RegistrationKeys],
-) -> Result<Users, Error> {
-    let found = path.reservation_keys(TIMEOUT).await?;
-    let held = path.reservation(TIMEOUT).await?.held;
-    let ours = found.keys.iter().filter(|&&key| keys.owns(key)).count();
+async fn look<P: Path>(task: &Task<P>) -> Result<Users, Error> {
+    let found = task.path.reservation_keys(TIMEOUT).await?;
+    let held = task.path.reservation(TIMEOUT).await?.held;
+    let is_in = |of: &[RegistrationKeys], key| of.iter().any(|keys| keys.owns(key));
+    let ours = found.keys.iter();
+    let ours = ours.filter(|&&key| is_in(&task.current, key)).count();
     let reserved = held.is_some_and(|(key, _)| match key {
         // All registrants hold it: we too, if we are one.
         ReservationKey::NONE => ours == 0,
-        key => !known.iter().any(|keys| keys.owns(key)),
+        key => !is_in(&task.known, key),
     });
     Ok(Users { ours, reserved })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use iscsi_proto::scsi::ReservationKey;
+
 use super::types::{PathRegistration, RegistrationKeys};
 use crate::core::PathId;
 
@@ -21,15 +23,19 @@ pub(super) enum Wish {
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
     pub(super) wish: Wish,
-    /// What was wanted so far, the last one last. A path that was away has an older key still, and so has the nexus of
-    /// one that was removed.
+    /// With what paths were to be registered so far, the last one last. A path that was away has an older key still, and
+    /// so has the nexus of one that was removed.
     known: Vec<RegistrationKeys>,
+    /// What was wanted last when any path could be registered.
+    pub(super) standing: Option<RegistrationKeys>,
     /// Counts wishes.
     pub(super) round: u64,
     /// A call is being carried out.
     pub(super) busy: bool,
     /// Registrations are ended by an order of our own: nothing is to be concluded from that.
     pub(super) moving: bool,
+    /// The path that is being registered again.
+    pub(super) restoring: Option<PathId>,
     /// Who holds the reservation, if it is known to be this device's.
     pub(super) holder: Option<PathId>,
 }
@@ -38,11 +44,13 @@ pub(crate) struct Reserve {
 const MOST_KNOWN: usize = 8;
 
 impl Reserve {
-    /// They are wanted from now on.
-    pub(super) fn note_keys(&mut self, keys: RegistrationKeys) {
+    /// A path is being registered with one of these. `in_use`: keys that paths are registered with.
+    pub(super) fn note_keys(&mut self, keys: RegistrationKeys, in_use: &[ReservationKey]) {
         self.known.retain(|known| *known != keys);
         if self.known.len() == MOST_KNOWN {
-            self.known.remove(0);
+            let is_unused = |known: &RegistrationKeys| !in_use.iter().any(|&key| known.owns(key));
+            let oldest = self.known.iter().position(is_unused);
+            self.known.remove(oldest.unwrap_or(0));
         }
         self.known.push(keys);
     }
@@ -64,6 +72,21 @@ impl Reserve {
     /// Nobody is registered any more.
     pub(super) fn forget_keys(&mut self) {
         self.known.clear();
+        self.standing = None;
+    }
+
+    /// Whether a key may be this device's.
+    pub(super) fn knows(&self, key: ReservationKey) -> bool {
+        self.known.iter().any(|keys| keys.owns(key))
+    }
+
+    /// By what others know the device: what it is registered with, and what it is to be registered with.
+    pub(super) fn current(&self) -> Vec<RegistrationKeys> {
+        let wanted = match self.wish {
+            Wish::Keys(keys) => Some(keys),
+            Wish::Nothing | Wish::Gone => None,
+        };
+        self.standing.into_iter().chain(wanted).collect()
     }
 
     /// All keys that may be this device's.

@@ -8,7 +8,7 @@ use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReservationType, R
 
 use super::{
     RegistrationKeys, Registrations, ReserveError,
-    ask::{goes_elsewhere, has_key, own_reservation, quietly},
+    ask::{goes_elsewhere, has_key, has_own_key, own_reservation, quietly},
     attend::{TIMEOUT, is_registered, order},
     book::Wish,
     release,
@@ -111,13 +111,9 @@ pub(super) async fn unregister<P: Path>(
     }
     let round = shared.act(|state, _| state.begin_round(Wish::Gone));
     let result = shared.until(|state| state.end_of_round(round)).await;
-    let is_complete = result.is_complete();
     shared.act(|state, now| {
         state.end_registration(now);
-        if is_complete {
-            // Nothing of this device is registered: whoever has such a key from now on is somebody else.
-            state.reserve.forget_keys();
-        }
+        state.forget_if_gone();
     });
     Ok(result)
 }
@@ -126,7 +122,7 @@ pub(super) async fn reserve<P: Path>(
     shared: Arc<Shared<P>>,
     kind: ReservationType,
 ) -> Result<(), ReserveError> {
-    let keys = keys(&shared)?;
+    keys(&shared)?;
     let reserve = |key| PersistentReserveOut {
         kind: Some(kind),
         ..order(ReserveAction::Reserve, key, 0)
@@ -140,7 +136,7 @@ pub(super) async fn reserve<P: Path>(
         Err(failure) => failure,
     };
     // Another path of this device may hold it, or the answer was lost.
-    match own_reservation(&shared, keys).await {
+    match own_reservation(&shared).await {
         Ok(Some((_, held))) if held == kind => {
             shared.act(|state, now| state.holds(now, None, kind));
             Ok(())
@@ -177,7 +173,7 @@ pub(super) async fn preempt<P: Path>(
     };
     match give(&shared, None, timeout, preempt).await {
         Ok(path) => {
-            note_holder(&shared, keys, Some(path)).await;
+            note_holder(&shared, Some(path)).await;
             // istgt ends the order in GOOD, and unregisters somebody else. (Who has registered again already is
             // taken for one that was not preempted.)
             if let Ok(true) = has_key(&shared, |key| key == victim).await {
@@ -186,7 +182,7 @@ pub(super) async fn preempt<P: Path>(
         }
         Err(Failure::Unknown(error)) => {
             let is_gone = matches!(has_key(&shared, |key| key == victim).await, Ok(false));
-            note_holder(&shared, keys, None).await;
+            note_holder(&shared, None).await;
             if !is_gone || aborts {
                 return Err(error.into());
             }
@@ -197,8 +193,8 @@ pub(super) async fn preempt<P: Path>(
 }
 
 /// The holder may be another one by now; with all registrants the reservation does not say who.
-async fn note_holder<P: Path>(shared: &Shared<P>, keys: RegistrationKeys, path: Option<PathId>) {
-    if let Ok(held) = own_reservation(shared, keys).await {
+async fn note_holder<P: Path>(shared: &Shared<P>, path: Option<PathId>) {
+    if let Ok(held) = own_reservation(shared).await {
         shared.act(|state, now| match held {
             Some((_, kind)) => {
                 // Who held it before holds it still, unless this order has made it another one.
@@ -212,7 +208,7 @@ async fn note_holder<P: Path>(shared: &Shared<P>, keys: RegistrationKeys, path: 
 }
 
 pub(super) async fn clear<P: Path>(shared: Arc<Shared<P>>) -> Result<(), ReserveError> {
-    let keys = keys(&shared)?;
+    keys(&shared)?;
     let shared = &*shared;
     quietly(shared, async {
         match give(shared, None, TIMEOUT, |key| {
@@ -222,7 +218,7 @@ pub(super) async fn clear<P: Path>(shared: Arc<Shared<P>>) -> Result<(), Reserve
         {
             Ok(_) => {}
             Err(Failure::Unknown(error)) => {
-                if !matches!(has_key(shared, |key| keys.owns(key)).await, Ok(false)) {
+                if !matches!(has_own_key(shared).await, Ok(false)) {
                     return Err(error.into());
                 }
             }

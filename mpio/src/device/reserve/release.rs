@@ -25,11 +25,11 @@ pub(super) async fn release<P: Path>(
     let Wish::Keys(keys) = shared.look(|state| state.reserve.wish) else {
         return Err(ReserveError::Lost);
     };
-    let held = own_reservation(shared, keys).await?;
+    let held = own_reservation(shared).await?;
     let left = match held {
         Some((_, other)) if other != kind => return Err(ReserveError::OtherType(other)),
         None => None,
-        Some(_) => through_holder(shared, keys, kind).await?,
+        Some(_) => through_holder(shared, kind).await?,
     };
     if let Some((key, _)) = left {
         take_over(shared, keys, key, kind).await?;
@@ -49,7 +49,6 @@ fn releasing(key: u64, kind: ReservationType) -> PersistentReserveOut {
 /// that.
 async fn through_holder<P: Path>(
     shared: &Shared<P>,
-    keys: RegistrationKeys,
     kind: ReservationType,
 ) -> Result<Held, ReserveError> {
     let paths = shared.look(|state| state.registrants(state.reserve.holder));
@@ -70,16 +69,20 @@ async fn through_holder<P: Path>(
             }
         }
         given = true;
-        match own_reservation(shared, keys).await? {
+        match own_reservation(shared).await? {
             Some((_, held)) if held == kind => {}
             _ => return Ok(None),
         }
     }
-    match given {
-        true => Ok(own_reservation(shared, keys)
-            .await?
-            .filter(|&(_, held)| held == kind)),
-        false => Err(error.into()),
+    if !given {
+        return Err(error.into());
+    }
+    let left = own_reservation(shared).await?;
+    match left.filter(|&(_, held)| held == kind) {
+        // Any registrant's order would have ended it, so none was carried out. To preempt nobody's key, as if the holder
+        // were gone, would end the registrations of other hosts as well.
+        Some((ReservationKey::NONE, _)) => Err(error.into()),
+        left => Ok(left),
     }
 }
 
@@ -91,7 +94,7 @@ async fn take_over<P: Path>(
     kind: ReservationType,
 ) -> Result<(), ReserveError> {
     match keys {
-        RegistrationKeys::One(key) if key == victim || victim == ReservationKey::NONE => {
+        RegistrationKeys::One(key) if key == victim => {
             quietly(shared, take_over_with_one_key(shared, keys, kind)).await
         }
         // That of a path, or one that was the device's before: no other nexus loses its own by that.
@@ -154,7 +157,7 @@ async fn take_over_with_one_key<P: Path>(
         }
     };
     match result {
-        Err(error) => match own_reservation(shared, keys).await? {
+        Err(error) => match own_reservation(shared).await? {
             Some(_) => Err(error.into()),
             None => Ok(()),
         },

@@ -13,7 +13,7 @@ use iscsi_proto::{
 
 use super::{
     PathRegistration, RegistrationOutcome, Registrations,
-    attend::{self, Found, Task, WITNESSES},
+    attend::{self, Found, Task, WITNESSES, Witness},
     book::{Book, Wish},
     is_of_one_nexus,
 };
@@ -49,10 +49,10 @@ pub(super) struct Registrant<P> {
     pub(super) key: u64,
 }
 
-enum Turn<P> {
+enum Turn<T> {
     Wait,
     Never,
-    Now(Task<P>),
+    Now(T),
 }
 
 /// Brings a path whose identity is known to what is wanted of it. After it [`State::attended`] has to be told.
@@ -72,13 +72,32 @@ pub(crate) async fn attend<P: Path>(
             }
         }
     };
-    let bar = || shared.act(|state, now| state.core.await_key(now, id));
-    let found = attend::attend(&task, bar).await;
+    let found = attend::attend(&task, turn(shared, id, number, task.round)).await;
     Some(Attended {
         round: task.round,
         told: task.told,
         found,
     })
+}
+
+/// Until the path is the only one that is registered again; who else is registered then.
+async fn turn<P: Path>(
+    shared: &Shared<P>,
+    id: PathId,
+    number: u64,
+    round: u64,
+) -> Option<Vec<Witness<P>>> {
+    shared.act(|state, now| state.core.await_key(now, id));
+    loop {
+        match shared.look(|state| state.take_turn(id, number, round)) {
+            Turn::Now(witnesses) => return Some(witnesses),
+            Turn::Never => return None,
+            Turn::Wait => {
+                let is_free = |state: &State<P>| state.reserve.restoring.is_none().then_some(());
+                shared.until(is_free).await;
+            }
+        }
+    }
 }
 
 impl<P: Path> State<P> {
@@ -102,7 +121,7 @@ impl<P: Path> State<P> {
         self.reserve.moving || self.member(id).is_some_and(|member| member.book.busy)
     }
 
-    fn begin_attending(&mut self, id: PathId, number: u64) -> Turn<P> {
+    fn begin_attending(&mut self, id: PathId, number: u64) -> Turn<Task<P>> {
         let Some(member) = self.member(id).filter(|m| m.verification == number) else {
             return Turn::Never;
         };
@@ -128,23 +147,49 @@ impl<P: Path> State<P> {
             }
             _ => wish,
         };
-        let witnesses = self.registrants(None).into_iter();
-        let witnesses = witnesses.filter(|other| other.id != id).take(WITNESSES);
+        let path = Arc::clone(&member.path);
+        let (told, seen) = (member.book.told, member.book.seen);
+        if let Wish::Keys(keys) = wish {
+            let members = self.members.iter().flatten();
+            let in_use = members.filter_map(|member| self.core.registered_key(member.id));
+            let in_use: Vec<_> = in_use.map(ReservationKey).collect();
+            self.reserve.note_keys(keys, &in_use);
+        }
         let task = Task {
-            path: Arc::clone(&member.path),
+            path,
             round: self.reserve.round,
             wish,
             known: self.reserve.known(),
+            current: self.reserve.current(),
             key,
             asked: asked || planted.has(Bug::PreemptedComesBack),
-            told: member.book.told,
-            seen: member.book.seen,
-            witnesses: witnesses.map(|w| (w.id, w.path, w.key)).collect(),
+            told,
+            seen,
         };
         if let Some(member) = self.member_mut(id) {
             member.book.busy = true;
         }
         Turn::Now(task)
+    }
+
+    /// A path that is found without its registration waits for this itself, and proves nothing of others.
+    fn take_turn(&mut self, id: PathId, number: u64, round: u64) -> Turn<Vec<Witness<P>>> {
+        let member = self.member(id).filter(|m| m.verification == number && m.up);
+        if self.reserve.round != round || member.is_none() || self.core.is_leaving(id) {
+            return Turn::Never;
+        }
+        if self.reserve.restoring.is_some() {
+            return Turn::Wait;
+        }
+        self.reserve.restoring = Some(id);
+        let others = self.registrants(None).into_iter();
+        let others = others.filter(|other| other.id != id && !self.core.awaits_key(other.id));
+        let witnesses = others.take(WITNESSES).map(|other| Witness {
+            id: other.id,
+            path: other.path,
+            key: other.key,
+        });
+        Turn::Now(witnesses.collect())
     }
 
     /// It is not being attended to any more.
@@ -155,6 +200,9 @@ impl<P: Path> State<P> {
         }
         if let Some(member) = self.member_mut(id) {
             member.book.busy = false;
+        }
+        if self.reserve.restoring == Some(id) {
+            self.reserve.restoring = None;
         }
         self.news = true;
     }
@@ -190,6 +238,7 @@ impl<P: Path> State<P> {
             Ok(Found::Unregistered) => {
                 self.core.set_key(now, id, None);
                 self.settle_book(id, PathRegistration::Unregistered);
+                self.forget_if_gone();
                 None
             }
             Ok(Found::Lost) if self.core.registration() == Registration::Registered => {
@@ -235,6 +284,8 @@ impl<P: Path> State<P> {
         let no_access = error.sense().is_some_and(|s| s.code().is_without_access());
         let first = self.core.registered_key(id).is_none() || !self.core.is_connected(id);
         let first = first || self.core.awaits_key(id);
+        // What it was registered with before the device lost that or gave it up proves nothing.
+        let first = first || self.core.registration() != Registration::Registered;
         let Some(member) = self.member_mut(id) else {
             return RETRY;
         };
@@ -245,13 +296,16 @@ impl<P: Path> State<P> {
         book.failures = book.failures.saturating_add(1);
         let failures = book.failures;
         self.news = true;
-        // One that is in use and registered, as far as is known, goes on.
         if wanted && first {
             self.core.hold_without_key(now, id);
             if failures == 1 {
                 self.tell(now, Event::PathNotRegistered { path: id });
             }
+        } else if wanted && no_access {
+            // I/O waits for the state to change anyway; by then its registration may be another one.
+            self.core.await_key(now, id);
         }
+        // Else it is in use and registered, as far as is known, and goes on.
         if no_access {
             return RETRY;
         }
@@ -322,6 +376,7 @@ impl<P: Path> State<P> {
         self.core.set_registration(now, Registration::Lost);
         self.holds_nothing(now);
         self.core.set_key(now, id, None);
+        // The keys stay known until all is taken back: a path that was away may still be registered by one of them.
         self.let_go(now);
     }
 
@@ -343,9 +398,6 @@ impl<P: Path> State<P> {
     pub(super) fn begin_round(&mut self, wish: Wish) -> u64 {
         self.reserve.wish = wish;
         self.reserve.round += 1;
-        if let Wish::Keys(keys) = wish {
-            self.reserve.note_keys(keys);
-        }
         let round = self.reserve.round;
         for member in self.members.iter_mut().flatten() {
             member.book.told = false;
@@ -397,6 +449,9 @@ impl<P: Path> State<P> {
             return false;
         }
         let any = result.registered() > 0;
+        if let (true, Wish::Keys(keys)) = (any, self.reserve.wish) {
+            self.reserve.standing = Some(keys);
+        }
         if any {
             self.core.set_registration(now, Registration::Registered);
         } else if !matches!(before, Wish::Keys(_)) {
@@ -418,6 +473,18 @@ impl<P: Path> State<P> {
         self.reserve.round += 1;
         self.reserve.forget_keys();
         self.end_registration(now);
+    }
+
+    /// Once nothing of this device is registered, and nothing is to be: whoever has such a key from then on is somebody
+    /// else. (What a path that was removed could not give back is left to whoever preempts it.)
+    pub(super) fn forget_if_gone(&mut self) {
+        let is_over = |id| self.core.registered_key(id).is_none();
+        let mut members = self.members.iter().flatten();
+        let is_over =
+            members.all(|member| is_over(member.id) && !member.book.asked && !member.book.busy);
+        if self.reserve.wish == Wish::Gone && is_over {
+            self.reserve.forget_keys();
+        }
     }
 
     /// Our own order has ended the registrations of all other paths: what the unit tells them of that is no news.

@@ -43,8 +43,9 @@ impl RegistrationKeys {
         }
     }
 
-    /// Whether a key is one of these.
-    pub(super) fn owns(self, key: ReservationKey) -> bool {
+    /// Whether a key is one of these: with [`PerPath`](Self::PerPath) that of any path of the host.
+    #[must_use]
+    pub fn owns(self, key: ReservationKey) -> bool {
         match self {
             Self::One(own) => own == key,
             Self::PerPath(keys) => keys.is_of_host(key.0),

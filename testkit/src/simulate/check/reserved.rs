@@ -89,6 +89,8 @@ pub struct Standing {
     pub reserved: Option<u8>,
     /// The reservation is this host's: it is registered where all registrants hold it, or holds it itself.
     pub holds: bool,
+    /// Key of the one nexus that holds it, if there is one.
+    pub holder: Option<u64>,
     /// Somebody else, or the target by itself, has ended a registration of this host just then.
     pub ended_by_others: bool,
     /// All of it in words.
@@ -219,7 +221,8 @@ fn is_theirs(one: &Standing) -> bool {
     matches!(one.reserved, Some(7 | 8))
 }
 
-/// I17: an order that has succeeded was carried out at some moment of its time.
+/// I17: an order that has succeeded was carried out at some moment of its time. `knew`: whether a key is one of those that
+/// the device was ever given; what a nexus holds with another one is a stranger's to it, though the host be the same.
 ///
 /// # Errors
 ///
@@ -229,13 +232,14 @@ pub fn was_carried_out(
     (order, during): (Order, Span),
     kind: u8,
     standings: &[Standing],
+    knew: impl Fn(u64) -> bool,
 ) -> Result<(), Violation> {
     let is_so = |one: &Standing| match order {
         Order::Register => !one.ours.is_empty(),
         // A path that was away is unregistered when it is back.
         Order::Unregister => true,
         Order::Reserve => one.holds && one.reserved == Some(kind),
-        Order::Release => !one.holds,
+        Order::Release => !one.holds || one.holder.is_some_and(|key| !knew(key)),
         Order::Clear => one.ours.is_empty(),
         Order::Preempt(victim) => !one.all.contains(&victim),
     };
@@ -291,6 +295,7 @@ mod tests {
             all: [ours, others].concat(),
             reserved: None,
             holds: false,
+            holder: None,
             ended_by_others: false,
             text: String::new(),
         }
@@ -375,8 +380,10 @@ mod tests {
     #[test]
     fn an_order_that_succeeds_was_carried_out() {
         let changes = [standing(0, 40, &[], &[2]), standing(40, 99, &[1], &[])];
-        let judge =
-            |order, from, to| row(was_carried_out(0, (order, Span { from, to }), 5, &changes));
+        let judge = |order, from, to| {
+            let order = (order, Span { from, to });
+            row(was_carried_out(0, order, 5, &changes, |key| key == 1))
+        };
         assert_eq!(judge(Order::Register, 30, 50), None);
         assert_eq!(judge(Order::Register, 30, 39), Some(Row::I17));
         assert_eq!(judge(Order::Reserve, 30, 50), Some(Row::I17));
@@ -384,6 +391,20 @@ mod tests {
         assert_eq!(judge(Order::Clear, 50, 60), Some(Row::I17));
         assert_eq!(judge(Order::Preempt(2), 30, 39), Some(Row::I17));
         assert_eq!(judge(Order::Preempt(2), 30, 41), None);
+    }
+
+    #[test]
+    fn what_is_held_with_a_key_of_before_the_device_was_opened_is_not_released() {
+        let judge = |holder| {
+            let mut held = standing(40, 99, &[1, 2], &[]);
+            held.holds = true;
+            held.holder = holder;
+            let order = (Order::Release, Span { from: 50, to: 60 });
+            row(was_carried_out(0, order, 5, &[held], |key| key == 1))
+        };
+        assert_eq!(judge(Some(2)), None);
+        assert_eq!(judge(Some(1)), Some(Row::I17));
+        assert_eq!(judge(None), Some(Row::I17), "all registrants hold it");
     }
 
     #[test]

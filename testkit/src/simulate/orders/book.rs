@@ -1,5 +1,8 @@
 //! What was ordered of which device, and what followed from it.
 
+use iscsi_proto::scsi::ReservationKey;
+use mpio::RegistrationKeys;
+
 use crate::simulate::check::reserved::{Order, Span};
 
 /// An order that was given.
@@ -16,6 +19,8 @@ pub(in crate::simulate) struct Given {
 #[derive(Clone, Debug, Default)]
 pub(in crate::simulate) struct Book {
     given: Vec<Given>,
+    /// What each device was registered with, and since when.
+    wanted: Vec<(usize, u64, RegistrationKeys)>,
     /// When a device told that its registration is lost.
     lost: Vec<(usize, u64)>,
     /// When it was closed, or died with its host.
@@ -31,6 +36,25 @@ impl Book {
             ended: None,
         });
         self.given.len() - 1
+    }
+
+    /// A device is to be registered with these keys.
+    pub(super) fn wants(&mut self, now: u64, device: usize, keys: RegistrationKeys) {
+        self.wanted.push((device, now, keys));
+    }
+
+    /// Whether a key is known, at a time, as one of the device that is there. One that was closed before tells the next
+    /// one nothing of its keys, and what was given up is anybody's.
+    pub(super) fn knew(&self, device: usize, at: u64, key: ReservationKey) -> bool {
+        let closed = self.ends.iter().filter(|(of, _)| *of == device);
+        let closed = closed.map(|(_, end)| *end);
+        let given_up = self.done(device).filter_map(|(order, span)| {
+            matches!(order, Order::Unregister | Order::Clear).then_some(span.to)
+        });
+        let since = closed.chain(given_up).filter(|end| *end <= at).max();
+        let since = since.unwrap_or(0)..=at;
+        let mut wanted = self.wanted.iter();
+        wanted.any(|(of, at, keys)| *of == device && since.contains(at) && keys.owns(key))
     }
 
     pub(super) fn end(&mut self, now: u64, number: usize, done: bool) {

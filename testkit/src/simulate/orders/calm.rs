@@ -7,7 +7,13 @@ use mpio::{
     core::{PathChecker, Registration},
 };
 
-use crate::simulate::{calm::LOOK, check::Row, world::World};
+use super::judge::in_words;
+use crate::simulate::{
+    calm::LOOK,
+    check::Row,
+    plan::{Fault, What},
+    world::World,
+};
 
 /// Every path of a device that is registered has the key that was last ordered; and is not registered any more when that
 /// is ordered.
@@ -64,7 +70,12 @@ async fn comes(
             return;
         }
         if world.handle.elapsed() > until {
-            let account = format!("device {index}, wanted {keys:?}: {}", wrong.join(", "));
+            let lun = u16::try_from(index % world.plan.units.len()).unwrap_or_default();
+            let mut account = format!("device {index}, wanted {keys:?}: {}", wrong.join(", "));
+            let registry = world.target.core().notes().registry;
+            for one in registry.iter().filter(|one| one.lun == lun) {
+                account += &format!("\n    {:?} {}", one.at, in_words(one));
+            }
             world.board.with(|state| state.violate(Row::I17, account));
             return;
         }
@@ -86,7 +97,9 @@ fn wrong(
     let registry = world.target.core().notes().registry;
     let now = registry.iter().rev().find(|one| one.lun == lun);
     let registrants = now.map_or(&[][..], |one| &one.registrants[..]);
-    let host = crate::simulate::world::host_name(world.host_of(index));
+    let host = crate::simulate::names::host_name(world.host_of(index));
+    let forgets = |fault: &Fault| matches!(fault.what, What::Forget { unit, .. } if unit == lun);
+    let forgets = world.plan.faults.iter().any(forgets);
     let is_blind = world.plan.device.checker == PathChecker::Nop;
     let paths = device.snapshot();
     let paths = paths.paths().filter_map(|path| device.path(path.id));
@@ -108,9 +121,14 @@ fn wrong(
         let of_unit = || registry.iter().rev().filter(|one| one.lun == lun);
         let mut changes = std::iter::zip(of_unit(), of_unit().skip(1));
         let end = changes.find(|(_, before)| before.registrants.iter().any(|one| is_it(&one)));
-        let by = end.and_then(|(after, _)| after.by.as_deref());
+        let by = end.as_ref().and_then(|(after, _)| after.by.as_deref());
         let by_rival = by.is_some_and(|by| by != &*host);
         if found.is_none() && is_blind && by_rival {
+            return None;
+        }
+        // Nor does anything but a write find out what a controller has forgotten.
+        let by_itself = end.is_some_and(|(after, _)| after.by.is_none());
+        if found.is_none() && by_itself && forgets {
             return None;
         }
         (found != wanted).then(|| format!("ISID {isid} has {found:x?}, not {wanted:x?}"))

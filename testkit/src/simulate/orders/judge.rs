@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use iscsi_proto::ids::Isid;
+use iscsi_proto::{ids::Isid, scsi::ReservationKey};
 
 use crate::{
     simulate::{
@@ -11,9 +11,8 @@ use crate::{
             Row, Violation, conflict,
             reserved::{self, Span, Standing},
         },
+        names::{self, host_name},
         plan::{Fault, Plan, What},
-        verdict,
-        world::host_name,
     },
     target::{Notes, Registrant, Registry},
 };
@@ -31,7 +30,7 @@ pub(in crate::simulate) fn judge(
     let Some(orders) = plan.orders else {
         return Ok(());
     };
-    if is_alone(plan) {
+    if is_in_one_life(plan) && !forgets(plan) {
         conflict::has_a_reason(&state.reasons, false)?;
     }
     for device in 0..usize::from(plan.hosts) * plan.units.len() {
@@ -43,7 +42,7 @@ pub(in crate::simulate) fn judge(
         let told = state.reasons.conflicts.iter().copied();
         reserved::no_conflict_while_registered(&state.history, told, number, &stood, &standings)?;
         let of_device =
-            |one: &&crate::target::Keyless| verdict::device(plan, &one.by) == Some(device);
+            |one: &&crate::target::Keyless| names::device(plan, &one.by) == Some(device);
         for one in notes.keyless.iter().filter(of_device) {
             let path = format!("device {device}, ISID {}", one.by.isid);
             reserved::writes_have_keys(&path, (nanos(one.since), nanos(one.at)), &stood)?;
@@ -51,12 +50,20 @@ pub(in crate::simulate) fn judge(
         let registering = state.book.registering(device);
         reserved::is_fenced_out(&state.history, number, &standings, &registering)?;
         for done in state.book.done(device) {
-            reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings)?;
+            let knew = |key| state.book.knew(device, done.1.to, ReservationKey(key));
+            reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings, knew)?;
         }
-        if plan.hosts == 1 && state.book.was_lost(device) {
+        if is_in_one_life(plan) && state.book.was_lost(device) {
             let what =
                 format!("device {device} has lost its registration, and there is no other host");
-            return Err(Violation::new(Row::I17, what));
+            let row = Row::I17;
+            let account = standings.iter();
+            let account = account.map(|one| format!("{} ns: {}", one.during.from, one.text));
+            return Err(Violation {
+                row,
+                what,
+                account: account.collect(),
+            });
         }
     }
     for ((device, isid, key), during) in &state.registered {
@@ -68,14 +75,17 @@ pub(in crate::simulate) fn judge(
 }
 
 /// There is one host, in one life, so that nobody's reservation is in its way: not even that of its own former devices.
-fn is_alone(plan: &Plan) -> bool {
-    let others = |fault: &Fault| {
-        matches!(
-            fault.what,
-            What::Forget { .. } | What::Reopen { .. } | What::CrashHost { .. }
-        )
+fn is_in_one_life(plan: &Plan) -> bool {
+    let ends = |fault: &Fault| {
+        let what = &fault.what;
+        matches!(what, What::Reopen { .. } | What::CrashHost { .. })
     };
-    plan.hosts == 1 && !plan.faults.iter().any(others)
+    plan.hosts == 1 && !plan.faults.iter().any(ends)
+}
+
+fn forgets(plan: &Plan) -> bool {
+    let is_it = |fault: &Fault| matches!(fault.what, What::Forget { .. });
+    plan.faults.iter().any(is_it)
 }
 
 /// The changes of a device's unit, each with its end.
@@ -97,8 +107,7 @@ fn changes(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<(Span, Regi
 fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing> {
     let name = host_name(u8::try_from(device / plan.units.len()).unwrap_or(u8::MAX));
     let own = |one: &&Registrant| one.port.initiator == name;
-    let forgets = |fault: &Fault| matches!(fault.what, What::Forget { .. });
-    let forgets = plan.faults.iter().any(forgets);
+    let forgets = forgets(plan);
     let changes = changes(plan, device, registry);
     let first = changes.first().map_or(u64::MAX, |(span, _)| span.from);
     let mut standings = vec![Standing {
@@ -107,6 +116,7 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
         all: Vec::new(),
         reserved: None,
         holds: false,
+        holder: None,
         ended_by_others: false,
         text: String::from("nobody"),
     }];
@@ -126,8 +136,14 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
             Some((_, None)) => !ours.is_empty(),
             None => false,
         };
+        let holder = one.held.as_ref().and_then(|(_, port)| port.as_ref());
+        let holder = holder.and_then(|port| {
+            let mut registrants = one.registrants.iter();
+            registrants.find(|of| of.port == *port).map(|of| of.key)
+        });
         standings.push(Standing {
             during,
+            holder,
             text: in_words(&one),
             ours: ours.iter().map(|one| one.key).collect(),
             all: one.registrants.iter().map(|one| one.key).collect(),
@@ -140,7 +156,8 @@ fn standings(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<Standing>
     standings
 }
 
-fn in_words(registry: &Registry) -> String {
+/// A change of a unit's registrations.
+pub(super) fn in_words(registry: &Registry) -> String {
     let by = registry.by.as_deref().unwrap_or("the target");
     let mut text = format!("by {by}: held {:?}", registry.held);
     for one in &registry.registrants {

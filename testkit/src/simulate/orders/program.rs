@@ -14,7 +14,7 @@ use crate::{
             Row,
             reserved::{Order, Span},
         },
-        host::Job,
+        job::Job,
         trace::Note,
         world::World,
     },
@@ -123,6 +123,9 @@ impl Program {
         let keys = self.orders.keys(self.host, self.number);
         self.note_keys(None);
         let begun = self.world.now();
+        self.world
+            .board
+            .with(|state| state.book.wants(begun, self.device, keys));
         let result = self.give(Order::Register, device.register(keys)).await;
         if let Ok(result) = &result {
             self.registered = Some((opening, keys));

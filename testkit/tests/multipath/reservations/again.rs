@@ -144,3 +144,158 @@ fn a_path_that_could_not_be_registered_is_used_when_no_registration_is_wanted() 
     });
     story.end();
 }
+
+/// What it was registered with ended with the registration of before, perhaps.
+#[test]
+fn a_path_that_cannot_be_asked_is_not_registered_by_what_was_before() {
+    let mut alua = AluaConfig::default();
+    alua.states = vec![(1, PortState::Optimized), (2, PortState::Optimized)];
+    let story = Story::against(24, config(), target_config().with_alua(alua));
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        story.device.register(OURS).await.unwrap();
+        core.set_port_state(2, PortState::Unavailable);
+        while paths(&story.device).iter().all(|path| path.is_usable()) {
+            story.world.sim.sleep(MS).await;
+        }
+        story.other_registers().await;
+        story.other.reserve(THEIRS, ALL, None).await.unwrap();
+        story.other.preempt(THEIRS, OURS, ALL, None).await.unwrap();
+        conflict(story.write().await);
+        story.lost().await;
+        let result = story.device.register(OURS).await.unwrap();
+        assert_eq!(result.registered(), 1, "{result}");
+        core.set_port_state(2, PortState::Optimized);
+        while !paths(&story.device).iter().all(|path| path.is_usable()) {
+            story.write().await.unwrap();
+        }
+        story.write().await.unwrap();
+        assert_eq!(story.keys().await, [OURS.0, OURS.0, THEIRS.0]);
+    });
+    story.end();
+}
+
+/// Where the new key could not be made known, it is no sign of somebody else that nobody has it.
+#[test]
+fn a_path_that_is_back_knows_the_key_of_before_as_the_devices() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(25);
+    story.world.sim.block_on(async {
+        story.lose(1).await;
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(ALL).await.unwrap();
+        let core = story.world.target.core();
+        core.answer(0, &REGISTER, Answer::Sense(0x05, 0x55, 0x04), 1);
+        let error = story.device.register(new).await.unwrap_err();
+        assert!(matches!(error, ReserveError::Nowhere(_)), "{error}");
+        story.heal().await;
+        story.write().await.unwrap();
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        assert_eq!(story.held().await, Some((NONE, ALL)));
+    });
+    story.end();
+}
+
+/// However often it has not been heard.
+#[test]
+fn keys_that_no_path_was_told_push_out_none_that_one_has() {
+    let story = Story::new(26);
+    story.world.sim.block_on(async {
+        story.lose(1).await;
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(ALL).await.unwrap();
+        story.lose(0).await;
+        for key in 0xc1..0xcc {
+            let error = story.device.register(ReservationKey(key)).await;
+            assert!(matches!(error, Err(ReserveError::Nowhere(_))), "{error:?}");
+        }
+        story.world.sim.net().heal(World::link(1));
+        while !paths(&story.device)[1].is_usable() {
+            story.world.sim.sleep(MS).await;
+        }
+        story.write().await.unwrap();
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        story.heal().await;
+        assert_eq!(story.keys().await, [0xcb, 0xcb]);
+    });
+    story.end();
+}
+
+/// Each is a witness of what the others have lost, and none of them may wait for another one for ever.
+#[test]
+fn paths_that_all_find_out_at_once_are_all_registered_again() {
+    for (seed, keys) in both() {
+        let story = Story::new(seed);
+        story.world.sim.block_on(async {
+            story.device.register(keys).await.unwrap();
+            let before = story.keys().await;
+            story.world.target.core().forget_registrations(0, None);
+            // Through one path after the other, until none is left.
+            story.device.reserve(WRITERS).await.unwrap_err();
+            story.world.sim.sleep(5 * SECOND).await;
+            assert!(story.world.all_usable(&story.device).await);
+            assert_eq!(story.keys().await, before);
+            story.device.reserve(WRITERS).await.unwrap();
+            story.write().await.unwrap();
+        });
+        story.end();
+    }
+}
+
+/// While it was away the others were given another key, and its own place in the device was given up.
+#[test]
+fn a_nexus_that_has_a_key_of_before_is_given_the_new_one() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(27);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.lose(1).await;
+        story.device.register(new).await.unwrap();
+        let old = story.device.snapshot().paths().nth(1).unwrap().id;
+        story.device.remove_path(old).unwrap();
+        while story.device.path(old).is_some() {
+            story.world.sim.sleep(MS).await;
+        }
+        assert_eq!(story.keys().await, [OURS.0, new.0]);
+        story.lose(0).await;
+        story.world.sim.net().heal(World::link(1));
+        add(&story, 0).await;
+        story.write().await.unwrap();
+        story.heal().await;
+        assert_eq!(story.keys().await, [new.0, new.0]);
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+        story.write().await.unwrap();
+    });
+    story.end();
+}
+
+/// It held the reservation when it was removed, so it has kept its key; nobody has taken it since.
+#[test]
+fn a_nexus_that_has_kept_the_key_of_the_device_is_given_the_new_one() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(28);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.device.reserve(WRITERS).await.unwrap();
+        for path in 0..2 {
+            story.lose(path).await;
+        }
+        let error = story.device.register(new).await.unwrap_err();
+        assert!(matches!(error, ReserveError::Nowhere(_)), "{error}");
+        let old = story.device.snapshot().paths().nth(1).unwrap().id;
+        story.device.remove_path(old).unwrap();
+        while story.device.path(old).is_some() {
+            story.world.sim.sleep(MS).await;
+        }
+        story.world.sim.net().heal(World::link(1));
+        add(&story, 0).await;
+        story.write().await.unwrap();
+        assert_eq!(story.keys().await, [OURS.0, new.0]);
+        let snapshot = story.device.snapshot();
+        assert_eq!(snapshot.registration, Registration::Registered);
+    });
+    story.end();
+}

@@ -166,3 +166,27 @@ fn a_path_that_is_lost_while_it_is_registered_is_registered_when_it_is_back() {
         story.end();
     }
 }
+
+/// All registrants hold it, so there is no holder whose place could be taken; and nobody's key is everybody's.
+#[test]
+fn a_release_that_was_not_carried_out_ends_no_registration_of_others() {
+    for (seed, keys) in both() {
+        let story = Story::new(seed);
+        story.world.sim.block_on(async {
+            story.device.register(keys).await.unwrap();
+            story.device.reserve(ALL).await.unwrap();
+            story.other_registers().await;
+            let before = story.keys().await;
+            let core = story.world.target.core();
+            core.answer(0, &RELEASE, Answer::Nothing, 2);
+            let error = story.device.release(ALL).await.unwrap_err();
+            let outcome = error.unit().map(Error::outcome);
+            assert_eq!(outcome, Some(Outcome::Unknown), "{error}");
+            assert!(story.world.all_usable(&story.device).await);
+            assert_eq!(story.keys().await, before);
+            story.device.release(ALL).await.unwrap();
+            assert_eq!(story.held().await, None);
+        });
+        story.end();
+    }
+}

@@ -116,3 +116,46 @@ fn a_key_that_was_given_up_is_whose_it_is_now() {
     });
     story.end();
 }
+
+/// The order was carried out, and nobody knows.
+#[test]
+fn a_registration_that_nobody_knows_of_is_taken_back_too() {
+    let story = Story::new(32);
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        core.answer(0, &REGISTER_AND_IGNORE, Answer::Unanswered, 1);
+        let result = story.device.register(OURS).await.unwrap();
+        assert_eq!(result.registered(), 1, "{result}");
+        assert_eq!(story.keys().await, [OURS.0, OURS.0]);
+        let result = story.device.unregister().await.unwrap();
+        assert!(result.is_complete(), "{result}");
+        assert_eq!(story.keys().await, []);
+    });
+    story.end();
+}
+
+/// What could not be taken back at once is given up when it is.
+#[test]
+fn a_key_is_given_up_when_the_last_path_that_has_it_is_back() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(33);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.lose(1).await;
+        let result = story.device.unregister().await.unwrap();
+        assert!(!result.is_complete(), "{result}");
+        story.heal().await;
+        story.world.sim.sleep(SECOND).await;
+        assert_eq!(story.keys().await, []);
+        story.other.register(NONE, OURS, None).await.unwrap();
+        story.other.reserve(OURS, WRITERS, None).await.unwrap();
+        story.device.register(new).await.unwrap();
+        let error = story.device.reserve(WRITERS).await.unwrap_err();
+        let kind = error.unit().map(Error::kind);
+        assert_eq!(kind, Some(ErrorKind::ReservationConflict), "{error}");
+        story.device.release(WRITERS).await.unwrap();
+        assert_eq!(story.held().await, Some((OURS, WRITERS)));
+        assert_eq!(story.keys().await, [OURS.0, new.0, new.0]);
+    });
+    story.end();
+}

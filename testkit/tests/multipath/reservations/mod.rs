@@ -29,7 +29,7 @@ use iscsi_client::{
     logical_unit::LogicalUnit,
 };
 use iscsi_proto::scsi::{Lun, ReservationKey, ReservationType};
-use iscsi_testkit::target::{Answer, Crash, Redirect};
+use iscsi_testkit::target::{AluaConfig, Answer, Crash, PortState, Redirect, TargetConfig};
 use mpio::{
     EventReader, MultipathDevice, PathRegistration, RegistrationKeys, ReserveError,
     core::{
@@ -82,7 +82,11 @@ impl Story {
     }
 
     fn with(seed: u64, config: ConfigBuilder) -> Self {
-        let world = World::with_target(seed, target_config().with_portal(elsewhere(), 3));
+        Self::against(seed, config, target_config())
+    }
+
+    fn against(seed: u64, config: ConfigBuilder, target: TargetConfig) -> Self {
+        let world = World::with_target(seed, target.with_portal(elsewhere(), 3));
         let other = world.sim.block_on(open_other(&world));
         let device = world.open_ready(config.build().unwrap());
         Self {

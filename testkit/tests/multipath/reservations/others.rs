@@ -160,3 +160,33 @@ fn a_conflict_fails_no_path() {
     });
     story.end();
 }
+
+/// A path that was away has the key of before still. That is nobody's registration who was preempted by that of now.
+#[test]
+fn what_is_left_of_a_key_of_before_brings_nobody_back_who_was_preempted() {
+    let new = ReservationKey(0xa2);
+    let story = Story::new(41);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.lose(1).await;
+        story.device.register(new).await.unwrap();
+        story.lose(0).await;
+        story.other_registers().await;
+        story.other.reserve(THEIRS, WRITERS, None).await.unwrap();
+        story
+            .other
+            .preempt(THEIRS, new, WRITERS, None)
+            .await
+            .unwrap();
+        assert_eq!(story.keys().await, [OURS.0, THEIRS.0]);
+        story.world.sim.net().heal(World::link(0));
+        story.lost().await;
+        conflict(story.write().await);
+        assert_eq!(story.keys().await, [OURS.0, THEIRS.0]);
+        // What is left is taken back once it is found.
+        story.heal().await;
+        story.world.sim.sleep(SECOND).await;
+        assert_eq!(story.keys().await, [THEIRS.0]);
+    });
+    story.end();
+}
