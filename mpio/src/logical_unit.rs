@@ -89,10 +89,14 @@ impl Path for LogicalUnit {
     async fn probe(&self, kind: ProbeKind, timeout: Duration) -> ProbeResult {
         let checked = match kind {
             ProbeKind::Nop => {
-                return match self.session().ping().await {
-                    Ok(_) => ProbeResult::Ready,
-                    Err(_) => ProbeResult::ConnectionLost,
-                };
+                match self.session().ping().await {
+                    Ok(_) => return ProbeResult::Ready,
+                    // Other units behind this session ask already, as many as may at a time.
+                    Err(error) if error.kind() == ErrorKind::Busy => {
+                        self.check(Some(timeout)).await
+                    }
+                    Err(_) => return ProbeResult::ConnectionLost,
+                }
             }
             ProbeKind::Tur => self.check(Some(timeout)).await,
             ProbeKind::Read => self.check_by_read(Some(timeout)).await,

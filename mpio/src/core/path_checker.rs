@@ -27,7 +27,7 @@ pub enum PathChecker {
     /// Whether the connection is alive; the unit is not asked. Each path asks for itself, by a NOP-Out of its session,
     /// but only if nothing at all was received there since its last check (or if it is on probation, or ranked by its
     /// latency): so of all units behind an idle session those ask that are due first, one each, and the answer spares
-    /// the others. For very many units per target. What only a command is told of (another size, another unit, other
+    /// the others; where more ask at a time than a session has pings (eight), the rest asks its unit by TEST UNIT READY. For very many units per target. What only a command is told of (another size, another unit, other
     /// access states) is found out on an idle path when it is used.
     Nop,
 }

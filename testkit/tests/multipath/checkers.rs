@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use iscsi_testkit::target::{AluaConfig, Answer};
 use mpio::{
-    MultipathDevice,
-    core::{Config, PathChecker, PathSnapshot},
+    MultipathDevice, Path,
+    core::{Config, PathChecker, PathSnapshot, ProbeKind, ProbeResult},
 };
 
 use crate::support::{World, paths, target_config};
@@ -130,6 +131,24 @@ fn a_unit_that_refuses_to_report_is_asked_whether_it_is_ready() {
         world.target.core().answer(0, &[0x00], sick, u32::MAX);
         world.sim.sleep(Duration::from_secs(25)).await;
         assert_eq!(usable(&device), 0);
+    });
+    world.end(device);
+}
+
+/// A session has so many pings under way at most, and units behind it may be more.
+#[test]
+fn more_units_than_a_session_has_pings_are_checked_at_once() {
+    let world = World::new(9);
+    let device = world.open(with(PathChecker::Nop));
+    world.sim.block_on(async {
+        assert!(world.all_usable(&device).await);
+        let unit = device.path(paths(&device)[0].id).unwrap();
+        let probe = |_| unit.probe(ProbeKind::Nop, Duration::from_secs(5));
+        let results = join_all((0..32).map(probe)).await;
+        assert!(
+            results.iter().all(|result| *result == ProbeResult::Ready),
+            "{results:?}"
+        );
     });
     world.end(device);
 }
