@@ -2,25 +2,22 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use futures_util::future::join_all;
 use iscsi_proto::planted::Bug;
 
 use super::{
+    attentions::find_attentions,
     info::{self, Size},
     job::Job,
     join::{Candidate, JoinError},
     shared::{Member, State},
 };
 use crate::{
-    core::{Event, IdentityCheck, PathId, ProbeKind},
+    core::{Event, IdentityCheck, PathId},
     path::{LocalEnd, Path, PathLink},
 };
-
-/// Of a TEST UNIT READY that is to find an attention.
-const ASKED: Duration = Duration::from_secs(5);
 
 impl<P: Path> State<P> {
     /// Makes a path part of the device, if it belongs there.
@@ -121,8 +118,7 @@ impl<P: Path> State<P> {
             return;
         }
         self.jobs.push(Job::Call(Box::pin(async move {
-            let probes = paths.iter().map(|path| path.probe(ProbeKind::Tur, ASKED));
-            join_all(probes).await;
+            find_attentions(paths).await;
             is_asking.store(false, Ordering::Relaxed);
         })));
     }

@@ -1,5 +1,6 @@
 //! The device: what a program holds.
 
+mod attentions;
 mod connect;
 mod driver;
 mod events;

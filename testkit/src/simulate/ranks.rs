@@ -7,7 +7,8 @@ use mpio::core::{LatencyClasses, PathGroupingPolicy, Prioritizer};
 use super::{dice::pick, plan::Plan};
 use crate::sim::Rng;
 
-/// By numbers of its own, so that what else a seed draws stays as it was. Where checks are frequent and classes change soon: else no world lasts long enough.
+/// By numbers of its own, so that what else a seed draws stays as it was. Where checks are frequent and classes change
+/// soon: else no world lasts long enough.
 pub(super) fn draw(plan: &mut Plan) {
     let rng = &mut Rng::new(plan.seed ^ 0x1a7e_0c1a_55e5_02a4);
     if !rng.chance(125) {

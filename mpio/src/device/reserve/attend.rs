@@ -137,14 +137,8 @@ fn was_told<P: Path>(task: &Task<P>) -> bool {
 /// By whatever key its nexus may have: what was ordered and not answered may have been carried out. A conflict says that
 /// it does not have that one.
 async fn unregister<P: Path>(task: &Task<P>) -> Result<(), Error> {
-    let path = &*task.path;
-    if let Some(key) = task.key
-        && changed(path, key, 0).await?
-    {
-        return Ok(());
-    }
-    for former in task.former(task.key) {
-        if changed(path, former, 0).await? {
+    for key in task.key.into_iter().chain(task.former(task.key)) {
+        if changed(&*task.path, key, 0).await? {
             break;
         }
     }

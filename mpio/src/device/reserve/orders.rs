@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use iscsi_client::error::{Error, ErrorKind, Outcome};
 use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReservationType, ReserveAction};
 
@@ -14,13 +13,10 @@ use super::{
     release,
 };
 use crate::{
-    core::{PathId, ProbeKind},
-    device::shared::Shared,
+    core::PathId,
+    device::{attentions::find_attentions, shared::Shared},
     path::Path,
 };
-
-/// Of a TEST UNIT READY that is to find an attention.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// What an order came to that was not carried out for sure.
 #[derive(Debug)]
@@ -227,10 +223,7 @@ pub(super) async fn clear<P: Path>(shared: Arc<Shared<P>>) -> Result<(), Reserve
         shared.act(|state, now| state.forget_registrations(now));
         // Each other nexus of ours has an attention now, which a write would take for somebody else's doing.
         let paths = shared.look(|state| state.connected());
-        let probes = paths
-            .iter()
-            .map(|(_, path)| path.probe(ProbeKind::Tur, PROBE));
-        join_all(probes).await;
+        find_attentions(paths.into_iter().map(|(_, path)| path)).await;
         Ok(())
     })
     .await

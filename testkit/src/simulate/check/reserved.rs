@@ -222,7 +222,8 @@ fn is_theirs(one: &Standing) -> bool {
 }
 
 /// I17: an order that has succeeded was carried out at some moment of its time. `knew`: whether a key is one of those that
-/// the device was ever given; what a nexus holds with another one is a stranger's to it, though the host be the same.
+/// the device was given and has not given up; what a nexus holds with another one is a stranger's to it, though the host be
+/// the same.
 ///
 /// # Errors
 ///

@@ -96,6 +96,18 @@ fn a_reservation_by_a_key_of_before_is_the_devices_and_is_released() {
     }
 }
 
+/// Another host takes the key that was ours, and reserves; this device, with a new one, leaves that alone.
+async fn is_somebody_elses(story: &Story, new: ReservationKey) {
+    story.other.register(NONE, OURS, None).await.unwrap();
+    story.other.reserve(OURS, WRITERS, None).await.unwrap();
+    story.device.register(new).await.unwrap();
+    let error = story.device.reserve(WRITERS).await.unwrap_err();
+    let kind = error.unit().map(Error::kind);
+    assert_eq!(kind, Some(ErrorKind::ReservationConflict), "{error}");
+    story.device.release(WRITERS).await.unwrap();
+    assert_eq!(story.held().await, Some((OURS, WRITERS)));
+}
+
 /// A key goes with what it stands for: a virtual machine that has moved takes its own along.
 #[test]
 fn a_key_that_was_given_up_is_whose_it_is_now() {
@@ -105,14 +117,7 @@ fn a_key_that_was_given_up_is_whose_it_is_now() {
         story.device.register(OURS).await.unwrap();
         let result = story.device.unregister().await.unwrap();
         assert!(result.is_complete(), "{result}");
-        story.other.register(NONE, OURS, None).await.unwrap();
-        story.other.reserve(OURS, WRITERS, None).await.unwrap();
-        story.device.register(new).await.unwrap();
-        let error = story.device.reserve(WRITERS).await.unwrap_err();
-        let kind = error.unit().map(Error::kind);
-        assert_eq!(kind, Some(ErrorKind::ReservationConflict), "{error}");
-        story.device.release(WRITERS).await.unwrap();
-        assert_eq!(story.held().await, Some((OURS, WRITERS)));
+        is_somebody_elses(&story, new).await;
     });
     story.end();
 }
@@ -147,14 +152,7 @@ fn a_key_is_given_up_when_the_last_path_that_has_it_is_back() {
         story.heal().await;
         story.world.sim.sleep(SECOND).await;
         assert_eq!(story.keys().await, []);
-        story.other.register(NONE, OURS, None).await.unwrap();
-        story.other.reserve(OURS, WRITERS, None).await.unwrap();
-        story.device.register(new).await.unwrap();
-        let error = story.device.reserve(WRITERS).await.unwrap_err();
-        let kind = error.unit().map(Error::kind);
-        assert_eq!(kind, Some(ErrorKind::ReservationConflict), "{error}");
-        story.device.release(WRITERS).await.unwrap();
-        assert_eq!(story.held().await, Some((OURS, WRITERS)));
+        is_somebody_elses(&story, new).await;
         assert_eq!(story.keys().await, [OURS.0, new.0, new.0]);
     });
     story.end();
