@@ -221,6 +221,10 @@ bugs! {
     MarginalUsedFirst = "marginal-used-first", "L5";
     /// A spare takes no new I/O while the path that it is for takes it.
     SpareTakesItsTurn = "spare-takes-its-turn", "L5";
+    /// A spare that was opened when its path had to wait is closed when that one is back.
+    SpareStays = "spare-stays", "L2";
+    /// After a former life the spares that it may have had log in as well, before it is taken for fenced.
+    FormerSparesForgotten = "former-spares-forgotten", "I16";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.

@@ -580,6 +580,11 @@ impl Multipath {
         self.events.pop()
     }
 
+    /// Whether an operator has taken a path out of use.
+    pub(crate) fn is_failed(&self, path: PathId) -> bool {
+        self.paths.get(path.0).is_some_and(Path::is_failed)
+    }
+
     /// What a path was called when it was added.
     #[must_use]
     pub fn path_name(&self, path: PathId) -> Option<&std::sync::Arc<str>> {

@@ -187,6 +187,24 @@ impl Multipath {
         }
     }
 
+    /// Whether nothing is lost if this path, which is a spare, is closed: others take I/O in its place, and no lost write of
+    /// its own may still land.
+    pub(crate) fn is_superfluous(&self, id: PathId) -> bool {
+        let path = self.paths.get(id.0);
+        let Some(spare) = path.and_then(|path| path.spare.as_ref()) else {
+            return false;
+        };
+        let takes_io = |(key, path): (_, &Path)| {
+            let is_other = PathId(key) != id;
+            is_other && path.is_usable() && !path.rests()
+        };
+        let is_at_rest = match spare.principal {
+            Some(_) => spare.rests,
+            None => self.paths.iter().any(takes_io),
+        };
+        is_at_rest && !self.ghosts.iter().any(|ghost| ghost.path == id)
+    }
+
     fn ask_spare(&mut self, path: PathId) {
         let kind = ProbeKind::Nop;
         self.actions.push_back(Action::Probe { path, kind });

@@ -1,6 +1,7 @@
 //! The task of a device: what happens on no request's behalf.
 
 mod carriers;
+mod spares;
 
 use std::{
     fmt,
@@ -68,6 +69,10 @@ enum Report<P> {
     Preempted(Preempt, Preempted),
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
+    /// Of a place for a spare.
+    SpareOpened(usize, Opening<P>, Result<Candidate<P>, Error>),
+    /// It has been there for a while.
+    SpareStayed(usize),
 }
 
 /// Before the identity is asked for again when it could not be read though the connection is up.
@@ -241,6 +246,8 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Opened(opening, opened)
                 }));
             }
+            Job::OpenSpare(at, opening, until) => self.open_spare(at, opening, until),
+            Job::WatchSpare(at) => self.watch_spare(at),
         }
     }
 
@@ -381,7 +388,10 @@ impl<P: Path> MultipathDriver<P> {
             })),
             Report::Opened(opening, Ok(candidate)) => {
                 let name = Arc::clone(&opening.name);
-                let joined = self.act(|state, now| state.join(now, candidate));
+                let joined = self.act(|state, now| {
+                    let joined = state.join(now, candidate);
+                    joined.map(|id| state.note_spare(id))
+                });
                 if let Err(error) = joined {
                     self.missing(&name, Some(error.to_string()));
                     self.start(Job::Open(opening));
@@ -394,6 +404,8 @@ impl<P: Path> MultipathDriver<P> {
                 self.missing(&opening.name, Some(format!("{error:#}")));
                 self.start(Job::Open(opening));
             }
+            Report::SpareOpened(at, opening, opened) => self.spare_opened(at, opening, opened),
+            Report::SpareStayed(at) => self.spare_stayed(at),
         }
     }
 
@@ -447,6 +459,7 @@ impl<P: Path> MultipathDriver<P> {
             Some((path, verify))
         });
         self.carriers(id, status);
+        self.spare_of(id, &status);
         if let Some((path, verify)) = verify {
             self.watch(id, path, status.generation);
             if verify {

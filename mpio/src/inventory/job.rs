@@ -20,6 +20,8 @@ pub(super) enum Report {
     AskAgain(SourceId, u64),
     LoggedIn(RouteId, Result<Session, LoginError>),
     LogInAgain(RouteId, u64),
+    /// A spare that was opened on demand has been there for a while.
+    SpareStayed(RouteId),
     /// With the number of the last event before it.
     Session(RouteId, u64, SessionStatus),
     Listed(RouteId, Result<Vec<Lun>, Error>),

@@ -201,14 +201,19 @@ impl Keeper {
         // Some that are not kept any more may have been about the list.
         let mut list = events.first().is_none_or(|event| event.number != seen + 1);
         let mut news = Vec::new();
+        let mut has_to_wait = false;
         for event in &events {
             let route = Arc::clone(&entry.route);
             match &event.kind {
                 SessionEventKind::Up { .. } => {
                     list = true;
+                    has_to_wait = false;
                     news.push(Event::LoggedIn { route });
                 }
-                SessionEventKind::Down { reason, .. } => {
+                SessionEventKind::Down {
+                    reason, time2wait, ..
+                } => {
+                    has_to_wait = !time2wait.is_zero();
                     let reason = reason.clone();
                     // One for each loss, and not for each login that fails after it.
                     if std::mem::take(up) {
@@ -239,8 +244,8 @@ impl Keeper {
         self.watch(id, session, seen);
         if list && is_up {
             self.list(id);
-        } else if !is_up {
-            self.remove_if_useless(id);
+        } else if !is_up && !self.remove_if_useless(id) && has_to_wait {
+            self.open_spare_on_demand(id);
         }
     }
 
@@ -252,7 +257,8 @@ impl Keeper {
             return;
         };
         let id = self.number();
-        self.index.insert((entry.end.clone(), entry.seat), id);
+        let seat = entry.seat;
+        self.index.insert((entry.end.clone(), seat), id);
         let entry = RouteEntry {
             link: Link::Waiting(None),
             in_scan: false,
@@ -268,6 +274,7 @@ impl Keeper {
         self.routes.insert(id, entry);
         if !self.remove_if_useless(id) {
             self.log_in_later(id);
+            self.go_on_looking_after(id, seat);
         }
     }
 
@@ -322,7 +329,7 @@ impl Keeper {
             Ok(luns) => {
                 entry.list_error = None;
                 self.take_list(id, luns);
-                self.open_spare(id);
+                self.open_warm_spare(id);
             }
             Err(error) => {
                 let before = entry.list_error.replace(error.clone());

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{
-    AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector, Prioritizer,
-    WriterMode,
+use mpio::{
+    Spares,
+    core::{
+        AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector,
+        Prioritizer, WriterMode,
+    },
 };
 
 use super::plan::{
@@ -489,7 +492,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         auto_resize: AutoResize::GrowShrink,
         hedge: None,
         marginal: None,
-        spares: false,
+        spares: Spares::None,
         fence,
     }
 }

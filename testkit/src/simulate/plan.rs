@@ -3,10 +3,13 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{
-    AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
-    PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
-    WriterMode,
+use mpio::{
+    Spares,
+    core::{
+        AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
+        PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
+        WriterMode,
+    },
 };
 
 use super::{check::invariants::Bound, orders::Orders, wire::Wire};
@@ -208,8 +211,8 @@ pub struct DeviceTerms {
     pub hedge: Option<HedgeConfig>,
     /// What makes a path marginal.
     pub marginal: Option<MarginalConfig>,
-    /// Each path has a spare.
-    pub spares: bool,
+    /// Which paths have a spare.
+    pub spares: Spares,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -595,9 +598,14 @@ impl Plan {
             .collect()
     }
 
-    /// How many sessions a device has: one for each path, and one for its spare.
+    /// How many sessions a device has at most: one for each path, and one for its spare.
     pub(super) fn sessions_per_device(&self) -> usize {
-        self.paths().len() * (1 + usize::from(self.device.spares))
+        self.paths().len() * (1 + usize::from(self.device.spares != Spares::None))
+    }
+
+    /// How many it has when all is well.
+    pub(super) fn sessions_at_rest(&self) -> usize {
+        self.paths().len() * (1 + usize::from(self.device.spares == Spares::Warm))
     }
 
     /// Whether a fault makes the network slower than a target may expect it to be.

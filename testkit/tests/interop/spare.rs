@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_client::runtime::Runtime;
 use mpio::{
-    MultipathBuilder, MultipathDevice,
+    MultipathBuilder, MultipathDevice, Spares,
     core::{Event, PathSnapshot, SpareState},
 };
 
@@ -30,7 +30,9 @@ fn a_path_whose_connection_tgtd_ends_is_not_missed() {
             let peer = &peer;
             async move {
                 let target = peer.target().parse().expect("a name");
-                let builder = MultipathBuilder::new(target).lun(lun(peer)).spares(true);
+                let builder = MultipathBuilder::new(target)
+                    .lun(lun(peer))
+                    .spares(Spares::Warm);
                 let builder = peer.portals().iter().fold(builder, |builder, portal| {
                     builder.portal(portal.to_string().parse().expect("a portal"))
                 });

@@ -8,7 +8,7 @@ use iscsi_testkit::{
     simulate::{Death, Fault, Fence, Place, Plan, Run, What, run},
     target::{Reinstatement, WriteHold},
 };
-use mpio::core::PathGroupingPolicy;
+use mpio::{Spares, core::PathGroupingPolicy};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const CRASHES: [Duration; 3] = [
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     // What these hosts do at their start is fence, and nothing else that takes time.
-    (plan.orders, plan.device.spares) = (None, false);
+    (plan.orders, plan.device.spares) = (None, Spares::None);
     plan.faults.clear();
     plan.hosts = 1;
     plan.units.truncate(1);

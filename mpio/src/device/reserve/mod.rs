@@ -289,7 +289,7 @@ impl<P: Path> State<P> {
 }
 
 /// Whether a reservation of this type lets one nexus alone do I/O.
-const fn is_of_one_nexus(kind: ReservationType) -> bool {
+pub(super) const fn is_of_one_nexus(kind: ReservationType) -> bool {
     !matches!(
         kind,
         ReservationType::WriteExclusiveRegistrantsOnly

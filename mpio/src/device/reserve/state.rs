@@ -572,10 +572,14 @@ impl<P: Path> State<P> {
     /// device is closed, and where it may hold the reservation.
     pub(crate) fn gives_key_back(&self, id: PathId) -> bool {
         let is_ours = self.wants_keys();
-        let reserved = self.core.reservation().is_some();
-        let holds = reserved && self.reserve.holder.is_none_or(|holder| holder == id);
-        let stays = is_ours && (self.core.is_closing() || holds);
+        let stays = is_ours && (self.core.is_closing() || self.holds_reservation(id));
         !stays && !self.shares_nexus(id)
+    }
+
+    /// Whether the device has a reservation, and it may be this path that holds it.
+    pub(crate) fn holds_reservation(&self, id: PathId) -> bool {
+        let reserved = self.core.reservation().is_some();
+        reserved && self.reserve.holder.is_none_or(|holder| holder == id)
     }
 
     /// Whether another path has the same nexus: one that was added in the place of this one before it was gone.
