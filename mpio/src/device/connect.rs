@@ -270,7 +270,9 @@ impl MultipathBuilder {
         let are_opened = self
             .spares
             .are_opened_first(self.config.fence().former_life);
-        if are_opened && !self.config.planted.has(Bug::FormerSparesForgotten) {
+        let are_forgotten =
+            self.spares != Spares::Warm && self.config.planted.has(Bug::FormerSparesForgotten);
+        if are_opened && !are_forgotten {
             openings.extend(self.openings(initiator, true));
         }
         let results = join_all(openings.iter().map(Opening::open)).await;

@@ -34,7 +34,7 @@ pub(super) enum Report {
     ScanTooLong(u64),
     /// A device of this number has been without a path for long enough.
     StrandedLong(Arc<str>, u64),
-    /// A device is closed.
+    /// A device or a session is closed.
     Closed,
 }
 

@@ -369,11 +369,19 @@ impl Keeper {
         true
     }
 
-    /// Removes a route without paths.
+    /// Removes a route without paths. Its session logs out, unless somebody else uses it: to drop it would leave it to
+    /// whoever watches it.
     pub(super) fn remove_route(&mut self, id: RouteId) {
         let Some(entry) = self.routes.remove(&id) else {
             return;
         };
+        if let Link::Open { session, .. } = &entry.link {
+            let session = session.clone();
+            self.jobs.push(Box::pin(async move {
+                session.close().await;
+                Report::Closed
+            }));
+        }
         self.index.remove(&(entry.end.clone(), entry.seat));
         self.slots
             .release(&entry.end, &entry.route.bind, entry.route.is_spare);

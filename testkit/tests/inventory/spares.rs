@@ -108,6 +108,9 @@ fn it_comes_with_the_portal_of_its_path_and_goes_with_it() {
         drop(other);
         until_told(&mut events, "no path is left").await;
         assert_eq!(inventory.snapshot().routes.len(), 8);
+        while world.initiator.sessions().len() > 8 {
+            world.sim.sleep(SECOND / 100).await;
+        }
     });
     world.end(inventory);
 }
