@@ -22,8 +22,10 @@ use crate::{
     spares::STAY,
 };
 
-/// Between two attempts of one wait.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Between the first two attempts of one wait; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 impl<P: Path> MultipathDriver<P> {
     /// Logs in for as long as the path has to wait.
@@ -77,6 +79,7 @@ async fn open_until<P>(
     until: Instant,
 ) -> Result<Candidate<P>, Error> {
     let mut last = Error::not_executed(ErrorKind::Timeout);
+    let mut pause = FIRST_PAUSE;
     let attempts = async {
         loop {
             let error = match opening.open().await {
@@ -89,7 +92,8 @@ async fn open_until<P>(
             if is_final {
                 return Err(());
             }
-            sleep(runtime, PAUSE).await;
+            sleep(runtime, pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     };
     let time = sleep(runtime, until.saturating_duration_since(runtime.now()));
