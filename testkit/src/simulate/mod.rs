@@ -23,6 +23,7 @@ mod board;
 mod calm;
 mod checks;
 mod client;
+mod delivery;
 mod dice;
 mod draw;
 mod faults;

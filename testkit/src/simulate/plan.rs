@@ -9,7 +9,7 @@ use mpio::core::{
     WriterMode,
 };
 
-use super::{check::invariants::Bound, orders::Orders, wire::Wire};
+use super::{check::invariants::Bound, checks::MAINTENANCE_IN, orders::Orders, wire::Wire};
 use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -52,6 +52,8 @@ pub struct Plan {
     pub beat: bool,
     /// When a response is acknowledged though nothing else is sent.
     pub acknowledge_after: Option<Duration>,
+    /// The network tells the hosts how far the bytes of their connections have come.
+    pub tells_progress: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
@@ -625,6 +627,12 @@ impl Plan {
         let is_unit = |number: u16| usize::from(number) == unit;
         let is_host = |number: u8| usize::from(number) == host;
         let hits_unit = |fault: &Fault| match fault.what {
+            // What becomes of I/O has nothing to do with that.
+            What::Answer {
+                opcode: MAINTENANCE_IN,
+                answer: Answered::Status(_) | Answered::Sense(..),
+                ..
+            } => false,
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
             What::Remap { unit }
