@@ -240,7 +240,7 @@ bugs! {
     /// A device takes a new size only when all its paths tell it.
     OnePathTellsSize = "one-path-tells-size", "I18";
     /// A unit that does not tell its port groups is asked whether it is ready.
-    RefusalIsNotReady = "refusal-is-not-ready", "L6";
+    RefusalIsNotReady = "refusal-is-not-ready", "L2";
     /// A network that has delivered everything is alive.
     AcknowledgedIsDead = "acknowledged-is-dead", "I19";
     /// A connection whose network is dead is ended early only if another path was heard from.

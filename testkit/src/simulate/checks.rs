@@ -42,14 +42,20 @@ pub(super) fn draw_port_groups(plan: &mut Plan) {
             let access = &mut plan.target.access;
             (access.implicit, access.explicit) = (false, false);
         }
-        _ => refuse(plan, rng),
+        // Nothing else is wrong there that would excuse an error.
+        3 | 4 => {
+            plan.faults.clear();
+            refuse(plan, rng, 4);
+        }
+        _ => refuse(plan, rng, 1),
     }
 }
 
-fn refuse(plan: &mut Plan, rng: &mut Rng) {
+/// At least `least` times.
+fn refuse(plan: &mut Plan, rng: &mut Rng, least: u64) {
     let latest = plan.calm.saturating_sub(Duration::from_secs(5)).as_millis();
     let latest = u64::try_from(latest).unwrap_or(1).max(501);
-    for _ in 0..1 + rng.below(4) {
+    for _ in 0..least + rng.below(4) {
         let answers = [
             Answered::Sense(0x05, 0x20, 0x00),
             Answered::Sense(0x05, 0x24, 0x00),

@@ -42,6 +42,7 @@ mod others;
 mod plan;
 mod preempt;
 mod ranks;
+mod readiness;
 mod resizing;
 mod run;
 mod shrink;

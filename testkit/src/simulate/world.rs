@@ -226,6 +226,7 @@ impl World {
                 let now = world.now();
                 world.observe(index);
                 world.look_at_size(index, &event.event);
+                world.look_at_readiness(index, &event.event);
                 world.look_at_delivery((index, opening), &event.event);
                 world.board.with(|state| {
                     state.reported.push(now / 1_000_000_000);
