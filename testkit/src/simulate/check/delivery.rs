@@ -83,13 +83,12 @@ pub fn ends_have_a_reason(ends: &[Ended]) -> Result<(), Violation> {
         let key = (end.at_ns, end.session);
         by_session.entry(key).or_default().push(end);
     }
-    let has_a_reason = |end: &&&Ended| {
+    let has_a_reason = |end: &Ended| {
         let suspected = end.suspected;
         suspected.is_none_or(|suspected| suspected.has_a_reason(end.at_ns))
     };
-    let without = by_session
-        .into_values()
-        .find(|ends| !ends.iter().any(|end| has_a_reason(&end)));
+    let mut all = by_session.into_values();
+    let without = all.find(|ends| !ends.iter().copied().any(has_a_reason));
     let Some(ends) = without else {
         return Ok(());
     };

@@ -157,3 +157,37 @@ impl Book {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_remains_somewhere_is_not_given_up() {
+        let key = ReservationKey(7);
+        let mut book = Book::default();
+        book.wants(10, 0, key.into());
+        assert!(book.knew(0, 15, key, |_| false));
+        for (order, remains, known) in [
+            (Order::Unregister, false, false),
+            (Order::Unregister, true, true),
+            (Order::Clear, true, false),
+        ] {
+            let mut book = book.clone();
+            let number = book.begin(20, 0, order);
+            book.end(30, number, true);
+            assert_eq!(book.knew(0, 40, key, |_| remains), known, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_has_failed_may_be_carried_out_later() {
+        let mut book = Book::default();
+        for done in [true, false] {
+            let number = book.begin(20, 0, Order::Clear);
+            book.end(30, number, done);
+        }
+        let ends: Vec<u64> = book.given(0).map(|(_, span)| span.to).collect();
+        assert_eq!(ends, [30, u64::MAX]);
+    }
+}
