@@ -243,6 +243,12 @@ bugs! {
     ShrinksUnasked = "shrinks-unasked", "I18";
     /// A device takes a new size only when all its paths tell it.
     OnePathTellsSize = "one-path-tells-size", "I18";
+    /// A unit that does not tell its port groups is asked whether it is ready.
+    RefusalIsNotReady = "refusal-is-not-ready", "L2";
+    /// A network that has delivered everything is alive.
+    AcknowledgedIsDead = "acknowledged-is-dead", "I19";
+    /// A connection whose network is dead is ended early only if another path was heard from.
+    NoWitnessNeeded = "no-witness-needed", "I19";
     /// Between two requests that a port group become active there is a pause.
     ActivatesWithoutPause = "activates-without-pause", "L4";
 }

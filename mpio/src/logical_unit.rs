@@ -16,6 +16,7 @@ use iscsi_client::{
 };
 use iscsi_proto::{
     pdu::TaskManagementResponseCode,
+    planted::Bug,
     scsi::{
         AccessState, AdditionalSenseCode, CurrentReservation, FullStatus, Lun,
         PersistentReserveOut, ReservationCapabilities, ReservationKeys, TargetPortGroups,
@@ -133,7 +134,11 @@ impl Path for LogicalUnit {
                 Err(ProbeReport { kind, result })
             }
             Err(_) => {
-                let result = self.probe(kind, half).await;
+                let planted = self.session().options().core.planted;
+                let result = match planted.has(Bug::RefusalIsNotReady) {
+                    true => ProbeResult::NotReady,
+                    false => self.probe(kind, half).await,
+                };
                 Err(ProbeReport { kind, result })
             }
         }

@@ -3,6 +3,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use iscsi_proto::ids::Isid;
+
 use super::{
     core::{Session, TargetCore, lock},
     ledger::{MOST, Port},
@@ -74,6 +76,14 @@ impl TargetCore {
         {
             notes.registry.push(new);
         }
+    }
+
+    /// When the session of an I_T nexus logged in, from the beginning; `None` if it has none.
+    #[must_use]
+    pub fn session_since(&self, initiator: &str, isid: Isid, tpgt: u16) -> Option<Duration> {
+        let sessions = lock(&self.sessions);
+        let session = sessions.get(&(initiator.to_owned(), isid, tpgt));
+        session.map(|session| session.since)
     }
 
     /// A write of a nexus that has no key.

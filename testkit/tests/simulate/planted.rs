@@ -102,5 +102,8 @@ found! {
     not_held_meanwhile: NotHeldMeanwhile by 121;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
+    refusal_is_not_ready: RefusalIsNotReady by 164;
+    acknowledged_is_dead: AcknowledgedIsDead by 0;
+    no_witness_needed: NoWitnessNeeded by 57;
     activates_without_pause: ActivatesWithoutPause by 10;
 }

@@ -454,6 +454,7 @@ impl<P: Path> State<P> {
         }
         if any {
             self.core.set_registration(now, Registration::Registered);
+            self.hold_back_failed(now, result);
         } else if !matches!(before, Wish::Keys(_)) {
             // As before: not registered. Orders that were lost may have been carried out all the same.
             self.reserve.wish = Wish::Gone;
@@ -461,6 +462,18 @@ impl<P: Path> State<P> {
             self.let_go(now);
         }
         any
+    }
+
+    /// What was in use and could not even be asked who it is takes no I/O from now on either: it would conflict with a
+    /// reservation of the device's own.
+    fn hold_back_failed(&mut self, now: Instant, result: &Registrations) {
+        let has_failed =
+            |path: &&RegistrationOutcome| matches!(path.outcome, PathRegistration::Failed(_));
+        for path in result.paths.iter().filter(has_failed) {
+            if self.core.registered_key(path.path).is_none() {
+                self.core.hold_without_key(now, path.path);
+            }
+        }
     }
 
     /// Nobody of this device is registered any more.
