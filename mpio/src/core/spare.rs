@@ -18,7 +18,7 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Event, Multipath, PathId, ProbeKind, SuspectCause,
+    Event, Multipath, PathId, SuspectCause,
     arena::Arena,
     path::{Path, Standing},
     spare_state::{Spare, Vacancy},
@@ -183,13 +183,8 @@ impl Multipath {
         if is_due && is_usable {
             // So that its own silence is noticed as that of a path that has I/O.
             path.checker.ask_now(now);
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
-    }
-
-    fn ask_spare(&mut self, path: PathId) {
-        let kind = ProbeKind::Nop;
-        self.actions.push_back(Action::Probe { path, kind });
     }
 
     fn has_to_rest(&self, id: PathId) -> bool {
@@ -230,7 +225,7 @@ impl Multipath {
         };
         let spares: Vec<PathId> = self.spares().filter(is_due).collect();
         for id in spares {
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
     }
 
