@@ -9,6 +9,7 @@ mod action;
 mod admission;
 mod alua;
 pub(crate) mod arena;
+mod ask;
 mod auto_resize;
 mod checker;
 mod config;

@@ -18,7 +18,7 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Event, Multipath, PathId, ProbeKind, SuspectCause,
+    Event, Multipath, PathId, SuspectCause,
     arena::Arena,
     path::{Path, Standing},
     spare_state::{Spare, Vacancy},
@@ -183,7 +183,7 @@ impl Multipath {
         if is_due && is_usable {
             // So that its own silence is noticed as that of a path that has I/O.
             path.checker.ask_now(now);
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
     }
 
@@ -203,11 +203,6 @@ impl Multipath {
             None => self.paths.iter().any(takes_io),
         };
         is_at_rest && !self.ghosts.iter().any(|ghost| ghost.path == id)
-    }
-
-    fn ask_spare(&mut self, path: PathId) {
-        let kind = ProbeKind::Nop;
-        self.actions.push_back(Action::Probe { path, kind });
     }
 
     fn has_to_rest(&self, id: PathId) -> bool {
@@ -248,7 +243,7 @@ impl Multipath {
         };
         let spares: Vec<PathId> = self.spares().filter(is_due).collect();
         for id in spares {
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
     }
 

@@ -488,7 +488,7 @@ impl<P: Path> MultipathDriver<P> {
             let (identity, registered) = match result {
                 Ok(verified) => verified,
                 Err(error) => {
-                    state.not_attended(id, Err(error));
+                    state.not_attended(now, id, Err(error));
                     return Some(VERIFY_PAUSE);
                 }
             };
@@ -505,7 +505,7 @@ impl<P: Path> MultipathDriver<P> {
                 }
                 None => {}
             }
-            state.not_attended(id, Ok(identity));
+            state.not_attended(now, id, Ok(identity));
             if let Some(attended) = attended {
                 again = state.attended(now, id, attended).or(again);
             }

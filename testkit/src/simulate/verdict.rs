@@ -82,6 +82,9 @@ fn conflicts(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation>
         let Some(device) = device(plan, &telling.to).filter(|_| extent.writes) else {
             return Ok(());
         };
+        if notes.is_left_out(&telling.to, telling.at) {
+            return Ok(());
+        }
         let conflict = Conflict {
             device: u16::try_from(device).unwrap_or(u16::MAX),
             blocks: blocks(extent),

@@ -112,6 +112,12 @@ impl<P: Path> State<P> {
         matches!(self.reserve.wish, Wish::Gone)
     }
 
+    /// Whether a path has no key, or is not known to have one, while the device is registered.
+    pub(crate) fn is_without_key(&self, id: PathId) -> bool {
+        let registered = self.core.registration() == Registration::Registered;
+        registered && self.wants_keys() && self.core.awaits_key(id)
+    }
+
     /// Whether any path is being attended to.
     pub(super) fn attends(&self) -> bool {
         self.members.iter().flatten().any(|member| member.book.busy)
@@ -314,17 +320,26 @@ impl<P: Path> State<P> {
     }
 
     /// Its identity could not be read, or it is another unit: nothing comes of it for now.
-    pub(crate) fn not_attended(&mut self, id: PathId, identity: Result<IdentityCheck, Error>) {
+    pub(crate) fn not_attended(
+        &mut self,
+        now: Instant,
+        id: PathId,
+        identity: Result<IdentityCheck, Error>,
+    ) {
         let round = self.reserve.round;
-        let error = match identity {
-            Ok(IdentityCheck::Verified) => return,
-            Ok(_) => Error::not_executed(ErrorKind::WrongUnit),
-            Err(error) => error,
+        let Some(member) = self.member_mut(id).filter(|m| m.book.round != round) else {
+            return;
         };
-        if let Some(member) = self.member_mut(id).filter(|m| m.book.round != round) {
-            member.book.round = round;
-            member.book.outcome = Some(PathRegistration::Failed(error));
-            self.news = true;
+        match identity {
+            Ok(IdentityCheck::Verified) => {}
+            Ok(_) => {
+                let error = Error::not_executed(ErrorKind::WrongUnit);
+                member.book.round = round;
+                member.book.outcome = Some(PathRegistration::Failed(error));
+                self.news = true;
+            }
+            // It may be in use, and would have conflicts as soon as another path reserves the unit.
+            Err(error) => _ = self.not_registered(now, id, error),
         }
     }
 
@@ -454,7 +469,6 @@ impl<P: Path> State<P> {
         }
         if any {
             self.core.set_registration(now, Registration::Registered);
-            self.hold_back_failed(now, result);
         } else if !matches!(before, Wish::Keys(_)) {
             // As before: not registered. Orders that were lost may have been carried out all the same.
             self.reserve.wish = Wish::Gone;
@@ -462,18 +476,6 @@ impl<P: Path> State<P> {
             self.let_go(now);
         }
         any
-    }
-
-    /// What was in use and could not even be asked who it is takes no I/O from now on either: it would conflict with a
-    /// reservation of the device's own.
-    fn hold_back_failed(&mut self, now: Instant, result: &Registrations) {
-        let has_failed =
-            |path: &&RegistrationOutcome| matches!(path.outcome, PathRegistration::Failed(_));
-        for path in result.paths.iter().filter(has_failed) {
-            if self.core.registered_key(path.path).is_none() {
-                self.core.hold_without_key(now, path.path);
-            }
-        }
     }
 
     /// Nobody of this device is registered any more.
