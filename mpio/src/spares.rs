@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::core::FormerLife;
-
 /// Which paths have a *spare*: a second session from the same local end to the same portal, with an ISID of its own, that
 /// takes I/O only while its path does not. What it does is said at [`SpareState`](crate::core::SpareState).
 ///
@@ -24,8 +22,9 @@ pub enum Spares {
     /// paths as long as no connection is lost; where a target has no room for one more, it is
     /// [missing](crate::Topology::missing) until the path is back.
     ///
-    /// After a [former life](FormerLife::Fence) each path has one at the beginning, which is closed in the same way: the
-    /// former process may have written through its spares.
+    /// After a [former life](crate::core::FormerLife::Fence) each path has one at the beginning, which is closed in the same
+    /// way: the former process may have written through its spares. A target with no room for that leaves the former
+    /// life to be fenced by other means; where no process of before had spares, [`None`](Self::None) needs none of it.
     #[default]
     OnDemand,
     /// Each path has one from the beginning, logged in: it takes over in a round trip. That is twice the sessions, and
@@ -35,14 +34,3 @@ pub enum Spares {
 
 /// How long a spare that was opened for a loss stays at least.
 pub(crate) const STAY: Duration = Duration::from_secs(10);
-
-impl Spares {
-    /// Whether they log in with their paths.
-    pub(crate) fn are_opened_first(self, former_life: FormerLife) -> bool {
-        match self {
-            Self::None => false,
-            Self::OnDemand => former_life == FormerLife::Fence,
-            Self::Warm => true,
-        }
-    }
-}

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     arrays::ArrayTable,
-    core::{Config, PathAttributes, PathKeys},
+    core::{Config, FormerLife, PathAttributes, PathKeys},
     path::Path,
     rule::{FoundUnit, Priorities, Route, Rule},
     spares::Spares,
@@ -267,12 +267,7 @@ impl MultipathBuilder {
             return Err(ConnectError::NoPortal);
         }
         // The spares last: a device is known by its paths.
-        let are_opened = self
-            .spares
-            .are_opened_first(self.config.fence().former_life);
-        let are_forgotten =
-            self.spares != Spares::Warm && self.config.planted.has(Bug::FormerSparesForgotten);
-        if are_opened && !are_forgotten {
+        if self.opens_spares_first() {
             openings.extend(self.openings(initiator, true));
         }
         let results = join_all(openings.iter().map(Opening::open)).await;
@@ -320,20 +315,35 @@ impl MultipathBuilder {
         Ok(device)
     }
 
-    /// For spares that are opened when they are needed.
-    fn places(&self, initiator: &Initiator) -> Vec<Place<LogicalUnit>> {
-        let last = self
+    /// Whether spares log in with their paths.
+    fn opens_spares_first(&self) -> bool {
+        match self.spares {
+            Spares::None => false,
+            Spares::Warm => true,
+            Spares::OnDemand => {
+                let is_forgotten = self.config.planted.has(Bug::FormerSparesForgotten);
+                let fences = self.config.fence().former_life == FormerLife::Fence;
+                fences && self.has_room_for_spares() && !is_forgotten
+            }
+        }
+    }
+
+    fn has_room_for_spares(&self) -> bool {
+        let end = self
             .session_number
             .checked_add(self.sessions_per_path.max(1));
-        let has_room = last.is_some_and(|last| last <= SPARES);
-        if self.spares != Spares::OnDemand || !has_room {
+        end.is_some_and(|end| end <= SPARES)
+    }
+
+    /// For spares that are opened when they are needed.
+    fn places(&self, initiator: &Initiator) -> Vec<Place<LogicalUnit>> {
+        if self.spares != Spares::OnDemand || !self.has_room_for_spares() {
             return Vec::new();
         }
+        let is_former = self.opens_spares_first();
         let paths = self.openings(initiator, false).into_iter();
-        let spares = self.openings(initiator, true);
-        paths
-            .zip(spares)
-            .map(|(path, spare)| Place::new(path.name, spare))
+        let both = paths.zip(self.openings(initiator, true));
+        both.map(|(path, spare)| Place::new(path.name, spare, is_former))
             .collect()
     }
 
@@ -393,6 +403,8 @@ impl MultipathBuilder {
                 unit.open_without_access = true;
                 let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
                 let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
+                // One that comes too late would leave its registration behind: the device registers it when it has joined.
+                let keys = keys.filter(|_| !is_spare || self.spares == Spares::Warm);
                 let priorities = self.priorities.clone();
                 Opening::new(name, move || {
                     let (attributes, priorities) = (attributes.clone(), priorities.clone());

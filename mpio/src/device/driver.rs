@@ -70,9 +70,9 @@ enum Report<P> {
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
     /// Of a place for a spare.
-    SpareOpened(usize, Opening<P>, Result<Candidate<P>, Error>),
+    SpareOpened(usize, Opening<P>, Instant, Result<Candidate<P>, Error>),
     /// It has been there for a while.
-    SpareStayed(usize),
+    SpareStayed(usize, PathId),
 }
 
 /// Before the identity is asked for again when it could not be read though the connection is up.
@@ -247,7 +247,7 @@ impl<P: Path> MultipathDriver<P> {
                 }));
             }
             Job::OpenSpare(at, opening, until) => self.open_spare(at, opening, until),
-            Job::WatchSpare(at) => self.watch_spare(at),
+            Job::WatchSpare(at, id) => self.watch_spare(at, id),
         }
     }
 
@@ -404,8 +404,10 @@ impl<P: Path> MultipathDriver<P> {
                 self.missing(&opening.name, Some(format!("{error:#}")));
                 self.start(Job::Open(opening));
             }
-            Report::SpareOpened(at, opening, opened) => self.spare_opened(at, opening, opened),
-            Report::SpareStayed(at) => self.spare_stayed(at),
+            Report::SpareOpened(at, opening, until, opened) => {
+                self.spare_opened(at, (opening, until), opened);
+            }
+            Report::SpareStayed(at, id) => self.spare_stayed(at, id),
         }
     }
 

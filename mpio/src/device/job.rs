@@ -44,7 +44,7 @@ pub(super) enum Job<P> {
     /// For a place, of no use any more after that.
     OpenSpare(usize, Opening<P>, Instant),
     /// To look later whether it may leave.
-    WatchSpare(usize),
+    WatchSpare(usize, PathId),
 }
 
 impl<P> fmt::Debug for Job<P> {
@@ -66,7 +66,7 @@ impl<P> fmt::Debug for Job<P> {
             Self::Verify(path) => write!(f, "Verify({path})"),
             Self::Open(opening) => write!(f, "Open({})", opening.name),
             Self::OpenSpare(_, opening, _) => write!(f, "OpenSpare({})", opening.name),
-            Self::WatchSpare(at) => write!(f, "WatchSpare({at})"),
+            Self::WatchSpare(_, id) => write!(f, "WatchSpare({id})"),
         }
     }
 }

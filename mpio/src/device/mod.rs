@@ -331,7 +331,12 @@ impl<P: Path> MultipathDevice<P> {
                 Arc::clone(&state.info),
                 state.array.as_ref().map(|array| array.name().into()),
                 state.size_not_taken,
-                state.missing.clone(),
+                state
+                    .missing
+                    .iter()
+                    .cloned()
+                    .chain(state.refused_spares())
+                    .collect(),
                 paths,
             )
         });

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     backoff::{Backoff, sleep},
     rule::Route,
+    spares::Spares,
 };
 
 /// Between two lists of one session: a target that says at every command that its list has changed is not
@@ -78,7 +79,8 @@ impl Keeper {
             backoff: Backoff::default(),
             pause: 0,
             told: None,
-            in_scan: true,
+            // Nobody waits for one that is opened at a loss.
+            in_scan: !seat.is_spare || self.plan.spares == Spares::Warm,
             listing: false,
             again: false,
             listed_at: None,

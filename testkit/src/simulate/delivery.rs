@@ -75,7 +75,8 @@ impl World {
             _ => "not acknowledged",
         };
         *state.tallies.silences.entry(told).or_default() += 1;
-        let device = state.devices[index].as_ref();
+        // After the end there are none.
+        let device = state.devices.get(index).and_then(Option::as_ref);
         let unit = device.and_then(|device| device.path(path));
         // Its connection may be gone, for that very reason.
         let Some(progress) = unit.and_then(|unit| unit.session().network_progress()) else {
@@ -91,7 +92,7 @@ impl World {
     }
 
     fn note_end(&self, state: &mut State, index: usize, path: PathId, silence: Silence) {
-        let Some(device) = state.devices[index].clone() else {
+        let Some(device) = state.devices.get(index).cloned().flatten() else {
             return;
         };
         let Some(unit) = device.path(path) else {

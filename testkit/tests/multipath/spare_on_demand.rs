@@ -252,6 +252,64 @@ fn it_comes_within_the_wait_if_the_target_is_back_by_then() {
     world.end(device);
 }
 
+#[test]
+fn one_that_was_refused_is_not_missing_any_more_when_its_path_is_removed() {
+    let world = world(34);
+    let device = open(&world, &builder(&world));
+    world.sim.block_on(async {
+        let busy = LoginStatus {
+            class: 3,
+            detail: 1,
+        };
+        world.target.core().refuse_logins(0, Some(busy));
+        world.sim.net().reset(World::link(0));
+        until(&world, "it is missing", || {
+            !device.topology().missing.is_empty()
+        })
+        .await;
+        device
+            .remove_path(device.path_named(PATH).unwrap())
+            .unwrap();
+        assert_eq!(device.topology().missing, []);
+        until(&world, "it is gone", || paths(&device).len() == 1).await;
+        device.register(ReservationKey(7)).await.unwrap();
+        let kind = ReservationType::WriteExclusive;
+        device.reserve(kind).await.expect("there is one path");
+        device.release(kind).await.unwrap();
+        device.unregister().await.unwrap();
+    });
+    world.end(device);
+}
+
+#[test]
+fn after_a_loss_at_which_it_was_refused_it_comes_at_the_next_one() {
+    let world = world(35);
+    let device = open(&world, &builder(&world));
+    world.sim.block_on(async {
+        let busy = LoginStatus {
+            class: 3,
+            detail: 1,
+        };
+        world.sim.net().reset(World::link(0));
+        world.target.core().refuse_logins(0, Some(busy));
+        // Its last attempt was refused, and the path has not tried yet.
+        world.sim.sleep(WAIT - 30 * MS).await;
+        world.target.core().refuse_logins(0, None);
+        until(&world, "it is back", || is_usable(&device, PATH)).await;
+        assert_eq!(
+            (paths(&device).len(), device.topology().missing),
+            (2, vec![])
+        );
+        world.target.core().refuse_logins(0, Some(busy));
+        world.sim.net().reset(World::link(0));
+        world.sim.sleep(SECOND).await;
+        world.target.core().refuse_logins(0, None);
+        let took = until(&world, "its spare is there", || is_usable(&device, SPARE)).await;
+        assert!(took < SECOND / 2, "{took:?}");
+    });
+    world.end(device);
+}
+
 /// Whoever has lost a write must not go before that is known to be dead: nobody else could reinstate its nexus.
 #[test]
 fn one_of_which_a_write_may_still_land_stays() {
@@ -358,6 +416,11 @@ fn after_a_former_life_they_log_in_with_the_paths_and_leave() {
         assert_eq!(&*device.topology().missing[0].0, spare);
         let write = device.write_bytes(0, stamp(1, 1).into());
         let login = async {
+            // Neither what becomes of its path nor of another one makes good for it.
+            for link in [1, 0] {
+                world.sim.sleep(5 * SECOND).await;
+                world.sim.net().reset(World::link(link));
+            }
             world.sim.sleep(15 * SECOND).await;
             assert_eq!(device.snapshot().unfinished, 1, "it waits");
             world.target.core().refuse_logins(1, None);
@@ -394,6 +457,7 @@ fn one_that_carries_the_io_of_a_removed_path_stays_for_as_long_as_it_is_the_last
 
 #[test]
 fn a_device_that_is_closed_while_one_logs_in_leaves_no_session_behind() {
+    let mut begun = [0, 0];
     for seed in 12..32 {
         let world = world(seed);
         let device = open(&world, &builder(&world));
@@ -401,8 +465,11 @@ fn a_device_that_is_closed_while_one_logs_in_leaves_no_session_behind() {
             world.sim.net().reset(World::link(0));
             world
                 .sim
-                .sleep(MS * u32::try_from(seed - 12).unwrap() / 4)
+                .sleep(MS * u32::try_from(seed - 12).unwrap() / 2)
                 .await;
+            let attempts = world.target.core().login_attempts().len() - 2;
+            begun[0] += attempts;
+            begun[1] += usize::from(attempts > 0 && device.path_named(SPARE).is_none());
             device.close().await;
             until(&world, "all are gone", || {
                 world.target.core().sessions() == 0
@@ -411,6 +478,7 @@ fn a_device_that_is_closed_while_one_logs_in_leaves_no_session_behind() {
         });
         world.end(device);
     }
+    assert!(begun[0] > 5 && begun[1] > 1, "{begun:?}");
 }
 
 #[test]
@@ -423,6 +491,24 @@ fn a_number_that_leaves_no_room_for_them_goes_without() {
         until(&world, "it is back", || is_usable(&device, PATH)).await;
         assert_eq!(device.topology().missing, []);
         assert_eq!(names(&device).len(), 2);
+    });
+    world.end(device);
+}
+
+#[test]
+fn such_a_number_keeps_no_former_life_from_being_fenced() {
+    let world = world(36);
+    let fencing = config()
+        .target_profile(TargetProfile::LIO)
+        .quiet_time(None)
+        .former_life(FormerLife::Fence);
+    let builder = world.builder(fencing.build().unwrap());
+    let device = open(&world, &builder.session_number(0x4000));
+    world.sim.block_on(async {
+        let begun = world.sim.handle().elapsed();
+        device.write_bytes(0, stamp(1, 1).into()).await.unwrap();
+        let took = world.sim.handle().elapsed() - begun;
+        assert!(took < SECOND, "{took:?}");
     });
     world.end(device);
 }

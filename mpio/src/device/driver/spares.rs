@@ -33,30 +33,30 @@ impl<P: Path> MultipathDriver<P> {
         let runtime = Arc::clone(&self.shared.runtime);
         self.jobs.push(Box::pin(async move {
             let opened = open_until(&*runtime, &opening, until).await;
-            Report::SpareOpened(at, opening, opened)
+            Report::SpareOpened(at, opening, until, opened)
         }));
     }
 
     pub(super) fn spare_opened(
         &self,
         at: usize,
-        opening: Opening<P>,
+        opening: (Opening<P>, Instant),
         opened: Result<Candidate<P>, Error>,
     ) {
         drop(self.act(|state, now| state.spare_opened(now, at, opening, opened)));
     }
 
-    pub(super) fn watch_spare(&self, at: usize) {
+    pub(super) fn watch_spare(&self, at: usize, id: PathId) {
         let runtime = Arc::clone(&self.shared.runtime);
         self.jobs.push(Box::pin(async move {
             sleep(&*runtime, STAY).await;
-            Report::SpareStayed(at)
+            Report::SpareStayed(at, id)
         }));
     }
 
-    pub(super) fn spare_stayed(&self, at: usize) {
-        if self.act(|state, now| state.look_after_spare(now, at)) {
-            self.watch_spare(at);
+    pub(super) fn spare_stayed(&self, at: usize, id: PathId) {
+        if self.act(|state, now| state.look_after_spare(now, at, id)) {
+            self.watch_spare(at, id);
         }
     }
 
@@ -66,7 +66,7 @@ impl<P: Path> MultipathDriver<P> {
             PathLink::Down(_) if !status.nexus_wait.is_zero() => {
                 self.act(|state, now| state.want_spare(id, now + status.nexus_wait));
             }
-            PathLink::Up => self.act(|state, now| state.need_no_spare(now, id)),
+            PathLink::Up => self.act(|state, _| state.need_no_spare(id)),
             PathLink::Down(_) | PathLink::Closed => {}
         }
     }

@@ -284,7 +284,8 @@ impl<P: Path> State<P> {
     }
 
     fn has_several_paths(&self) -> bool {
-        self.members.iter().flatten().count() + self.missing.len() > 1
+        let members = self.members.iter().flatten().count();
+        members + self.missing.len() + self.spares_coming() > 1
     }
 }
 
