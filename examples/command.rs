@@ -11,16 +11,17 @@ pub const PROMPT: &str = "multipath> ";
 
 /// All commands.
 pub const HELP: &str = "\
-show topology         the disks, as multipath -ll shows them
-show paths            the paths, as multipathd show paths does
-show sessions         the sessions, and which disk is behind which LUN
-fail path PATH        takes a path out of use; PATH is its hcil, or a part of its name
-reinstate path PATH   takes it back
-wait COUNT            waits until COUNT paths take I/O, a minute at most
-load                  reads all disks, again and again, until stop
-stop                  ends that, and says how it went
-rescan                looks for targets and disks now
-quit                  logs out
+show topology          the disks, as multipath -ll shows them
+show paths             the paths, as multipathd show paths does
+show sessions          the sessions, and which disk is behind which LUN
+fail path PATH         takes a path out of use; PATH is its hcil, or a part of its name
+setmarginal path PATH  makes it the last resort
+reinstate path PATH    takes it back, and makes it a path like others
+wait COUNT             waits until COUNT paths take I/O, a minute at most
+load                   reads all disks, again and again, until stop
+stop                   ends that, and says how it went
+rescan                 looks for targets and disks now
+quit                   logs out
 ";
 
 /// A command.
@@ -30,7 +31,9 @@ pub enum Command {
     Show(Show),
     /// Takes a path out of use.
     Fail(String),
-    /// Takes it back.
+    /// Makes it the last resort.
+    SetMarginal(String),
+    /// Takes it back from either.
     Reinstate(String),
     /// Waits until so many paths take I/O.
     Wait(usize),
@@ -68,6 +71,9 @@ impl FromStr for Command {
             ["show", "sessions"] => Self::Show(Show::Sessions),
             // Names contain blanks.
             ["fail", "path", ref name @ ..] if !name.is_empty() => Self::Fail(name.join(" ")),
+            ["setmarginal", "path", ref name @ ..] if !name.is_empty() => {
+                Self::SetMarginal(name.join(" "))
+            }
             ["reinstate", "path", ref name @ ..] if !name.is_empty() => {
                 Self::Reinstate(name.join(" "))
             }
@@ -129,6 +135,10 @@ mod tests {
             ("show sessions", Command::Show(Show::Sessions)),
             ("fail path 0:0:0:1", Command::Fail("0:0:0:1".into())),
             (
+                "setmarginal path 0:0:0:1",
+                Command::SetMarginal("0:0:0:1".into()),
+            ),
+            (
                 "reinstate path nic1 -> 10.0.0.1:3260",
                 Command::Reinstate("nic1 -> 10.0.0.1:3260".into()),
             ),
@@ -146,7 +156,15 @@ mod tests {
 
     #[test]
     fn nothing_else_is_and_help_lists_what_is() {
-        for line in ["show", "fail path", "wait", "wait -1", "wait x", "load 1"] {
+        for line in [
+            "show",
+            "fail path",
+            "setmarginal path",
+            "wait",
+            "wait -1",
+            "wait x",
+            "load 1",
+        ] {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
         for line in HELP.lines() {

@@ -170,6 +170,7 @@ impl Console {
         match command {
             Command::Show(what) => Ok(self.show(what)),
             Command::Fail(path) => self.order(&path, MultipathDevice::fail_path),
+            Command::SetMarginal(path) => self.order(&path, MultipathDevice::mark_marginal),
             Command::Reinstate(path) => self.order(&path, MultipathDevice::reinstate_path),
             Command::Rescan => {
                 self.inventory.rescan().await;

@@ -8,7 +8,7 @@
 //!
 //! It causes no faults itself; `.ci/netns` does, between two network namespaces. The lines that it understands
 //! are those of `iscsi_examples::marks`. It answers with one line of JSON for each stage that is reached
-//! (`ready`, `mixed`, `noted`, `lost`, `settled`, `used`, `fenced`), one for each record (`round`), and one when standard
+//! (`ready`, `mixed`, `noted`, `lost`, `settled`, `used`, `back`, `fenced`), one for each record (`round`), and one when standard
 //! input has ended and every block was read once more (`total`).
 
 use std::{

@@ -1,8 +1,11 @@
 //! What a fault has done to the callers of a device: the longest waits, and when which path was back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use mpio::core::{Event, PathId, Snapshot};
+use mpio::core::{DownReason, Event, PathId, PathSnapshot, Snapshot, SpareState};
 use serde::Serialize;
 
 use crate::{
@@ -37,8 +40,10 @@ pub struct Record {
     pub lost_ms: Option<f64>,
     /// From the fault to its end.
     pub healed_ms: Option<f64>,
-    /// From there until its path (each path, if it hit none in particular) had carried I/O.
+    /// From there until its path or the spare of that (each path, if it hit none in particular) had carried I/O.
     pub used_ms: Option<f64>,
+    /// From there until its path itself had.
+    pub back_ms: Option<f64>,
     /// I/Os that failed.
     pub errors: u64,
     /// Blocks that were read as what they must not be.
@@ -60,6 +65,7 @@ pub struct Round {
     healed: Option<Instant>,
     lost: Option<Instant>,
     used: Option<Instant>,
+    back: Option<Instant>,
     told_lost: bool,
     told_settled: bool,
     told_fenced: bool,
@@ -74,9 +80,37 @@ pub struct Round {
 #[derive(Debug)]
 struct Victim {
     path: PathId,
+    name: Arc<str>,
     /// I/Os that it had carried when it was healed, or was last back.
     ios: Option<u64>,
+    /// I/Os that its spare had carried when it was healed.
+    of_spare: u64,
     used: Option<Instant>,
+    back: Option<Instant>,
+}
+
+impl Victim {
+    fn spare<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a PathSnapshot> {
+        let name = self.name.to_string() + " spare";
+        snapshot.paths().find(|path| *path.name == *name)
+    }
+
+    fn look(&mut self, now: Instant, snapshot: &Snapshot) {
+        let path = snapshot.paths().find(|path| path.id == self.path);
+        let is_back = path
+            .zip(self.ios)
+            .is_some_and(|(path, before)| path.is_usable() && path.counters.ios > before);
+        if is_back {
+            self.back.get_or_insert(now);
+        }
+        let is_replaced = self.spare(snapshot).is_some_and(|spare| {
+            let is_in_use = spare.is_usable() && spare.spare == Some(SpareState::InUse);
+            is_in_use && spare.counters.ios > self.of_spare
+        });
+        if is_back || is_replaced {
+            self.used.get_or_insert(now);
+        }
+    }
 }
 
 /// A stage that whoever causes the faults waits for.
@@ -91,8 +125,10 @@ pub enum Stage {
     Lost,
     /// The outage has had its length, and no I/O waits any more.
     Settled,
-    /// What was hit carries I/O again.
+    /// What was hit carries I/O again, or the spare of that does.
     Used,
+    /// What was hit carries I/O again itself.
+    Back,
     /// Nothing that was under way at the fault can land any more, and all that waited for it is done.
     Fenced,
 }
@@ -104,11 +140,14 @@ impl Round {
         let is_hit = |name: &str| fault.victim.as_deref().is_none_or(|v| name.contains(v));
         let victims: Vec<Victim> = snapshot
             .paths()
-            .filter(|path| is_hit(&path.name))
+            .filter(|path| path.spare.is_none() && is_hit(&path.name))
             .map(|path| Victim {
                 path: path.id,
+                name: Arc::clone(&path.name),
                 ios: None,
+                of_spare: 0,
                 used: None,
+                back: None,
             })
             .collect();
         (!victims.is_empty()).then_some(Self {
@@ -119,6 +158,7 @@ impl Round {
             healed: None,
             lost: None,
             used: None,
+            back: None,
             told_lost: false,
             told_settled: false,
             told_fenced: false,
@@ -157,11 +197,21 @@ impl Round {
     /// Something happened to the device.
     pub fn event(&mut self, at: Instant, event: Event, snapshot: &Snapshot) {
         match event {
+            // A spare that is not needed any more.
+            Event::PathDown {
+                reason: DownReason::Removed,
+                ..
+            } => {}
             Event::PathDown { path, .. } => {
                 let hit = self.victims.iter().any(|victim| victim.path == path);
                 if hit {
                     self.lost.get_or_insert(at);
                 }
+                let is_their_spare = |victim: &Victim| {
+                    let spare = victim.spare(snapshot);
+                    spare.is_some_and(|spare| spare.id == path)
+                };
+                let hit = hit || self.victims.iter().any(is_their_spare);
                 if !hit || self.fault.victim.is_none() {
                     self.false_deaths += 1;
                 }
@@ -185,9 +235,13 @@ impl Round {
 
     fn count_from_now(&mut self, path: Option<PathId>, snapshot: &Snapshot) {
         for victim in &mut self.victims {
-            if path.is_none_or(|path| path == victim.path) && victim.used.is_none() {
+            if path.is_none_or(|path| path == victim.path) && victim.back.is_none() {
                 let now = snapshot.paths().find(|path| path.id == victim.path);
                 victim.ios = now.map(|path| path.counters.ios);
+            }
+            if path.is_none() {
+                let spare = victim.spare(snapshot);
+                victim.of_spare = spare.map_or(0, |spare| spare.counters.ios);
             }
         }
     }
@@ -221,21 +275,23 @@ impl Round {
                 reached.push((Stage::Settled, ms(age)));
             }
         }
-        if let (Some(healed), None) = (self.healed, self.used) {
-            for victim in self.victims.iter_mut().filter(|v| v.used.is_none()) {
-                let path = snapshot.paths().find(|path| path.id == victim.path);
-                let is_used = path
-                    .zip(victim.ios)
-                    .is_some_and(|(path, before)| path.is_usable() && path.counters.ios > before);
-                victim.used = is_used.then_some(now);
+        if let (Some(healed), None) = (self.healed, self.back) {
+            let victims = self.victims.iter_mut();
+            victims.for_each(|victim| victim.look(now, snapshot));
+            let all = |at: fn(&Victim) -> Option<Instant>| {
+                let all: Option<Vec<Instant>> = self.victims.iter().map(at).collect();
+                all.and_then(|all| all.into_iter().max())
+            };
+            let (used, back) = (all(|victim| victim.used), all(|victim| victim.back));
+            if self.used.is_none() {
+                reached.extend(used.map(|used| (Stage::Used, ms(used - healed))));
             }
-            let all: Option<Vec<Instant>> = self.victims.iter().map(|v| v.used).collect();
-            self.used = all.and_then(|all| all.into_iter().max());
-            reached.extend(self.used.map(|used| (Stage::Used, ms(used - healed))));
+            reached.extend(back.map(|back| (Stage::Back, ms(back - healed))));
+            (self.used, self.back) = (used, back);
         }
         let waits = |(kind, _): &(Kind, Instant)| *kind == Kind::Overlapping;
         let fenced = snapshot.ghosts == 0 && !under_way.iter().any(waits);
-        if self.used.is_some() && fenced && !self.told_fenced {
+        if self.back.is_some() && fenced && !self.told_fenced {
             self.told_fenced = true;
             reached.push((Stage::Fenced, ms(now - self.begun)));
         }
@@ -250,6 +306,8 @@ impl Round {
             self.overlapping.0 += u64::from(*kind == Kind::Overlapping);
         }
         let since_begun = |at: Instant| ms(at.saturating_duration_since(self.begun));
+        let since_healed =
+            |at: Option<Instant>| at.zip(self.healed).map(|(at, healed)| ms(at - healed));
         Record {
             event: "round",
             fault: self.fault.name,
@@ -261,10 +319,8 @@ impl Round {
             overlapping_ms: ms(self.overlapping.1),
             lost_ms: self.lost.map(since_begun),
             healed_ms: self.healed.map(since_begun),
-            used_ms: self
-                .used
-                .zip(self.healed)
-                .map(|(used, healed)| ms(used - healed)),
+            used_ms: since_healed(self.used),
+            back_ms: since_healed(self.back),
             errors: after.errors - self.before.errors,
             wrong: after.wrong - self.before.wrong,
             all_paths_down: self.all_paths_down,

@@ -119,6 +119,39 @@ fn an_operator_sees_the_disks_and_takes_paths_out_of_use_and_back() {
     }
 }
 
+/// Of one disk, by hcil: which numbers its sessions have is not known.
+#[test]
+fn an_operator_makes_paths_the_last_resort_and_takes_that_back() {
+    let target = target(None);
+    let portal = target.portal(0).to_string();
+    let args = [
+        "--portal",
+        &portal,
+        "--nic",
+        "127.0.0.1",
+        "--nic",
+        "127.0.0.3",
+    ];
+    let orders = |order: &str| {
+        (0..8)
+            .map(|host| format!("{order} path {host}:0:0:0"))
+            .collect()
+    };
+    let (set, reinstate): (Vec<_>, Vec<_>) = (orders("setmarginal"), orders("reinstate"));
+    let show = || vec![String::from("show topology")];
+    let lines = [show(), set, show(), reinstate, show()].concat();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let answers = answers(&args, &lines);
+    for part in [1..9, 10..18] {
+        let done = answers[part].iter().filter(|answer| *answer == "ok\n");
+        assert_eq!(done.count(), 2, "{answers:?}");
+    }
+    for (at, marginal) in [(0, 0), (9, 2), (18, 0)] {
+        let shown = &answers[at];
+        assert_eq!(shown.matches("(marginal: ").count(), marginal, "{shown}");
+    }
+}
+
 #[test]
 fn without_a_session_it_says_why_and_ends() {
     // Port 1 of the loopback: nobody listens there.

@@ -122,12 +122,12 @@ fn a_cut_is_told_with_its_stages_and_costs_no_error() {
         load.hear("settled");
         load.tell("healed");
         target.heal(1);
-        load.hear("used");
+        load.hear("back");
         load.hear("fenced");
         load.tell("end");
         let record = load.hear("round");
         assert_eq!(record["fault"], "cut");
-        for figure in ["stall_ms", "lost_ms", "healed_ms", "used_ms"] {
+        for figure in ["stall_ms", "lost_ms", "healed_ms", "used_ms", "back_ms"] {
             assert!(record[figure].as_f64().unwrap() > 0.0, "{figure}: {record}");
         }
         assert!(record["ios"].as_u64().unwrap() > 0);
@@ -155,7 +155,7 @@ fn writes_that_a_reset_hit_are_repeated_and_their_places_written_again() {
     target.reset(0);
     load.hear("lost");
     load.tell("healed");
-    load.hear("used");
+    load.hear("back");
     load.tell("end");
     let record = load.hear("round");
     for none in ["errors", "wrong", "all_paths_down", "false_deaths"] {

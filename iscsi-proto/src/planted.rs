@@ -221,6 +221,10 @@ bugs! {
     MarginalUsedFirst = "marginal-used-first", "L5";
     /// A spare takes no new I/O while the path that it is for takes it.
     SpareTakesItsTurn = "spare-takes-its-turn", "L5";
+    /// A spare that was opened when its path had to wait is closed when that one is back.
+    SpareStays = "spare-stays", "L2";
+    /// After a former life the spares that it may have had log in as well, before it is taken for fenced.
+    FormerSparesForgotten = "former-spares-forgotten", "I16";
     /// Paths are checked at intervals.
     ChecksWithoutPause = "checks-without-pause", "L4";
     /// The place of a write that is over is used for the next one.
@@ -239,6 +243,12 @@ bugs! {
     ShrinksUnasked = "shrinks-unasked", "I18";
     /// A device takes a new size only when all its paths tell it.
     OnePathTellsSize = "one-path-tells-size", "I18";
+    /// A unit that does not tell its port groups is asked whether it is ready.
+    RefusalIsNotReady = "refusal-is-not-ready", "L2";
+    /// A network that has delivered everything is alive.
+    AcknowledgedIsDead = "acknowledged-is-dead", "I19";
+    /// A connection whose network is dead is ended early only if another path was heard from.
+    NoWitnessNeeded = "no-witness-needed", "I19";
     /// Between two requests that a port group become active there is a pause.
     ActivatesWithoutPause = "activates-without-pause", "L4";
 }

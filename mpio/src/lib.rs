@@ -42,6 +42,7 @@ mod reservations;
 mod rule;
 #[cfg(feature = "serde")]
 mod serial;
+mod spares;
 
 pub use device::{
     ConnectError, DeviceEvent, EventReader, JoinError, MultipathBuilder, MultipathDevice,
@@ -49,6 +50,7 @@ pub use device::{
     RegistrationOutcome, Registrations, ReserveError, ResizeError, Topology,
 };
 pub use path::{LocalEnd, Path, PathLink, PathStatus};
+pub use spares::Spares;
 
 /// The code in the README compiles.
 #[cfg(doctest)]

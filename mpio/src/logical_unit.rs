@@ -16,6 +16,7 @@ use iscsi_client::{
 };
 use iscsi_proto::{
     pdu::TaskManagementResponseCode,
+    planted::Bug,
     scsi::{
         AccessState, AdditionalSenseCode, CurrentReservation, FullStatus, Lun,
         PersistentReserveOut, ReservationCapabilities, ReservationKeys, TargetPortGroups,
@@ -133,7 +134,11 @@ impl Path for LogicalUnit {
                 Err(ProbeReport { kind, result })
             }
             Err(_) => {
-                let result = self.probe(kind, half).await;
+                let planted = self.session().options().core.planted;
+                let result = match planted.has(Bug::RefusalIsNotReady) {
+                    true => ProbeResult::NotReady,
+                    false => self.probe(kind, half).await,
+                };
                 Err(ProbeReport { kind, result })
             }
         }
@@ -180,7 +185,15 @@ impl Path for LogicalUnit {
         let missed = events.first().is_none_or(|event| event.number != seen + 1);
         let lost = |kind: &SessionEventKind| matches!(kind, SessionEventKind::Down { .. });
         let was_lost = missed || events.iter().any(|event| lost(&event.kind));
-        PathStatus::new(generation, link(&state), was_lost).with_carrier(status.has_carrier)
+        let wait = events.iter().rev().find_map(|event| match event.kind {
+            SessionEventKind::Down { time2wait, .. } => Some(time2wait),
+            _ => None,
+        });
+        let is_down = matches!(state, SessionState::Down { .. });
+        let wait = wait.filter(|_| is_down).unwrap_or(Duration::ZERO);
+        PathStatus::new(generation, link(&state), was_lost)
+            .with_carrier(status.has_carrier)
+            .with_nexus_wait(wait)
     }
 
     fn fence(&self) {

@@ -49,10 +49,13 @@ pub struct PathStatus {
     pub was_lost: bool,
     /// False if the network device that it leaves through is known to have no carrier.
     pub has_carrier: bool,
+    /// How long its nexus may not log in again though another one may, since the loss that this status tells of
+    /// (DefaultTime2Wait): the time that a [spare](crate::Spares) can bridge. Zero if not at all.
+    pub nexus_wait: Duration,
 }
 
 impl PathStatus {
-    /// A status, with a carrier.
+    /// A status, with a carrier and without a wait.
     #[must_use]
     pub const fn new(generation: u64, link: PathLink, was_lost: bool) -> Self {
         Self {
@@ -60,6 +63,7 @@ impl PathStatus {
             link,
             was_lost,
             has_carrier: true,
+            nexus_wait: Duration::ZERO,
         }
     }
 
@@ -67,6 +71,13 @@ impl PathStatus {
     #[must_use]
     pub const fn with_carrier(mut self, has_carrier: bool) -> Self {
         self.has_carrier = has_carrier;
+        self
+    }
+
+    /// The same with a time for which only another nexus may log in.
+    #[must_use]
+    pub const fn with_nexus_wait(mut self, wait: Duration) -> Self {
+        self.nexus_wait = wait;
         self
     }
 }

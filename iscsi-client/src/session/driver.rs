@@ -390,6 +390,7 @@ impl Driver {
             _ => Duration::from_secs(link.core.parameters().default_time2wait.into()),
         };
         let time2wait = time2wait.min(LONGEST_TIME2WAIT);
+        let is_asked_for = matches!(loss, Loss::Core(CoreError::DropRequested { .. }));
         self.shared().set_progress(None);
         link.abort(&loss, &mut self.ops);
         self.ops.stats.connections_lost += 1;
@@ -418,7 +419,14 @@ impl Driver {
             }
             None => DownReason::Lost(self.down.clone()),
         };
-        self.retry(reason, time2wait)
+        // What the target has announced, or another initiator has brought about, is not of this ISID alone.
+        let is_of_isid = !is_asked_for && matches!(reason, DownReason::Lost(_));
+        let default_time2wait = if is_of_isid {
+            time2wait
+        } else {
+            Duration::ZERO
+        };
+        self.retry(reason, time2wait, default_time2wait)
     }
 
     fn login_failed(&mut self, error: LoginError) -> Step {
@@ -442,10 +450,10 @@ impl Driver {
             }
             _ => Duration::ZERO,
         };
-        self.retry(DownReason::Login(error), at_least)
+        self.retry(DownReason::Login(error), at_least, Duration::ZERO)
     }
 
-    fn retry(&mut self, reason: DownReason, at_least: Duration) -> Step {
+    fn retry(&mut self, reason: DownReason, at_least: Duration, time2wait: Duration) -> Step {
         let now = self.now();
         let random = self.random();
         let interval = self.options.reconnect_interval;
@@ -480,8 +488,12 @@ impl Driver {
                 reason: reason.clone(),
                 next_attempt,
             };
-            self.shared()
-                .report(SessionEventKind::Down { reason, retry_in }, Some(state));
+            let kind = SessionEventKind::Down {
+                reason,
+                retry_in,
+                time2wait,
+            };
+            self.shared().report(kind, Some(state));
         }
         Step::Again
     }

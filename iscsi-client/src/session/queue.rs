@@ -455,6 +455,7 @@ impl Shared {
         let event = SessionEventKind::Down {
             reason: reason.clone(),
             retry_in: Duration::ZERO,
+            time2wait: Duration::ZERO,
         };
         let state = SessionState::Down {
             reason,

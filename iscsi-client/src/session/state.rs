@@ -134,6 +134,10 @@ pub enum SessionEventKind {
         reason: DownReason,
         /// The delay before the next login.
         retry_in: Duration,
+        /// How much of that is DefaultTime2Wait (RFC 7143 section 13.15): the time before which this ISID may not log in
+        /// again after an *unexpected* loss. A session with another ISID may log in meanwhile. Zero where the target asks
+        /// for no time, where the loss was not unexpected, and where the target has said that it ends the connection.
+        time2wait: Duration,
     },
     /// A command was not answered in time, and this is done about it now.
     CommandLate {

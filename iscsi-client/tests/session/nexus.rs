@@ -73,7 +73,10 @@ fn a_nexus_that_another_one_takes_again_and_again_is_typed_and_left_alone() {
             assert!(matches!(cause.failure(), LoginFailure::NexusTaken));
             assert!(cause.advice().contains("name"));
             let event = loser.events(0).into_iter().rev().find_map(|event| {
-                let SessionEventKind::Down { reason, retry_in } = event.kind else {
+                let SessionEventKind::Down {
+                    reason, retry_in, ..
+                } = event.kind
+                else {
                     return None;
                 };
                 matches!(reason, DownReason::NexusTaken).then_some(retry_in)

@@ -22,7 +22,7 @@ use iscsi_proto::planted::Bug;
 
 use super::{
     Action, AttemptId, Candidate, Delivery, Event, HedgeConfig, IoId, IoKind, Multipath, PathId,
-    ProbeKind, Steer, TakenBack, arena::Arena, path::Path,
+    Steer, TakenBack, arena::Arena, path::Path,
 };
 
 /// How often one read may be hedged. After that it waits for verdicts, and its moves count.
@@ -191,11 +191,9 @@ impl Multipath {
         }
         let idle = self.equals(from).filter(|(_, path)| !path.is_waiting());
         let idle: Vec<PathId> = idle.map(|(id, _)| id).collect();
-        self.actions
-            .extend(idle.into_iter().map(|path| Action::Probe {
-                path,
-                kind: ProbeKind::Nop,
-            }));
+        for path in idle {
+            self.ask_connection(path);
+        }
     }
 
     /// Moves what the budget allows; how many those were.

@@ -9,6 +9,7 @@ mod action;
 mod admission;
 mod alua;
 pub(crate) mod arena;
+mod ask;
 mod auto_resize;
 mod checker;
 mod config;
@@ -578,6 +579,11 @@ impl Multipath {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
+    }
+
+    /// Whether an operator has taken a path out of use.
+    pub(crate) fn is_failed(&self, path: PathId) -> bool {
+        self.paths.get(path.0).is_some_and(Path::is_failed)
     }
 
     /// What a path was called when it was added.

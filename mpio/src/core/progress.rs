@@ -1,6 +1,8 @@
 //! What follows for a path in doubt from what its platform tells of its bytes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use iscsi_proto::planted::Bug;
 
 use super::{
     Action, Event, Multipath, PathId,
@@ -18,8 +20,12 @@ impl Multipath {
         path: PathId,
         progress: Option<NetworkProgress>,
     ) {
-        let others_heard = self.others_heard(path);
+        let mut others_heard = self.others_heard(path);
         let config = &self.config;
+        let progress = match config.planted.has(Bug::AcknowledgedIsDead) {
+            true => progress.map(|progress| progress.since(Duration::MAX)),
+            false => progress,
+        };
         let Some(entry) = self.paths.get_mut(path.0) else {
             return;
         };
@@ -32,6 +38,9 @@ impl Multipath {
         let is_dead = deliveries.delivery() == Some(Delivery::Unacknowledged);
         if let Some(delivery) = deliveries.news(is_suspect) {
             self.events.push(Event::Delivery { path, delivery });
+        }
+        if is_dead && config.planted.has(Bug::NoWitnessNeeded) {
+            others_heard = Some(now);
         }
         let step = entry.suspicion.weigh(now, &config.suspicion, others_heard);
         if step == Step::Condemn {

@@ -18,7 +18,7 @@ use std::time::Instant;
 use iscsi_proto::planted::Bug;
 
 use super::{
-    Action, Event, Multipath, PathId, ProbeKind, SuspectCause,
+    Event, Multipath, PathId, SuspectCause,
     arena::Arena,
     path::{Path, Standing},
     spare_state::{Spare, Vacancy},
@@ -183,13 +183,26 @@ impl Multipath {
         if is_due && is_usable {
             // So that its own silence is noticed as that of a path that has I/O.
             path.checker.ask_now(now);
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
     }
 
-    fn ask_spare(&mut self, path: PathId) {
-        let kind = ProbeKind::Nop;
-        self.actions.push_back(Action::Probe { path, kind });
+    /// Whether nothing is lost if this path, which is a spare, is closed: others take I/O in its place, and no lost write of
+    /// its own may still land.
+    pub(crate) fn is_superfluous(&self, id: PathId) -> bool {
+        let path = self.paths.get(id.0);
+        let Some(spare) = path.and_then(|path| path.spare.as_ref()) else {
+            return false;
+        };
+        let takes_io = |(key, path): (_, &Path)| {
+            let is_other = PathId(key) != id;
+            is_other && path.is_usable() && !path.rests()
+        };
+        let is_at_rest = match spare.principal {
+            Some(_) => spare.rests,
+            None => self.paths.iter().any(takes_io),
+        };
+        is_at_rest && !self.ghosts.iter().any(|ghost| ghost.path == id)
     }
 
     fn has_to_rest(&self, id: PathId) -> bool {
@@ -230,7 +243,7 @@ impl Multipath {
         };
         let spares: Vec<PathId> = self.spares().filter(is_due).collect();
         for id in spares {
-            self.ask_spare(id);
+            self.ask_connection(id);
         }
     }
 

@@ -323,19 +323,6 @@ impl Multipath {
         last
     }
 
-    /// Whether the target answers elsewhere is to be known. Where something is awaited, that tells.
-    pub(super) fn ask_idle_ones(&mut self, suspected: PathId) {
-        for (key, path) in self.paths.iter() {
-            let id = PathId(key);
-            if id != suspected && path.is_usable() && !path.is_waiting() {
-                self.actions.push_back(Action::Probe {
-                    path: id,
-                    kind: ProbeKind::Nop,
-                });
-            }
-        }
-    }
-
     /// Draws the consequences of whatever the caller of this changed.
     pub(super) fn settle(&mut self, now: Instant) {
         if !self.ghosts.is_empty() {

@@ -16,12 +16,14 @@ use super::{
     JoinError, MultipathDevice, MultipathDriver,
     job::Job,
     join::{Candidate, Opening},
+    spares::Place,
 };
 use crate::{
     arrays::ArrayTable,
-    core::{Config, PathAttributes, PathKeys},
+    core::{Config, FormerLife, PathAttributes, PathKeys},
     path::Path,
     rule::{FoundUnit, Priorities, Route, Rule},
+    spares::Spares,
 };
 
 /// Why no device came about.
@@ -122,7 +124,7 @@ pub struct MultipathBuilder {
     pairing: Pairing,
     session_number: u16,
     sessions_per_path: u16,
-    spares: bool,
+    spares: Spares,
     priorities: Priorities,
     arrays: ArrayTable,
 }
@@ -146,7 +148,7 @@ impl MultipathBuilder {
             pairing: Pairing::All,
             session_number: 0,
             sessions_per_path: 1,
-            spares: false,
+            spares: Spares::default(),
             priorities: Priorities::default(),
             arrays: ArrayTable::default(),
         }
@@ -203,18 +205,14 @@ impl MultipathBuilder {
         self
     }
 
-    /// Logs in once more for each path, from the same local end to the same portal: a *spare*, called
-    /// `eth0 -> 10.0.1.1:3260 spare`, that takes I/O only while its path does not, since the connection was aborted or
-    /// reset for instance. It takes over in a round trip, and the path is not missed while the target lets it wait and
-    /// while it logs in. It helps against nothing that ends all connections of a network device.
+    /// Which paths have a [spare](Spares), and from when on: a second session, called `eth0 -> 10.0.1.1:3260 spare`, that
+    /// takes I/O only while its path does not. Default [`Spares::OnDemand`].
     ///
-    /// Default `false`, as it is twice the sessions, and targets limit those: one that cannot log in is
-    /// [missing](super::Topology::missing) like any path, and tried again. Keep it over restarts: a spare of a former
-    /// process that does not log in again is not reinstated. Its number in the ISID is that of its path and 0x4000, so
-    /// numbers from there on are refused for spares.
+    /// Its number in the ISID is that of its path and 0x4000. Numbers from there on leave no room for that: they are
+    /// refused for [warm](Spares::Warm) spares, and none are opened on demand. Keep this setting over restarts.
     ///
     /// How it is paired with its path is said at [`PathAttributes::spare_for`](crate::core::PathAttributes::spare_for).
-    pub const fn spares(mut self, spares: bool) -> Self {
+    pub const fn spares(mut self, spares: Spares) -> Self {
         self.spares = spares;
         self
     }
@@ -264,9 +262,13 @@ impl MultipathBuilder {
         &self,
         initiator: &Initiator,
     ) -> Result<(MultipathDevice, MultipathDriver), ConnectError> {
-        let openings = self.openings(initiator);
+        let mut openings = self.openings(initiator, false);
         if openings.is_empty() {
             return Err(ConnectError::NoPortal);
+        }
+        // The spares last: a device is known by its paths.
+        if self.opens_spares_first() {
+            openings.extend(self.openings(initiator, true));
         }
         let results = join_all(openings.iter().map(Opening::open)).await;
         let (mut candidates, mut failed) = (Vec::new(), Vec::new());
@@ -286,7 +288,9 @@ impl MultipathBuilder {
         let runtime = Arc::clone(initiator.runtime());
         let (device, driver) =
             MultipathDevice::assemble(runtime, self.config.clone(), &self.arrays, candidates)?;
+        let places = self.places(initiator);
         device.shared().act(|state, now| {
+            state.make_places(places);
             for (opening, error) in failed {
                 let name = Arc::clone(&opening.name);
                 state.missing.push((name, format!("{error:#}")));
@@ -311,8 +315,40 @@ impl MultipathBuilder {
         Ok(device)
     }
 
-    /// The paths, by position in the configuration.
-    fn openings(&self, initiator: &Initiator) -> Vec<Opening<LogicalUnit>> {
+    /// Whether spares log in with their paths.
+    fn opens_spares_first(&self) -> bool {
+        match self.spares {
+            Spares::None => false,
+            Spares::Warm => true,
+            Spares::OnDemand => {
+                let is_forgotten = self.config.planted.has(Bug::FormerSparesForgotten);
+                let fences = self.config.fence().former_life == FormerLife::Fence;
+                fences && self.has_room_for_spares() && !is_forgotten
+            }
+        }
+    }
+
+    fn has_room_for_spares(&self) -> bool {
+        let end = self
+            .session_number
+            .checked_add(self.sessions_per_path.max(1));
+        end.is_some_and(|end| end <= SPARES)
+    }
+
+    /// For spares that are opened when they are needed.
+    fn places(&self, initiator: &Initiator) -> Vec<Place<LogicalUnit>> {
+        if self.spares != Spares::OnDemand || !self.has_room_for_spares() {
+            return Vec::new();
+        }
+        let is_former = self.opens_spares_first();
+        let paths = self.openings(initiator, false).into_iter();
+        let both = paths.zip(self.openings(initiator, true));
+        both.map(|(path, spare)| Place::new(path.name, spare, is_former))
+            .collect()
+    }
+
+    /// The paths or their spares, by position in the configuration.
+    fn openings(&self, initiator: &Initiator, is_spare: bool) -> Vec<Opening<LogicalUnit>> {
         let anywhere = [Bind::Any];
         let binds = if self.binds.is_empty() {
             &anywhere[..]
@@ -334,75 +370,69 @@ impl MultipathBuilder {
         let paths = pairs
             .into_iter()
             .flat_map(|pair| (0..sessions).map(move |at| (pair, at)));
-        // The spares last: a device is known by its paths.
-        let kinds = if self.spares {
-            &[false, true][..]
-        } else {
-            &[false]
-        };
-        let all = kinds
-            .iter()
-            .flat_map(|&is_spare| paths.clone().map(move |path| (path, is_spare)));
-        all.map(|(((bind, portal), at), is_spare)| {
-            // Out of range for an ISID only where nobody has so many; the login refuses it then.
-            let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
-            let number = self.session_number.checked_add(at);
-            let number = match is_spare {
-                true => number
-                    .filter(|&number| number < SPARES)
-                    .map(|number| SPARES | number),
-                false => number,
-            };
-            let slot = SessionSlot {
-                bind: number.map_or(u16::MAX, |_| position(bind)),
-                portal: position(portal),
-                number: number.unwrap_or(u16::MAX),
-            };
-            let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
-                .with_bind(binds[bind].clone())
-                .with_slot(slot);
-            let mut name = format!("{} -> {}", binds[bind], self.portals[portal]);
-            if sessions > 1 {
-                name = format!("{name} #{}", at + 1);
-            }
-            let attributes = match is_spare {
-                true => PathAttributes::new(format!("{name} spare")).with_spare_for(name),
-                false => PathAttributes::new(name),
-            };
-            let name = Arc::clone(&attributes.name);
-            let (initiator, lun) = (initiator.clone(), self.lun);
-            let mut unit = self.unit.clone().fail_fast();
-            unit.open_without_access = true;
-            let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
-            let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
-            let priorities = self.priorities.clone();
-            Opening::new(name, move || {
-                let (attributes, priorities) = (attributes.clone(), priorities.clone());
-                let opened = open(
-                    initiator.clone(),
-                    to.clone(),
-                    (lun, keys),
-                    unit.clone(),
-                    attributes,
-                );
-                let to = to.clone();
-                async move {
-                    let mut candidate = opened.await?;
-                    let unit = FoundUnit {
-                        route: Arc::new(Route::new(to.target, to.portal, to.bind)),
-                        lun,
-                        info: candidate.path.info(),
-                        inquiry: *candidate.path.inquiry(),
-                    };
-                    if let Some(priority) = priorities.of(&unit) {
-                        candidate.attributes.priority = priority;
-                    }
-                    Ok(candidate)
+        paths
+            .map(|((bind, portal), at)| {
+                // Out of range for an ISID only where nobody has so many; the login refuses it then.
+                let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+                let number = self.session_number.checked_add(at);
+                let number = match is_spare {
+                    true => number
+                        .filter(|&number| number < SPARES)
+                        .map(|number| SPARES | number),
+                    false => number,
+                };
+                let slot = SessionSlot {
+                    bind: number.map_or(u16::MAX, |_| position(bind)),
+                    portal: position(portal),
+                    number: number.unwrap_or(u16::MAX),
+                };
+                let to = SessionTarget::new(self.target.clone(), self.portals[portal].clone())
+                    .with_bind(binds[bind].clone())
+                    .with_slot(slot);
+                let mut name = format!("{} -> {}", binds[bind], self.portals[portal]);
+                if sessions > 1 {
+                    name = format!("{name} #{}", at + 1);
                 }
-                .boxed()
+                let attributes = match is_spare {
+                    true => PathAttributes::new(format!("{name} spare")).with_spare_for(name),
+                    false => PathAttributes::new(name),
+                };
+                let name = Arc::clone(&attributes.name);
+                let (initiator, lun) = (initiator.clone(), self.lun);
+                let mut unit = self.unit.clone().fail_fast();
+                unit.open_without_access = true;
+                let keys = self.config.fence().preempt.map(|preempt| preempt.keys);
+                let keys = keys.filter(|_| !self.config.planted.has(Bug::WritesBeforeRegistered));
+                // One that comes too late would leave its registration behind: the device registers it when it has joined.
+                let keys = keys.filter(|_| !is_spare || self.spares == Spares::Warm);
+                let priorities = self.priorities.clone();
+                Opening::new(name, move || {
+                    let (attributes, priorities) = (attributes.clone(), priorities.clone());
+                    let opened = open(
+                        initiator.clone(),
+                        to.clone(),
+                        (lun, keys),
+                        unit.clone(),
+                        attributes,
+                    );
+                    let to = to.clone();
+                    async move {
+                        let mut candidate = opened.await?;
+                        let unit = FoundUnit {
+                            route: Arc::new(Route::new(to.target, to.portal, to.bind)),
+                            lun,
+                            info: candidate.path.info(),
+                            inquiry: *candidate.path.inquiry(),
+                        };
+                        if let Some(priority) = priorities.of(&unit) {
+                            candidate.attributes.priority = priority;
+                        }
+                        Ok(candidate)
+                    }
+                    .boxed()
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 }
 

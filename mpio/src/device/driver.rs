@@ -1,6 +1,7 @@
 //! The task of a device: what happens on no request's behalf.
 
 mod carriers;
+mod spares;
 
 use std::{
     fmt,
@@ -68,6 +69,10 @@ enum Report<P> {
     Preempted(Preempt, Preempted),
     Closed(PathId),
     Opened(Opening<P>, Result<Candidate<P>, Error>),
+    /// Of a place for a spare.
+    SpareOpened(usize, Opening<P>, Instant, Result<Candidate<P>, Error>),
+    /// It has been there for a while.
+    SpareStayed(usize, PathId),
 }
 
 /// Before the identity is asked for again when it could not be read though the connection is up.
@@ -241,6 +246,8 @@ impl<P: Path> MultipathDriver<P> {
                     Report::Opened(opening, opened)
                 }));
             }
+            Job::OpenSpare(at, opening, until) => self.open_spare(at, opening, until),
+            Job::WatchSpare(at, id) => self.watch_spare(at, id),
         }
     }
 
@@ -381,7 +388,10 @@ impl<P: Path> MultipathDriver<P> {
             })),
             Report::Opened(opening, Ok(candidate)) => {
                 let name = Arc::clone(&opening.name);
-                let joined = self.act(|state, now| state.join(now, candidate));
+                let joined = self.act(|state, now| {
+                    let joined = state.join(now, candidate);
+                    joined.map(|id| state.note_spare(id))
+                });
                 if let Err(error) = joined {
                     self.missing(&name, Some(error.to_string()));
                     self.start(Job::Open(opening));
@@ -394,6 +404,10 @@ impl<P: Path> MultipathDriver<P> {
                 self.missing(&opening.name, Some(format!("{error:#}")));
                 self.start(Job::Open(opening));
             }
+            Report::SpareOpened(at, opening, until, opened) => {
+                self.spare_opened(at, (opening, until), opened);
+            }
+            Report::SpareStayed(at, id) => self.spare_stayed(at, id),
         }
     }
 
@@ -447,6 +461,7 @@ impl<P: Path> MultipathDriver<P> {
             Some((path, verify))
         });
         self.carriers(id, status);
+        self.spare_of(id, &status);
         if let Some((path, verify)) = verify {
             self.watch(id, path, status.generation);
             if verify {
@@ -475,7 +490,7 @@ impl<P: Path> MultipathDriver<P> {
             let (identity, registered) = match result {
                 Ok(verified) => verified,
                 Err(error) => {
-                    state.not_attended(id, Err(error));
+                    state.not_attended(now, id, Err(error));
                     return Some(VERIFY_PAUSE);
                 }
             };
@@ -492,7 +507,7 @@ impl<P: Path> MultipathDriver<P> {
                 }
                 None => {}
             }
-            state.not_attended(id, Ok(identity));
+            state.not_attended(now, id, Ok(identity));
             if let Some(attended) = attended {
                 again = state.attended(now, id, attended).or(again);
             }

@@ -1,6 +1,6 @@
 //! What requests and decisions leave to the driver.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, time::Instant};
 
 use super::{join::Opening, vessel::Vessel};
 use crate::core::{AttemptId, FenceStepId, PathId, ProbeKind};
@@ -41,6 +41,10 @@ pub(super) enum Job<P> {
     Verify(PathId),
     /// A path that could not be opened so far.
     Open(Opening<P>),
+    /// For a place, of no use any more after that.
+    OpenSpare(usize, Opening<P>, Instant),
+    /// To look later whether it may leave.
+    WatchSpare(usize, PathId),
 }
 
 impl<P> fmt::Debug for Job<P> {
@@ -61,6 +65,8 @@ impl<P> fmt::Debug for Job<P> {
             Self::Watch(path) => write!(f, "Watch({path})"),
             Self::Verify(path) => write!(f, "Verify({path})"),
             Self::Open(opening) => write!(f, "Open({})", opening.name),
+            Self::OpenSpare(_, opening, _) => write!(f, "OpenSpare({})", opening.name),
+            Self::WatchSpare(_, id) => write!(f, "WatchSpare({id})"),
         }
     }
 }

@@ -17,6 +17,7 @@ mod paths;
 mod reserve;
 mod resize;
 mod shared;
+mod spares;
 mod ticket;
 mod topology;
 mod vessel;
@@ -330,7 +331,12 @@ impl<P: Path> MultipathDevice<P> {
                 Arc::clone(&state.info),
                 state.array.as_ref().map(|array| array.name().into()),
                 state.size_not_taken,
-                state.missing.clone(),
+                state
+                    .missing
+                    .iter()
+                    .cloned()
+                    .chain(state.refused_spares())
+                    .collect(),
                 paths,
             )
         });
@@ -381,6 +387,17 @@ impl<P: Path> MultipathDevice<P> {
         let state =
             |state: &mut shared::State<P>| (!state.core.is_closing(), state.core.is_removed(path));
         self.shared().look(state) == (true, true)
+    }
+
+    /// Whether a spare is of no use, as one nexus has reserved the unit for itself.
+    pub(crate) fn keeps_spares_out(&self) -> bool {
+        self.shared().look(|state| state.keeps_spares_out())
+    }
+
+    /// Whether nothing is lost if this path, which is a spare, is closed. One that is gone may leave.
+    pub(crate) fn may_spare_leave(&self, path: PathId) -> bool {
+        self.shared()
+            .look(|state| state.core.is_removed(path) || state.may_leave(path))
     }
 
     /// The id of a path by its name; of several the first in the order of the groups.

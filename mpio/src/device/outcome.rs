@@ -21,6 +21,20 @@ pub(super) fn outcome_with_keys(error: &Error, keyed: bool) -> (Outcome, bool) {
     (Outcome::Failed(failure), lost)
 }
 
+/// The same of a path that has no key where the device is registered (`keyless`): what it was sent before that was known
+/// meets the reservation that is the device's own, and is let in elsewhere. If all have lost their keys, that is
+/// told to what waits for them.
+pub(super) fn outcome_on(error: &Error, keyed: bool, keyless: bool) -> (Outcome, bool) {
+    let (outcome, lost) = outcome_with_keys(error, keyed);
+    match outcome {
+        Outcome::Failed(failure) if keyless && error.kind() == ErrorKind::ReservationConflict => {
+            let retry = Retry::OtherPath;
+            (Outcome::Failed(Failure { retry, ..failure }), lost)
+        }
+        outcome => (outcome, lost),
+    }
+}
+
 fn failure_of(error: &Error) -> Failure {
     let scope = scope_of(error.kind());
     let retry = match error.retry() {

@@ -31,6 +31,7 @@ use super::{
     job::{Job, Preempt},
     log::EventLog,
     reserve::book::{Book, Reserve},
+    spares::Place,
     vessel::Vessel,
 };
 use crate::{
@@ -139,6 +140,8 @@ pub(super) struct State<P> {
     pub(super) asking_for_size: Arc<AtomicBool>,
     /// Paths that could not be opened so far: name and reason.
     pub(super) missing: Vec<(Arc<str>, String)>,
+    /// For spares that are opened when they are needed.
+    pub(super) places: Vec<Place<P>>,
     /// The driver has to look whether it is done.
     nudge: bool,
     /// Something that `until` may wait for has changed.
@@ -188,6 +191,7 @@ impl<P: Path> Shared<P> {
                 size_not_taken: None,
                 asking_for_size: Arc::default(),
                 missing: Vec::new(),
+                places: Vec::new(),
                 nudge: false,
                 news: false,
                 watchers: Vec::new(),

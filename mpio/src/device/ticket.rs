@@ -17,7 +17,7 @@ use iscsi_proto::planted::Bug;
 use super::{
     job::Job,
     keys,
-    outcome::{DROPPED, UNREAD, outcome_with_keys, refused},
+    outcome::{DROPPED, UNREAD, outcome_on, refused},
     shared::{Deferred, Go, Order, Shared, State},
     vessel::{Vessel, vessel},
 };
@@ -184,7 +184,8 @@ impl<P: Path> Ticket<'_, P> {
         let mut deferred = Deferred::default();
         let mut state = self.shared.lock();
         let key = *self.mailbox.get_or_insert_with(|| state.open_mailbox(io));
-        let (outcome, lost) = outcome_with_keys(error, state.forgives_attention());
+        let (keyed, keyless) = (state.forgives_attention(), state.is_without_key(path));
+        let (outcome, lost) = outcome_on(error, keyed, keyless);
         state.core.handle_outcome(now, attempt, outcome);
         if lost {
             state.core.handle_registrations_lost();

@@ -16,6 +16,7 @@ use crate::{
     arrays::ArrayTable,
     core::{Config, PathAttributes},
     rule::{FoundUnit, Rule},
+    spares::Spares,
 };
 
 /// Between two scans, unless another time is set.
@@ -51,7 +52,7 @@ impl InventoryBuilder {
                 settings: Settings::default(),
                 arrays: ArrayTable::default(),
                 across_targets: false,
-                spares: false,
+                spares: Spares::default(),
                 limits: Limits::default(),
                 rescan: Some(RESCAN),
                 keep: KEEP,
@@ -193,16 +194,20 @@ impl InventoryBuilder {
         self
     }
 
-    /// Logs in once more beside each session, from the same local end to the same portal, as
-    /// [`MultipathBuilder::spares`](crate::MultipathBuilder::spares) does: each unit behind both is a path and its spare,
-    /// which takes I/O only while the path does not. Default `false`, as it is twice the sessions.
+    /// Which sessions have another one beside them, from the same local end to the same portal, as with
+    /// [`MultipathBuilder::spares`](crate::MultipathBuilder::spares): each unit behind both is a path and its spare, which
+    /// takes I/O only while the path does not. Default [`Spares::OnDemand`].
     ///
-    /// A spare is opened once the session beside it has told its units, is removed by the same rules, and has an ISID of
-    /// its own that depends on the two ends only; those of the other sessions are what they are without spares. Rules of
-    /// filters, settings and priorities judge it as they judge its path, which it is called after
-    /// (`eth0 -> 10.0.1.1:3260 spare`). Of [limits](Self::limits) it counts as a session, and as a path of its device, first come,
-    /// first served: they leave room for twice of each.
-    pub const fn spares(mut self, spares: bool) -> Self {
+    /// It has an ISID of its own that depends on the two ends only; those of the other sessions are what they are without
+    /// spares. Rules of filters, settings and priorities judge it as they judge its path, which it is called after
+    /// (`eth0 -> 10.0.1.1:3260 spare`).
+    ///
+    /// One that is opened on demand gives up if neither it nor the session beside it has a connection after ten seconds, and
+    /// leaves once that one has and no path needs it ([`Removal::SpareNotNeeded`](super::Removal::SpareNotNeeded)). A
+    /// [warm](Spares::Warm) one is opened once the session beside it has told its units, and is removed by the same rules.
+    /// Of [limits](Self::limits) each counts as a session, and as a path of its device, first come, first served: for warm
+    /// ones they leave room for twice of each.
+    pub const fn spares(mut self, spares: Spares) -> Self {
         self.plan.spares = spares;
         self
     }

@@ -231,6 +231,8 @@ pub enum Removal {
     SessionClosed,
     /// Nobody tells of its portal any more, and its session is down.
     PortalGone,
+    /// It is a [spare](crate::Spares::OnDemand), and the path that it is for takes I/O again.
+    SpareNotNeeded,
     /// The program removed it; it stays out until the program asks for a [rescan](super::Inventory::rescan), or another
     /// unit has its number.
     ByProgram,
@@ -258,6 +260,7 @@ impl fmt::Display for Removal {
             Self::OtherUnit => "it leads to another unit now",
             Self::SessionClosed => "the session is closed",
             Self::PortalGone => "the portal is gone",
+            Self::SpareNotNeeded => "its path is back",
             Self::ByProgram => "the program removed it",
         })
     }

@@ -20,6 +20,8 @@ pub(super) enum Report {
     AskAgain(SourceId, u64),
     LoggedIn(RouteId, Result<Session, LoginError>),
     LogInAgain(RouteId, u64),
+    /// A spare that was opened on demand has been there for a while.
+    SpareStayed(RouteId),
     /// With the number of the last event before it.
     Session(RouteId, u64, SessionStatus),
     Listed(RouteId, Result<Vec<Lun>, Error>),
@@ -32,7 +34,7 @@ pub(super) enum Report {
     ScanTooLong(u64),
     /// A device of this number has been without a path for long enough.
     StrandedLong(Arc<str>, u64),
-    /// A device is closed.
+    /// A device or a session is closed.
     Closed,
 }
 

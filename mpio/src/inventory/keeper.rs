@@ -272,6 +272,7 @@ impl Keeper {
                     self.log_in(route);
                 }
             }
+            Report::SpareStayed(route) => self.look_after_spare(route),
             Report::Session(route, seen, status) => self.session_changed(route, seen, &status),
             Report::Listed(route, result) => self.listed(route, result),
             Report::Examined(route, lun, result) => self.examined(route, lun, result),

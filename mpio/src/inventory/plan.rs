@@ -9,7 +9,7 @@ use iscsi_client::{
 use iscsi_proto::{login::Authentication, name::IscsiName, portal::Portal};
 
 use super::{filter::Filter, limits::Limits, route::fits, settings::Settings};
-use crate::{arrays::ArrayTable, rule::Route};
+use crate::{arrays::ArrayTable, rule::Route, spares::Spares};
 
 /// The configuration of an inventory.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub(super) struct Plan {
     pub(super) arrays: ArrayTable,
     /// Whether a device may have paths to several targets.
     pub(super) across_targets: bool,
-    /// Whether there is a spare beside each session.
-    pub(super) spares: bool,
+    /// Which sessions have a spare beside them.
+    pub(super) spares: Spares,
     pub(super) limits: Limits,
     pub(super) rescan: Option<Duration>,
     pub(super) keep: Duration,

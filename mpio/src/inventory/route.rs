@@ -53,6 +53,11 @@ impl Seat {
         let is_spare = true;
         Self { is_spare, ..self }
     }
+
+    /// Its own, if it is no spare.
+    pub(super) const fn principal(self) -> Self {
+        Self::at(self.bind)
+    }
 }
 
 /// Whether the address means something on one link only.

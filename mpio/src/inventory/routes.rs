@@ -19,6 +19,7 @@ use super::{
 use crate::{
     backoff::{Backoff, sleep},
     rule::Route,
+    spares::Spares,
 };
 
 /// Between two lists of one session: a target that says at every command that its list has changed is not
@@ -78,7 +79,8 @@ impl Keeper {
             backoff: Backoff::default(),
             pause: 0,
             told: None,
-            in_scan: true,
+            // Nobody waits for one that is opened at a loss.
+            in_scan: !seat.is_spare || self.plan.spares == Spares::Warm,
             listing: false,
             again: false,
             listed_at: None,
@@ -201,14 +203,19 @@ impl Keeper {
         // Some that are not kept any more may have been about the list.
         let mut list = events.first().is_none_or(|event| event.number != seen + 1);
         let mut news = Vec::new();
+        let mut has_to_wait = false;
         for event in &events {
             let route = Arc::clone(&entry.route);
             match &event.kind {
                 SessionEventKind::Up { .. } => {
                     list = true;
+                    has_to_wait = false;
                     news.push(Event::LoggedIn { route });
                 }
-                SessionEventKind::Down { reason, .. } => {
+                SessionEventKind::Down {
+                    reason, time2wait, ..
+                } => {
+                    has_to_wait = !time2wait.is_zero();
                     let reason = reason.clone();
                     // One for each loss, and not for each login that fails after it.
                     if std::mem::take(up) {
@@ -239,8 +246,8 @@ impl Keeper {
         self.watch(id, session, seen);
         if list && is_up {
             self.list(id);
-        } else if !is_up {
-            self.remove_if_useless(id);
+        } else if !is_up && !self.remove_if_useless(id) && has_to_wait {
+            self.open_spare_on_demand(id);
         }
     }
 
@@ -252,7 +259,8 @@ impl Keeper {
             return;
         };
         let id = self.number();
-        self.index.insert((entry.end.clone(), entry.seat), id);
+        let seat = entry.seat;
+        self.index.insert((entry.end.clone(), seat), id);
         let entry = RouteEntry {
             link: Link::Waiting(None),
             in_scan: false,
@@ -268,6 +276,7 @@ impl Keeper {
         self.routes.insert(id, entry);
         if !self.remove_if_useless(id) {
             self.log_in_later(id);
+            self.go_on_looking_after(id, seat);
         }
     }
 
@@ -322,7 +331,7 @@ impl Keeper {
             Ok(luns) => {
                 entry.list_error = None;
                 self.take_list(id, luns);
-                self.open_spare(id);
+                self.open_warm_spare(id);
             }
             Err(error) => {
                 let before = entry.list_error.replace(error.clone());
@@ -362,11 +371,19 @@ impl Keeper {
         true
     }
 
-    /// Removes a route without paths.
+    /// Removes a route without paths. Its session logs out, unless somebody else uses it: to drop it would leave it to
+    /// whoever watches it.
     pub(super) fn remove_route(&mut self, id: RouteId) {
         let Some(entry) = self.routes.remove(&id) else {
             return;
         };
+        if let Link::Open { session, .. } = &entry.link {
+            let session = session.clone();
+            self.jobs.push(Box::pin(async move {
+                session.close().await;
+                Report::Closed
+            }));
+        }
         self.index.remove(&(entry.end.clone(), entry.seat));
         self.slots
             .release(&entry.end, &entry.route.bind, entry.route.is_spare);

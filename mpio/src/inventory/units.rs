@@ -13,6 +13,7 @@ use super::{
     keeper::{Disk, Keeper, Link, Unit},
     limits::Limit,
     snapshot::UnitState,
+    spares::removal,
 };
 use crate::{
     backoff::sleep,
@@ -66,15 +67,16 @@ impl Keeper {
                 continue;
             }
             let key = entry.key(lun);
+            let is_removed = removal(&self.removed, self.plan.spares, &key).is_some();
             let unit = entry.units.entry(lun).or_insert_with(|| Unit {
-                state: match self.removed.contains_key(&key) {
+                state: match is_removed {
                     true => UnitState::LeftOut,
                     false => UnitState::Examining,
                 },
                 handle: None,
                 listed: true,
                 queued: false,
-                removed: self.removed.contains_key(&key),
+                removed: is_removed,
             });
             unit.listed = true;
             match rejection {
@@ -158,7 +160,7 @@ impl Keeper {
         entry.shown = None;
         self.dirty = true;
         let key = entry.key(lun);
-        let removed = self.removed.get(&key).filter(|_| !self.reopens);
+        let removed = removal(&self.removed, self.plan.spares, &key).filter(|_| !self.reopens);
         let stays_out = removed.is_some_and(|removed| match &result {
             // Without a name it may be the same one.
             Ok(found) => {

@@ -40,6 +40,7 @@ fn one_answer_shows_that_the_path_works_and_tells_of_all_groups() {
     assert_eq!(array.pass(600 * S), 0, "reports beside those of the checks");
     let path = array.paths[0];
     assert_eq!(ask(&mut array, path), ProbeKind::Rtpg);
+    assert_eq!(array.h.reports, [], "though its states are due as well");
     array.states = [ActiveNonOptimized, ActiveOptimized];
     array.tell(path);
     for (path, state) in array.paths.into_iter().zip([0, 0, 1, 1]) {
@@ -66,6 +67,11 @@ fn a_path_stands_by_or_waits_as_its_group_does() {
     array.states = [ActiveOptimized, ActiveOptimized];
     array.pass(25 * S);
     assert_eq!(array.used().len(), 4);
+    assert_eq!(ask(&mut array, path), ProbeKind::Rtpg);
+    array.states = [Transitioning, Transitioning];
+    array.tell(path);
+    let snapshot = array.h.core.snapshot(array.h.now);
+    assert_eq!(snapshot.path(path).unwrap().checker, PathState::Shaky);
 }
 
 /// Two are asked at once, and the first answer is older than the change.

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod another_nexus;
+mod asked_once;
 mod asymmetric_access;
 mod beat;
 mod budget;

@@ -14,6 +14,7 @@ use mpio::{MultipathDevice, RegistrationKeys};
 use super::{
     asked::Asked,
     check::{End, History, Op, OpId, Row, Violation, conflict::Reasons, reserved::Span},
+    delivery::Silences,
     finding::Finding,
     locks::Locks,
     memory::Guest,
@@ -93,6 +94,8 @@ pub(super) struct State {
     pub(super) held_bytes: u64,
     /// The spares as they were last looked at.
     pub(super) spares: Spares,
+    /// Paths that devices suspect for their silence.
+    pub(super) silences: Silences,
     /// A device that has done more reads twice than it may.
     pub(super) overspent: Option<Violation>,
     /// Requests that have ended since paths were last looked at.

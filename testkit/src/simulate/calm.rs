@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use futures_util::future::{Either, join_all, select};
 use iscsi_client::{buf::ReadBuf, device::ReadOptions};
 use mpio::{
-    MultipathDevice,
+    MultipathDevice, Spares,
     core::{Failback, GroupStatus, PathSnapshot},
 };
 
@@ -14,6 +14,7 @@ use super::{
     client::{decode_buf, finish},
     finding::Finding,
     plan::{Fault, What},
+    spare,
     trace::Note,
     world::World,
 };
@@ -48,15 +49,20 @@ pub(super) async fn requests_end(world: &Arc<World>) {
 
 /// Every path is usable again.
 pub(super) async fn paths_return(world: &Arc<World>) {
-    let until = world.handle.elapsed().max(world.plan.calm) + world.plan.patience();
-    let expected = world.plan.sessions_per_device();
+    let spares_stay = match world.plan.device.spares {
+        Spares::OnDemand => spare::STAY * 2,
+        _ => Duration::ZERO,
+    };
+    let calm = world.handle.elapsed().max(world.plan.calm);
+    let until = calm + world.plan.patience() + spares_stay;
+    let expected = world.plan.sessions_at_rest();
     for (index, device) in devices(world).into_iter().enumerate() {
         loop {
             let snapshot = device.snapshot();
-            let usable = snapshot
-                .paths()
-                .filter(|path| PathSnapshot::is_usable(path));
-            if usable.count() == expected && snapshot.paths().count() == expected {
+            let tied = spare::tied(&world.plan, &snapshot);
+            let paths = snapshot.paths().filter(|path| !tied.contains(&path.id));
+            let usable: Vec<bool> = paths.map(PathSnapshot::is_usable).collect();
+            if usable == vec![true; expected] {
                 break;
             }
             if world.handle.elapsed() > until {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{
-    AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector, Prioritizer,
-    WriterMode,
+use mpio::{
+    Spares,
+    core::{
+        AutoResize, Failback, NoPathRetry, PathChecker, PathGroupingPolicy, PathSelector,
+        Prioritizer, WriterMode,
+    },
 };
 
 use super::plan::{
@@ -13,7 +16,7 @@ use super::plan::{
     What, Work,
 };
 use super::{
-    activating, checks,
+    activating, checks, delivery,
     dice::{between, pick, small, time},
     lives, marginal, orders, preempt, ranks, resizing, spare,
     wire::Wire,
@@ -75,6 +78,7 @@ impl Plan {
             links: Rng::new(seed ^ 0x0001_14b5_ca22).chance(500),
             beat: false,
             acknowledge_after: Some(2 * S),
+            tells_progress: false,
             planted: Planted::NONE,
         };
         checks::draw(&mut plan);
@@ -91,6 +95,8 @@ impl Plan {
         marginal::draw(&mut plan);
         spare::draw(&mut plan);
         orders::draw::draw(&mut plan);
+        checks::draw_port_groups(&mut plan);
+        delivery::draw(&mut plan);
         plan
     }
 
@@ -489,7 +495,7 @@ fn device(rng: &mut Rng, fence: Fence) -> DeviceTerms {
         auto_resize: AutoResize::GrowShrink,
         hedge: None,
         marginal: None,
-        spares: false,
+        spares: Spares::None,
         fence,
     }
 }

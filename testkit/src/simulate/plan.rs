@@ -3,13 +3,16 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use iscsi_proto::planted::Planted;
-use mpio::core::{
-    AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
-    PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
-    WriterMode,
+use mpio::{
+    Spares,
+    core::{
+        AutoResize, Config, Failback, FormerLife, HedgeConfig, MarginalConfig, NoPathRetry,
+        PathChecker, PathGroupingPolicy, PathKeys, PathSelector, PreemptAndAbort, Prioritizer,
+        WriterMode,
+    },
 };
 
-use super::{check::invariants::Bound, orders::Orders, wire::Wire};
+use super::{check::invariants::Bound, checks::MAINTENANCE_IN, orders::Orders, wire::Wire};
 use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
@@ -52,6 +55,8 @@ pub struct Plan {
     pub beat: bool,
     /// When a response is acknowledged though nothing else is sent.
     pub acknowledge_after: Option<Duration>,
+    /// The network tells the hosts how far the bytes of their connections have come.
+    pub tells_progress: bool,
     /// A bug that is put into the hosts' software; none is drawn.
     #[doc(hidden)]
     pub planted: Planted,
@@ -208,8 +213,8 @@ pub struct DeviceTerms {
     pub hedge: Option<HedgeConfig>,
     /// What makes a path marginal.
     pub marginal: Option<MarginalConfig>,
-    /// Each path has a spare.
-    pub spares: bool,
+    /// Which paths have a spare.
+    pub spares: Spares,
     /// The fence, which is true of the target.
     pub fence: Fence,
 }
@@ -595,9 +600,14 @@ impl Plan {
             .collect()
     }
 
-    /// How many sessions a device has: one for each path, and one for its spare.
+    /// How many sessions a device has at most: one for each path, and one for its spare.
     pub(super) fn sessions_per_device(&self) -> usize {
-        self.paths().len() * (1 + usize::from(self.device.spares))
+        self.paths().len() * (1 + usize::from(self.device.spares != Spares::None))
+    }
+
+    /// How many it has when all is well.
+    pub(super) fn sessions_at_rest(&self) -> usize {
+        self.paths().len() * (1 + usize::from(self.device.spares == Spares::Warm))
     }
 
     /// Whether a fault makes the network slower than a target may expect it to be.
@@ -617,14 +627,17 @@ impl Plan {
         self.faults.iter().any(slow)
     }
 
-    /// Whether the programs of a device should see no error at all: one of its paths is healthy all the
-    /// time, no fault is about the unit or the device itself, and a write whose path is lost can be proven
-    /// dead.
-    #[must_use]
-    pub fn is_spared(&self, host: usize, unit: usize) -> bool {
+    /// Whether a fault is about a unit, or about a device itself.
+    fn is_hit(&self, host: usize, unit: usize) -> bool {
         let is_unit = |number: u16| usize::from(number) == unit;
         let is_host = |number: u8| usize::from(number) == host;
-        let hits_unit = |fault: &Fault| match fault.what {
+        let hits = |fault: &Fault| match fault.what {
+            // What becomes of I/O has nothing to do with that.
+            What::Answer {
+                opcode: MAINTENANCE_IN,
+                answer: Answered::Status(_) | Answered::Sense(..),
+                ..
+            } => false,
             What::Answer { unit, .. } => is_unit(unit),
             What::Reopen { host, unit } => is_host(host) && is_unit(unit),
             What::Remap { unit }
@@ -634,19 +647,28 @@ impl Plan {
             What::CrashTarget { .. } | What::Pause => true,
             _ => false,
         };
+        self.faults.iter().any(hits)
+    }
+
+    /// Whether nothing is wrong with a path of a device at any time: neither with its network, nor with its portal or
+    /// the unit behind it.
+    pub(super) fn is_sound(&self, host: usize, unit: usize, (nic, portal): (u8, u8)) -> bool {
+        let hits = |fault: &Fault| self.hits(&fault.what, host, nic, portal);
+        !self.is_hit(host, unit) && !self.faults.iter().any(hits)
+    }
+
+    /// Whether the programs of a device should see no error at all: one of its paths is healthy all the
+    /// time, no fault is about the unit or the device itself, and a write whose path is lost can be proven
+    /// dead.
+    #[must_use]
+    pub fn is_spared(&self, host: usize, unit: usize) -> bool {
         let fence = &self.device.fence;
         let proves_in_time = fence.quiesce.is_some() || fence.unit_reset.is_some();
         // Others may keep a host from writing, also its own former life where a path was not registered.
         let dies = |fault: &Fault| matches!(fault.what, What::CrashHost { .. });
         let is_kept_out = self.orders.is_some() && (self.hosts > 1 || self.faults.iter().any(dies));
-        if is_kept_out || !proves_in_time || self.faults.iter().any(hits_unit) {
-            return false;
-        }
-        let is_healthy = |&(nic, portal): &(u8, u8)| {
-            let hits = |fault: &Fault| self.hits(&fault.what, host, nic, portal);
-            !self.faults.iter().any(hits)
-        };
-        self.paths().iter().any(is_healthy)
+        let mut paths = self.paths().into_iter();
+        proves_in_time && !is_kept_out && paths.any(|path| self.is_sound(host, unit, path))
     }
 
     /// Whether a path of `host` is not what it was while this lasts.

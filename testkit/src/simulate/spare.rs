@@ -1,8 +1,11 @@
-//! Worlds in which each path has a spare, logged in beforehand.
+//! Worlds in which paths have spares: logged in beforehand, or when a path has to wait.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use mpio::core::{PathId, PathSnapshot, Snapshot};
+use mpio::{
+    Spares as Terms,
+    core::{PathId, PathSnapshot, Snapshot},
+};
 
 use super::plan::Plan;
 use crate::sim::Rng;
@@ -10,7 +13,25 @@ use crate::sim::Rng;
 /// Decides whether paths have spares. From numbers of its own, so that a world without them is what it was.
 pub(super) fn draw(plan: &mut Plan) {
     let rng = &mut Rng::new(plan.seed ^ 0x59a1_2e00_c01d_0efd);
-    plan.device.spares = rng.chance(200);
+    plan.device.spares = match (rng.chance(200), rng.chance(600)) {
+        (true, _) => Terms::Warm,
+        (false, true) => Terms::OnDemand,
+        (false, false) => Terms::None,
+    };
+}
+
+/// For how long one that was opened on demand stays at least.
+pub(super) const STAY: Duration = Duration::from_secs(10);
+
+/// Spares that may stay though their paths are back: the one that holds a reservation is not known, and a write that was
+/// lost may land for as long as nothing proves it dead.
+pub(super) fn tied(plan: &Plan, snapshot: &Snapshot) -> Vec<PathId> {
+    let is_tied = snapshot.reservation.is_some() || snapshot.ghosts > 0;
+    let is_on_demand = plan.device.spares == Terms::OnDemand;
+    let spares = snapshot
+        .paths()
+        .filter(|path| path.spare.is_some() && is_tied && is_on_demand);
+    spares.map(|path| path.id).collect()
 }
 
 /// What a spare and the path that it is for were when they were last looked at.

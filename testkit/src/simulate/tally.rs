@@ -36,6 +36,8 @@ pub struct Tallies {
     pub failovers: u64,
     /// How often a path became marginal, by the reason, and sound again.
     pub marginal: BTreeMap<&'static str, u64>,
+    /// What networks told of silent paths, and connections that were ended early.
+    pub silences: BTreeMap<&'static str, u64>,
     /// Orders of programs about persistent reservations that were carried out, by what they were.
     pub orders: BTreeMap<&'static str, u64>,
     /// Writes of lost paths that were proven dead, by the proof.
@@ -73,6 +75,9 @@ impl Tallies {
         }
         for (why, count) in &other.marginal {
             *self.marginal.entry(why).or_default() += count;
+        }
+        for (what, count) in &other.silences {
+            *self.silences.entry(what).or_default() += count;
         }
         for (what, count) in &other.orders {
             *self.orders.entry(what).or_default() += count;

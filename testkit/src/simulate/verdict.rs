@@ -10,7 +10,7 @@ use super::{
         Violation,
         attention::{self, Reported},
         conflict::{self, Conflict},
-        held, pace,
+        delivery, held, pace,
         port_state::{self, DeafAccess},
     },
     names::{device, host_name},
@@ -44,6 +44,7 @@ pub(super) fn judge(plan: &Plan, core: &TargetCore, state: &State) -> Vec<Violat
         work(plan, &notes, &attempts, state),
         memory(plan, state),
         orders::judge::judge(plan, &notes, state),
+        delivery::ends_have_a_reason(&state.silences.ends),
         state.overspent.clone().map_or(Ok(()), Err),
     ];
     judged.into_iter().filter_map(Result::err).collect()
@@ -81,6 +82,9 @@ fn conflicts(plan: &Plan, notes: &Notes, state: &State) -> Result<(), Violation>
         let Some(device) = device(plan, &telling.to).filter(|_| extent.writes) else {
             return Ok(());
         };
+        if notes.is_left_out(&telling.to, telling.at) {
+            return Ok(());
+        }
         let conflict = Conflict {
             device: u16::try_from(device).unwrap_or(u16::MAX),
             blocks: blocks(extent),

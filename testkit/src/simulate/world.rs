@@ -78,6 +78,7 @@ pub(super) fn runtime(plan: &Plan) -> SimRuntime {
     config.step_limit = STEP_LIMIT;
     config.brink_per_mille = plan.target.brink_per_mille;
     config.beat = plan.beat;
+    config.tells_progress = plan.tells_progress;
     SimRuntime::with_config(config)
 }
 
@@ -219,11 +220,14 @@ impl World {
     fn watch(self: &Arc<Self>, index: usize, device: &MultipathDevice) {
         let mut events = device.events();
         let world = Arc::clone(self);
+        let opening = self.board.with(|state| state.openings[index]) + 1;
         self.spawn_on(self.host_of(index), async move {
             while let Some(event) = events.next().await {
                 let now = world.now();
                 world.observe(index);
                 world.look_at_size(index, &event.event);
+                world.look_at_readiness(index, &event.event);
+                world.look_at_delivery((index, opening), &event.event);
                 world.board.with(|state| {
                     state.reported.push(now / 1_000_000_000);
                     state.tallies.note(&event.event);

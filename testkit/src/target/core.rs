@@ -20,7 +20,7 @@ use iscsi_proto::{
 use super::{
     Violation,
     answer::{Answer, Answers},
-    back_end::{BackEnd, Crash, Reinstatement, WriteHold},
+    back_end::{BackEnd, Crash, HeldId, Reinstatement, WriteHold},
     config::{Redirect, TargetConfig},
     hardship::Hardship,
     ledger::Ledger,
@@ -212,6 +212,20 @@ impl Session {
             return None;
         }
         purpose.carry_out(lun, data, (&self.nexus, generation))
+    }
+
+    /// Has the back end do what concerns the medium alone at `due`. `None` if its tasks take no effect any more:
+    /// whoever ended them has settled by then what the back end had of them.
+    pub(super) fn hand_over(
+        &self,
+        to: &BackEnd,
+        due: Instant,
+        lun: &Arc<LogicalUnit>,
+        generation: u32,
+        work: (Purpose, Vec<u8>),
+    ) -> Option<HeldId> {
+        let alive = lock(&self.alive);
+        (*alive).then(|| to.take(due, &self.nexus, lun, generation, work))
     }
 
     /// None of its tasks takes effect any more, and its connection is closed.

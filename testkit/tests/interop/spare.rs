@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use iscsi_client::runtime::Runtime;
 use mpio::{
-    MultipathBuilder, MultipathDevice,
+    MultipathBuilder, MultipathDevice, Spares,
     core::{Event, PathSnapshot, SpareState},
 };
 
@@ -22,6 +22,16 @@ fn named(device: &MultipathDevice, name: &str) -> PathSnapshot {
 
 #[test]
 fn a_path_whose_connection_tgtd_ends_is_not_missed() {
+    one_is_ended(Spares::Warm, 4);
+}
+
+#[test]
+fn a_path_that_tgtd_has_wait_is_not_missed() {
+    one_is_ended(Spares::OnDemand, 2);
+}
+
+/// With so many sessions as long as all is well.
+fn one_is_ended(spares: Spares, sessions: usize) {
     let Some(peer) = Peer::start(Kind::Tgtd, Setup::default()) else {
         return;
     };
@@ -30,12 +40,12 @@ fn a_path_whose_connection_tgtd_ends_is_not_missed() {
             let peer = &peer;
             async move {
                 let target = peer.target().parse().expect("a name");
-                let builder = MultipathBuilder::new(target).lun(lun(peer)).spares(true);
+                let builder = MultipathBuilder::new(target).lun(lun(peer)).spares(spares);
                 let builder = peer.portals().iter().fold(builder, |builder, portal| {
                     builder.portal(portal.to_string().parse().expect("a portal"))
                 });
                 let device = connect(&runtime, builder).await;
-                until(&*runtime, "all are there", || usable(&device) == 4).await;
+                until(&*runtime, "all are there", || usable(&device) == sessions).await;
                 under_load(&runtime, &device, |rounds| {
                     let (runtime, device) = (&runtime, &device);
                     async move {
@@ -43,7 +53,7 @@ fn a_path_whose_connection_tgtd_ends_is_not_missed() {
                         let mut names = snapshot.paths().map(|path| &path.name);
                         let name = names.find(|name| !name.ends_with(" spare"));
                         let name = Arc::clone(name.expect("two are none"));
-                        end_connection(peer, device, &name, &**runtime).await;
+                        end_connection(peer, device, (&name, sessions), &**runtime).await;
                         progress(runtime, &rounds).await;
                     }
                 })
@@ -55,17 +65,24 @@ fn a_path_whose_connection_tgtd_ends_is_not_missed() {
 }
 
 /// Has tgtd end the connection of a path, and sees that its spare carries I/O long before it may log in again.
-async fn end_connection(peer: &Peer, device: &MultipathDevice, name: &str, runtime: &dyn Runtime) {
+async fn end_connection(
+    peer: &Peer,
+    device: &MultipathDevice,
+    (name, sessions): (&str, usize),
+    runtime: &dyn Runtime,
+) {
     let spare = format!("{name} spare");
     let lost = named(device, name);
     let session = device.path(lost.id).expect("a path").session().clone();
     // tgtd calls its sessions by it, and sends it as its host has it in memory.
     let tsih = u32::from(u16::from_be(session.login().tsih.0));
     let mut events = device.events();
-    let before = named(device, &spare).counters;
+    let before = device.snapshot();
+    let before = before.path_named(&spare).map(|spare| spare.counters);
+    let before = before.unwrap_or_default();
     let tgtd = peer.tgtd();
     let connections = tgtd.connections();
-    assert_eq!(connections.len(), 4, "two paths and their spares");
+    assert_eq!(connections.len(), sessions);
     let its = connections.iter().find(|(sid, _)| *sid == tsih);
     let (sid, cid) = its.unwrap_or_else(|| panic!("{tsih} is none of {connections:?}"));
     let begun = runtime.now();

@@ -7,4 +7,5 @@ mod finding;
 mod limits;
 mod restarting;
 mod spares;
+mod spares_on_demand;
 mod support;

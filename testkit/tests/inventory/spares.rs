@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use iscsi_proto::LoginStatus;
 use mpio::{
-    MultipathDevice,
+    MultipathDevice, Spares,
     core::{PathSnapshot, SpareState},
     inventory::{Inventory, Limits, Rule},
 };
@@ -33,7 +33,7 @@ fn named(device: &MultipathDevice, name: &str) -> PathSnapshot {
 fn each_path_has_a_spare_of_the_same_two_ends() {
     let world = World::new(1, 4);
     let rule = Rule::path("eth1 -> 10.0.1.1:3260");
-    let builder = World::builder().spares(true).priority_by(rule, 30);
+    let builder = World::builder().spares(Spares::Warm).priority_by(rule, 30);
     let (inventory, _) = world.scanned(builder);
     assert_eq!(inventory.snapshot().routes.len(), 8);
     assert_eq!(world.target.core().sessions(), 8);
@@ -57,7 +57,7 @@ fn each_path_has_a_spare_of_the_same_two_ends() {
 #[test]
 fn it_takes_over_from_a_path_that_cannot_log_in() {
     let world = World::new(2, 1);
-    let (inventory, _) = world.scanned(World::builder().spares(true));
+    let (inventory, _) = world.scanned(World::builder().spares(Spares::Warm));
     let device = inventory.devices().remove(0);
     world.sim.block_on(async {
         let unavailable = LoginStatus {
@@ -94,7 +94,7 @@ fn it_takes_over_from_a_path_that_cannot_log_in() {
 fn it_comes_with_the_portal_of_its_path_and_goes_with_it() {
     let world = World::new(3, 1);
     let other = world.start_other();
-    let (inventory, mut events) = world.scanned(World::builder().spares(true));
+    let (inventory, mut events) = world.scanned(World::builder().spares(Spares::Warm));
     assert_eq!(inventory.snapshot().routes.len(), 8);
     world.tell_of_other();
     world.sim.block_on(inventory.rescan());
@@ -108,6 +108,9 @@ fn it_comes_with_the_portal_of_its_path_and_goes_with_it() {
         drop(other);
         until_told(&mut events, "no path is left").await;
         assert_eq!(inventory.snapshot().routes.len(), 8);
+        while world.initiator.sessions().len() > 8 {
+            world.sim.sleep(SECOND / 100).await;
+        }
     });
     world.end(inventory);
 }
@@ -115,12 +118,12 @@ fn it_comes_with_the_portal_of_its_path_and_goes_with_it() {
 #[test]
 fn isids_are_the_same_after_a_restart_and_those_of_paths_the_same_without_spares() {
     let (mut with, mut without) = (Vec::new(), BTreeMap::new());
-    for (seed, spares) in [(4, true), (5, true), (6, false)] {
+    for (seed, spares) in [(4, Spares::Warm), (5, Spares::Warm), (6, Spares::None)] {
         let world = World::new(seed, 1);
         let (inventory, _) = world.scanned(World::builder().spares(spares));
         match spares {
-            true => with.push(sessions(&inventory)),
-            false => without = sessions(&inventory),
+            Spares::Warm => with.push(sessions(&inventory)),
+            _ => without = sessions(&inventory),
         }
         world.end(inventory);
     }
@@ -139,7 +142,7 @@ fn isids_are_the_same_after_a_restart_and_those_of_paths_the_same_without_spares
 fn sessions_that_are_limited_are_those_of_paths_before_those_of_spares() {
     let world = World::new(7, 1);
     let limits = Limits::default().with_sessions(6);
-    let builder = World::builder().spares(true).limits(limits);
+    let builder = World::builder().spares(Spares::Warm).limits(limits);
     let (inventory, mut events) = world.scanned(builder);
     let spares = sessions(&inventory);
     let spares = spares.keys().filter(|name| name.ends_with("(spare)"));
@@ -157,7 +160,7 @@ fn a_portal_that_cannot_be_logged_in_to_has_no_spare() {
     let world = World::new(8, 1);
     let addresses = [&*format!("{},1", portal(2))];
     world.target.core().tell_of(&[(OTHER, &addresses)]);
-    let (inventory, _) = world.scanned(World::builder().spares(true));
+    let (inventory, _) = world.scanned(World::builder().spares(Spares::Warm));
     assert_eq!(inventory.snapshot().routes.len(), 8 + 2);
     assert_eq!(wwids(&inventory), [wwid(0)]);
     world.end(inventory);

@@ -21,6 +21,7 @@ mod resize;
 mod scripted;
 mod shared_sessions;
 mod spare;
+mod spare_on_demand;
 mod speed;
 mod standing_by;
 mod support;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use iscsi_client::{device::BlockDeviceExt, initiator::Initiator};
 use iscsi_proto::{Isid, LoginStatus};
 use mpio::{
-    MultipathBuilder, MultipathDevice,
+    MultipathBuilder, MultipathDevice, Spares,
     core::{Config, Event, PathSelector, PathSnapshot, SpareState},
 };
 
@@ -20,7 +20,7 @@ const NAMES: [&str; 4] = [
 
 fn builder(world: &World) -> MultipathBuilder {
     let config = Config::builder().path_selector(PathSelector::RoundRobin);
-    world.builder(config.build().unwrap()).spares(true)
+    world.builder(config.build().unwrap()).spares(Spares::Warm)
 }
 
 fn open(world: &World, builder: &MultipathBuilder) -> MultipathDevice {
@@ -171,7 +171,7 @@ fn isids_are_the_same_after_a_restart_and_those_of_paths_the_same_without_spares
         .unwrap();
     assert_eq!(isids(&device, &NAMES), first);
     world.sim.block_on(device.close());
-    let device = open(&world, &builder(&world).spares(false));
+    let device = open(&world, &builder(&world).spares(Spares::None));
     assert_eq!(paths(&device).len(), 2);
     assert_eq!(isids(&device, &NAMES[..2]), first[..2]);
     world.end(device);
@@ -248,7 +248,7 @@ fn a_spare_that_cannot_log_in_is_missing_and_joins_later() {
         class: 3,
         detail: 2,
     };
-    let plain = open(&world, &builder(&world).spares(false));
+    let plain = open(&world, &builder(&world).spares(Spares::None));
     world.target.core().refuse_logins(0, Some(full));
     world.target.core().refuse_logins(1, Some(full));
     // The paths share the sessions that are there.

@@ -8,7 +8,10 @@ use iscsi_testkit::{
     simulate::{Death, Fault, Fence, Place, Plan, Run, What, run},
     target::{Reinstatement, WriteHold},
 };
-use mpio::core::PathGroupingPolicy;
+use mpio::{
+    Spares,
+    core::{Failback, PathGroupingPolicy},
+};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
@@ -25,7 +28,7 @@ const CRASHES: [Duration; 3] = [
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     // What these hosts do at their start is fence, and nothing else that takes time.
-    (plan.orders, plan.device.spares) = (None, false);
+    (plan.orders, plan.device.spares) = (None, Spares::None);
     plan.faults.clear();
     plan.hosts = 1;
     plan.units.truncate(1);
@@ -149,6 +152,38 @@ fn power_is_lost_and_the_target_is_told_nothing() {
         let runs = proven(make, Bug::FormerLifeForgotten);
         assert_eq!(lives(&runs, "restarted"), 3 * SEEDS);
     }
+}
+
+/// The connection of a path is reset, and before it may log in again the host dies with writes under way on its spare.
+#[test]
+fn with_writes_under_way_on_a_spare_that_was_opened_on_demand() {
+    let make = |seed| {
+        let mut plan = barrier(seed);
+        plan.faults.clear();
+        plan.session.time2wait = 2;
+        plan.device.spares = Spares::OnDemand;
+        // Not all that is written then waits for what the path has lost.
+        plan.work.span = 64;
+        // All I/O is on the first path or its spare: the logins of the paths have nothing to wait for.
+        plan.device.grouping = PathGroupingPolicy::Failover;
+        plan.device.failback = Failback::Immediate;
+        for at in CRASHES {
+            fault(&mut plan, at - S, S, What::Reset(Place::Portal(0)));
+            // From when the spare is there, so that all of the host's programs have a write under way there.
+            let (per_mille, most) = (900, 8 * S);
+            fault(
+                &mut plan,
+                at - 700 * MS,
+                710 * MS,
+                What::Hold { per_mille, most },
+            );
+            let (host, death) = (0, Death::Power);
+            fault(&mut plan, at, 10 * MS, What::CrashHost { host, death });
+        }
+        plan
+    };
+    let runs = proven(make, Bug::FormerSparesForgotten);
+    assert_eq!(lives(&runs, "restarted"), 3 * SEEDS);
 }
 
 /// The second life dies while the first one is being fenced, and has written nothing; the third one has

@@ -46,7 +46,7 @@ found! {
     segment_too_long: SegmentTooLong by 5;
     final_bit_lost: FinalBitLost by 0;
     slot_reused_early: SlotReusedEarly by 481;
-    sent_means_not_executed: SentMeansNotExecuted by 12;
+    sent_means_not_executed: SentMeansNotExecuted by 2;
     memory_back_too_early: MemoryBackTooEarly by 84;
     abort_means_not_executed: AbortMeansNotExecuted by 1196;
     timeouts_never_fire: TimeoutsNeverFire by 47;
@@ -58,11 +58,11 @@ found! {
     flush_not_sent: FlushNotSent by 1;
     split_failure_ignored: SplitFailureIgnored by 177;
     ghost_forgotten: GhostForgotten by 6;
-    quiet_time_skipped: QuietTimeSkipped by 109;
-    every_login_is_barrier: EveryLoginIsBarrier by 40;
+    quiet_time_skipped: QuietTimeSkipped by 60;
+    every_login_is_barrier: EveryLoginIsBarrier by 300;
     another_nexus_counts: AnotherNexusCounts by 558;
     healthy_path_preempted: HealthyPathPreempted by 676;
-    conflict_is_proof: ConflictIsProof by 6495;
+    conflict_is_proof: ConflictIsProof by 9402;
     writes_before_registered: WritesBeforeRegistered by 23;
     partial_overlap_ignored: PartialOverlapIgnored by 1;
     held_not_released: HeldNotReleased by 2;
@@ -87,7 +87,7 @@ found! {
     flush_failure_ignored: FlushFailureIgnored by 622;
     claims_are_kept: ClaimsAreKept by 1;
     former_life_forgotten: FormerLifeForgotten by 1;
-    first_login_reinstates_all: FirstLoginReinstatesAll by 776;
+    first_login_reinstates_all: FirstLoginReinstatesAll by 1350;
     former_time_skipped: FormerTimeSkipped by 1;
     shared_repeats_at_once: SharedRepeatsAtOnce by 2666;
     access_not_asked_again: AccessNotAskedAgain by 4;
@@ -96,11 +96,15 @@ found! {
     marginal_never_promoted: MarginalNeverPromoted by 28;
     marginal_used_first: MarginalUsedFirst by 28;
     spare_takes_its_turn: SpareTakesItsTurn by 17;
+    spare_stays: SpareStays by 0;
     used_before_registered: UsedBeforeRegistered by 13;
     old_key_kept: OldKeyKept by 14;
     preempted_comes_back: PreemptedComesBack by 5;
-    not_held_meanwhile: NotHeldMeanwhile by 121;
+    not_held_meanwhile: NotHeldMeanwhile by 613;
     shrinks_unasked: ShrinksUnasked by 4;
     one_path_tells_size: OnePathTellsSize by 11;
+    refusal_is_not_ready: RefusalIsNotReady by 164;
+    acknowledged_is_dead: AcknowledgedIsDead by 0;
+    no_witness_needed: NoWitnessNeeded by 57;
     activates_without_pause: ActivatesWithoutPause by 10;
 }

@@ -127,6 +127,30 @@ fn what_a_reinstatement_does_about_it_can_be_set() {
     }
 }
 
+/// The old connection may have it in its socket still when the login that reinstates its nexus was answered.
+#[test]
+fn what_comes_after_a_reinstatement_is_not_taken() {
+    for (what, lands) in [
+        (Reinstatement::Ends, false),
+        (Reinstatement::Waits, false),
+        (Reinstatement::Ignores, true),
+    ] {
+        let core = slow();
+        core.set_reinstatement(what);
+        let mut old = Script::direct(&core).logged_in(&[]);
+        let original = block(&core);
+        let _new = Script::direct(&core).logged_in(&[]);
+        write(&mut old, 7);
+        // Nor is it answered when its time comes.
+        old.stream.1 = at(10);
+        assert_eq!(old.receive().is_ok(), lands, "{what:?}");
+        drop(old);
+        core.run_back_end(at(10));
+        assert_eq!(block(&core), if lands { 7 } else { original }, "{what:?}");
+        assert_eq!(core.violations(), []);
+    }
+}
+
 #[test]
 fn another_nexus_reinstates_nothing() {
     let core = slow();

@@ -35,6 +35,6 @@ impl Driver {
         let now = self.now();
         self.hold_until = self.options.replacement_timeout.map(|hold| now + hold);
         let time2wait = Duration::from_secs(answer.time2wait.into()).min(LONGEST_TIME2WAIT);
-        self.retry(DownReason::LogoutRequested, time2wait)
+        self.retry(DownReason::LogoutRequested, time2wait, Duration::ZERO)
     }
 }

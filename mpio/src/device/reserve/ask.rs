@@ -86,6 +86,21 @@ pub(super) async fn own_reservation<P: Path>(
     Ok(held.filter(|_| is_ours))
 }
 
+/// The same for an order that gives it up: where all registrants hold it, so does a nexus that has kept a key of before,
+/// though others do not take that for the device.
+pub(super) async fn reservation_to_release<P: Path>(
+    shared: &Shared<P>,
+) -> Result<Option<(ReservationKey, ReservationType)>, Error> {
+    let held = reservation(shared).await?.held;
+    let knows = |key| shared.look(|state| state.reserve.knows(key));
+    let is_ours = match held {
+        Some((ReservationKey::NONE, _)) => has_key(shared, knows).await?,
+        Some((key, _)) => knows(key),
+        None => false,
+    };
+    Ok(held.filter(|_| is_ours))
+}
+
 /// Does something that no I/O is to notice: what is in flight ends before, what comes waits. Nothing is concluded from
 /// what is found of registrations meanwhile.
 pub(super) async fn quietly<P: Path, T>(

@@ -284,12 +284,13 @@ impl<P: Path> State<P> {
     }
 
     fn has_several_paths(&self) -> bool {
-        self.members.iter().flatten().count() + self.missing.len() > 1
+        let members = self.members.iter().flatten().count();
+        members + self.missing.len() + self.spares_coming() > 1
     }
 }
 
 /// Whether a reservation of this type lets one nexus alone do I/O.
-const fn is_of_one_nexus(kind: ReservationType) -> bool {
+pub(super) const fn is_of_one_nexus(kind: ReservationType) -> bool {
     !matches!(
         kind,
         ReservationType::WriteExclusiveRegistrantsOnly

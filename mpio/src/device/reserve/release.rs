@@ -8,7 +8,7 @@ use iscsi_proto::scsi::{PersistentReserveOut, ReservationKey, ReservationType, R
 
 use super::{
     RegistrationKeys, ReserveError,
-    ask::{own_reservation, quietly},
+    ask::{own_reservation, quietly, reservation_to_release},
     attend::{TIMEOUT, is_registered, order, overwrite, take_back},
     book::Wish,
     state::Registrant,
@@ -25,7 +25,7 @@ pub(super) async fn release<P: Path>(
     let Wish::Keys(keys) = shared.look(|state| state.reserve.wish) else {
         return Err(ReserveError::Lost);
     };
-    let held = own_reservation(shared).await?;
+    let held = reservation_to_release(shared).await?;
     let left = match held {
         Some((_, other)) if other != kind => return Err(ReserveError::OtherType(other)),
         None => None,

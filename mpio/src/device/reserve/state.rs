@@ -112,6 +112,12 @@ impl<P: Path> State<P> {
         matches!(self.reserve.wish, Wish::Gone)
     }
 
+    /// Whether a path has no key, or is not known to have one, while the device is registered.
+    pub(crate) fn is_without_key(&self, id: PathId) -> bool {
+        let registered = self.core.registration() == Registration::Registered;
+        registered && self.wants_keys() && self.core.awaits_key(id)
+    }
+
     /// Whether any path is being attended to.
     pub(super) fn attends(&self) -> bool {
         self.members.iter().flatten().any(|member| member.book.busy)
@@ -314,17 +320,26 @@ impl<P: Path> State<P> {
     }
 
     /// Its identity could not be read, or it is another unit: nothing comes of it for now.
-    pub(crate) fn not_attended(&mut self, id: PathId, identity: Result<IdentityCheck, Error>) {
+    pub(crate) fn not_attended(
+        &mut self,
+        now: Instant,
+        id: PathId,
+        identity: Result<IdentityCheck, Error>,
+    ) {
         let round = self.reserve.round;
-        let error = match identity {
-            Ok(IdentityCheck::Verified) => return,
-            Ok(_) => Error::not_executed(ErrorKind::WrongUnit),
-            Err(error) => error,
+        let Some(member) = self.member_mut(id).filter(|m| m.book.round != round) else {
+            return;
         };
-        if let Some(member) = self.member_mut(id).filter(|m| m.book.round != round) {
-            member.book.round = round;
-            member.book.outcome = Some(PathRegistration::Failed(error));
-            self.news = true;
+        match identity {
+            Ok(IdentityCheck::Verified) => {}
+            Ok(_) => {
+                let error = Error::not_executed(ErrorKind::WrongUnit);
+                member.book.round = round;
+                member.book.outcome = Some(PathRegistration::Failed(error));
+                self.news = true;
+            }
+            // It may be in use, and would have conflicts as soon as another path reserves the unit.
+            Err(error) => _ = self.not_registered(now, id, error),
         }
     }
 
@@ -572,10 +587,14 @@ impl<P: Path> State<P> {
     /// device is closed, and where it may hold the reservation.
     pub(crate) fn gives_key_back(&self, id: PathId) -> bool {
         let is_ours = self.wants_keys();
-        let reserved = self.core.reservation().is_some();
-        let holds = reserved && self.reserve.holder.is_none_or(|holder| holder == id);
-        let stays = is_ours && (self.core.is_closing() || holds);
+        let stays = is_ours && (self.core.is_closing() || self.holds_reservation(id));
         !stays && !self.shares_nexus(id)
+    }
+
+    /// Whether the device has a reservation, and it may be this path that holds it.
+    pub(crate) fn holds_reservation(&self, id: PathId) -> bool {
+        let reserved = self.core.reservation().is_some();
+        reserved && self.reserve.holder.is_none_or(|holder| holder == id)
     }
 
     /// Whether another path has the same nexus: one that was added in the place of this one before it was gone.

@@ -34,6 +34,7 @@ pub(crate) fn table(
     line("orders", counts(&tallies.orders));
     line("fences", counts(&tallies.fences));
     line("marginal", counts(&tallies.marginal));
+    line("silences", counts(&tallies.silences));
     line("late writes", tallies.late_writes.to_string());
     line("writes held", tallies.held.to_string());
     line("lives", each(&tallies.lives));

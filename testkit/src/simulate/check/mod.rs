@@ -20,6 +20,7 @@
 //! | I15 determinism | [`invariants::same_run`] |
 //! | I17 | [`reserved`] |
 //! | I18 | [`size`] |
+//! | I19 | [`delivery`] |
 //! | L1 to L6 | [`invariants`] |
 //!
 //! ```
@@ -42,6 +43,7 @@ pub mod attention;
 #[cfg(test)]
 mod brute;
 pub mod conflict;
+pub mod delivery;
 mod durability;
 pub mod hedging;
 pub mod held;

@@ -54,6 +54,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether a moment lies in it; the last one does not.
+    pub(crate) const fn contains(self, at: u64) -> bool {
+        self.from <= at && at < self.to
+    }
+
     const fn covers(self, other: Self) -> bool {
         self.from <= other.from && other.to <= self.to
     }
@@ -260,6 +265,54 @@ pub fn was_carried_out(
     })
 }
 
+/// A registration of a host that another one has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The other host's device.
+    pub by: u16,
+    /// When.
+    pub at: u64,
+    /// The key that it had.
+    pub key: u64,
+    /// What there was after that, and before, in words.
+    pub text: String,
+}
+
+/// I17: nobody ends registrations of another host but as its program has ordered: by a PREEMPT of that very key, or by a
+/// CLEAR. Neither releases a device what others hold, nor does it take from others to do so. `given`: what its program
+/// has ordered, and from when to when each of that may have been carried out.
+///
+/// # Errors
+///
+/// Nothing of that was ordered.
+pub fn was_ordered(
+    taken: &Taken,
+    given: impl IntoIterator<Item = (Order, Span)>,
+) -> Result<(), Violation> {
+    let moment = Span {
+        from: taken.at,
+        to: taken.at,
+    };
+    let explains = |(order, during): (Order, Span)| {
+        let is_it = matches!(order, Order::Clear) || order == Order::Preempt(taken.key);
+        is_it && during.touches(moment)
+    };
+    if given.into_iter().any(explains) {
+        return Ok(());
+    }
+    let what = format!(
+        "device {} has ended the registration of another host with {:#x} at {}, which nobody had ordered",
+        taken.by,
+        taken.key,
+        seconds(taken.at)
+    );
+    Err(Violation {
+        row: Row::I17,
+        what,
+        account: vec![taken.text.clone()],
+    })
+}
+
 /// I17: a path that a device calls registered with a key was so at some moment of its order.
 ///
 /// # Errors
@@ -406,6 +459,25 @@ mod tests {
         assert_eq!(judge(Some(2)), None);
         assert_eq!(judge(Some(1)), Some(Row::I17));
         assert_eq!(judge(None), Some(Row::I17), "all registrants hold it");
+    }
+
+    #[test]
+    fn what_is_taken_from_others_was_ordered() {
+        let judge = |order, from, to| {
+            let taken = Taken {
+                by: 0,
+                at: 50,
+                key: 7,
+                text: String::new(),
+            };
+            row(was_ordered(&taken, [(order, Span { from, to })]))
+        };
+        assert_eq!(judge(Order::Preempt(7), 40, 60), None);
+        assert_eq!(judge(Order::Clear, 50, 50), None);
+        assert_eq!(judge(Order::Preempt(8), 40, 60), Some(Row::I17));
+        assert_eq!(judge(Order::Release, 40, 60), Some(Row::I17));
+        assert_eq!(judge(Order::Preempt(7), 51, 60), Some(Row::I17), "later");
+        assert_eq!(judge(Order::Preempt(7), 40, 49), Some(Row::I17), "before");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub enum Row {
     I16,
     I17,
     I18,
+    I19,
     L1,
     L2,
     L3,
@@ -58,6 +59,9 @@ impl Row {
             }
             Self::I18 => {
                 "a device has a size that all its paths told, and takes a new one as configured"
+            }
+            Self::I19 => {
+                "a silent connection is called dead, and ended early, only by what was acknowledged and heard"
             }
             Self::L1 => "every request completes within the bound once a path is healthy",
             Self::L2 => "every healed path is usable within the bound",

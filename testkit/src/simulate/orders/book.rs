@@ -44,12 +44,23 @@ impl Book {
     }
 
     /// Whether a key is known, at a time, as one of the device that is there. One that was closed before tells the next
-    /// one nothing of its keys, and what was given up is anybody's.
-    pub(super) fn knew(&self, device: usize, at: u64, key: ReservationKey) -> bool {
+    /// one nothing of its keys, and what was given up is anybody's; of a path that was away then it was not: `remained`
+    /// tells whether a nexus of the host had this key at a time.
+    pub(super) fn knew(
+        &self,
+        device: usize,
+        at: u64,
+        key: ReservationKey,
+        remained: impl Fn(u64) -> bool,
+    ) -> bool {
         let closed = self.ends.iter().filter(|(of, _)| *of == device);
         let closed = closed.map(|(_, end)| *end);
         let given_up = self.done(device).filter_map(|(order, span)| {
-            matches!(order, Order::Unregister | Order::Clear).then_some(span.to)
+            let is_over = match order {
+                Order::Unregister => !remained(span.to),
+                order => order == Order::Clear,
+            };
+            is_over.then_some(span.to)
         });
         let since = closed.chain(given_up).filter(|end| *end <= at).max();
         let since = since.unwrap_or(0)..=at;
@@ -115,6 +126,19 @@ impl Book {
         given.map(span).collect()
     }
 
+    /// All orders of a device, and when each may have been carried out: one that has failed perhaps later.
+    pub(super) fn given(&self, device: usize) -> impl Iterator<Item = (Order, Span)> + '_ {
+        let own = self
+            .given
+            .iter()
+            .filter(move |given| given.device == device);
+        own.map(|given| {
+            let to = given.ended.filter(|(_, done)| *done);
+            let (from, to) = (given.begun, to.map_or(u64::MAX, |(at, _)| at));
+            (given.order, Span { from, to })
+        })
+    }
+
     /// All orders of a device that were carried out, and when.
     pub(in crate::simulate) fn done(
         &self,
@@ -131,5 +155,39 @@ impl Book {
             let from = given.begun;
             Some((given.order, Span { from, to }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_remains_somewhere_is_not_given_up() {
+        let key = ReservationKey(7);
+        let mut book = Book::default();
+        book.wants(10, 0, key.into());
+        assert!(book.knew(0, 15, key, |_| false));
+        for (order, remains, known) in [
+            (Order::Unregister, false, false),
+            (Order::Unregister, true, true),
+            (Order::Clear, true, false),
+        ] {
+            let mut book = book.clone();
+            let number = book.begin(20, 0, order);
+            book.end(30, number, true);
+            assert_eq!(book.knew(0, 40, key, |_| remains), known, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_has_failed_may_be_carried_out_later() {
+        let mut book = Book::default();
+        for done in [true, false] {
+            let number = book.begin(20, 0, Order::Clear);
+            book.end(30, number, done);
+        }
+        let ends: Vec<u64> = book.given(0).map(|(_, span)| span.to).collect();
+        assert_eq!(ends, [30, u64::MAX]);
     }
 }

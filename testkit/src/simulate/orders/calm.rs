@@ -14,6 +14,7 @@ use crate::simulate::{
     plan::{Fault, What},
     world::World,
 };
+use crate::target::{Registrant, Telling, Told};
 
 /// Every path of a device that is registered has the key that was last ordered; and is not registered any more when that
 /// is ordered.
@@ -98,8 +99,6 @@ fn wrong(
     let now = registry.iter().rev().find(|one| one.lun == lun);
     let registrants = now.map_or(&[][..], |one| &one.registrants[..]);
     let host = crate::simulate::names::host_name(world.host_of(index));
-    let forgets = |fault: &Fault| matches!(fault.what, What::Forget { unit, .. } if unit == lun);
-    let forgets = world.plan.faults.iter().any(forgets);
     let is_blind = world.plan.device.checker == PathChecker::Nop;
     let paths = device.snapshot();
     let paths = paths.paths().filter_map(|path| device.path(path.id));
@@ -111,7 +110,7 @@ fn wrong(
         });
         let isid = path.session().isid();
         let tpgt = path.portal_group().map(|group| group.tag);
-        let is_it = |one: &&crate::target::Registrant| {
+        let is_it = |one: &&Registrant| {
             one.port.initiator == host
                 && one.port.isid == isid
                 && tpgt.is_none_or(|tpgt| tpgt == one.tpgt)
@@ -126,12 +125,38 @@ fn wrong(
         if found.is_none() && is_blind && by_rival {
             return None;
         }
-        // Nor does anything but a write find out what a controller has forgotten.
-        let by_itself = end.is_some_and(|(after, _)| after.by.is_none());
-        if found.is_none() && by_itself && forgets {
+        // Nor does anything but a write, or a login, find out what a controller has forgotten.
+        let is_forgotten = || {
+            let (after, before) = end.as_ref()?;
+            let had = before.registrants.iter().find(is_it)?;
+            Some(after.by.is_none() && is_found_out_by_nobody(world, after.at, had))
+        };
+        if found.is_none() && is_forgotten() == Some(true) {
             return None;
         }
         (found != wanted).then(|| format!("ISID {isid} has {found:x?}, not {wanted:x?}"))
     });
     wrong.collect()
+}
+
+/// A unit has forgotten a registration at `at`, since a fault made it so; and through that nexus nobody has logged in, or
+/// been told of a conflict, since.
+fn is_found_out_by_nobody(world: &World, at: Duration, had: &Registrant) -> bool {
+    let (lun, tpgt) = (had.port.lun, had.tpgt);
+    let forgets = |fault: &Fault| match fault.what {
+        What::Forget { unit, group } => (unit, group) == (lun, tpgt) && fault.at == at,
+        _ => false,
+    };
+    if !world.plan.faults.iter().any(forgets) {
+        return false;
+    }
+    let core = world.target.core();
+    let since = core.session_since(&had.port.initiator, had.port.isid, tpgt);
+    let is_told = |telling: &Telling| {
+        telling.to == had.port
+            && telling.at > at
+            && telling.heard.is_some()
+            && matches!(telling.told, Told::Conflict(_))
+    };
+    since.is_none_or(|since| since <= at) && !core.notes().tellings.iter().any(is_told)
 }

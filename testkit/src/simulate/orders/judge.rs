@@ -9,7 +9,7 @@ use crate::{
         board::State,
         check::{
             Row, Violation, conflict,
-            reserved::{self, Span, Standing},
+            reserved::{self, Span, Standing, Taken},
         },
         names::{self, host_name},
         plan::{Fault, Plan, What},
@@ -50,7 +50,14 @@ pub(in crate::simulate) fn judge(
         let registering = state.book.registering(device);
         reserved::is_fenced_out(&state.history, number, &standings, &registering)?;
         for done in state.book.done(device) {
-            let knew = |key| state.book.knew(device, done.1.to, ReservationKey(key));
+            let remained = |at: u64, key: u64| {
+                let mut standings = standings.iter();
+                standings.any(|one| one.during.contains(at) && one.ours.contains(&key))
+            };
+            let knew = |key| {
+                let (at, remained) = (done.1.to, |at| remained(at, key));
+                state.book.knew(device, at, ReservationKey(key), remained)
+            };
             reserved::was_carried_out(number, done, orders.kind.to_bits(), &standings, knew)?;
         }
         if is_in_one_life(plan) && state.book.was_lost(device) {
@@ -65,6 +72,9 @@ pub(in crate::simulate) fn judge(
                 account: account.collect(),
             });
         }
+    }
+    for taken in taken(plan, &notes.registry) {
+        reserved::was_ordered(&taken, state.book.given(taken.by.into()))?;
     }
     for ((device, isid, key), during) in &state.registered {
         let path = format!("device {device}, ISID {isid}");
@@ -99,6 +109,34 @@ fn changes(plan: &Plan, device: usize, registry: &[Registry]) -> Vec<(Span, Regi
             span.to = from;
         }
         found.push((Span { from, to: u64::MAX }, one.clone()));
+    }
+    found
+}
+
+/// Registrations that one host has ended of another one.
+fn taken(plan: &Plan, registry: &[Registry]) -> Vec<Taken> {
+    let mut found = Vec::new();
+    for unit in 0..plan.units.len() {
+        let changes = changes(plan, unit, registry);
+        for (before, after) in changes.iter().zip(changes.iter().skip(1)) {
+            let (before, (during, after)) = (&before.1, after);
+            let Some(by) = &after.by else { continue };
+            let Some(host) = (0..plan.hosts).position(|host| host_name(host) == *by) else {
+                continue;
+            };
+            let is_left = |old: &Registrant| {
+                let mut left = after.registrants.iter();
+                left.any(|new| new.port == old.port && new.tpgt == old.tpgt)
+            };
+            let ended = before.registrants.iter();
+            let ended = ended.filter(|old| old.port.initiator != *by && !is_left(old));
+            found.extend(ended.map(|old| Taken {
+                by: u16::try_from(host * plan.units.len() + unit).unwrap_or(u16::MAX),
+                at: during.from,
+                key: old.key,
+                text: format!("{} from {}", in_words(after), in_words(before)),
+            }));
+        }
     }
     found
 }

@@ -145,8 +145,11 @@ impl FullFeature {
         let work = (write.purpose, std::mem::take(&mut write.buf));
         let r2ts = write.r2t_sn;
         let back_end = &self.core.back_end;
-        let held = back_end.take(task.due, &session.nexus, unit, task.generation, work);
-        task.work = Work::Held(held, r2ts);
+        match session.hand_over(back_end, task.due, unit, task.generation, work) {
+            Some(held) => task.work = Work::Held(held, r2ts),
+            // The session was taken over while the data was under way.
+            None => self.end_task(index),
+        }
     }
 
     /// What is in the back end goes on without its connection.

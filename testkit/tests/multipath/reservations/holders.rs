@@ -67,6 +67,35 @@ fn a_reservation_of_a_former_life_is_released() {
     world.end(device);
 }
 
+/// All registrants hold it, and one of them is a path that was away when the key was changed. The one with the new key was
+/// preempted, and does not know it yet.
+#[test]
+fn what_only_a_path_that_is_away_could_give_up_is_not_called_released() {
+    let story = Story::new(41);
+    story.world.sim.block_on(async {
+        story.device.register(OURS).await.unwrap();
+        story.other_registers().await;
+        story.lose(0).await;
+        let new = ReservationKey(0xa3);
+        story.device.register(new).await.unwrap();
+        story.other.reserve(THEIRS, ALL, None).await.unwrap();
+        story.other.preempt(THEIRS, new, ALL, None).await.unwrap();
+        assert_eq!(story.keys().await, [OURS.0, THEIRS.0]);
+        match story.device.release(ALL).await {
+            Err(ReserveError::Unit(error)) => conflict(Err(error)),
+            other => panic!("it is held: {other:?}"),
+        }
+        story.lost().await;
+        story.heal().await;
+        while story.keys().await != [THEIRS.0] {
+            story.world.sim.sleep(MS).await;
+        }
+        let rest = story.device.release(ALL).await;
+        assert!(matches!(rest, Err(ReserveError::Lost)), "{rest:?}");
+    });
+    story.end();
+}
+
 /// The order was carried out, and its answer is lost with its path; or it was not, and nobody knows.
 #[test]
 fn after_an_unknown_outcome_the_unit_is_asked_and_no_order_is_given_twice() {

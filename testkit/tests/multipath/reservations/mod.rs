@@ -1,6 +1,7 @@
 //! Persistent reservations of the device's user: every path registered, and what others do about it.
 
 mod again;
+mod busy;
 mod callers;
 mod calls;
 mod holders;

@@ -122,6 +122,28 @@ fn a_path_that_cannot_be_registered_takes_no_io_and_is_tried_again() {
     story.end();
 }
 
+/// It had been in use before the device was registered, and what goes through it would conflict with the device's own
+/// reservation from then on.
+#[test]
+fn a_path_in_use_that_does_not_say_who_it_is_and_so_is_not_registered_takes_no_io() {
+    let story = Story::new(14);
+    story.world.sim.block_on(async {
+        let core = story.world.target.core();
+        // INQUIRY: of the first of the two that asks.
+        core.answer(0, &[0x12], Answer::Nothing, 1);
+        let result = story.device.register(OURS).await.unwrap();
+        assert_eq!(result.registered(), 1, "{result}");
+        let out = (0..2).find(|&path| down(&story.device, path).is_some());
+        let out = out.expect("one takes no I/O");
+        assert_eq!(down(&story.device, out), Some(DownReason::Unregistered));
+        story.device.reserve(WRITERS).await.unwrap();
+        story.write().await.expect("by the other one");
+        assert!(story.world.all_usable(&story.device).await);
+        assert_eq!(story.keys().await.len(), 2);
+    });
+    story.end();
+}
+
 /// It is not a wait without an end: a path that cannot be registered is none.
 #[test]
 fn where_the_only_path_left_cannot_be_registered_io_fails_as_the_policy_says() {
