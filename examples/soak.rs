@@ -42,7 +42,7 @@ use iscsi_examples::{
 };
 use mpio::{
     EventReader, MultipathDevice,
-    core::{Event, PathId, PathSnapshot},
+    core::{Event, PathSnapshot, UnknownPath},
 };
 
 /// Loads a device for a long time and judges all that it reads. Overwrites the beginning of the LUN.
@@ -367,17 +367,25 @@ impl Soak<'_> {
         }
     }
 
-    /// Reads every block through each path by itself.
+    /// Reads every block through each path by itself, and not through its spare: that may leave at any moment.
     async fn read_back(&mut self) -> Option<Failure> {
-        let ids: Vec<PathId> = self.device.snapshot().paths().map(|path| path.id).collect();
-        for id in &ids {
+        let snapshot = self.device.snapshot();
+        let principals = snapshot.paths().filter(|path| path.spare.is_none());
+        for id in principals.map(|path| path.id) {
             if let Some(failure) = self.all_usable().await {
                 return Some(failure);
             }
-            let others = || ids.iter().filter(|other| *other != id);
-            let failed: Result<(), _> = others().try_for_each(|id| self.device.fail_path(*id));
+            let now = self.device.snapshot();
+            let others = || now.paths().filter(|path| path.id != id);
+            let is_known = |path: &&PathSnapshot, done: Result<(), UnknownPath>| match done {
+                Err(error) if path.spare.is_none() => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            };
+            let failed: Result<(), _> =
+                others().try_for_each(|path| is_known(&path, self.device.fail_path(path.id)));
             self.load.audit().await;
-            let again: Result<(), _> = others().try_for_each(|id| self.device.reinstate_path(*id));
+            let again: Result<(), _> =
+                others().try_for_each(|path| is_known(&path, self.device.reinstate_path(path.id)));
             if let Err(error) = failed.and(again) {
                 return Some(Failure::new(error));
             }
