@@ -34,6 +34,9 @@ pub(super) struct Bounds {
     floor: u64,
     /// What it gives is the least for later ones up to this: what lies above may be followed by an older one.
     settled: u64,
+    /// The last write that was submitted when it began, and whether one was under way.
+    newest: u64,
+    was_written: bool,
 }
 
 /// All blocks of a span.
@@ -106,8 +109,17 @@ impl Book {
                 0 => entry.newest + 1,
                 _ => entry.chain,
             },
+            newest: entry.newest,
+            was_written: entry.writing > 0,
         };
         self.of(blocks).iter_mut().map(bounds).collect()
+    }
+
+    /// Whether a write of `block` was under way at any time of a read that began with these bounds, and is over now. What
+    /// it gives may be a piece of each then: a target may serve the two at once (a file in Linux's page cache does),
+    /// within one logical block as well.
+    pub(super) fn is_raced(&self, block: u64, bounds: Bounds) -> bool {
+        bounds.was_written || self.entries[block as usize].newest != bounds.newest
     }
 
     /// A read that began with these bounds has given `found` of `block`.
@@ -225,6 +237,8 @@ mod tests {
             let bounds = Bounds {
                 floor: 2,
                 settled: 2,
+                newest: 0,
+                was_written: false,
             };
             assert_eq!(book.begin_read(0..1)[0].floor, 2);
             assert_eq!(book.end_read(0, bounds, found), Ok(()));
@@ -266,5 +280,22 @@ mod tests {
         book.trust();
         assert!(book.is_free(0..8));
         assert_eq!(book.next_to_rewrite(), None);
+    }
+
+    #[test]
+    fn a_read_is_raced_by_a_write_that_was_under_way_or_came_meanwhile_and_by_no_other() {
+        let mut book = Book::new(2);
+        _ = book.begin_write(0..1).count();
+        book.end_write(0..1, true);
+        let before = book.begin_read(0..2);
+        assert!(!book.is_raced(0, before[0]), "that one was over");
+        _ = book.begin_write(0..1).count();
+        assert!(book.is_raced(0, before[0]), "it came meanwhile");
+        assert!(!book.is_raced(1, before[1]), "that was another block");
+        let during = book.begin_read(0..1);
+        book.end_write(0..1, true);
+        assert!(book.is_raced(0, during[0]), "it was under way");
+        let after = book.begin_read(0..1);
+        assert!(!book.is_raced(0, after[0]));
     }
 }

@@ -259,6 +259,10 @@ impl Desk {
                         allowed.0, allowed.1
                     ),
                 },
+                Err(stamp::Wrong::Damaged) if self.book.is_raced(number, *bounds) => {
+                    self.totals.torn += 1;
+                    continue;
+                }
                 Err(wrong) => wrong.to_string(),
             };
             self.totals.wrong += 1;

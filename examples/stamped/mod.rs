@@ -170,6 +170,8 @@ pub struct Totals {
     pub errors: u64,
     /// Blocks that were read as what they must not be.
     pub wrong: u64,
+    /// Blocks that were read as a mix while a write of them was under way, which a target may give.
+    pub torn: u64,
     /// The first error.
     #[serde(skip)]
     pub first_error: Option<Failure>,
