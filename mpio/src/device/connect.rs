@@ -16,7 +16,7 @@ use super::{
     JoinError, MultipathDevice, MultipathDriver,
     job::Job,
     join::{Candidate, Opening},
-    spares::Place,
+    places::Place,
 };
 use crate::{
     arrays::ArrayTable,

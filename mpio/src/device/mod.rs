@@ -14,6 +14,7 @@ mod log;
 mod members;
 mod outcome;
 mod paths;
+mod places;
 mod reserve;
 mod resize;
 mod shared;

@@ -30,8 +30,8 @@ use smallvec::SmallVec;
 use super::{
     job::{Job, Preempt},
     log::EventLog,
+    places::Place,
     reserve::book::{Book, Reserve},
-    spares::Place,
     vessel::Vessel,
 };
 use crate::{

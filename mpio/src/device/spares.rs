@@ -8,53 +8,11 @@ use iscsi_proto::planted::Bug;
 use super::{
     job::Job,
     join::{Candidate, Opening},
-    reserve::is_of_one_nexus,
+    places::{Occupant, Place},
+    reserve::book::is_of_one_nexus,
     shared::State,
 };
 use crate::{core::PathId, path::Path};
-
-/// A place for a spare.
-#[derive(Debug)]
-pub(super) struct Place<P> {
-    /// The path that it is for, by name.
-    of: Arc<str>,
-    /// The name of the spare.
-    name: Arc<str>,
-    /// `None` while it is logging in.
-    opening: Option<Opening<P>>,
-    occupant: Occupant,
-    /// Why there was none when it was wanted last.
-    refused: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Occupant {
-    Nobody,
-    /// A former process may have written through it: it is opened as paths are, whatever becomes of its path, and among
-    /// those that are missing until then.
-    Former,
-    /// One that is logging in, of use until then.
-    Coming(Instant),
-    /// A path of the device.
-    Here(PathId),
-}
-
-impl<P> Place<P> {
-    /// `is_former`: it is opened with the paths.
-    pub(super) fn new(of: Arc<str>, opening: Opening<P>, is_former: bool) -> Self {
-        let occupant = match is_former {
-            true => Occupant::Former,
-            false => Occupant::Nobody,
-        };
-        Self {
-            of,
-            name: Arc::clone(&opening.name),
-            opening: Some(opening),
-            occupant,
-            refused: None,
-        }
-    }
-}
 
 impl<P: Path> State<P> {
     /// To be called once, when the first paths have joined: spares may be among them.

@@ -14,11 +14,11 @@ use mpio::{MultipathDevice, RegistrationKeys};
 use super::{
     asked::Asked,
     check::{End, History, Op, OpId, Row, Violation, conflict::Reasons, reserved::Span},
-    delivery::Silences,
     finding::Finding,
     locks::Locks,
     memory::Guest,
     orders::book::Book,
+    silences::Silences,
     spare::Spares,
     tally::Tallies,
     trace::{Note, Ring},

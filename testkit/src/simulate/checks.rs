@@ -6,14 +6,11 @@ use mpio::core::PathChecker;
 
 use super::{
     dice::{pick, small, time},
-    plan::{Answered, Fault, Plan, What},
+    plan::{Answered, Fault, MAINTENANCE_IN, Plan, What},
 };
 use crate::sim::Rng;
 
 const MS: Duration = Duration::from_millis(1);
-
-/// MAINTENANCE IN: REPORT TARGET PORT GROUPS is one of them.
-pub(super) const MAINTENANCE_IN: u8 = 0xa3;
 
 /// By numbers of its own, so that what else a seed draws stays as it was; and the seeds that are recorded for planted
 /// bugs draw nothing of it.

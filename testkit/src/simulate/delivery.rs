@@ -1,6 +1,6 @@
 //! Worlds whose network tells how far the bytes of connections have come, and what devices make of that.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use iscsi_client::runtime::Runtime;
 use mpio::core::{Delivery, DownReason, Event, PathId, SuspectCause};
@@ -10,6 +10,7 @@ use super::{
     check::delivery::{Ended, Suspected, is_called_dead_rightly},
     finding::Finding,
     plan::Plan,
+    silences::Silence,
     world::World,
 };
 use crate::sim::Rng;
@@ -17,22 +18,6 @@ use crate::sim::Rng;
 /// Decides whether the network tells. From numbers of its own, so that all else in a world is as it was without this.
 pub(super) fn draw(plan: &mut Plan) {
     plan.tells_progress = Rng::new(plan.seed ^ 0x0ac4_0f0b_17e5_2e11).chance(300);
-}
-
-/// What a device has told of a path that is silent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Silence {
-    /// Since when it is suspected for that, and for nothing else.
-    since: Option<u64>,
-    is_dead: bool,
-}
-
-#[derive(Default)]
-pub(super) struct Silences {
-    /// By device, opening and path.
-    paths: BTreeMap<(usize, u32, PathId), Silence>,
-    /// Connections that devices have ended.
-    pub(super) ends: Vec<Ended>,
 }
 
 impl World {

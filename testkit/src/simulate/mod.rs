@@ -46,6 +46,7 @@ mod readiness;
 mod resizing;
 mod run;
 mod shrink;
+mod silences;
 mod spare;
 mod tally;
 mod trace;

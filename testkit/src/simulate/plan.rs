@@ -12,8 +12,11 @@ use mpio::{
     },
 };
 
-use super::{check::invariants::Bound, checks::MAINTENANCE_IN, orders::Orders, wire::Wire};
+use super::{check::invariants::Bound, orders::Orders, wire::Wire};
 use crate::target::{AluaConfig, PortState, Reinstatement, WriteHold};
+
+/// MAINTENANCE IN: REPORT TARGET PORT GROUPS is one of them.
+pub(super) const MAINTENANCE_IN: u8 = 0xa3;
 
 /// A world, and what befalls it. All of it is data: a run of an equal plan is an equal run.
 #[derive(Clone, Debug, PartialEq)]

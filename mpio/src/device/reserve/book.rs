@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use iscsi_proto::scsi::ReservationKey;
+use iscsi_proto::scsi::{ReservationKey, ReservationType};
 
 use super::types::{PathRegistration, RegistrationKeys};
 use crate::core::PathId;
@@ -110,4 +110,15 @@ pub(crate) struct Book {
     pub(super) busy: bool,
     pub(super) failures: u32,
     pub(super) doubted: Option<Instant>,
+}
+
+/// Whether a reservation of this type lets one nexus alone do I/O.
+pub(crate) const fn is_of_one_nexus(kind: ReservationType) -> bool {
+    !matches!(
+        kind,
+        ReservationType::WriteExclusiveRegistrantsOnly
+            | ReservationType::ExclusiveAccessRegistrantsOnly
+            | ReservationType::WriteExclusiveAllRegistrants
+            | ReservationType::ExclusiveAccessAllRegistrants
+    )
 }

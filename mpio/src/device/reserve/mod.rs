@@ -27,6 +27,7 @@ use iscsi_proto::scsi::{
     ReservationType,
 };
 
+use book::is_of_one_nexus;
 pub use error::ReserveError;
 pub(super) use state::{Attended, attend};
 pub use types::{PathRegistration, RegistrationKeys, RegistrationOutcome, Registrations};
@@ -287,15 +288,4 @@ impl<P: Path> State<P> {
         let members = self.members.iter().flatten().count();
         members + self.missing.len() + self.spares_coming() > 1
     }
-}
-
-/// Whether a reservation of this type lets one nexus alone do I/O.
-pub(super) const fn is_of_one_nexus(kind: ReservationType) -> bool {
-    !matches!(
-        kind,
-        ReservationType::WriteExclusiveRegistrantsOnly
-            | ReservationType::ExclusiveAccessRegistrantsOnly
-            | ReservationType::WriteExclusiveAllRegistrants
-            | ReservationType::ExclusiveAccessAllRegistrants
-    )
 }
