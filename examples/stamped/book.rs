@@ -8,7 +8,7 @@
 //! acknowledged before its chain began, and nothing else; and what a read has given is no bound where a write was
 //! under way that is older.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// One block. Generations count from 1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,11 +115,13 @@ impl Book {
         self.of(blocks).iter_mut().map(bounds).collect()
     }
 
-    /// Whether a write of `block` was under way at any time of a read that began with these bounds, and is over now. What
-    /// it gives may be a piece of each then: a target may serve the two at once (a file in Linux's page cache does),
-    /// within one logical block as well.
-    pub(super) fn is_raced(&self, block: u64, bounds: Bounds) -> bool {
-        bounds.was_written || self.entries[block as usize].newest != bounds.newest
+    /// If a write of `block` was under way at any time of a read that began with these bounds, and is over now: the
+    /// generations of which it may give a piece each. A target may serve the two at once (a file in Linux's page cache
+    /// does), within one logical block as well.
+    pub(super) fn raced(&self, block: u64, bounds: Bounds) -> Option<RangeInclusive<u64>> {
+        let newest = self.entries[block as usize].newest;
+        let is_raced = bounds.was_written || newest != bounds.newest;
+        is_raced.then_some(bounds.floor..=newest)
     }
 
     /// A read that began with these bounds has given `found` of `block`.
@@ -288,14 +290,14 @@ mod tests {
         _ = book.begin_write(0..1).count();
         book.end_write(0..1, true);
         let before = book.begin_read(0..2);
-        assert!(!book.is_raced(0, before[0]), "that one was over");
+        assert_eq!(book.raced(0, before[0]), None, "that one was over");
         _ = book.begin_write(0..1).count();
-        assert!(book.is_raced(0, before[0]), "it came meanwhile");
-        assert!(!book.is_raced(1, before[1]), "that was another block");
+        assert_eq!(book.raced(0, before[0]), Some(1..=2), "it came meanwhile");
+        assert_eq!(book.raced(1, before[1]), None, "that was another block");
         let during = book.begin_read(0..1);
         book.end_write(0..1, true);
-        assert!(book.is_raced(0, during[0]), "it was under way");
+        assert_eq!(book.raced(0, during[0]), Some(1..=2), "it was under way");
         let after = book.begin_read(0..1);
-        assert!(!book.is_raced(0, after[0]));
+        assert_eq!(book.raced(0, after[0]), None);
     }
 }

@@ -259,9 +259,14 @@ impl Desk {
                         allowed.0, allowed.1
                     ),
                 },
-                Err(stamp::Wrong::Damaged) if self.book.is_raced(number, *bounds) => {
-                    self.totals.torn += 1;
-                    continue;
+                Err(stamp::Wrong::Damaged) => {
+                    let may_be = self.book.raced(number, *bounds);
+                    let is_mix = |may_be| stamp::is_mix(self.plan.run, number, block, may_be);
+                    if may_be.is_some_and(is_mix) {
+                        self.totals.torn += 1;
+                        continue;
+                    }
+                    stamp::Wrong::Damaged.to_string()
                 }
                 Err(wrong) => wrong.to_string(),
             };

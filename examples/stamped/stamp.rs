@@ -14,7 +14,7 @@
 //! All numbers are big-endian. The noise is there so that a block which is made of two writes is as wrong
 //! as one of which a bit has flipped: the checksum is of the whole block.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 /// Bytes of a stamped block, where nothing smaller is written.
 pub const BLOCK: usize = 4096;
@@ -99,6 +99,27 @@ pub fn generation(run: u64, number: u64, block: &[u8]) -> Result<u64, Wrong> {
     }
 }
 
+/// More generations than this may be in no block at a time: with enough of them any byte is one of theirs.
+const MOST_MIXED: u64 = 16;
+
+/// Whether each byte of a block is that of one of these generations of block `number`: it is made of several writes, and of
+/// nothing else.
+pub fn is_mix(run: u64, number: u64, block: &[u8], generations: RangeInclusive<u64>) -> bool {
+    let count = generations.end().saturating_sub(*generations.start());
+    if !is_whole(block) || count >= MOST_MIXED {
+        return false;
+    }
+    let mut known = vec![false; block.len()];
+    let mut one = vec![0; block.len()];
+    for generation in generations {
+        fill(run, number, generation, &mut one);
+        for (known, (is, would_be)) in known.iter_mut().zip(block.iter().zip(&one)) {
+            *known |= is == would_be;
+        }
+    }
+    known.iter().all(|known| *known)
+}
+
 const fn is_whole(block: &[u8]) -> bool {
     block.len() >= LEAST && block.len() % WORD == 0
 }
@@ -172,5 +193,21 @@ mod tests {
         }
         assert_eq!(generation(1, 2, &[0; BLOCK]), Err(Wrong::NoStamp));
         assert_eq!(generation(1, 2, &new[..512]), Err(Wrong::Damaged));
+    }
+
+    #[test]
+    fn a_mix_of_writes_that_may_be_there_is_told_from_damage() {
+        let (mut old, mut new) = (vec![0; 512], vec![0; 512]);
+        fill(1, 2, 5, &mut old);
+        fill(1, 2, 6, &mut new);
+        let mut torn = old.clone();
+        torn[100..300].copy_from_slice(&new[100..300]);
+        assert!(is_mix(1, 2, &torn, 5..=6));
+        assert!(!is_mix(1, 2, &torn, 6..=9), "one of them was over before");
+        assert!(!is_mix(1, 3, &torn, 5..=6), "another block's");
+        assert!(!is_mix(1, 2, &torn, 0..=16), "too many to tell");
+        assert!(!is_mix(1, 2, &torn[..511], 5..=6), "not whole");
+        torn[200] ^= 0x10;
+        assert!(!is_mix(1, 2, &torn, 5..=6), "damaged as well");
     }
 }
