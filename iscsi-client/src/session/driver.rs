@@ -44,7 +44,8 @@ use crate::{
 /// connection is lost it logs in again, with the same ISID, at once and then after jittered delays of
 /// 100 ms to 10 s where the target answers, and at
 /// [short intervals](SessionOptions::reconnect_interval) while nobody does; where many sessions of the initiator are lost together, when its turn comes
-/// ([`LoginRate`](crate::initiator::LoginRate)).
+/// ([`LoginRate`](crate::initiator::LoginRate)); and where it is known that the device has no [carrier](crate::links), when
+/// that is back.
 ///
 /// # Dropping it
 ///
@@ -84,7 +85,7 @@ pub struct Driver {
 enum Phase {
     Up(Box<Link>),
     Dialing(BoxFuture<Result<Connected, LoginError>>),
-    /// Until the next login.
+    /// Until the next login, or the [carrier](Driver::begins).
     Waiting(Instant),
     /// Logged out; the transport is being closed.
     Closing(Box<dyn Transport>),
@@ -210,7 +211,8 @@ impl Driver {
             },
             Phase::Waiting(until) => {
                 let until = *until;
-                self.step_down(cx, Some(until))
+                let begins = self.begins(until);
+                self.step_down(cx, Some(begins))
             }
             Phase::Closing(transport) => {
                 // An error says no less than success that the connection is gone.
@@ -473,9 +475,12 @@ impl Driver {
         if self.nexus.is_taken() {
             retry_in = retry_in.max(NexusWatch::delay(random));
         }
-        let next_attempt = (!retry_in.is_zero()).then(|| now + retry_in);
+        let due = now + retry_in;
+        let begins = self.begins(due);
+        let retry_in = begins.saturating_duration_since(now);
+        let next_attempt = (!retry_in.is_zero()).then_some(begins);
         match next_attempt {
-            Some(at) => self.phase = Phase::Waiting(at),
+            Some(_) => self.phase = Phase::Waiting(due),
             None => self.dial(pace),
         }
         if self.hold_until.is_none() {

@@ -34,7 +34,7 @@ pub enum SessionState {
         /// Why.
         reason: DownReason,
         /// When the next login begins; `None` while one is under way or waits for its turn
-        /// ([`LoginRate`](crate::initiator::LoginRate)).
+        /// ([`LoginRate`](crate::initiator::LoginRate)). Sooner if the carrier is back before, see [`links`](crate::links).
         next_attempt: Option<Instant>,
     },
     /// Logged out, or the driver is gone. Nothing brings it back.
@@ -132,7 +132,7 @@ pub enum SessionEventKind {
     Down {
         /// Why.
         reason: DownReason,
-        /// The delay before the next login.
+        /// The delay before the next login, at most: one that waits for a carrier begins when that is back.
         retry_in: Duration,
         /// How much of that is DefaultTime2Wait (RFC 7143 section 13.15): the time before which this ISID may not log in
         /// again after an *unexpected* loss. A session with another ISID may log in meanwhile. Zero where the target asks

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     fmt, io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use iscsi_client::{
     bind::Bind,
     links::{LinkFeed, LinkMonitor, LinkState},
     runtime::{BoxFuture, Dial, Dialer, Runtime, Transport},
-    session::{Session, SessionEventKind, SessionOptions},
+    session::{Session, SessionEventKind, SessionOptions, SessionState},
 };
 use iscsi_testkit::sim::Link;
 
@@ -28,17 +31,25 @@ type Act = Box<dyn FnOnce() + Send>;
 /// What happens when a connection has just come about, before anything is said on it: one for each connection, and
 /// nothing once there is no more.
 #[derive(Clone, Default)]
-struct Acts(Arc<Mutex<VecDeque<Act>>>);
+struct Acts {
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    dials: Arc<AtomicU32>,
+}
 
 impl Acts {
     fn push(&self, act: impl FnOnce() + Send + 'static) {
-        self.0.lock().unwrap().push_back(Box::new(act));
+        self.acts.lock().unwrap().push_back(Box::new(act));
     }
 
     fn options(&self) -> SessionOptions {
         let mut options = SessionOptions::default();
         options.dialer = Some(Arc::new(self.clone()));
         options
+    }
+
+    /// Connections that were begun.
+    fn dials(&self) -> u32 {
+        self.dials.load(Ordering::Relaxed)
     }
 }
 
@@ -54,10 +65,11 @@ impl Dialer for Acts {
         runtime: &Arc<dyn Runtime>,
         dial: &Dial,
     ) -> BoxFuture<io::Result<Box<dyn Transport>>> {
-        let (acts, connecting) = (self.clone(), runtime.connect(dial));
+        self.dials.fetch_add(1, Ordering::Relaxed);
+        let (acts, connecting) = (Arc::clone(&self.acts), runtime.connect(dial));
         Box::pin(async move {
             let transport = connecting.await?;
-            let act = acts.0.lock().unwrap().pop_front();
+            let act = acts.lock().unwrap().pop_front();
             act.into_iter().for_each(|act| act());
             Ok(transport)
         })
@@ -182,6 +194,99 @@ fn a_connection_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back(
         assert!(took < 10 * MS, "{took:?}");
         assert!(host.session.status().has_carrier);
     }
+}
+
+#[test]
+fn nobody_is_asked_without_a_carrier() {
+    for seed in 0..20 {
+        let acts = Acts::default();
+        let mut host = Host::new(seed, acts.options());
+        let sim = host.world.handle();
+        sim.net().cut(link());
+        host.carrier("eth1", false);
+        host.session.reconnect();
+        host.world.sim.block_on(sim.sleep(29 * SECOND));
+        assert_eq!(acts.dials(), 1, "but for the first login");
+        let status = host.session.status();
+        let SessionState::Down { next_attempt, .. } = status.state else {
+            panic!("{status:?}");
+        };
+        let until = next_attempt.unwrap() - sim.now();
+        assert!(until <= SECOND, "{until:?}");
+        sim.net().heal(link());
+        host.carrier("eth1", true);
+        let since = sim.elapsed();
+        host.world.sim.block_on(host.session.wait_up()).unwrap();
+        let took = sim.elapsed() - since;
+        assert!(took < 10 * MS, "{took:?}");
+        assert_eq!(acts.dials(), 2);
+    }
+}
+
+/// What was begun before the news goes on; what follows waits.
+#[test]
+fn a_carrier_that_is_lost_between_two_attempts_ends_them() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().refuse(link());
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(3 * SECOND));
+    let before = acts.dials();
+    assert!(before >= 6, "{before}");
+    host.carrier("eth1", false);
+    host.world.sim.block_on(sim.sleep(20 * SECOND));
+    assert!(acts.dials() <= before + 1, "{} {before}", acts.dials());
+    sim.net().heal(link());
+    host.carrier("eth1", true);
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+}
+
+/// The second time it is too soon to be heeded, but the time of the next attempt has come.
+#[test]
+fn a_carrier_that_is_back_too_soon_to_be_heeded_ends_the_wait_all_the_same() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().refuse(link());
+    host.session.reconnect();
+    host.carrier("eth1", false);
+    host.carrier("eth1", true);
+    host.world.sim.block_on(sim.sleep(MS));
+    host.carrier("eth1", false);
+    host.world.sim.block_on(sim.sleep(600 * MS));
+    let before = acts.dials();
+    sim.net().heal(link());
+    host.carrier("eth1", true);
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    let took = sim.elapsed() - since;
+    assert!(took < 10 * MS, "{took:?}");
+    assert_eq!(acts.dials(), before + 1);
+}
+
+#[test]
+fn a_monitor_that_is_wrong_keeps_nobody_down_for_good() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    let took = sim.elapsed() - since;
+    assert!(took >= 30 * SECOND && took < 31 * SECOND, "{took:?}");
+    // Whoever asks for one has it at once.
+    host.carrier("eth1", true);
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(SECOND));
+    assert_eq!(acts.dials(), 2);
+    host.session.reconnect();
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    let took = sim.elapsed() - since;
+    assert!(took < 10 * MS, "{took:?}");
 }
 
 /// It was connected when the cable was pulled: its request is lost, which TCP notices late and the login's own time

@@ -1,4 +1,4 @@
-//! A cable that is plugged in again.
+//! What the carrier of the device says of logins: when one is futile, and when it is no more.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,24 @@ use crate::{
 /// rest, and a target is not to pay for a loose contact.
 const LINK_PAUSE: Duration = Duration::from_secs(1);
 
+/// How much later a login begins that has no carrier: whoever tells of carriers may be wrong, and nobody stays down for
+/// that.
+const WITHOUT_CARRIER: Duration = Duration::from_secs(30);
+
 impl Driver {
+    /// When a login begins that is due at `at`, by what is known now. Without a carrier there is nobody to ask, and to try
+    /// does harm: the kernel asks for the target's hardware address once a second, and whoever tries anew in between, with
+    /// the cable plugged in again, waits for the next time.
+    pub(super) fn begins(&self, at: Instant) -> Instant {
+        let has_carrier = self
+            .shared()
+            .with_journal(|journal| journal.status().has_carrier);
+        match has_carrier {
+            true => at,
+            false => at + WITHOUT_CARRIER,
+        }
+    }
+
     /// The carrier is back, since `since`: who is down need not wait for the next attempt. After that the back-off is what it
     /// was, and one that comes and goes is heeded now and then only.
     pub(super) fn link_up(&mut self, since: Instant) {
