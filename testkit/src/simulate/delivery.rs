@@ -29,21 +29,27 @@ impl World {
                 return;
             }
             let key = |path| (index, opening, path);
+            let hidden = Silence::hidden(self.now());
             let silences = &mut state.silences.paths;
             match *event {
                 Event::Suspect { path, cause } => {
-                    let since = (cause == SuspectCause::Silence).then(|| self.now());
-                    silences.entry(key(path)).or_default().since = since;
+                    if cause == SuspectCause::PathError {
+                        // Of one that is silent that is said.
+                        silences.remove(&key(path));
+                    } else {
+                        let silence = silences.entry(key(path)).or_insert(hidden);
+                        silence.is_told = cause == SuspectCause::Silence;
+                    }
                 }
                 Event::Delivery { path, delivery } => {
-                    let is_dead = delivery == Delivery::Unacknowledged;
-                    silences.entry(key(path)).or_default().is_dead = is_dead;
+                    let silence = silences.entry(key(path)).or_insert(hidden);
+                    silence.is_dead = delivery == Delivery::Unacknowledged;
                     self.judge_delivery(state, index, path, delivery);
                 }
                 Event::PathDown { path, reason } => {
-                    let silence = silences.remove(&key(path));
+                    let silence = silences.insert(key(path), hidden);
                     if reason == DownReason::Fenced {
-                        self.note_end(state, index, path, silence.unwrap_or_default());
+                        self.note_end(state, index, path, silence.unwrap_or(hidden));
                     }
                 }
                 Event::Cleared { path } | Event::PathUp { path } | Event::PathRemoved { path } => {
@@ -95,10 +101,10 @@ impl World {
         let terms = &self.plan.device;
         // Else the witness may have been taken out.
         let are_all_here = others.len() + 1 >= self.plan.sessions_per_device();
-        let suspected = silence.since.filter(|_| are_all_here);
-        let suspected = suspected.map(|suspected_ns| Suspected {
-            asked_ns: suspected_ns.saturating_sub(nanos(terms.nop_timeout)),
-            suspected_ns,
+        let is_judged = silence.is_told && are_all_here;
+        let suspected = is_judged.then(|| Suspected {
+            asked_ns: silence.since.saturating_sub(nanos(terms.nop_timeout)),
+            suspected_ns: silence.since,
             full_ns: nanos(terms.tear_down),
             is_dead: silence.is_dead,
             others_heard_ns: heard.max(),
