@@ -52,6 +52,11 @@ impl World {
                         self.note_end(state, index, path, silence.unwrap_or(hidden));
                     }
                 }
+                // Of one that was out already: it may have been silent, and nobody has told.
+                Event::StillDown {
+                    path,
+                    reason: DownReason::Fenced,
+                } => self.note_end(state, index, path, hidden),
                 Event::Cleared { path } | Event::PathUp { path } | Event::PathRemoved { path } => {
                     silences.remove(&key(path));
                 }
