@@ -67,6 +67,8 @@ pub struct Driver {
     link: Option<Subscription>,
     /// When a carrier was last heeded that came back.
     heeded_link: Option<Instant>,
+    /// When it is looked again whether there is a carrier, or another device.
+    looks_at: Option<Instant>,
     /// How the next login takes its turn.
     pace: Pace,
     /// When the login began that is under way, or was last.
@@ -130,6 +132,7 @@ impl Driver {
             not_before: now,
             link: None,
             heeded_link: None,
+            looks_at: None,
             pace: Pace::Again,
             dialled: now,
             address: None,
@@ -211,8 +214,8 @@ impl Driver {
             },
             Phase::Waiting(until) => {
                 let until = *until;
-                let begins = self.begins(until);
-                self.step_down(cx, Some(begins))
+                let look = self.next_look(until);
+                self.step_down(cx, Some(look))
             }
             Phase::Closing(transport) => {
                 // An error says no less than success that the connection is gone.
@@ -291,8 +294,12 @@ impl Driver {
         if self.alarm.poll(cx, due, now).is_pending() {
             return Step::Sleep;
         }
-        if retry.is_some_and(|retry| retry <= self.now()) {
-            self.dial(self.pace);
+        let is_time = retry.is_some_and(|retry| retry <= self.now());
+        if let (true, Phase::Waiting(due)) = (is_time, &self.phase) {
+            let due = *due;
+            if !self.is_put_off(due) {
+                self.dial(self.pace);
+            }
         }
         Step::Again
     }
@@ -480,7 +487,10 @@ impl Driver {
         let retry_in = begins.saturating_duration_since(now);
         let next_attempt = (!retry_in.is_zero()).then_some(begins);
         match next_attempt {
-            Some(_) => self.phase = Phase::Waiting(due),
+            Some(_) => {
+                self.looks_at = None;
+                self.phase = Phase::Waiting(due);
+            }
             None => self.dial(pace),
         }
         if self.hold_until.is_none() {

@@ -20,9 +20,9 @@ const LINK_PAUSE: Duration = Duration::from_secs(1);
 const WITHOUT_CARRIER: Duration = Duration::from_secs(30);
 
 impl Driver {
-    /// When a login begins that is due at `at`, by what is known now. Without a carrier there is nobody to ask, and to try
-    /// does harm: the kernel asks for the target's hardware address once a second, and whoever tries anew in between, with
-    /// the cable plugged in again, waits for the next time.
+    /// When a login begins at the latest that is due at `at`, by what is known now. Without a carrier there is nobody to
+    /// ask, and to try does harm: the kernel asks for the target's hardware address once a second, and whoever tries anew
+    /// in between, with the cable plugged in again, waits for the next time.
     pub(super) fn begins(&self, at: Instant) -> Instant {
         let has_carrier = self
             .shared()
@@ -31,6 +31,29 @@ impl Driver {
             true => at,
             false => at + WITHOUT_CARRIER,
         }
+    }
+
+    /// When a login that is due at `at` is to be thought of.
+    pub(super) fn next_look(&self, at: Instant) -> Instant {
+        let later = self.looks_at.filter(|_| self.begins(at) > at);
+        later.unwrap_or(at)
+    }
+
+    /// Whether a login that is due at `at` is futile now, and is to be thought of later.
+    pub(super) fn is_put_off(&mut self, at: Instant) -> bool {
+        let (now, begins) = (self.now(), self.begins(at));
+        let is_put_off = now < begins && !self.has_moved();
+        let next = (now + self.options.reconnect_interval).min(begins);
+        self.looks_at = is_put_off.then_some(next);
+        is_put_off
+    }
+
+    /// Whether the local end is known to be at another device by now: its address was moved, or the device has come
+    /// back under another name.
+    fn has_moved(&self) -> bool {
+        let followed = self.link.as_ref().map(Subscription::device);
+        let now = self.connector.link().map(|(_, device)| device);
+        now.is_some() && now.as_ref() != followed
     }
 
     /// The carrier is back, since `since`: who is down need not wait for the next attempt. After that the back-off is what it
