@@ -463,3 +463,189 @@ fn a_session_that_is_bound_to_nothing_follows_nothing() {
     assert_eq!(links.has_carrier("eth0"), Some(false));
     assert_eq!(session.status().generation, seen);
 }
+
+// ---------------- hostile tests
+fn ip(args: &str) {
+    let status = std::process::Command::new("ip")
+        .args(args.split(' '))
+        .status()
+        .unwrap();
+    assert!(status.success(), "{args}");
+}
+
+/// In a network namespace of its own (`unshare -rn`), with real devices: the simulated network carries, the kernel is asked
+/// which device has the address.
+fn of_address(acts: &Acts) -> (World, LinkFeed, Session) {
+    for n in [1, 2] {
+        let _ = std::process::Command::new("ip")
+            .args(["link", "del", &format!("eth{n}")])
+            .output();
+        ip(&format!("link add eth{n} type veth"));
+        ip(&format!("link set eth{n} up"));
+    }
+    ip("addr add 10.0.0.100/24 dev eth1");
+    let world = World::new(1);
+    world
+        .sim
+        .net()
+        .add_device("eth1", "10.0.0.100".parse().unwrap());
+    let (links, mut feed) = LinkMonitor::new();
+    for n in [1, 2] {
+        feed.set(LinkState { index: n, name: format!("eth{n}").into(), has_carrier: true });
+    }
+    let initiator = world.builder().options(acts.options()).links(links).build();
+    let to = to().with_bind(Bind::Address("10.0.0.100".parse().unwrap()));
+    let session = world.sim.block_on(initiator.connect_spawned(&to)).unwrap();
+    (world, feed, session)
+}
+
+fn set(feed: &mut LinkFeed, n: u32, has_carrier: bool) {
+    feed.set(LinkState { index: n, name: format!("eth{n}").into(), has_carrier });
+}
+
+#[test]
+fn hostile_ns_an_address_that_moves_while_the_session_is_down() {
+    let acts = Acts::default();
+    let (world, mut feed, session) = of_address(&acts);
+    let sim = world.handle();
+    sim.net().cut(link());
+    set(&mut feed, 1, false);
+    assert!(!session.status().has_carrier);
+    session.reconnect();
+    world.sim.block_on(sim.sleep(2 * SECOND));
+    ip("addr del 10.0.0.100/24 dev eth1");
+    ip("addr add 10.0.0.100/24 dev eth2");
+    sim.net().heal(link());
+    let since = sim.elapsed();
+    world.sim.block_on(session.wait_up()).unwrap();
+    panic!("up {:?} after the address moved to eth2, which has a carrier; dials {}", sim.elapsed() - since, acts.dials());
+}
+
+/// The address moved while the session was up, and the connection survived.
+#[test]
+fn hostile_ns_an_address_that_has_moved_while_the_session_was_up() {
+    let acts = Acts::default();
+    let (world, mut feed, session) = of_address(&acts);
+    let sim = world.handle();
+    ip("addr del 10.0.0.100/24 dev eth1");
+    ip("addr add 10.0.0.100/24 dev eth2");
+    set(&mut feed, 1, false);
+    world.sim.block_on(sim.sleep(20 * SECOND));
+    let (up, carrier) = (session.state().is_up(), session.status().has_carrier);
+    sim.net().reset(link());
+    world.sim.block_on(sim.sleep(MS));
+    let since = sim.elapsed();
+    world.sim.block_on(session.wait_up()).unwrap();
+    panic!("was up {up}, has_carrier {carrier}; up {:?} after a reset", sim.elapsed() - since);
+}
+
+/// As a NIC that is renamed (udev, `ip link set name`), bound to by its hardware address.
+#[test]
+fn hostile_what_is_told_when_the_carrier_is_lost_within_the_pause() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    let refuse = iscsi_proto::LoginStatus { class: 3, detail: 1 };
+    host.world.target.core().refuse_logins(0, Some(refuse));
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(20 * SECOND));
+    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
+    let told = next_attempt.map(|at| at - sim.now());
+    let retry_in = host.session.events(0).iter().rev().find_map(|event| match event.kind {
+        SessionEventKind::Down { retry_in, .. } => Some(retry_in),
+        _ => None,
+    });
+    let before = acts.dials();
+    host.carrier("eth1", false);
+    host.world.sim.block_on(sim.sleep(15 * SECOND));
+    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
+    panic!("told {told:?} / retry_in {retry_in:?}; 15 s later dials {} and next_attempt overdue by {:?}",
+        acts.dials() - before, next_attempt.map(|at| sim.now() - at));
+}
+
+/// ... and the other way round, with DefaultTime2Wait.
+#[test]
+fn hostile_what_is_told_when_the_carrier_is_back_within_time2wait() {
+    let mut config = config();
+    config.limits.time2wait = 4;
+    let mut host = Host::with(World::with_config(1, config), SessionOptions::default());
+    let sim = host.world.handle();
+    host.carrier("eth1", false);
+    sim.net().reset(link());
+    host.world.sim.block_on(sim.sleep(SECOND));
+    host.carrier("eth1", true);
+    host.world.sim.block_on(sim.sleep(MS));
+    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
+    let told = next_attempt.map(|at| at - sim.now());
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    panic!("told {told:?}, was {:?}", sim.elapsed() - since);
+}
+
+#[test]
+fn hostile_reconnect_of_a_session_that_is_up_is_not_at_once() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    panic!("Session::reconnect took {:?}", sim.elapsed() - since);
+}
+
+/// A second user of the session (another unit's multipath device) whose `fence` comes after the driver's poll.
+#[test]
+fn hostile_two_that_fence_one_session_ask_in_vain() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().cut(link());
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(MS));
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(9 * SECOND));
+    panic!("dials without a carrier: {}, connects: see counts {:?}", acts.dials() - 1, sim.net().counts());
+}
+
+/// The news come late, as those of several carriers do: the session is already dialling.
+#[test]
+fn hostile_a_login_under_way_asks_on_without_a_carrier() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().cut(link());
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(100 * MS));
+    host.carrier("eth1", false);
+    let before = sim.net().counts();
+    host.world.sim.block_on(sim.sleep(40 * SECOND));
+    panic!("before {before:?} after {:?}, dials {}", sim.net().counts(), acts.dials() - 1);
+}
+
+#[test]
+fn hostile_nexus_wait_and_flaps_lose_no_wakeup() {
+    for seed in 0..200 {
+        let acts = Acts::default();
+        let mut host = Host::new(seed, acts.options());
+        let sim = host.world.handle();
+        sim.net().cut(link());
+        host.session.reconnect();
+        let mut n = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for _ in 0..30 {
+            n ^= n << 13; n ^= n >> 7; n ^= n << 17;
+            host.carrier("eth1", n & 1 == 0);
+            let pause = match (n >> 8) % 4 { 0 => 0, 1 => 30, 2 => 700, _ => 2500 };
+            host.world.sim.block_on(sim.sleep(pause * MS));
+        }
+        host.carrier("eth1", false);
+        host.world.sim.block_on(sim.sleep(((n >> 20) % 3000) as u32 * MS));
+        sim.net().heal(link());
+        host.carrier("eth1", true);
+        let since = sim.elapsed();
+        host.world.sim.block_on(host.session.wait_up()).unwrap();
+        let took = sim.elapsed() - since;
+        assert!(took < 1100 * MS, "seed {seed}: {took:?}");
+    }
+}
