@@ -65,6 +65,8 @@ pub struct Driver {
     not_before: Instant,
     /// The device whose carrier is followed.
     link: Option<Subscription>,
+    /// The last connection was bound to it, and not to its address alone.
+    is_on_device: bool,
     /// When a carrier was last heeded that came back.
     heeded_link: Option<Instant>,
     /// When it is looked again whether there is a carrier, or another device.
@@ -131,6 +133,7 @@ impl Driver {
             nexus: NexusWatch::default(),
             not_before: now,
             link: None,
+            is_on_device: true,
             heeded_link: None,
             looks_at: None,
             pace: Pace::Again,
@@ -178,6 +181,9 @@ impl Driver {
         let is_up = matches!(self.phase, Phase::Up(_));
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
+        }
+        if control.link_down && self.close_by.is_none() {
+            self.link_down();
         }
         if let (Some(since), None) = (control.link_up, self.close_by) {
             self.link_up(since);
@@ -307,6 +313,8 @@ impl Driver {
     /// Begins a login.
     fn dial(&mut self, pace: Pace) {
         self.dialled = self.now();
+        self.shared()
+            .with_journal(|journal| journal.set_next_attempt(None));
         self.phase = Phase::Dialing(self.connector.log_in(pace));
     }
 
@@ -348,6 +356,7 @@ impl Driver {
         self.ops.stats.logins += 1;
         self.connector.remember(moved, narrowed);
         let warning = transport.bind_warning();
+        self.is_on_device = warning.is_none();
         self.shared().set_progress(transport.progress_source());
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();

@@ -7,7 +7,8 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use crate::support::{World, address, assert_pattern, config, poll_once, read, to};
@@ -34,6 +35,8 @@ type Act = Box<dyn FnOnce() + Send>;
 struct Acts {
     acts: Arc<Mutex<VecDeque<Act>>>,
     dials: Arc<AtomicU32>,
+    /// Connections are bound to an address, and to no device.
+    is_loose: bool,
 }
 
 impl Acts {
@@ -67,12 +70,50 @@ impl Dialer for Acts {
     ) -> BoxFuture<io::Result<Box<dyn Transport>>> {
         self.dials.fetch_add(1, Ordering::Relaxed);
         let (acts, connecting) = (Arc::clone(&self.acts), runtime.connect(dial));
+        let is_loose = self.is_loose;
         Box::pin(async move {
             let transport = connecting.await?;
             let act = acts.lock().unwrap().pop_front();
             act.into_iter().for_each(|act| act());
-            Ok(transport)
+            Ok(match is_loose {
+                true => Box::new(Loose(transport)),
+                false => transport,
+            })
         })
+    }
+}
+
+/// A connection that could not be bound to the device.
+#[derive(Debug)]
+struct Loose(Box<dyn Transport>);
+
+impl Transport for Loose {
+    fn poll_read_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_read_vectored(cx, bufs)
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_close(cx)
+    }
+
+    fn abort(&mut self) {
+        self.0.abort();
+    }
+
+    fn bind_warning(&self) -> Option<Arc<str>> {
+        Some("not bound to device eth1".into())
     }
 }
 
@@ -112,6 +153,15 @@ impl Host {
             name: device.into(),
             has_carrier,
         });
+    }
+
+    /// When the next login is said to begin.
+    fn next_attempt(&self) -> Option<Instant> {
+        let state = self.session.state();
+        let SessionState::Down { next_attempt, .. } = state else {
+            panic!("{state:?}");
+        };
+        next_attempt
     }
 
     /// How the links went, in order.
@@ -207,11 +257,7 @@ fn nobody_is_asked_without_a_carrier() {
         host.session.reconnect();
         host.world.sim.block_on(sim.sleep(29 * SECOND));
         assert_eq!(acts.dials(), 1, "but for the first login");
-        let status = host.session.status();
-        let SessionState::Down { next_attempt, .. } = status.state else {
-            panic!("{status:?}");
-        };
-        let until = next_attempt.unwrap() - sim.now();
+        let until = host.next_attempt().unwrap() - sim.now();
         assert!(until <= SECOND, "{until:?}");
         sim.net().heal(link());
         host.carrier("eth1", true);
@@ -223,7 +269,6 @@ fn nobody_is_asked_without_a_carrier() {
     }
 }
 
-/// What was begun before the news goes on; what follows waits.
 #[test]
 fn a_carrier_that_is_lost_between_two_attempts_ends_them() {
     let acts = Acts::default();
@@ -235,11 +280,75 @@ fn a_carrier_that_is_lost_between_two_attempts_ends_them() {
     let before = acts.dials();
     assert!(before >= 6, "{before}");
     host.carrier("eth1", false);
+    let since = sim.now();
     host.world.sim.block_on(sim.sleep(20 * SECOND));
-    assert!(acts.dials() <= before + 1, "{} {before}", acts.dials());
+    assert_eq!(acts.dials(), before);
+    let next = host.next_attempt().unwrap() - since;
+    assert!(next > 30 * SECOND && next < 31 * SECOND, "{next:?}");
     sim.net().heal(link());
     host.carrier("eth1", true);
     host.world.sim.block_on(host.session.wait_up()).unwrap();
+}
+
+#[test]
+fn a_carrier_that_is_lost_while_nobody_answers_ends_the_attempt() {
+    for seed in 0..20_u32 {
+        let acts = Acts::default();
+        let mut host = Host::new(seed.into(), acts.options());
+        let sim = host.world.handle();
+        sim.net().ignore(link());
+        host.session.reconnect();
+        let pause = 100 * MS * seed;
+        host.world.sim.block_on(sim.sleep(pause));
+        let before = acts.dials();
+        assert_eq!(host.next_attempt(), None);
+        host.carrier("eth1", false);
+        host.world.sim.block_on(sim.sleep(20 * SECOND));
+        // Nobody dials any more: whoever would, next to the first one, is gone as well.
+        assert_eq!(acts.dials(), before);
+        sim.net().heal(link());
+        host.carrier("eth1", true);
+        let since = sim.elapsed();
+        host.world.sim.block_on(host.session.wait_up()).unwrap();
+        let took = sim.elapsed() - since;
+        assert!(took < 10 * MS, "{took:?}");
+        assert_eq!(host.session.stats().login_failures, 0);
+    }
+}
+
+#[test]
+fn a_carrier_that_is_back_within_the_time_that_a_target_insists_on_is_told() {
+    let mut config = config();
+    config.limits.time2wait = 4;
+    let mut host = Host::with(World::with_config(1, config), SessionOptions::default());
+    let sim = host.world.handle();
+    let lost = sim.now();
+    host.carrier("eth1", false);
+    sim.net().reset(link());
+    host.world.sim.block_on(sim.sleep(SECOND));
+    let next = host.next_attempt().unwrap() - lost;
+    assert!(next >= 34 * SECOND && next < 35 * SECOND, "{next:?}");
+    host.carrier("eth1", true);
+    host.world.sim.block_on(sim.sleep(MS));
+    let next = host.next_attempt().unwrap() - lost;
+    assert!(next >= 4 * SECOND && next < 5 * SECOND, "{next:?}");
+}
+
+/// As where the portal is an address of this host: what is sent does not pass the device.
+#[test]
+fn a_session_that_is_bound_to_no_device_needs_no_carrier() {
+    let acts = Acts {
+        is_loose: true,
+        ..Acts::default()
+    };
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    let since = sim.elapsed();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    let took = sim.elapsed() - since;
+    assert!(took < 10 * MS, "{took:?}");
 }
 
 /// The second time it is too soon to be heeded, but the time of the next attempt has come.
@@ -415,15 +524,7 @@ fn a_carrier_that_is_lost_during_a_login_is_not_there_afterwards() {
     assert_eq!(host.told(), [false]);
     carrier(true)();
     assert_eq!(host.told(), [false, true]);
-    // And one of a session that listens.
-    acts.push(carrier(false));
-    host.session.reconnect();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    assert!(!host.session.status().has_carrier);
-    assert_eq!(host.told(), [false, true, false]);
-    carrier(true)();
-    assert!(host.session.status().has_carrier);
-    // It was back before the end.
+    // Back before the end of one of a session that listens.
     let (lost, back) = (carrier(false), carrier(true));
     acts.push(move || {
         lost();
@@ -462,190 +563,4 @@ fn a_session_that_is_bound_to_nothing_follows_nothing() {
     }
     assert_eq!(links.has_carrier("eth0"), Some(false));
     assert_eq!(session.status().generation, seen);
-}
-
-// ---------------- hostile tests
-fn ip(args: &str) {
-    let status = std::process::Command::new("ip")
-        .args(args.split(' '))
-        .status()
-        .unwrap();
-    assert!(status.success(), "{args}");
-}
-
-/// In a network namespace of its own (`unshare -rn`), with real devices: the simulated network carries, the kernel is asked
-/// which device has the address.
-fn of_address(acts: &Acts) -> (World, LinkFeed, Session) {
-    for n in [1, 2] {
-        let _ = std::process::Command::new("ip")
-            .args(["link", "del", &format!("eth{n}")])
-            .output();
-        ip(&format!("link add eth{n} type veth"));
-        ip(&format!("link set eth{n} up"));
-    }
-    ip("addr add 10.0.0.100/24 dev eth1");
-    let world = World::new(1);
-    world
-        .sim
-        .net()
-        .add_device("eth1", "10.0.0.100".parse().unwrap());
-    let (links, mut feed) = LinkMonitor::new();
-    for n in [1, 2] {
-        feed.set(LinkState { index: n, name: format!("eth{n}").into(), has_carrier: true });
-    }
-    let initiator = world.builder().options(acts.options()).links(links).build();
-    let to = to().with_bind(Bind::Address("10.0.0.100".parse().unwrap()));
-    let session = world.sim.block_on(initiator.connect_spawned(&to)).unwrap();
-    (world, feed, session)
-}
-
-fn set(feed: &mut LinkFeed, n: u32, has_carrier: bool) {
-    feed.set(LinkState { index: n, name: format!("eth{n}").into(), has_carrier });
-}
-
-#[test]
-fn hostile_ns_an_address_that_moves_while_the_session_is_down() {
-    let acts = Acts::default();
-    let (world, mut feed, session) = of_address(&acts);
-    let sim = world.handle();
-    sim.net().cut(link());
-    set(&mut feed, 1, false);
-    assert!(!session.status().has_carrier);
-    session.reconnect();
-    world.sim.block_on(sim.sleep(2 * SECOND));
-    ip("addr del 10.0.0.100/24 dev eth1");
-    ip("addr add 10.0.0.100/24 dev eth2");
-    sim.net().heal(link());
-    let since = sim.elapsed();
-    world.sim.block_on(session.wait_up()).unwrap();
-    panic!("up {:?} after the address moved to eth2, which has a carrier; dials {}", sim.elapsed() - since, acts.dials());
-}
-
-/// The address moved while the session was up, and the connection survived.
-#[test]
-fn hostile_ns_an_address_that_has_moved_while_the_session_was_up() {
-    let acts = Acts::default();
-    let (world, mut feed, session) = of_address(&acts);
-    let sim = world.handle();
-    ip("addr del 10.0.0.100/24 dev eth1");
-    ip("addr add 10.0.0.100/24 dev eth2");
-    set(&mut feed, 1, false);
-    world.sim.block_on(sim.sleep(20 * SECOND));
-    let (up, carrier) = (session.state().is_up(), session.status().has_carrier);
-    sim.net().reset(link());
-    world.sim.block_on(sim.sleep(MS));
-    let since = sim.elapsed();
-    world.sim.block_on(session.wait_up()).unwrap();
-    panic!("was up {up}, has_carrier {carrier}; up {:?} after a reset", sim.elapsed() - since);
-}
-
-/// As a NIC that is renamed (udev, `ip link set name`), bound to by its hardware address.
-#[test]
-fn hostile_what_is_told_when_the_carrier_is_lost_within_the_pause() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
-    let refuse = iscsi_proto::LoginStatus { class: 3, detail: 1 };
-    host.world.target.core().refuse_logins(0, Some(refuse));
-    host.session.reconnect();
-    host.world.sim.block_on(sim.sleep(20 * SECOND));
-    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
-    let told = next_attempt.map(|at| at - sim.now());
-    let retry_in = host.session.events(0).iter().rev().find_map(|event| match event.kind {
-        SessionEventKind::Down { retry_in, .. } => Some(retry_in),
-        _ => None,
-    });
-    let before = acts.dials();
-    host.carrier("eth1", false);
-    host.world.sim.block_on(sim.sleep(15 * SECOND));
-    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
-    panic!("told {told:?} / retry_in {retry_in:?}; 15 s later dials {} and next_attempt overdue by {:?}",
-        acts.dials() - before, next_attempt.map(|at| sim.now() - at));
-}
-
-/// ... and the other way round, with DefaultTime2Wait.
-#[test]
-fn hostile_what_is_told_when_the_carrier_is_back_within_time2wait() {
-    let mut config = config();
-    config.limits.time2wait = 4;
-    let mut host = Host::with(World::with_config(1, config), SessionOptions::default());
-    let sim = host.world.handle();
-    host.carrier("eth1", false);
-    sim.net().reset(link());
-    host.world.sim.block_on(sim.sleep(SECOND));
-    host.carrier("eth1", true);
-    host.world.sim.block_on(sim.sleep(MS));
-    let SessionState::Down { next_attempt, .. } = host.session.status().state else { panic!() };
-    let told = next_attempt.map(|at| at - sim.now());
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    panic!("told {told:?}, was {:?}", sim.elapsed() - since);
-}
-
-#[test]
-fn hostile_reconnect_of_a_session_that_is_up_is_not_at_once() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
-    host.carrier("eth1", false);
-    host.session.reconnect();
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    panic!("Session::reconnect took {:?}", sim.elapsed() - since);
-}
-
-/// A second user of the session (another unit's multipath device) whose `fence` comes after the driver's poll.
-#[test]
-fn hostile_two_that_fence_one_session_ask_in_vain() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
-    sim.net().cut(link());
-    host.carrier("eth1", false);
-    host.session.reconnect();
-    host.world.sim.block_on(sim.sleep(MS));
-    host.session.reconnect();
-    host.world.sim.block_on(sim.sleep(9 * SECOND));
-    panic!("dials without a carrier: {}, connects: see counts {:?}", acts.dials() - 1, sim.net().counts());
-}
-
-/// The news come late, as those of several carriers do: the session is already dialling.
-#[test]
-fn hostile_a_login_under_way_asks_on_without_a_carrier() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
-    sim.net().cut(link());
-    host.session.reconnect();
-    host.world.sim.block_on(sim.sleep(100 * MS));
-    host.carrier("eth1", false);
-    let before = sim.net().counts();
-    host.world.sim.block_on(sim.sleep(40 * SECOND));
-    panic!("before {before:?} after {:?}, dials {}", sim.net().counts(), acts.dials() - 1);
-}
-
-#[test]
-fn hostile_nexus_wait_and_flaps_lose_no_wakeup() {
-    for seed in 0..200 {
-        let acts = Acts::default();
-        let mut host = Host::new(seed, acts.options());
-        let sim = host.world.handle();
-        sim.net().cut(link());
-        host.session.reconnect();
-        let mut n = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        for _ in 0..30 {
-            n ^= n << 13; n ^= n >> 7; n ^= n << 17;
-            host.carrier("eth1", n & 1 == 0);
-            let pause = match (n >> 8) % 4 { 0 => 0, 1 => 30, 2 => 700, _ => 2500 };
-            host.world.sim.block_on(sim.sleep(pause * MS));
-        }
-        host.carrier("eth1", false);
-        host.world.sim.block_on(sim.sleep(((n >> 20) % 3000) as u32 * MS));
-        sim.net().heal(link());
-        host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 1100 * MS, "seed {seed}: {took:?}");
-    }
 }

@@ -9,6 +9,7 @@ use super::{Driver, Phase};
 use crate::{
     links::{LinkListener, Subscription},
     login_rate::Pace,
+    session::state::Journal,
 };
 
 /// A carrier that comes back more often than this is heeded so often: the intervals between attempts do the
@@ -24,18 +25,25 @@ impl Driver {
     /// ask, and to try does harm: the kernel asks for the target's hardware address once a second, and whoever tries anew
     /// in between, with the cable plugged in again, waits for the next time.
     pub(super) fn begins(&self, at: Instant) -> Instant {
-        let has_carrier = self
-            .shared()
-            .with_journal(|journal| journal.status().has_carrier);
-        match has_carrier {
+        match self.has_carrier() {
             true => at,
             false => at + WITHOUT_CARRIER,
         }
     }
 
-    /// When a login that is due at `at` is to be thought of.
+    /// Nothing says that the device has none. What is bound to none has no need of it, as where the portal is an address
+    /// of this host.
+    fn has_carrier(&self) -> bool {
+        let look = |journal: &mut Journal| journal.status().has_carrier;
+        !self.is_on_device || self.shared().with_journal(look)
+    }
+
+    /// When a login that is due at `at` is to be thought of; and tells when it begins.
     pub(super) fn next_look(&self, at: Instant) -> Instant {
-        let later = self.looks_at.filter(|_| self.begins(at) > at);
+        let begins = self.begins(at);
+        self.shared()
+            .with_journal(|journal| journal.set_next_attempt(Some(begins)));
+        let later = self.looks_at.filter(|_| begins > at);
         later.unwrap_or(at)
     }
 
@@ -48,12 +56,25 @@ impl Driver {
         is_put_off
     }
 
-    /// Whether the local end is known to be at another device by now: its address was moved, or the device has come
-    /// back under another name.
+    /// Whether the local end is known to be at another device by now, as its address was moved, or the device has come
+    /// back under another name; and not known to be without a carrier there as well.
     fn has_moved(&self) -> bool {
         let followed = self.link.as_ref().map(Subscription::device);
-        let now = self.connector.link().map(|(_, device)| device);
-        now.is_some() && now.as_ref() != followed
+        let now = self.connector.link();
+        now.is_some_and(|(links, device)| {
+            followed != Some(&device) && links.has_carrier(&device) != Some(false)
+        })
+    }
+
+    /// The carrier is gone: what nobody has answered by now is not answered any more.
+    pub(super) fn link_down(&mut self) {
+        let is_unanswered =
+            matches!(self.phase, Phase::Dialing(_)) && self.connector.is_unanswered();
+        if is_unanswered && !self.has_carrier() && !self.has_moved() {
+            let due = self.dialled + LINK_PAUSE;
+            self.looks_at = None;
+            self.phase = Phase::Waiting(due.max(self.not_before));
+        }
     }
 
     /// The carrier is back, since `since`: who is down need not wait for the next attempt. After that the back-off is what it
@@ -106,6 +127,9 @@ impl Driver {
         };
         let followed = self.link.as_ref().map(Subscription::device);
         if followed != Some(&device) {
+            // What others are told of the one of before, from now on, is nothing to us.
+            self.shared()
+                .with_journal(|journal| journal.follow(Arc::clone(&device)));
             let shared: Arc<dyn LinkListener> = Arc::clone(&self.ops.shared) as _;
             self.link = Some(links.subscribe(device, Arc::downgrade(&shared)));
         }
