@@ -51,3 +51,25 @@ fn who_preempts_while_a_path_is_registered_again_has_the_last_word() {
         story.end();
     }
 }
+
+/// What is registered after the device has looked is taken back when it is seen.
+#[test]
+fn who_unregisters_while_a_path_is_registered_again_leaves_nothing_behind() {
+    for (seed, keys) in both() {
+        for at in 0..60 {
+            let story = Story::new(seed);
+            story.world.sim.block_on(async {
+                story.device.register(keys).await.unwrap();
+                story.world.target.core().forget_registrations(0, Some(1));
+                story.world.sim.net().reset(World::link(0));
+                story.world.sim.sleep(at * MS / 5).await;
+                story.device.unregister().await.unwrap();
+                story.world.sim.sleep(5 * SECOND).await;
+                assert_eq!(story.keys().await, [], "after {at} fifths of a ms");
+                assert!(story.world.all_usable(&story.device).await);
+                story.write().await.unwrap();
+            });
+            story.end();
+        }
+    }
+}
