@@ -69,6 +69,8 @@ pub struct Driver {
     is_on_device: bool,
     /// When a carrier was last heeded that came back.
     heeded_link: Option<Instant>,
+    /// When that was, if nothing was tried in vain since.
+    carrier_back: Option<Instant>,
     /// When it is looked again whether there is a carrier, or another device.
     looks_at: Option<Instant>,
     /// How the next login takes its turn.
@@ -135,6 +137,7 @@ impl Driver {
             link: None,
             is_on_device: true,
             heeded_link: None,
+            carrier_back: None,
             looks_at: None,
             pace: Pace::Again,
             dialled: now,
@@ -476,6 +479,9 @@ impl Driver {
         let random = self.random();
         let interval = self.options.reconnect_interval;
         let (pause, pace) = match &reason {
+            DownReason::Login(error) if error.is_unanswered() && self.is_repeated_at_once() => {
+                (Duration::ZERO, Pace::Again)
+            }
             DownReason::Login(error) if error.is_unanswered() => (
                 Backoff::unanswered(now, self.dialled, interval, random),
                 Pace::Repeat,

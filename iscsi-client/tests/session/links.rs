@@ -351,6 +351,25 @@ fn a_session_that_is_bound_to_no_device_needs_no_carrier() {
     assert!(took < 10 * MS, "{took:?}");
 }
 
+/// The kernel may give up for what it has asked in vain before, and asks afresh then.
+#[test]
+fn the_first_attempt_after_a_carrier_is_back_is_repeated_at_once_if_nobody_answers() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().refuse(link());
+    host.carrier("eth1", false);
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(2 * SECOND));
+    assert_eq!(acts.dials(), 1);
+    host.carrier("eth1", true);
+    host.world.sim.block_on(sim.sleep(100 * MS));
+    assert_eq!(acts.dials(), 3);
+    host.world.sim.block_on(sim.sleep(3 * SECOND));
+    let after = acts.dials() - 3;
+    assert!((5..=9).contains(&after), "{after} in 3 s");
+}
+
 /// The second time it is too soon to be heeded, but the time of the next attempt has come.
 #[test]
 fn a_carrier_that_is_back_too_soon_to_be_heeded_ends_the_wait_all_the_same() {

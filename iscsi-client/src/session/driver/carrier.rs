@@ -20,6 +20,9 @@ const LINK_PAUSE: Duration = Duration::from_secs(1);
 /// that.
 const WITHOUT_CARRIER: Duration = Duration::from_secs(30);
 
+/// For how long after a carrier is back the kernel may still give up for a question that it has asked before.
+const LEFTOVERS: Duration = Duration::from_secs(4);
+
 impl Driver {
     /// When a login begins at the latest that is due at `at`, by what is known now. Without a carrier there is nobody to
     /// ask, and to try does harm: the kernel asks for the target's hardware address once a second, and whoever tries anew
@@ -54,6 +57,15 @@ impl Driver {
         let next = (now + self.options.reconnect_interval).min(begins);
         self.looks_at = is_put_off.then_some(next);
         is_put_off
+    }
+
+    /// Whether an attempt that nobody has answered is repeated at once. What was sent in vain just before, the reset of the
+    /// connection at least, makes the kernel give up for the attempt that comes when the carrier is back, and start afresh
+    /// for the next one.
+    pub(super) fn is_repeated_at_once(&mut self) -> bool {
+        let now = self.now();
+        let back = self.carrier_back.take();
+        back.is_some_and(|at| now.saturating_duration_since(at) < LEFTOVERS)
     }
 
     /// Whether the local end is known to be at another device by now, as its address was moved, or the device has come
@@ -99,6 +111,7 @@ impl Driver {
             Phase::Dialing(_) | Phase::Up(_) | Phase::Closing(_) | Phase::Done => return,
         }
         self.heeded_link = Some(now);
+        self.carrier_back = Some(now);
     }
 
     /// Notes whether the device has a carrier, now that a login has succeeded that began after so many `losses`. Whoever
