@@ -155,6 +155,20 @@ impl Host {
         });
     }
 
+    /// How long it takes until it is logged in.
+    fn until_up(&mut self) -> Duration {
+        let since = self.world.sim.elapsed();
+        self.world.sim.block_on(self.session.wait_up()).unwrap();
+        self.world.sim.elapsed() - since
+    }
+
+    /// It waits for nothing but the round trips of its login.
+    #[track_caller]
+    fn is_up_at_once(&mut self) {
+        let took = self.until_up();
+        assert!(took < 10 * MS, "{took:?}");
+    }
+
     /// When the next login is said to begin.
     fn next_attempt(&self) -> Option<Instant> {
         let state = self.session.state();
@@ -218,10 +232,7 @@ fn a_session_that_waits_for_its_back_off_logs_in_when_the_carrier_is_back() {
         host.world.target.core().refuse_logins(0, None);
         host.carrier("eth1", false);
         host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 10 * MS, "{took:?}");
+        host.is_up_at_once();
     }
 }
 
@@ -238,10 +249,7 @@ fn a_connection_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back(
         host.world.sim.block_on(sim.sleep(SECOND + 173 * MS * seed));
         sim.net().heal(link());
         host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 10 * MS, "{took:?}");
+        host.is_up_at_once();
         assert!(host.session.status().has_carrier);
     }
 }
@@ -261,10 +269,7 @@ fn nobody_is_asked_without_a_carrier() {
         assert!(until <= SECOND, "{until:?}");
         sim.net().heal(link());
         host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 10 * MS, "{took:?}");
+        host.is_up_at_once();
         assert_eq!(acts.dials(), 2);
     }
 }
@@ -308,10 +313,7 @@ fn a_carrier_that_is_lost_while_nobody_answers_ends_the_attempt() {
         assert_eq!(acts.dials(), before);
         sim.net().heal(link());
         host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 10 * MS, "{took:?}");
+        host.is_up_at_once();
         assert_eq!(host.session.stats().login_failures, 0);
     }
 }
@@ -342,13 +344,9 @@ fn a_session_that_is_bound_to_no_device_needs_no_carrier() {
         ..Acts::default()
     };
     let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
     host.carrier("eth1", false);
     host.session.reconnect();
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    let took = sim.elapsed() - since;
-    assert!(took < 10 * MS, "{took:?}");
+    host.is_up_at_once();
 }
 
 /// The kernel may give up for what it has asked in vain before, and asks afresh then.
@@ -386,10 +384,7 @@ fn a_carrier_that_is_back_too_soon_to_be_heeded_ends_the_wait_all_the_same() {
     let before = acts.dials();
     sim.net().heal(link());
     host.carrier("eth1", true);
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    let took = sim.elapsed() - since;
-    assert!(took < 10 * MS, "{took:?}");
+    host.is_up_at_once();
     assert_eq!(acts.dials(), before + 1);
 }
 
@@ -400,9 +395,7 @@ fn a_monitor_that_is_wrong_keeps_nobody_down_for_good() {
     let sim = host.world.handle();
     host.carrier("eth1", false);
     host.session.reconnect();
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    let took = sim.elapsed() - since;
+    let took = host.until_up();
     assert!(took >= 30 * SECOND && took < 31 * SECOND, "{took:?}");
     // Whoever asks for one has it at once.
     host.carrier("eth1", true);
@@ -411,10 +404,7 @@ fn a_monitor_that_is_wrong_keeps_nobody_down_for_good() {
     host.world.sim.block_on(sim.sleep(SECOND));
     assert_eq!(acts.dials(), 2);
     host.session.reconnect();
-    let since = sim.elapsed();
-    host.world.sim.block_on(host.session.wait_up()).unwrap();
-    let took = sim.elapsed() - since;
-    assert!(took < 10 * MS, "{took:?}");
+    host.is_up_at_once();
 }
 
 /// It was connected when the cable was pulled: its request is lost, which TCP notices late and the login's own time
@@ -432,10 +422,7 @@ fn a_login_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back() {
         host.carrier("eth1", false);
         sim.net().heal(link());
         host.carrier("eth1", true);
-        let since = sim.elapsed();
-        host.world.sim.block_on(host.session.wait_up()).unwrap();
-        let took = sim.elapsed() - since;
-        assert!(took < 10 * MS, "{took:?}");
+        host.is_up_at_once();
         assert_eq!(host.session.stats().login_failures, 0);
     }
 }
