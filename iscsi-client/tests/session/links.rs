@@ -14,6 +14,7 @@ use std::{
 use crate::support::{World, address, assert_pattern, config, poll_once, read, to};
 use iscsi_client::{
     bind::Bind,
+    initiator::{InitiatorBuilder, LoginRate},
     links::{LinkFeed, LinkMonitor, LinkState},
     runtime::{BoxFuture, Dial, Dialer, Runtime, Transport},
     session::{Session, SessionEventKind, SessionOptions, SessionState},
@@ -130,12 +131,16 @@ impl Host {
     }
 
     fn with(world: World, options: SessionOptions) -> Self {
+        Self::of(world.builder(), world, options)
+    }
+
+    fn of(builder: InitiatorBuilder, world: World, options: SessionOptions) -> Self {
         world
             .sim
             .net()
             .add_device("eth1", "10.0.0.100".parse().unwrap());
         let (links, feed) = LinkMonitor::new();
-        let initiator = world.builder().options(options).links(links).build();
+        let initiator = builder.options(options).links(links).build();
         let to = to().with_bind(Bind::Device("eth1".into()));
         let session = world.sim.block_on(initiator.connect_spawned(&to)).unwrap();
         let mut host = Self {
@@ -305,17 +310,81 @@ fn a_carrier_that_is_lost_while_nobody_answers_ends_the_attempt() {
         host.session.reconnect();
         let pause = 100 * MS * seed;
         host.world.sim.block_on(sim.sleep(pause));
-        let before = acts.dials();
+        let before = (acts.dials(), sim.net().counts().ignored);
         assert_eq!(host.next_attempt(), None);
         host.carrier("eth1", false);
         host.world.sim.block_on(sim.sleep(20 * SECOND));
-        // Nobody dials any more: whoever would, next to the first one, is gone as well.
-        assert_eq!(acts.dials(), before);
+        // Nobody dials any more, nor does whoever did next to the first one.
+        assert_eq!((acts.dials(), sim.net().counts().ignored), before);
         sim.net().heal(link());
         host.carrier("eth1", true);
         host.is_up_at_once();
         assert_eq!(host.session.stats().login_failures, 0);
     }
+}
+
+/// It has not asked anybody yet, and need not.
+#[test]
+fn a_carrier_that_is_lost_while_a_login_waits_for_its_turn_ends_the_attempt() {
+    let acts = Acts::default();
+    let world = World::new(1);
+    let rate = LoginRate::default().with_burst(1).with_per_second(1);
+    let builder = world.builder().login_rate(rate);
+    let mut host = Host::of(builder, world, acts.options());
+    let sim = host.world.handle();
+    host.session.reconnect();
+    host.world.sim.block_on(host.session.wait_up()).unwrap();
+    assert_eq!(acts.dials(), 2);
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(100 * MS));
+    assert_eq!((acts.dials(), host.next_attempt()), (2, None));
+    host.carrier("eth1", false);
+    host.world.sim.block_on(sim.sleep(20 * SECOND));
+    assert_eq!(acts.dials(), 2);
+    host.carrier("eth1", true);
+    host.is_up_at_once();
+    assert_eq!(acts.dials(), 3);
+}
+
+/// What was sent is not delivered when the network is back: it would end the session that has logged in by then.
+#[test]
+fn a_login_that_is_given_up_never_reaches_the_target() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    let net = sim.net();
+    let attempts = host.world.target.core().login_attempts().len();
+    acts.push(move || net.stall(link()));
+    host.session.reconnect();
+    host.world.sim.block_on(sim.sleep(SECOND));
+    assert_eq!(acts.dials(), 2);
+    host.carrier("eth1", false);
+    host.world.sim.block_on(sim.sleep(SECOND));
+    sim.net().heal(link());
+    host.world.sim.block_on(sim.sleep(SECOND));
+    let reached = host.world.target.core().login_attempts().len() - attempts;
+    assert_eq!(reached, 0, "it was abandoned");
+    host.carrier("eth1", true);
+    host.is_up_at_once();
+    assert_eq!(acts.dials(), 3);
+}
+
+/// As often as a carrier is heeded it is one more.
+#[test]
+fn a_loose_contact_is_no_storm_for_a_portal_that_refuses() {
+    let acts = Acts::default();
+    let mut host = Host::new(1, acts.options());
+    let sim = host.world.handle();
+    sim.net().refuse(link());
+    host.session.reconnect();
+    for _ in 0..300 {
+        host.carrier("eth1", false);
+        host.world.sim.block_on(sim.sleep(50 * MS));
+        host.carrier("eth1", true);
+        host.world.sim.block_on(sim.sleep(50 * MS));
+    }
+    let dials = acts.dials();
+    assert!((60..=150).contains(&dials), "{dials} in 30 s");
 }
 
 #[test]

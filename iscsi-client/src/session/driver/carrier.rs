@@ -78,10 +78,11 @@ impl Driver {
         })
     }
 
-    /// The carrier is gone: what nobody has answered by now is not answered any more.
+    /// The carrier is gone: what nobody has answered by now is not answered any more, and who waits for his turn, or for
+    /// credentials, need not ask.
     pub(super) fn link_down(&mut self) {
         let is_unanswered =
-            matches!(self.phase, Phase::Dialing(_)) && self.connector.is_unanswered();
+            matches!(self.phase, Phase::Dialing(_)) && !self.connector.is_answered();
         if is_unanswered && !self.has_carrier() && !self.has_moved() {
             let due = self.dialled + LINK_PAUSE;
             self.looks_at = None;
@@ -94,6 +95,10 @@ impl Driver {
     pub(super) fn link_up(&mut self, since: Instant) {
         let now = self.now();
         let heeded = self.heeded_link;
+        // Lost again since.
+        if !self.has_carrier() {
+            return;
+        }
         if heeded.is_some_and(|at| now.saturating_duration_since(at) < LINK_PAUSE) {
             return;
         }
