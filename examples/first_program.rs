@@ -1,13 +1,22 @@
 //! The program that the README shows, from after this line on.
 
-use std::{env, error::Error, fs, sync::Arc};
+use std::{env, error::Error, fs, process::ExitCode, sync::Arc};
 
 use iscsi_client::{device::BlockDeviceExt, initiator::Initiator, runtime::TokioRuntime};
 use iscsi_proto::login::{ChapCredentials, Secret};
 use mpio::MultipathBuilder;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    tokio::runtime::Runtime::new()?.block_on(run())
+fn main() -> ExitCode {
+    let done = tokio::runtime::Runtime::new()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run()));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
@@ -30,7 +39,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .await?;
     print!("{}", disk.topology());
 
-    // Whole blocks are written, at multiples of their size.
+    // Whole blocks are written, at multiples of their size; offsets are in bytes.
     let block = vec![0x5a; disk.info().block_size as usize];
     disk.write_at(0, &block).await?;
     let read = disk.read_bytes(0, block.len()).await?;

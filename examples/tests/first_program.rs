@@ -65,6 +65,8 @@ fn it_logs_in_with_chap_through_both_nics_to_the_lun_that_was_chosen() {
     assert_eq!(text.matches("active ready running").count(), 2, "{text}");
     assert!(text.ends_with("\nas it was written: true\n"), "{text}");
     assert_eq!(wrong.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.contains("login refused: 0201"), "{said}");
     assert_eq!(target.core().violations(), []);
 }
 

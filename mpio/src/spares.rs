@@ -20,7 +20,8 @@ pub enum Spares {
     /// wait. It is closed once its path takes I/O again: not before ten seconds have passed, as a connection that was lost
     /// may be lost again, and not while a write that was lost there may still land. So a device has no more sessions than
     /// paths as long as no connection is lost; where a target has no room for one more, it is
-    /// [missing](crate::Topology::missing) until the path is back.
+    /// [missing](crate::Topology::missing) until the path is back. One that is removed by hand is gone, and the next loss opens
+    /// another.
     ///
     /// After a [former life](crate::core::FormerLife::Fence) each path has one at the beginning, which is closed in the same
     /// way: the former process may have written through its spares. A target with no room for that leaves the former

@@ -158,6 +158,11 @@ impl Connector {
         &self.spec.portal
     }
 
+    /// Whether the login that is under way has had an answer, be it to a part of it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.progress.is_answered()
+    }
+
     /// Whether the login that is under way has asked somebody and has not had an answer.
     pub(super) fn is_unanswered(&self) -> bool {
         self.progress.is_unanswered()
@@ -448,7 +453,7 @@ async fn arrive(
                     Ok(Terms::Asked(answer)) => {
                         transport.abort();
                         drop(transport);
-                        from.progress.heard();
+                        from.progress.rest();
                         prepared = Some(answer.await.map_err(fail)?);
                         continue;
                     }
@@ -484,6 +489,21 @@ async fn arrive(
     Err(fail(last).with_unanswered(unanswered))
 }
 
+/// A connection with a login that may be given up at any moment. What was sent then is not to be delivered later: it
+/// would end the session that has logged in with the same ISID by then.
+struct Unfinished<'a> {
+    transport: &'a mut dyn Transport,
+    is_over: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.transport.abort();
+        }
+    }
+}
+
 /// One login over one connection.
 async fn attempt(
     runtime: &Arc<dyn Runtime>,
@@ -507,7 +527,15 @@ async fn attempt(
             tap::wrap(&**tap, runtime, transport, &connection)
         }
     };
-    let failure = match log_in(&**runtime, spec, from, &mut *transport, login.clone()).await {
+    let mut unfinished = Unfinished {
+        transport: &mut *transport,
+        is_over: false,
+    };
+    let login = log_in(&**runtime, spec, from, unfinished.transport, login.clone());
+    let outcome = login.await;
+    unfinished.is_over = true;
+    drop(unfinished);
+    let failure = match outcome {
         Ok(LoginOutcome::Complete(logged_in)) => {
             if let Some(tap) = tap {
                 tap.logged_in(runtime.now(), &logged_in);

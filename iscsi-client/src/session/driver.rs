@@ -44,7 +44,8 @@ use crate::{
 /// connection is lost it logs in again, with the same ISID, at once and then after jittered delays of
 /// 100 ms to 10 s where the target answers, and at
 /// [short intervals](SessionOptions::reconnect_interval) while nobody does; where many sessions of the initiator are lost together, when its turn comes
-/// ([`LoginRate`](crate::initiator::LoginRate)).
+/// ([`LoginRate`](crate::initiator::LoginRate)); and where it is known that the device has no [carrier](crate::links), when
+/// that is back.
 ///
 /// # Dropping it
 ///
@@ -64,8 +65,14 @@ pub struct Driver {
     not_before: Instant,
     /// The device whose carrier is followed.
     link: Option<Subscription>,
+    /// The last connection was bound to it, and not to its address alone.
+    is_on_device: bool,
     /// When a carrier was last heeded that came back.
     heeded_link: Option<Instant>,
+    /// When that was, if nothing was tried in vain since.
+    carrier_back: Option<Instant>,
+    /// When it is looked again whether there is a carrier, or another device.
+    looks_at: Option<Instant>,
     /// How the next login takes its turn.
     pace: Pace,
     /// When the login began that is under way, or was last.
@@ -84,7 +91,7 @@ pub struct Driver {
 enum Phase {
     Up(Box<Link>),
     Dialing(BoxFuture<Result<Connected, LoginError>>),
-    /// Until the next login.
+    /// Until the next login, or the [carrier](Driver::begins).
     Waiting(Instant),
     /// Logged out; the transport is being closed.
     Closing(Box<dyn Transport>),
@@ -128,7 +135,10 @@ impl Driver {
             nexus: NexusWatch::default(),
             not_before: now,
             link: None,
+            is_on_device: true,
             heeded_link: None,
+            carrier_back: None,
+            looks_at: None,
             pace: Pace::Again,
             dialled: now,
             address: None,
@@ -175,6 +185,9 @@ impl Driver {
         if control.relogin && !control.reconnect && is_up && self.close_by.is_none() {
             self.lost(Loss::Core(CoreError::Closed), Some(DownReason::UnitMoved));
         }
+        if control.link_down && self.close_by.is_none() {
+            self.link_down();
+        }
         if let (Some(since), None) = (control.link_up, self.close_by) {
             self.link_up(since);
         }
@@ -210,7 +223,8 @@ impl Driver {
             },
             Phase::Waiting(until) => {
                 let until = *until;
-                self.step_down(cx, Some(until))
+                let look = self.next_look(until);
+                self.step_down(cx, Some(look))
             }
             Phase::Closing(transport) => {
                 // An error says no less than success that the connection is gone.
@@ -289,8 +303,12 @@ impl Driver {
         if self.alarm.poll(cx, due, now).is_pending() {
             return Step::Sleep;
         }
-        if retry.is_some_and(|retry| retry <= self.now()) {
-            self.dial(self.pace);
+        let is_time = retry.is_some_and(|retry| retry <= self.now());
+        if let (true, Phase::Waiting(due)) = (is_time, &self.phase) {
+            let due = *due;
+            if !self.is_put_off(due) {
+                self.dial(self.pace);
+            }
         }
         Step::Again
     }
@@ -298,6 +316,8 @@ impl Driver {
     /// Begins a login.
     fn dial(&mut self, pace: Pace) {
         self.dialled = self.now();
+        self.shared()
+            .with_journal(|journal| journal.set_next_attempt(None));
         self.phase = Phase::Dialing(self.connector.log_in(pace));
     }
 
@@ -339,6 +359,7 @@ impl Driver {
         self.ops.stats.logins += 1;
         self.connector.remember(moved, narrowed);
         let warning = transport.bind_warning();
+        self.is_on_device = warning.is_none();
         self.shared().set_progress(transport.progress_source());
         self.phase = Phase::Up(Box::new(Link { core, transport }));
         self.shared().accept();
@@ -458,6 +479,9 @@ impl Driver {
         let random = self.random();
         let interval = self.options.reconnect_interval;
         let (pause, pace) = match &reason {
+            DownReason::Login(error) if error.is_unanswered() && self.is_repeated_at_once() => {
+                (Duration::ZERO, Pace::Again)
+            }
             DownReason::Login(error) if error.is_unanswered() => (
                 Backoff::unanswered(now, self.dialled, interval, random),
                 Pace::Repeat,
@@ -473,9 +497,15 @@ impl Driver {
         if self.nexus.is_taken() {
             retry_in = retry_in.max(NexusWatch::delay(random));
         }
-        let next_attempt = (!retry_in.is_zero()).then(|| now + retry_in);
+        let due = now + retry_in;
+        let begins = self.begins(due);
+        let retry_in = begins.saturating_duration_since(now);
+        let next_attempt = (!retry_in.is_zero()).then_some(begins);
         match next_attempt {
-            Some(at) => self.phase = Phase::Waiting(at),
+            Some(_) => {
+                self.looks_at = None;
+                self.phase = Phase::Waiting(due);
+            }
             None => self.dial(pace),
         }
         if self.hold_until.is_none() {

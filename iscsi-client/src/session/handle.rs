@@ -309,7 +309,8 @@ impl Session {
     ///
     /// While the session is down this only cuts the wait for the next login short; except that of
     /// [`DownReason::NexusTaken`](super::DownReason::NexusTaken), so that two initiators of one name
-    /// do not make each other storm the target.
+    /// do not make each other storm the target. Where the device is known to have no [carrier](crate::links) a session that
+    /// was up waits for that, and one that was down tries all the same.
     pub fn reconnect(&self) {
         self.shared().request_reconnect();
     }

@@ -44,7 +44,7 @@ pub struct SessionOptions {
     /// portal is asked by a further connection, next to the first one that has its whole
     /// [`connect_timeout`](Self::connect_timeout), since TCP repeats its question after 1, 3 and
     /// 7 s only. A target that answers, and does not take the login, is left alone for longer and
-    /// longer, up to 10 s, whatever this says. From 100 ms to 10 s; default 500 ms.
+    /// longer, up to 10 s, whatever this says; and without a [carrier](crate::links) nobody is asked. From 100 ms to 10 s; default 500 ms.
     pub reconnect_interval: Duration,
     /// Gives the credentials of each login, in place of those that are set. Default `None`.
     pub credentials: Option<Arc<dyn CredentialProvider>>,

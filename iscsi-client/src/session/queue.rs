@@ -77,6 +77,8 @@ pub(super) struct Control {
     pub(super) reconnect: bool,
     /// Drop the connection and log in again, when the back-off says.
     pub(super) relogin: bool,
+    /// The carrier was lost.
+    pub(super) link_down: bool,
     /// The carrier is back, and since when.
     pub(super) link_up: Option<Instant>,
 }
@@ -430,7 +432,10 @@ impl Shared {
         let at = self.runtime.now();
         let mut inner = self.lock();
         let status = inner.journal.status();
-        if status.has_carrier == has_carrier || matches!(status.state, SessionState::Closed) {
+        if status.has_carrier == has_carrier
+            || matches!(status.state, SessionState::Closed)
+            || !inner.journal.follows(device)
+        {
             return;
         }
         let device = Arc::clone(device);
@@ -440,10 +445,11 @@ impl Shared {
         };
         inner.journal.set_carrier(has_carrier);
         inner.journal.push(at, event, None, wakers);
-        if has_carrier {
-            inner.control.link_up = Some(at);
-            inner.unlock_and_wake_driver();
+        match has_carrier {
+            true => inner.control.link_up = Some(at),
+            false => inner.control.link_down = true,
         }
+        inner.unlock_and_wake_driver();
     }
 
     fn go_down(&self, inner: &mut Inner, reason: DownReason, wakers: &mut Vec<Waker>) {

@@ -34,7 +34,8 @@ pub enum SessionState {
         /// Why.
         reason: DownReason,
         /// When the next login begins; `None` while one is under way or waits for its turn
-        /// ([`LoginRate`](crate::initiator::LoginRate)).
+        /// ([`LoginRate`](crate::initiator::LoginRate)). It changes, without an event of its own, with the carrier of the
+        /// device ([`links`](crate::links)).
         next_attempt: Option<Instant>,
     },
     /// Logged out, or the driver is gone. Nothing brings it back.
@@ -132,7 +133,7 @@ pub enum SessionEventKind {
     Down {
         /// Why.
         reason: DownReason,
-        /// The delay before the next login.
+        /// The delay before the next login, unless the carrier comes or goes meanwhile ([`links`](crate::links)).
         retry_in: Duration,
         /// How much of that is DefaultTime2Wait (RFC 7143 section 13.15): the time before which this ISID may not log in
         /// again after an *unexpected* loss. A session with another ISID may log in meanwhile. Zero where the target asks
@@ -187,6 +188,8 @@ pub(super) struct Journal {
     nexus_changes: u64,
     /// Of the present connection.
     progress: Option<Arc<dyn ProgressSource>>,
+    /// The device whose carrier is followed.
+    followed: Option<Arc<str>>,
     events: VecDeque<SessionEvent>,
     watchers: Vec<(u64, Waker)>,
     next_watcher: u64,
@@ -207,6 +210,7 @@ impl Journal {
             login: None,
             nexus_changes: 0,
             progress: None,
+            followed: None,
             events: VecDeque::with_capacity(KEPT_EVENTS),
             watchers: Vec::new(),
             next_watcher: 0,
@@ -247,6 +251,21 @@ impl Journal {
 
     pub(super) const fn set_carrier(&mut self, has_carrier: bool) {
         self.status.has_carrier = has_carrier;
+    }
+
+    pub(super) fn follow(&mut self, device: Arc<str>) {
+        self.followed = Some(device);
+    }
+
+    pub(super) fn follows(&self, device: &Arc<str>) -> bool {
+        self.followed.as_ref() == Some(device)
+    }
+
+    /// Of a session that is down.
+    pub(super) const fn set_next_attempt(&mut self, at: Option<Instant>) {
+        if let SessionState::Down { next_attempt, .. } = &mut self.status.state {
+            *next_attempt = at;
+        }
     }
 
     pub(super) fn events_after(&self, number: u64) -> Vec<SessionEvent> {

@@ -103,6 +103,8 @@ pub struct PathSnapshot {
     pub down: Option<DownReason>,
     /// Why it is given no new I/O for the moment, if so.
     pub suspect: Option<SuspectCause>,
+    /// Whether its network device has a carrier, as far as is known ([`handle_links`](super::Multipath::handle_links)).
+    pub has_carrier: bool,
     /// Whether what was sent there is acknowledged, if it is silent and the platform tells.
     pub delivery: Option<Delivery>,
     /// It is silent and has been asked for a sign of life, whose answer is not overdue: others are preferred meanwhile.
@@ -260,6 +262,7 @@ impl fmt::Display for PathSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.state_words())?;
         match (self.down, self.suspect) {
+            (Some(reason), _) if !self.has_carrier => write!(f, " (no carrier; {reason})"),
             (Some(reason), _) => write!(f, " ({reason})"),
             (None, Some(SuspectCause::Silence)) => match self.delivery {
                 Some(delivery) => write!(f, " (suspect: silent; {delivery})"),
@@ -500,6 +503,7 @@ fn path_snapshot(now: Instant, id: PathId, path: &Path) -> PathSnapshot {
             Standing::Doubtful(cause) => Some(cause),
             _ => None,
         },
+        has_carrier: !path.is_unplugged(),
         delivery: path.suspicion.delivery(),
         is_silent: path.suspicion.is_asked(),
         spare: path.spare.as_ref().map(Spare::state),

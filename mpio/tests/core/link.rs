@@ -34,6 +34,18 @@ fn a_lost_carrier_moves_reads_and_writes_at_once() {
     assert_eq!(told.len(), 1);
     let reason = DownReason::Fenced;
     assert_eq!(h.saw(|e| *e == Event::PathDown { path: a, reason }), 1);
+    // Whoever looks sees why.
+    let shown = |h: &Harness, path| {
+        let snapshot = h.core.snapshot(h.now);
+        let mut paths = snapshot.paths();
+        paths
+            .find(|one| one.id == path)
+            .expect("it is there")
+            .to_string()
+    };
+    let words = "(no carrier; closed to fence its writes)";
+    assert!(shown(&h, a).ends_with(words), "{}", shown(&h, a));
+    assert!(!shown(&h, b).contains("carrier"), "{}", shown(&h, b));
 
     h.down(a, LOST);
     for io in [read, write] {

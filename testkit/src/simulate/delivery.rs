@@ -29,23 +29,37 @@ impl World {
                 return;
             }
             let key = |path| (index, opening, path);
-            let silences = &mut state.silences.paths;
+            let (now, silences) = (self.now(), &mut state.silences.paths);
+            let hidden = Silence::hidden(now);
             match *event {
                 Event::Suspect { path, cause } => {
-                    let since = (cause == SuspectCause::Silence).then(|| self.now());
-                    silences.entry(key(path)).or_default().since = since;
+                    if cause == SuspectCause::PathError {
+                        // Of one that is silent that is said.
+                        silences.remove(&key(path));
+                    } else {
+                        let silence = silences.entry(key(path)).or_default();
+                        silence.since = silence.since.or(Some(now));
+                        silence.is_told = cause == SuspectCause::Silence;
+                    }
                 }
+                // Of one that was asked only, as well, which may answer: nothing is told of that.
                 Event::Delivery { path, delivery } => {
+                    let silence = silences.entry(key(path)).or_default();
                     let is_dead = delivery == Delivery::Unacknowledged;
-                    silences.entry(key(path)).or_default().is_dead = is_dead;
+                    silence.dead = is_dead.then_some(now);
                     self.judge_delivery(state, index, path, delivery);
                 }
                 Event::PathDown { path, reason } => {
-                    let silence = silences.remove(&key(path));
+                    let silence = silences.insert(key(path), hidden);
                     if reason == DownReason::Fenced {
-                        self.note_end(state, index, path, silence.unwrap_or_default());
+                        self.note_end(state, index, path, silence.unwrap_or(hidden));
                     }
                 }
+                // Of one that was out already: it may have been silent, and nobody has told.
+                Event::StillDown {
+                    path,
+                    reason: DownReason::Fenced,
+                } => self.note_end(state, index, path, hidden),
                 Event::Cleared { path } | Event::PathUp { path } | Event::PathRemoved { path } => {
                     silences.remove(&key(path));
                 }
@@ -95,13 +109,18 @@ impl World {
         let terms = &self.plan.device;
         // Else the witness may have been taken out.
         let are_all_here = others.len() + 1 >= self.plan.sessions_per_device();
-        let suspected = silence.since.filter(|_| are_all_here);
-        let suspected = suspected.map(|suspected_ns| Suspected {
-            asked_ns: suspected_ns.saturating_sub(nanos(terms.nop_timeout)),
-            suspected_ns,
-            full_ns: nanos(terms.tear_down),
-            is_dead: silence.is_dead,
-            others_heard_ns: heard.max(),
+        let since = silence.since.filter(|_| silence.is_told && are_all_here);
+        let suspected = since.map(|suspected_ns| {
+            let question = nanos(terms.nop_timeout);
+            // Not if it has answered since.
+            let is_of_now = |dead: u64| dead.saturating_add(2 * question) >= suspected_ns;
+            Suspected {
+                asked_ns: suspected_ns.saturating_sub(question),
+                suspected_ns,
+                full_ns: nanos(terms.tear_down),
+                is_dead: silence.dead.is_some_and(is_of_now),
+                others_heard_ns: heard.max(),
+            }
         });
         if suspected.is_some_and(|suspected| suspected.is_early(now)) {
             *state.tallies.silences.entry("ended early").or_default() += 1;

@@ -9,9 +9,10 @@ use std::{
 };
 
 use iscsi_client::{
-    initiator::Initiator,
+    initiator::{Initiator, SessionTarget},
     links::{LinkDriver, LinkError, LinkMonitor},
     runtime::Runtime,
+    session::SessionState,
 };
 use mpio::{
     MultipathBuilder, MultipathDevice,
@@ -103,6 +104,54 @@ async fn pull(runtime: &Arc<dyn Runtime>, device: &MultipathDevice, cable: impl 
     let took = runtime.now() - healed;
     println!("back after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// The address of a session moves to the other NIC while its own has no carrier: it does not wait for that one.
+pub(crate) async fn moved(
+    runtime: &Arc<dyn Runtime>,
+    on: On,
+    (target, portal): (&str, &str),
+    (switch, storage): (&str, &str),
+) {
+    let name = "iqn.2026-01.example.initiator:moved"
+        .parse()
+        .expect("a name");
+    let initiator = Initiator::builder(name, Arc::clone(runtime))
+        .links(watch(on, runtime))
+        .build();
+    let to = SessionTarget::new(
+        target.parse().expect("a name"),
+        portal.parse().expect("a portal"),
+    );
+    let to = to.with_bind("10.123.45.2".parse().expect("an address"));
+    let session = initiator.connect_spawned(&to).await.expect("logged in");
+    ip(&format!("-n {switch} link set port2 down"));
+    until(&**runtime, "nic2 has no carrier", || {
+        !session.status().has_carrier
+    })
+    .await;
+    session.reconnect();
+    let began = runtime.now();
+    until(&**runtime, "it waits for a carrier", || {
+        let state = session.state();
+        matches!(
+            state,
+            SessionState::Down {
+                next_attempt: Some(_),
+                ..
+            }
+        )
+    })
+    .await;
+    ip("address del 10.123.45.2/24 dev nic2");
+    ip("address add 10.123.45.2/24 dev nic1");
+    ip(&format!("-n {storage} neigh flush dev nic"));
+    session.wait_up().await.expect("logged in again");
+    let took = runtime.now() - began;
+    println!("up at the other NIC after {took:?}");
+    assert!(took < Duration::from_secs(25), "it has waited: {took:?}");
+    assert!(session.status().has_carrier);
+    session.close().await;
 }
 
 /// Devices come and go; and more is told than the kernel keeps for somebody who does not listen.

@@ -128,6 +128,10 @@ fn host() {
                 acknowledged::swallowed(&runtime, builder, switch).await;
                 return;
             }
+            "moved" => {
+                let target = (target, PORTAL);
+                return links::moved(&runtime, on, target, (switch, storage)).await;
+            }
             "seen" => return links::seen(&runtime, on, storage).await,
             "flooded" => return links::flooded(&runtime, on).await,
             _ => {}
@@ -313,6 +317,11 @@ fn what_a_switch_swallows_is_known_to_be_lost_with_tgtd() {
 #[test]
 fn what_a_switch_swallows_is_known_to_be_lost_under_smol_with_tgtd() {
     run(Kind::Tgtd, "swallowed-smol", AS_DOCUMENTED);
+}
+
+#[test]
+fn a_session_whose_address_moves_does_not_wait_for_the_carrier_of_before() {
+    run(Kind::Tgtd, "moved", AS_DOCUMENTED);
 }
 
 #[test]
