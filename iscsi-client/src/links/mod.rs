@@ -6,8 +6,8 @@
 //! root), or from the program itself by a [`LinkFeed`].
 //!
 //! * **Carrier lost**: an event ([`SessionEventKind::LinkDown`]), and
-//!   [`SessionStatus::has_carrier`] is false. The session itself does nothing: its connection may survive a
-//!   short loss. A multipath device moves its I/O to other paths. A session that is down does not try to log in
+//!   [`SessionStatus::has_carrier`] is false. A session that is up does nothing: its connection may survive a
+//!   short loss. A multipath device moves its I/O to other paths. One that is down does not try to log in
 //!   meanwhile, and drops an attempt that nobody has answered: the next one comes 30 s later than it would, for a
 //!   monitor that is wrong, or at once if it is [asked for](crate::session::Session::reconnect).
 //! * **Carrier back**: an event, and where the session is down a connection is tried for at once, whatever the

@@ -306,7 +306,7 @@ impl Driver {
         let is_time = retry.is_some_and(|retry| retry <= self.now());
         if let (true, Phase::Waiting(due)) = (is_time, &self.phase) {
             let due = *due;
-            if !self.is_put_off(due) {
+            if !self.put_off(due) {
                 self.dial(self.pace);
             }
         }
@@ -479,7 +479,7 @@ impl Driver {
         let random = self.random();
         let interval = self.options.reconnect_interval;
         let (pause, pace) = match &reason {
-            DownReason::Login(error) if error.is_unanswered() && self.is_repeated_at_once() => {
+            DownReason::Login(error) if error.is_unanswered() && self.take_repetition() => {
                 (Duration::ZERO, Pace::Again)
             }
             DownReason::Login(error) if error.is_unanswered() => (

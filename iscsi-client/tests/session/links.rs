@@ -19,7 +19,7 @@ use iscsi_client::{
     runtime::{BoxFuture, Dial, Dialer, Runtime, Transport},
     session::{Session, SessionEventKind, SessionOptions, SessionState},
 };
-use iscsi_testkit::sim::Link;
+use iscsi_testkit::sim::{Link, SimHandle};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -197,6 +197,14 @@ impl Host {
     }
 }
 
+/// A host whose connections are counted.
+fn watched(seed: u64) -> (Acts, Host, SimHandle) {
+    let acts = Acts::default();
+    let host = Host::new(seed, acts.options());
+    let sim = host.world.handle();
+    (acts, host, sim)
+}
+
 #[test]
 fn a_carrier_that_comes_and_goes_is_an_event_and_leaves_the_connection_alone() {
     let mut host = Host::new(1, SessionOptions::default());
@@ -262,9 +270,7 @@ fn a_connection_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back(
 #[test]
 fn nobody_is_asked_without_a_carrier() {
     for seed in 0..20 {
-        let acts = Acts::default();
-        let mut host = Host::new(seed, acts.options());
-        let sim = host.world.handle();
+        let (acts, mut host, sim) = watched(seed);
         sim.net().cut(link());
         host.carrier("eth1", false);
         host.session.reconnect();
@@ -281,9 +287,7 @@ fn nobody_is_asked_without_a_carrier() {
 
 #[test]
 fn a_carrier_that_is_lost_between_two_attempts_ends_them() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     sim.net().refuse(link());
     host.session.reconnect();
     host.world.sim.block_on(sim.sleep(3 * SECOND));
@@ -303,9 +307,7 @@ fn a_carrier_that_is_lost_between_two_attempts_ends_them() {
 #[test]
 fn a_carrier_that_is_lost_while_nobody_answers_ends_the_attempt() {
     for seed in 0..20_u32 {
-        let acts = Acts::default();
-        let mut host = Host::new(seed.into(), acts.options());
-        let sim = host.world.handle();
+        let (acts, mut host, sim) = watched(seed.into());
         sim.net().ignore(link());
         host.session.reconnect();
         let pause = 100 * MS * seed;
@@ -349,9 +351,7 @@ fn a_carrier_that_is_lost_while_a_login_waits_for_its_turn_ends_the_attempt() {
 /// What was sent is not delivered when the network is back: it would end the session that has logged in by then.
 #[test]
 fn a_login_that_is_given_up_never_reaches_the_target() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     let net = sim.net();
     let attempts = host.world.target.core().login_attempts().len();
     acts.push(move || net.stall(link()));
@@ -372,9 +372,7 @@ fn a_login_that_is_given_up_never_reaches_the_target() {
 /// As often as a carrier is heeded it is one more.
 #[test]
 fn a_loose_contact_is_no_storm_for_a_portal_that_refuses() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     sim.net().refuse(link());
     host.session.reconnect();
     for _ in 0..300 {
@@ -421,9 +419,7 @@ fn a_session_that_is_bound_to_no_device_needs_no_carrier() {
 /// The kernel may give up for what it has asked in vain before, and asks afresh then.
 #[test]
 fn the_first_attempt_after_a_carrier_is_back_is_repeated_at_once_if_nobody_answers() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     sim.net().refuse(link());
     host.carrier("eth1", false);
     host.session.reconnect();
@@ -440,9 +436,7 @@ fn the_first_attempt_after_a_carrier_is_back_is_repeated_at_once_if_nobody_answe
 /// The second time it is too soon to be heeded, but the time of the next attempt has come.
 #[test]
 fn a_carrier_that_is_back_too_soon_to_be_heeded_ends_the_wait_all_the_same() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     sim.net().refuse(link());
     host.session.reconnect();
     host.carrier("eth1", false);
@@ -459,9 +453,7 @@ fn a_carrier_that_is_back_too_soon_to_be_heeded_ends_the_wait_all_the_same() {
 
 #[test]
 fn a_monitor_that_is_wrong_keeps_nobody_down_for_good() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     host.carrier("eth1", false);
     host.session.reconnect();
     let took = host.until_up();
@@ -481,9 +473,7 @@ fn a_monitor_that_is_wrong_keeps_nobody_down_for_good() {
 #[test]
 fn a_login_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back() {
     for seed in 0..20 {
-        let acts = Acts::default();
-        let mut host = Host::new(seed, acts.options());
-        let sim = host.world.handle();
+        let (acts, mut host, sim) = watched(seed);
         let net = sim.net();
         acts.push(move || net.cut(link()));
         host.session.reconnect();
@@ -500,9 +490,7 @@ fn a_login_that_waits_for_an_answer_is_begun_anew_when_the_carrier_is_back() {
 /// has a second to be answered.
 #[test]
 fn a_loose_contact_does_not_begin_a_login_anew_at_each_turn() {
-    let acts = Acts::default();
-    let mut host = Host::new(1, acts.options());
-    let sim = host.world.handle();
+    let (acts, mut host, sim) = watched(1);
     let connected = Arc::new(Mutex::new(0));
     for _ in 0..1000 {
         let (net, connected) = (sim.net(), Arc::clone(&connected));

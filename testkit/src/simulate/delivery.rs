@@ -34,7 +34,7 @@ impl World {
             match *event {
                 Event::Suspect { path, cause } => {
                     if cause == SuspectCause::PathError {
-                        // Of one that is silent that is said.
+                        // A silence goes before that, so there is none.
                         silences.remove(&key(path));
                     } else {
                         let silence = silences.entry(key(path)).or_default();

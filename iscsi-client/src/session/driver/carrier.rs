@@ -50,8 +50,8 @@ impl Driver {
         later.unwrap_or(at)
     }
 
-    /// Whether a login that is due at `at` is futile now, and is to be thought of later.
-    pub(super) fn is_put_off(&mut self, at: Instant) -> bool {
+    /// Puts a login off that is due at `at`, if it is futile now; whether it is.
+    pub(super) fn put_off(&mut self, at: Instant) -> bool {
         let (now, begins) = (self.now(), self.begins(at));
         let is_put_off = now < begins && !self.has_moved();
         let next = (now + self.options.reconnect_interval).min(begins);
@@ -59,10 +59,10 @@ impl Driver {
         is_put_off
     }
 
-    /// Whether an attempt that nobody has answered is repeated at once. What was sent in vain just before, the reset of the
+    /// Whether an attempt that nobody has answered is repeated at once, which is so one time for each carrier. What was sent in vain just before, the reset of the
     /// connection at least, makes the kernel give up for the attempt that comes when the carrier is back, and start afresh
     /// for the next one.
-    pub(super) fn is_repeated_at_once(&mut self) -> bool {
+    pub(super) fn take_repetition(&mut self) -> bool {
         let now = self.now();
         let back = self.carrier_back.take();
         back.is_some_and(|at| now.saturating_duration_since(at) < LEFTOVERS)
