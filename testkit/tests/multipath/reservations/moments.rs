@@ -51,31 +51,3 @@ fn who_preempts_while_a_path_is_registered_again_has_the_last_word() {
         story.end();
     }
 }
-
-/// What is registered after the device has looked is taken back when it is seen, or when its path is back.
-#[test]
-fn who_unregisters_while_a_path_is_registered_again_leaves_nothing_behind() {
-    for (seed, keys) in both() {
-        for (at, then) in (0..60).flat_map(|at| (0..15).map(move |then| (at, then))) {
-            let story = Story::new(seed);
-            let net = story.world.sim.net();
-            story.world.sim.block_on(async {
-                story.device.register(keys).await.unwrap();
-                story.world.target.core().forget_registrations(0, Some(1));
-                net.reset(World::link(0));
-                story.world.sim.sleep(at * MS / 5).await;
-                let lose = async {
-                    story.world.sim.sleep(then * MS / 5).await;
-                    net.reset(World::link(0));
-                };
-                let (result, ()) = join(story.device.unregister(), lose).await;
-                result.unwrap();
-                story.world.sim.sleep(5 * SECOND).await;
-                assert_eq!(story.keys().await, [], "{at} and {then} fifths of a ms");
-                assert!(story.world.all_usable(&story.device).await);
-                story.write().await.unwrap();
-            });
-            story.end();
-        }
-    }
-}
